@@ -1,0 +1,43 @@
+"""The cases by name. Their modules import torch, so the parent process only knows where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.settings import Settings
+
+SIDES = ("ours", "stock")
+
+CASES = {
+    "stage1-step": "stage1_step",
+    "stage2-step": "stage2_step",
+    "panoptic-inference": "panoptic_inference",
+    "panoptic-merge": "panoptic_merge",
+    "criterion": "criterion",
+    "targets": "targets",
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one of the two brings to a case.
+
+    Attributes:
+        work: the case itself, done anew at every call.
+        outcome: called right after ``work``: everything that must be equal on both sides, as tensors by name.
+        variants: other work worth a time, by name; the other side may lack it.
+    """
+
+    work: Callable[[], object]
+    outcome: Callable[[], Mapping[str, Any]]
+    variants: Mapping[str, Callable[[], object]]
+
+
+def build(case: str, side: str, settings: Settings) -> Side:
+    """Build model and data of one side; both sides build the same ones from the seed."""
+    builder: Callable[[Settings], Side] = getattr(import_module(f"{__name__}.{CASES[case]}"), side)
+    return builder(settings)

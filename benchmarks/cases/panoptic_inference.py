@@ -1,0 +1,104 @@
+"""One image to an id map: forward pass, masks, merge.
+
+The score threshold lies between the K-th and the next best query, so that exactly K are kept. Stock is timed with its
+own post-processing, whose rule differs from the reference's. Compared are therefore the masks of the kept queries
+before the merge, and our id map and segments with what the plain rule makes of the stock model's masks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import DetrForSegmentation, DetrImageProcessor
+
+from benchmarks.cases import Side
+from benchmarks.inputs import LABELS, images_of, segmenter_of
+from benchmarks.plain_merge import plain_merge
+from benchmarks.settings import Settings
+from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.mask_head import mask_logits
+from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.recipe import MaskLoss, PanopticEvaluation
+
+FEW = 3
+
+
+class _Photograph:
+    """The model, one image, and which of its queries are kept."""
+
+    def __init__(self, settings: Settings):
+        self.model: DetrForSegmentation = segmenter_of(settings)
+        self.size_hw, self.chunk = settings.size, settings.mask_chunk
+        self.pixel_values, self.pixel_mask = images_of(settings, 1)
+        self.scores, self.labels = self.detect().logits[-1, 0].softmax(-1).max(-1)
+
+    @torch.no_grad()
+    def detect(self) -> Any:
+        """The detector alone."""
+        return run_detector(self.model.detr, self.pixel_values, self.pixel_mask, all_layers=False)
+
+    def kept(self, count: int) -> tuple[float, Tensor]:
+        """The threshold that ``count`` queries pass, and which they are in order."""
+        ranked = torch.where(self.labels == LABELS.num_classes, 0.0, self.scores).sort(descending=True).values
+        count = min(count, int((ranked > 0).sum()))
+        threshold = float(ranked[count - 1 : count + 1].mean()) if count < len(ranked) else ranked[-1].item() / 2
+        confident = (self.scores > threshold) & (self.labels != LABELS.num_classes)
+        return threshold, confident.nonzero()[:, 0]
+
+
+def ours(settings: Settings) -> Side:
+    """The package's prediction; variants: the detector alone, and fewer queries kept."""
+    photograph = _Photograph(settings)
+    targets = [{"image_id": 0, "size_hw": settings.size, "original_size_hw": settings.size}]
+
+    def predict(count: int) -> Any:
+        evaluation = PanopticEvaluation(score_threshold=photograph.kept(count)[0])
+        task = PanopticTask(photograph.model, LABELS, MaskLoss(), evaluation, settings.mask_chunk)
+        return task.predict(photograph.pixel_values, photograph.pixel_mask, targets)[0]
+
+    @torch.no_grad()
+    def outcome() -> dict[str, Any]:
+        _, query = photograph.kept(settings.kept)
+        masks = mask_logits(
+            photograph.model, photograph.detect(), torch.zeros_like(query), query, settings.mask_chunk
+        )
+        found = predict(settings.kept)
+        segments = [(segment.category_id, segment.score) for segment in found.segments]
+        return {"masks": masks, "id map": found.id_map, "segments": np.array(segments)}
+
+    few = min(FEW, settings.kept)
+    variants = {"the detector alone": photograph.detect, f"{few} queries kept": lambda: predict(few)}
+    return Side(lambda: predict(settings.kept), outcome, variants)
+
+
+def stock(settings: Settings) -> Side:
+    """Masks of all queries, then the stock image processor."""
+    photograph = _Photograph(settings)
+    threshold, query = photograph.kept(settings.kept)
+    processor = DetrImageProcessor()
+
+    @torch.no_grad()
+    def forward() -> Any:
+        return photograph.model(pixel_values=photograph.pixel_values, pixel_mask=photograph.pixel_mask)
+
+    def predict() -> Any:
+        return processor.post_process_panoptic_segmentation(
+            forward(), threshold, label_ids_to_fuse=set(LABELS.stuff_ids), target_sizes=[settings.size]
+        )
+
+    def outcome() -> dict[str, Any]:
+        masks = forward().pred_masks[0, query]
+        full = functional.interpolate(masks[None], settings.size, mode="bilinear")[0]
+        id_map, segments = plain_merge(
+            full.numpy(),
+            photograph.labels[query].numpy(),
+            photograph.scores[query].numpy(),
+            LABELS.stuff_ids,
+        )
+        return {"masks": masks, "id map": id_map, "segments": np.array(segments)}
+
+    return Side(predict, outcome, {})

@@ -1,0 +1,57 @@
+"""Stage 1: forward and backward pass of the detector with its losses.
+
+Both sides supervise the last decoder layer alone, for with stock auxiliary losses another network is computed; ours
+with all layers is a variant. No parameter is frozen on either side.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from benchmarks.cases import Side
+from benchmarks.inputs import LABELS, detector_of, gradients_of, images_of, targets_of
+from benchmarks.settings import Settings
+from detr_hf.modeling.detection_task import DetectionTask
+from detr_hf.recipe import DetectionLoss
+
+
+def ours(settings: Settings) -> Side:
+    """The package's task and criterion."""
+    model = detector_of(settings)
+    pixel_values, pixel_mask = images_of(settings, settings.images)
+    targets = targets_of(settings)
+    losses: dict[str, Tensor] = {}
+
+    def step(auxiliary: bool) -> None:
+        model.zero_grad()
+        task = DetectionTask(model, LABELS, DetectionLoss(auxiliary=auxiliary))
+        losses.update(task(pixel_values, pixel_mask, targets, task.normalisers(targets)))
+        losses["loss"].backward()
+
+    def outcome() -> dict[str, Tensor]:
+        return {**{name: losses[name] for name in ("loss", "class", "box_l1", "giou")}, **gradients_of(model)}
+
+    return Side(lambda: step(False), outcome, {"with auxiliary losses": lambda: step(True)})
+
+
+def stock(settings: Settings) -> Side:
+    """The stock model's forward pass with labels."""
+    model = detector_of(settings)
+    pixel_values, pixel_mask = images_of(settings, settings.images)
+    labels = [
+        {"class_labels": target["class_labels"], "boxes": target["boxes_cxcywh_norm"]}
+        for target in targets_of(settings)
+    ]
+    losses: dict[str, Tensor] = {}
+
+    def step() -> None:
+        model.zero_grad()
+        output = model(pixel_values=pixel_values, pixel_mask=pixel_mask, labels=labels)
+        output.loss.backward()
+        losses.update(loss=output.loss, **output.loss_dict)
+
+    def outcome() -> dict[str, Tensor]:
+        terms = {"loss": "loss", "class": "loss_ce", "box_l1": "loss_bbox", "giou": "loss_giou"}
+        return {**{name: losses[theirs] for name, theirs in terms.items()}, **gradients_of(model)}
+
+    return Side(step, outcome, {})

@@ -1,0 +1,110 @@
+"""One side of a case in a process of its own, and the parent's handle on it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+import traceback
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.cases import build
+from benchmarks.memory import peak_mb_of
+from benchmarks.settings import Settings
+
+
+class ChildFailed(RuntimeError):
+    """A side could not do its work; the message says which and why."""
+
+
+class Child:
+    """A fresh process that builds one side and works when asked.
+
+    Args:
+        case: name of the case.
+        side: "ours" or "stock".
+        settings: sizes.
+    """
+
+    def __init__(self, case: str, side: str, settings: Settings):
+        self.name = f"{case}, {side}"
+        context = multiprocessing.get_context("spawn")
+        self._pipe, far_end = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(far_end, case, side, settings), daemon=True, name=self.name
+        )
+        self._process.start()
+        far_end.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pipe.close()
+        self._process.join(timeout=10)
+        self._process.kill()
+
+    def ready(self) -> list[str]:
+        """Wait until the side is built; the names of its variants."""
+        return self._answer()
+
+    def first_run(self) -> tuple[float, dict[str, Any]]:
+        """Do the case's work for the first time: its peak memory in MB, and its outcome as numpy arrays."""
+        return self._ask("first run")
+
+    def seconds(self, variant: str | None = None) -> float:
+        """Do the work, or a variant of it, and say how long it took."""
+        return self._ask("time", variant)
+
+    def _ask(self, *question: str | None) -> Any:
+        self._pipe.send(question)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            ok, value = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise ChildFailed(
+                f"{self.name}: the process ended with code {self._process.exitcode}; if that is -9 the memory "
+                "was not enough: choose a smaller --size, fewer --images or --queries."
+            ) from None
+        if not ok:
+            raise ChildFailed(f"{self.name}:\n{value}")
+        return value
+
+
+def _serve(pipe: Connection, case: str, side: str, settings: Settings) -> None:
+    """Build the side, then answer until the parent hangs up."""
+    try:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+        built = build(case, side, settings)
+        pipe.send((True, list(built.variants)))
+        while True:
+            question, *name = pipe.recv()
+            if question == "first run":
+                peak_mb = peak_mb_of(built.work)
+                pipe.send((True, (peak_mb, _as_arrays(built.outcome()))))
+            else:
+                work = built.work if name == [None] else built.variants[name[0]]
+                started = time.perf_counter()
+                work()
+                pipe.send((True, time.perf_counter() - started))
+    except EOFError:
+        return
+    except Exception:
+        pipe.send((False, traceback.format_exc()))
+
+
+def _as_arrays(outcome: Any) -> dict[str, Any]:
+    import numpy as np
+
+    return {
+        name: np.asarray(value.detach() if hasattr(value, "detach") else value)
+        for name, value in outcome.items()
+    }

@@ -1,0 +1,110 @@
+"""Seeded models and data: random weights, nothing downloaded, nothing left at an initial value that hides a fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation
+from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
+
+from benchmarks.settings import Settings
+from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_cxcywh, normalise_boxes
+from detr_hf.labels import LabelMap, construction_labels
+
+LABELS: LabelMap = construction_labels()
+
+
+def config_of(settings: Settings) -> DetrConfig:
+    """DETR's own sizes, without dropout: both sides must compute the same numbers."""
+    return DetrConfig(
+        backbone=settings.backbone,
+        num_queries=settings.queries,
+        dropout=0.0,
+        id2label=LABELS.id2label,
+        label2id=LABELS.label2id,
+    )
+
+
+def detector_of(settings: Settings) -> DetrForObjectDetection:
+    """A stock detector, the same for the same settings."""
+    torch.manual_seed(settings.seed)
+    detector = DetrForObjectDetection(config_of(settings))
+    _randomise(detector)
+    return detector
+
+
+def segmenter_of(settings: Settings) -> DetrForSegmentation:
+    """A stock segmenter in eval mode whose detector is frozen, as stage 2 wants it."""
+    torch.manual_seed(settings.seed)
+    model = DetrForSegmentation(config_of(settings))
+    _randomise(model)
+    model.detr.requires_grad_(False)
+    return model.eval()
+
+
+@torch.no_grad()
+def _randomise(model: nn.Module) -> None:
+    """Norms off the identity, queries that disagree, and classes that win over "no object"."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.LayerNorm | nn.GroupNorm | DetrFrozenBatchNorm2d):
+            module.weight.mul_(torch.empty_like(module.weight).uniform_(0.8, 1.2))
+            module.bias.normal_(std=0.1)
+        if isinstance(module, nn.Linear):
+            gain = 3.0 if name.endswith(("q_proj", "k_proj")) else 1.0
+            module.weight.normal_(std=gain / module.in_features**0.5)
+        if isinstance(module, nn.Embedding):
+            module.weight.normal_(std=1.0)
+        if name.endswith("class_labels_classifier"):
+            module.bias[-1] = -5.0
+
+
+def images_of(settings: Settings, images: int) -> tuple[Tensor, Tensor]:
+    """Noise ``float32 [B, 3, H, W]`` and a mask ``int64 [B, H, W]`` that says all of it is real."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    pixel_values = torch.randn(images, 3, *settings.size, generator=generator)
+    return pixel_values, torch.ones(images, *settings.size, dtype=torch.int64)
+
+
+def targets_of(settings: Settings) -> list[dict[str, Any]]:
+    """Panoptic targets as the package's loaders make them."""
+    targets = []
+    for image, objects in enumerate(settings.objects_of_images):
+        id_map, ids, classes = scene_of(settings, image, objects)
+        boxes, _ = boxes_and_areas_of_segments(id_map, ids)
+        targets.append(
+            {
+                "image_id": image,
+                "size_hw": settings.size,
+                "original_size_hw": settings.size,
+                "class_labels": torch.from_numpy(classes),
+                "boxes_cxcywh_norm": torch.from_numpy(
+                    normalise_boxes(boxes_xyxy_to_cxcywh(boxes), settings.size)
+                ),
+                "segment_ids": torch.from_numpy(ids),
+                "id_map": torch.from_numpy(id_map),
+            }
+        )
+    return targets
+
+
+def scene_of(settings: Settings, image: int, objects: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An id map ``int32 [H, W]``, its ids ``int32 [N]`` and their classes: cells around random points, one void."""
+    random = np.random.default_rng((settings.seed, image))
+    points = random.uniform(0, 1, (objects + 1, 2)) * settings.size
+    rows, columns = np.mgrid[: settings.size[0], : settings.size[1]]
+    distance = np.stack([(rows - y) ** 2 + (columns - x) ** 2 for y, x in points])
+    ids = np.concatenate([1 + random.permutation(70_000)[:objects], [0]]).astype(np.int32)
+    classes = random.integers(0, LABELS.num_classes, objects)
+    return ids[distance.argmin(0)], ids[:-1], classes
+
+
+def gradients_of(model: nn.Module) -> dict[str, Tensor]:
+    """Every gradient that is there, by parameter."""
+    return {
+        f"gradient of {name}": parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }

@@ -1,0 +1,81 @@
+"""Results as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+METHOD = """\
+`python -m benchmarks` wrote this page. Every ratio is stock / ours. A side runs in a fresh process of its own: model and
+data are built from a seed (random weights, float32), the first run gives the peak memory (how far the resident set rises
+above imports, model and data) and the outcome, then the two processes take turns, one working while the other waits; times
+are medians. The difference is the largest over all compared tensors, |ours - stock| / |stock| in Euclidean norm for each
+loss and each gradient (one below a thousandth of all gradients together is measured against that thousandth), the share
+of differing entries for id maps, masks, labels and matches. What each case does and compares is said at the top of its
+module in `benchmarks/cases/`."""
+
+
+NUMBERS = ["ours s", "stock s", "time ratio", "ours MB", "stock MB", "memory ratio", "largest difference"]
+
+
+def markdown(results: Sequence[dict[str, Any]]) -> str:
+    """A page with one row a case, the variants, and what it was measured on."""
+    first = results[0]
+    return "\n".join(
+        [
+            "# Ours beside stock transformers",
+            "",
+            METHOD,
+            "",
+            *_table(
+                ["case"],
+                NUMBERS,
+                [_row(result) for result in results],
+            ),
+            "",
+            "Variants, seconds:",
+            "",
+            *_table(["case", "variant"], ["ours", "stock"], _variant_rows(results)),
+            "",
+            "Sizes: " + ", ".join(f"{name} {_plain(name, value)}" for name, value in first["settings"].items()) + ".",
+            "",
+            "Machine: " + ", ".join(f"{name} {value}" for name, value in first["machine"].items()) + ".",
+            "",
+        ]
+    )
+
+
+def _row(result: dict[str, Any]) -> list[str]:
+    ours, stock = result["ours"], result["stock"]
+    return [
+        f"`{result['case']}`",
+        _seconds(ours["seconds"]),
+        _seconds(stock["seconds"]),
+        f"**{result['time_ratio']:.1f}**",
+        f"{ours['peak_mb']:.0f}",
+        f"{stock['peak_mb']:.0f}",
+        f"**{result['memory_ratio']:.1f}**",
+        f"{result['max_relative_difference']:.1e}",
+    ]
+
+
+def _variant_rows(results: Sequence[dict[str, Any]]) -> list[list[str]]:
+    return [
+        [f"`{result['case']}`", name, *(_seconds(sides.get(side)) for side in ("ours", "stock"))]
+        for result in results
+        for name, sides in result["variants"].items()
+    ]
+
+
+def _table(words: list[str], numbers: list[str], rows: list[list[str]]) -> list[str]:
+    rule = ["---"] * len(words) + ["--:"] * len(numbers)
+    return ["| " + " | ".join(cells) + " |" for cells in (words + numbers, rule, *rows)]
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _plain(name: str, value: object) -> str:
+    between = "x" if name == "size" else ","
+    return between.join(map(str, value)) if isinstance(value, tuple | list) else str(value)

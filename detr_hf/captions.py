@@ -1,0 +1,129 @@
+"""Names on pictures: fonts, and coloured tags that keep out of each other's way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from detr_hf.labels import Color
+
+Rectangle = tuple[int, int, int, int]
+"""x min, y min, x max, y max in pixels, maxima exclusive."""
+
+Place = tuple[int, int, float, float]
+"""Where a tag may lie: a point (x, y), the shares of its width left of x and of its height above y."""
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+_MOST_COVERED = 0.2  # a tag is left out where the tags before it would cover more of it
+_OTHER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
+
+
+class Captions:
+    """Tags for one picture, placed as they are added: the first get the best places."""
+
+    def __init__(self, canvas: Image.Image, count: int) -> None:
+        """``count`` is how many tags to expect; many make the letters smaller."""
+        self._canvas = canvas
+        self._size = letter_size(canvas.size, count)
+        self._placed: list[tuple[Rectangle, str, Color]] = []
+        self._covered = np.zeros((canvas.height, canvas.width), bool)
+        self._left_out = 0
+
+    def add(self, name: str, score: float | None, color: Color, places: Iterable[Place]) -> None:
+        """Put a tag at the freest of some places, the first of equals; count it as left out if none is free.
+
+        A name longer than half the picture is cut.
+        """
+        ending = "" if score is None else f" {score:.2f}"
+        text = shortened(name, self._size, self._canvas.width // 2) + ending
+        font = font_for(text, self._size)
+        width, height = _tag_size(text, font)
+        shown = [self._moved_inside(x - width * a, y - height * b, width, height) for x, y, a, b in places]
+        covered = [float(self._area(place).mean()) for place in shown]
+        best = int(np.argmin(covered))
+        if covered[best] > _MOST_COVERED:
+            self._left_out += 1
+            return
+        self._area(shown[best])[:] = True
+        self._placed.append((shown[best], text, color))
+
+    def draw(self) -> None:
+        """Put the tags on the canvas, the first on top."""
+        pen = ImageDraw.Draw(self._canvas, "RGBA")
+        for place, text, color in reversed(self._placed):
+            _draw_tag(pen, place, text, color, font_for(text, self._size))
+        if self._left_out:
+            text, font = f"{self._left_out} more names", font_for("", self._size)
+            right, bottom = self._canvas.size
+            width, height = _tag_size(text, font)
+            _draw_tag(pen, (right - width, bottom - height, right, bottom), text, BLACK, font)
+
+    def _moved_inside(self, left: float, top: float, width: int, height: int) -> Rectangle:
+        x = int(min(max(0, left), max(0, self._canvas.width - width)))
+        y = int(min(max(0, top), max(0, self._canvas.height - height)))
+        return x, y, x + width, y + height
+
+    def _area(self, place: Rectangle) -> np.ndarray:
+        return self._covered[place[1] : place[3], place[0] : place[2]]
+
+
+def letter_size(size_wh: tuple[int, int], count: int) -> int:
+    """Font size in pixels for a picture with this many names on it."""
+    across = (size_wh[0] * size_wh[1]) ** 0.5
+    crowd = 1.0 if count <= 15 else 0.85 if count <= 40 else 0.7
+    return max(11, round(across / 38 * crowd))
+
+
+def contrast_to(color: Color) -> Color:
+    """Black or white, whichever reads better on a colour (ITU-R BT.601 luma)."""
+    red, green, blue = color
+    return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else WHITE
+
+
+def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, the same on every machine; another one for letters beyond ASCII, which it lacks."""
+    return _own_font(size) if text.isascii() else _wide_font(size)
+
+
+def shortened(text: str, size: int, width: int) -> str:
+    """The text cut to ``width`` pixels, with three dots where something is missing."""
+    if font_for(text, size).getlength(text) <= width:
+        return text
+    keep = next(
+        (n for n in range(len(text), 0, -1) if font_for(text, size).getlength(text[:n] + "...") <= width), 0
+    )
+    return text[:keep] + "..."
+
+
+@lru_cache(maxsize=64)
+def _own_font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow's wheels are built with FreeType"
+    return font
+
+
+@lru_cache(maxsize=64)
+def _wide_font(size: int) -> ImageFont.FreeTypeFont:
+    for name in _OTHER_FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return _own_font(size)
+
+
+def _tag_size(text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
+    pad = max(2, int(font.size) // 4)
+    return int(np.ceil(font.getlength(text))) + 2 * pad, sum(font.getmetrics()) + pad // 2
+
+
+def _draw_tag(
+    pen: ImageDraw.ImageDraw, place: Rectangle, text: str, color: Color, font: ImageFont.FreeTypeFont
+) -> None:
+    left, top, right, bottom = place
+    pen.rounded_rectangle((left, top, right - 1, bottom - 1), max(2, int(font.size) // 5), fill=(*color, 225))
+    pen.text(((left + right) / 2, (top + bottom) / 2), text, fill=contrast_to(color), font=font, anchor="mm")

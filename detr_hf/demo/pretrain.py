@@ -1,0 +1,207 @@
+"""Make the tiny checkpoint: ``python -m detr_hf.demo.pretrain --out FOLDER``.
+
+A different synthetic world from the one the demo fine-tunes on (streets instead of construction yards; other
+thing classes, stuff with the names COCO-panoptic gives it), so that the demo's start is a pretrained model in
+earnest. Three phases: dense warm-up of backbone and encoder, the detector, the mask head on the frozen
+detector. The log of the shipped checkpoint lies beside it; the same seed and thread count repeat it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import DetrForSegmentation, DetrImageProcessor
+
+from detr_hf.demo.architecture import tiny_config
+from detr_hf.demo.dataset import ensure_dataset
+from detr_hf.demo.dense_aids import DenseHeads, QueryGroups
+from detr_hf.demo.pretrain_data import IMAGE_MEAN, IMAGE_STD, SceneMemory
+from detr_hf.demo.worlds import world_categories
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.losses import Normalisers, box_losses, class_loss, mask_losses
+from detr_hf.modeling.mask_head import mask_logits
+from detr_hf.modeling.matching import MatchingCosts, match
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Lengths and rates of the three phases."""
+
+    scenes: int = 6000
+    held_out: int = 200
+    warm_up_steps: int = 1200
+    detector_steps: int = 6500
+    mask_steps: int = 800
+    batch_size: int = 16
+    groups: int = 2
+    lr: float = 4e-4
+    weight_decay: float = 1e-4
+    clip_norm: float = 0.1
+    no_object_weight: float = 0.1
+    seed: int = 0
+
+
+class Pretraining:
+    """The model, its aids, the scenes and the log of one pretraining run."""
+
+    def __init__(self, plan: Plan, out: Path, data: Path):
+        self.plan, self.out = plan, out
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(plan.seed)
+        self.random = np.random.default_rng(plan.seed)
+        self.labels = LabelMap.from_coco(world_categories("street"))
+        ensure_dataset(data, "street", {"train": plan.scenes, "validation": plan.held_out}, seed=plan.seed)
+        self.train = SceneMemory(data / "train", self.labels)
+        self.validation = SceneMemory(data / "validation", self.labels)
+        self.model = DetrForSegmentation(tiny_config(self.labels)).train()
+        self.model.detr.model.backbone.to(memory_format=torch.channels_last)
+        config = self.model.config
+        channels = self.model.detr.model.backbone.intermediate_channel_sizes[1]
+        self.dense = DenseHeads(config.d_model, channels, self.labels.num_classes)
+        self.groups = QueryGroups(self.model.detr, plan.groups)
+        self.started = time.monotonic()
+
+    def batch(self) -> tuple[Tensor, Tensor, list[dict]]:
+        """A training batch of random views."""
+        indices = self.random.choice(len(self.train), self.plan.batch_size, replace=False)
+        return self.train.batch(indices, self.random)
+
+    def log(self, **facts: object) -> None:
+        """One line of the log, on screen and in ``pretrain_log.jsonl``."""
+        line = json.dumps({"minutes": round((time.monotonic() - self.started) / 60, 2), **facts})
+        print(line, flush=True)
+        with (self.out / "pretrain_log.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def optimise(self, modules: list[nn.Module], steps: int, phase: str, loss_of_batch) -> None:  # type: ignore[no-untyped-def]
+        """AdamW with a short warm-up, a constant rate and a cosine tail over the last third."""
+        parameters = [p for module in modules for p in module.parameters()]
+        optimiser = torch.optim.AdamW(parameters, self.plan.lr, weight_decay=self.plan.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
+        recent: list[float] = []
+        for step in range(1, steps + 1):
+            loss = loss_of_batch()
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, self.plan.clip_norm)
+            optimiser.step()
+            schedule.step()
+            recent.append(loss.item())
+            if step % 250 == 0 or step == steps:
+                self.log(phase=phase, step=step, loss=round(float(np.mean(recent)), 4))
+                recent.clear()
+            if step % 1000 == 0 or step == steps:
+                self.evaluate(phase, step)
+                self.save()
+
+    def warm_up_loss(self) -> Tensor:
+        """Dense heads alone."""
+        pixel_values, pixel_mask, targets = self.batch()
+        detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
+        return self.dense(detected.feature_maps[1], detected.memory, targets)
+
+    def detector_loss(self) -> Tensor:
+        """DETR's criterion over all layers and query groups, plus the dense heads."""
+        pixel_values, pixel_mask, targets = self.batch()
+        detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=True)
+        logits, boxes = self.groups.run(self.model.detr, detected)
+        logits = torch.cat([detected.logits, logits])
+        boxes = torch.cat([detected.boxes_cxcywh_norm, boxes])
+        matches = match(logits, boxes, targets, MatchingCosts())
+        normalisers = Normalisers.of_targets(targets, logits.shape[2], self.plan.no_object_weight)
+        classes = class_loss(logits, targets, matches, self.plan.no_object_weight, normalisers)
+        l1, giou = box_losses(boxes, targets, matches, normalisers)
+        per_layer = classes + 5 * l1 + 2 * giou
+        dense = self.dense(detected.feature_maps[1], detected.memory, targets)
+        return per_layer.sum() / self.plan.groups + dense
+
+    def mask_loss(self) -> Tensor:
+        """Focal and dice loss of the matched masks; the detector is frozen."""
+        pixel_values, pixel_mask, targets = self.batch()
+        with torch.no_grad():
+            detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
+            matches = match(detected.logits, detected.boxes_cxcywh_norm, targets, MatchingCosts())
+        normalisers = Normalisers.of_targets(targets, detected.logits.shape[2], self.plan.no_object_weight)
+        masks = mask_logits(self.model, detected, matches.image, matches.query, chunk=256)
+        canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
+        focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalisers)
+        return focal + dice
+
+    @torch.no_grad()
+    def evaluate(self, phase: str, step: int) -> None:
+        """Loss terms of the held-out scenes, unaugmented, at 128 pixels."""
+        self.model.eval()
+        terms: list[list[float]] = []
+        for start in range(0, min(96, len(self.validation)), 16):
+            indices = np.arange(start, min(start + 16, len(self.validation)))
+            pixel_values, pixel_mask, targets = self.validation.batch(indices, None, size_hw=(128, 168))
+            detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
+            logits, boxes = detected.logits, detected.boxes_cxcywh_norm
+            matches = match(logits, boxes, targets, MatchingCosts())
+            normalisers = Normalisers.of_targets(targets, logits.shape[2], self.plan.no_object_weight)
+            l1, giou = box_losses(boxes, targets, matches, normalisers)
+            found = logits[0, matches.image, matches.query].argmax(-1)
+            wanted = torch.cat([t["class_labels"] for t in targets])
+            first = torch.tensor([0] + [len(t["class_labels"]) for t in targets]).cumsum(0)
+            right = (found == wanted[first[matches.image] + matches.object_index]).float().mean()
+            terms.append([l1.item(), giou.item(), right.item()])
+        l1_mean, giou_mean, right_mean = np.mean(terms, 0).round(4)
+        self.log(
+            phase=phase, step=step, held_out={"l1": l1_mean, "giou": giou_mean, "class_right": right_mean}
+        )
+        self.model.train()
+
+    def save(self) -> None:
+        """Model, processor and label map as ``from_pretrained`` reads them."""
+        self.model.save_pretrained(self.out)
+        DetrImageProcessor(
+            size={"shortest_edge": 128, "longest_edge": 224}, image_mean=IMAGE_MEAN, image_std=IMAGE_STD
+        ).save_pretrained(self.out)
+        self.labels.save(self.out)
+
+
+def _rate(step: int, steps: int) -> float:
+    if step < 100:
+        return (step + 1) / 100
+    tail = max(0.0, (step / steps - 2 / 3) * 3)
+    return 0.5 * (1 + math.cos(math.pi * tail)) * 0.99 + 0.01
+
+
+def main() -> None:
+    """Run the three phases and save the checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and its log")
+    parser.add_argument(
+        "--data", type=Path, default=Path("runs/street"), help="folder of the generated scenes"
+    )
+    parser.add_argument(
+        "--shrink", type=float, default=1.0, help="multiply scenes and steps, to try things out"
+    )
+    arguments = parser.parse_args()
+    full, shrink = Plan(), arguments.shrink
+    plan = Plan(
+        scenes=int(full.scenes * shrink),
+        warm_up_steps=int(full.warm_up_steps * shrink),
+        detector_steps=int(full.detector_steps * shrink),
+        mask_steps=int(full.mask_steps * shrink),
+    )
+    run = Pretraining(plan, arguments.out, arguments.data)
+    detector = run.model.detr
+    run.optimise([detector, run.dense], plan.warm_up_steps, "warm-up", run.warm_up_loss)
+    run.optimise([detector, run.dense, run.groups], plan.detector_steps, "detector", run.detector_loss)
+    detector.requires_grad_(False)
+    heads = [run.model.mask_head, run.model.bbox_attention]
+    run.optimise(heads, plan.mask_steps, "masks", run.mask_loss)
+
+
+if __name__ == "__main__":
+    main()

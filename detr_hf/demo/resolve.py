@@ -1,0 +1,44 @@
+"""Recipes may say `demo`: the synthetic yard as data, the tiny checkpoint as a pretrained model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from detr_hf.demo.dataset import ensure_dataset
+from detr_hf.recipe import Data, DetectionRecipe, Recipe, Split
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+"""The tiny pretrained ``DetrForSegmentation``, shipped with the package; `demo` in a recipe or command."""
+
+
+def resolve_demo(recipe: Recipe) -> Recipe:
+    """The same recipe with files and folders in place of `demo`; draws the yard when it is not there yet."""
+    if recipe.data.demo is not None:
+        recipe = replace(recipe, data=demo_files(recipe.data))
+    if isinstance(recipe, DetectionRecipe):
+        return replace(recipe, model=replace(recipe.model, pretrained=model_path(recipe.model.pretrained)))
+    model = recipe.model
+    model = replace(model, detector=model_path(model.detector), mask_head=model_path(model.mask_head))
+    return replace(recipe, model=model)
+
+
+def model_path(source: str) -> str:
+    """`demo` as the folder of the tiny checkpoint; anything else as it is."""
+    return str(CHECKPOINT) if source == "demo" else source
+
+
+def demo_files(data: Data) -> Data:
+    """Draw the yard if need be, and name its files as a COCO panoptic source."""
+    assert data.demo is not None
+    folder, counts = Path(data.demo.folder), {"train": data.demo.train, "validation": data.demo.validation}
+    ensure_dataset(folder, "yard", counts, data.demo.seed)
+    splits = {
+        name: Split(
+            annotations=str(folder / name / "panoptic.json"),
+            images=str(folder / name / "images"),
+            panoptic=str(folder / name / "panoptic"),
+        )
+        for name in counts
+    }
+    return replace(data, demo=None, train=splits["train"], validation=splits["validation"])

@@ -1,0 +1,95 @@
+"""`detr-hf demo`: data, stage 1, stage 2, tables and pictures, from the recipes in recipes/demo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detr_hf.errors import UserError
+from detr_hf.recipe import Recipe, load_recipe
+from detr_hf.training.finish import tables
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "demo"
+PACKAGED_RECIPES = Path(__file__).parent / "recipes"
+SUMMARY_FILE = "summary.json"
+
+Train = Callable[[Recipe], dict[str, Any]]
+"""`detr_hf.train.run`, handed in because that module itself resolves `demo` with this room."""
+
+
+def run_demo(train: Train, out: Path, compare_scratch: bool = False) -> dict[str, Any]:
+    """Run both stages from the start and write ``summary.json`` into ``out``.
+
+    Args:
+        train: runs one recipe and returns the results of its best checkpoint.
+        out: folder for the data, both runs and the summary.
+        compare_scratch: train stage 1 once more with random weights, everything else equal, and print both.
+
+    Returns:
+        The summary: box AP and AR of stage 1, PQ, SQ and RQ of stage 2 (0 to 1), and the minutes of both
+        stages.
+    """
+    started = time.monotonic()
+    detection = _stage(train, "detection", out, [f"output_dir={out / 'detection'}"])
+    panoptic = _stage(
+        train,
+        "panoptic",
+        out,
+        [f"output_dir={out / 'panoptic'}", f"model.detector={out / 'detection' / 'best'}"],
+    )
+    summary = _summary(detection, panoptic, minutes=(time.monotonic() - started) / 60)
+    (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    print(f"\nBoth stages, on {out / 'data'}, in {summary['minutes']:.1f} minutes:\n")
+    print(tables({"detection": detection["detection"], "panoptic": panoptic["panoptic"]}))
+    for name in ("detection", "panoptic"):
+        print(f"\n{name} pictures:")
+        for path in sorted((out / name / "pictures").glob("*.jpg")):
+            print(f"  {path}")
+    print(f"\nsummary: {out / SUMMARY_FILE}")
+    if compare_scratch:
+        _compare_scratch(train, out, detection)
+    return summary
+
+
+def _stage(train: Train, name: str, out: Path, overrides: list[str]) -> dict[str, Any]:
+    """One stage from its recipe, from the start: a demo shows the whole run."""
+    recipe = load_recipe(_recipe_file(name), [f"data.demo.folder={out / 'data'}", "resume=never", *overrides])
+    if Path(recipe.output_dir).exists():
+        shutil.rmtree(recipe.output_dir)
+    print(f"\n== {name}: {_recipe_file(name)}", flush=True)
+    return train(recipe)
+
+
+def _compare_scratch(train: Train, out: Path, pretrained: dict[str, Any]) -> None:
+    overrides = [f"output_dir={out / 'scratch'}", "model.scratch=true"]
+    scratch = _stage(train, "detection", out, overrides)
+    print("\nStage 1, the same steps on the same images:\n")
+    print("| start | box AP | box AP50 | box AR |\n| --- | ---: | ---: | ---: |")
+    for start, results in (("pretrained", pretrained), ("random weights", scratch)):
+        boxes = results["detection"]
+        print(f"| {start} | {boxes['AP']:.3f} | {boxes['AP50']:.3f} | {boxes['AR']:.3f} |")
+
+
+def _recipe_file(name: str) -> Path:
+    for folder in (PACKAGED_RECIPES, RECIPES):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    raise UserError(f"the demo's recipe {name}.yaml is missing; install the package anew.")
+
+
+def _summary(detection: dict[str, Any], panoptic: dict[str, Any], minutes: float) -> dict[str, Any]:
+    boxes, segments = detection["detection"], panoptic["panoptic"]
+    return {
+        "box_ap": boxes["AP"],
+        "box_ar": boxes["AR"],
+        "pq": segments["All"]["pq"],
+        "sq": segments["All"]["sq"],
+        "rq": segments["All"]["rq"],
+        "pq_things": segments["Things"]["pq"],
+        "pq_stuff": segments["Stuff"]["pq"],
+        "minutes": round(minutes, 2),
+    }

@@ -1,0 +1,249 @@
+"""Backgrounds that both worlds share: sky, skyline, vegetation, ground and fences, painted on the canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from detr_hf.demo.canvas import Colour, mix, pick, shade, vary
+
+SKY, BUILDING, PLANT, GROUND, FENCE = 1, 2, 3, 4, 5
+STUFF_ROLES = {"sky": SKY, "building": BUILDING, "plant": PLANT, "ground": GROUND, "fence": FENCE}
+# How strongly the noise tiles modulate each kind of stuff: (grain, patches).
+STUFF_GRAIN = {
+    SKY: (0.0, 0.0),
+    BUILDING: (0.05, 0.05),
+    PLANT: (0.3, 0.24),
+    GROUND: (0.12, 0.1),
+    FENCE: (0.06, 0.05),
+}
+
+_SKIES: tuple[tuple[Colour, Colour], ...] = (
+    ((84, 140, 204), (196, 216, 230)),
+    ((112, 160, 208), (214, 224, 228)),
+    ((176, 184, 192), (214, 216, 216)),
+    ((150, 156, 164), (196, 198, 198)),
+    ((98, 116, 160), (238, 190, 150)),
+    ((190, 200, 206), (228, 226, 218)),
+)
+_GROUNDS: tuple[Colour, ...] = (
+    (156, 128, 96),
+    (172, 142, 104),
+    (150, 108, 80),
+    (140, 134, 124),
+    (168, 164, 154),
+    (116, 112, 108),
+)
+_WALLS: tuple[Colour, ...] = (
+    (190, 182, 168),
+    (160, 156, 152),
+    (176, 132, 108),
+    (206, 200, 186),
+    (142, 148, 156),
+    (186, 160, 126),
+)
+_LEAF_MASSES = 34
+_GREENS: tuple[Colour, ...] = ((72, 104, 50), (88, 116, 58), (56, 88, 46), (104, 118, 58))
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """What the light needs to know of a painted backdrop; canvas pixels."""
+
+    horizon: int
+    haze: Colour
+    cloudiness: float
+
+
+def paint_backdrop(canvas: np.ndarray, rng: np.random.Generator) -> Backdrop:
+    """Paint sky, ground and, by chance, a skyline, trees and a fence on uint8[H, W, 4]."""
+    height, width = canvas.shape[:2]
+    horizon = int(rng.uniform(0.28, 0.52) * height)
+    zenith, haze = _SKIES[int(rng.random() * len(_SKIES))]
+    zenith, haze = vary(rng, zenith, 10.0), vary(rng, haze, 8.0)
+    rows = np.linspace(0.0, 1.0, horizon)[:, None]
+    sky = np.rint(np.asarray(zenith) * (1 - rows) + np.asarray(haze) * rows)
+    _fill_rows(canvas[:horizon], sky, SKY)
+    _paint_ground(canvas, rng, horizon, haze)
+    sizes = (horizon, width)
+    if rng.random() < 0.75:
+        _paint_skyline(canvas, rng, sizes, haze)
+    if rng.random() < 0.75:
+        _paint_trees(canvas, rng, sizes, haze)
+    if rng.random() < 0.5:
+        _paint_fence(canvas, rng, horizon)
+    return Backdrop(horizon, haze, float(rng.uniform(0.0, 0.9)))
+
+
+def _fill_rows(region: np.ndarray, colours: np.ndarray, segment: int) -> None:
+    """One colour per row, uint8[H, W, 4] <- [H, 3]; as 32-bit words, far faster than bytes."""
+    words = np.full((len(colours), 4), segment, dtype=np.uint8)
+    words[:, :3] = colours
+    region.view(np.uint32)[..., 0] = words.view(np.uint32)
+
+
+def _paint_ground(canvas: np.ndarray, rng: np.random.Generator, horizon: int, haze: Colour) -> None:
+    height, width = canvas.shape[:2]
+    base = pick(rng, _GROUNDS, 16.0)
+    rows = np.linspace(0.0, 1.0, height - horizon)[:, None] ** 0.6
+    far = np.asarray(mix(base, haze, 0.25))
+    colours = np.rint(far * (1 - rows) + np.asarray(base) * rows)
+    _fill_rows(canvas[horizon:], colours, GROUND)
+    depth = height - horizon
+    if rng.random() < 0.55:
+        _paint_tracks(canvas, rng, horizon, base)
+    for _ in range(int(rng.integers(3, 9))):
+        share = rng.uniform(0.08, 1.0)
+        centre = (int(rng.uniform(0, width)), int(horizon + share * depth))
+        axes = (
+            int(rng.uniform(0.05, 0.2) * width * share) + 2,
+            int(rng.uniform(0.01, 0.045) * height * share) + 1,
+        )
+        tone = shade(base, rng.uniform(0.84, 1.14)) if rng.random() < 0.8 else mix(base, haze, 0.55)
+        cv2.ellipse(canvas, centre, axes, 0, 0, 360, (*tone, GROUND), -1)
+    for _ in range(int(rng.integers(0, 26))):
+        share = rng.uniform(0.05, 1.0)
+        centre = (int(rng.uniform(0, width)), int(horizon + share * depth))
+        size = 1 + int(rng.uniform(0.002, 0.009) * width * share)
+        tone = shade(base, rng.uniform(0.6, 1.3))
+        cv2.ellipse(canvas, centre, (size + 1, size), 0, 0, 360, (*tone, GROUND), -1)
+
+
+def _paint_tracks(canvas: np.ndarray, rng: np.random.Generator, horizon: int, base: Colour) -> None:
+    """Two wheel ruts that meet far away."""
+    height, width = canvas.shape[:2]
+    vanish = rng.uniform(0.1, 0.9) * width
+    foot, gauge, rut = (
+        rng.uniform(-0.2, 1.0) * width,
+        rng.uniform(0.2, 0.34) * width,
+        rng.uniform(0.04, 0.08) * width,
+    )
+    tone = (*shade(base, rng.uniform(0.78, 0.9)), GROUND)
+    for left in (foot, foot + gauge):
+        rutted = np.array([(vanish, horizon + 4), (left, height), (left + rut, height)])
+        cv2.fillPoly(canvas, [rutted.astype(np.int32)], tone)
+
+
+def _paint_skyline(
+    canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int, int], haze: Colour
+) -> None:
+    horizon, width = sizes
+    for _ in range(int(rng.integers(1, 5))):
+        wide = int(rng.uniform(0.16, 0.42) * width)
+        left = int(rng.uniform(-0.1, 0.95) * width)
+        top = int(horizon * rng.uniform(0.08, 0.62))
+        wall = mix(pick(rng, _WALLS), haze, rng.uniform(0.05, 0.4))
+        _paint_house(canvas, rng, (left, top, left + wide, horizon + 2), wall)
+
+
+def _paint_house(
+    canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int], wall: Colour
+) -> None:
+    left, top, right, foot = box
+    unfinished = rng.random() < 0.35
+    cv2.rectangle(canvas, (left, top), (right, foot), (*wall, BUILDING), -1)
+    side = int((right - left) * rng.uniform(0.0, 0.3))
+    cv2.rectangle(canvas, (right - side, top), (right, foot), (*shade(wall, 0.78), BUILDING), -1)
+    floors = max(2, int((foot - top) / rng.uniform(24, 44)))
+    bays = max(2, int((right - left) / rng.uniform(22, 48)))
+    pane = shade(wall, 0.36) if unfinished else mix((70, 86, 104), wall, rng.uniform(0.0, 0.4))
+    fill = 0.8 if unfinished else rng.uniform(0.4, 0.66)
+    step_x, step_y = (right - left) / bays, (foot - top) / floors
+    for floor in range(floors):
+        y0 = top + (floor + 0.5 - fill / 2) * step_y
+        for bay in range(bays):
+            x0 = left + (bay + 0.5 - fill / 2) * step_x
+            tone = shade(pane, 1.45 if (floor * 7 + bay * 3) % 5 == 0 else 1.0)
+            end = (int(x0 + fill * step_x), int(y0 + fill * step_y * 0.9))
+            cv2.rectangle(canvas, (int(x0), int(y0)), end, (*tone, BUILDING), -1)
+    if unfinished:
+        for bay in range(bays + 1):
+            x = int(left + bay * step_x)
+            cv2.rectangle(canvas, (x - 1, top - 10), (x + 1, foot), (*shade(wall, 0.7), BUILDING), -1)
+    else:
+        cv2.rectangle(canvas, (left - 2, top - 4), (right + 2, top + 3), (*shade(wall, 1.12), BUILDING), -1)
+
+
+def _paint_trees(canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int, int], haze: Colour) -> None:
+    horizon, width = sizes
+    for _ in range(int(rng.integers(1, 5))):
+        green = mix(pick(rng, _GREENS), haze, rng.uniform(0.0, 0.25))
+        x = rng.uniform(0.0, 1.0) * width
+        foot = horizon + rng.uniform(0.0, 0.05) * width
+        spread = rng.uniform(0.05, 0.13) * width
+        rise = spread * rng.uniform(0.5, 1.7)
+        if rise > spread:
+            trunk = (int(x - spread * 0.09), int(foot - rise)), (int(x + spread * 0.09), int(foot))
+            cv2.rectangle(canvas, *trunk, (*mix((84, 66, 50), haze, 0.1), PLANT), -1)
+        for number in range(_LEAF_MASSES):
+            angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 1.0) ** 0.5
+            centre_x = x + np.cos(angle) * spread * reach
+            centre_y = foot - rise * 1.05 - np.sin(angle) * 0.72 * spread * reach
+            if rise <= spread:
+                centre_y = min(centre_y + 0.5 * rise, foot - 0.16 * spread)
+            light = 0.62 + 0.5 * number / _LEAF_MASSES + 0.16 * (foot - rise - centre_y) / spread
+            size = int(spread * (rng.uniform(0.12, 0.26) if number > 8 else 0.36))
+            cv2.circle(canvas, (int(centre_x), int(centre_y)), size, (*shade(green, light), PLANT), -1)
+
+
+def _paint_fence(canvas: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
+    """Boards, profiled sheets, barriers or wire mesh along the far edge of the ground."""
+    height, width = canvas.shape[:2]
+    foot = horizon + int(rng.uniform(0.025, 0.09) * height)
+    tall = int(rng.uniform(0.09, 0.17) * height)
+    whole = rng.random() < 0.5
+    left = 0 if whole else int(rng.uniform(-0.1, 0.5) * width)
+    right = width if whole else left + int(rng.uniform(0.4, 0.8) * width)
+    kind = int(rng.random() * 4)
+    if kind == 0:
+        _paint_mesh(canvas, rng, (left, foot - tall, right, foot))
+        return
+    colour = pick(rng, ((70, 120, 170), (90, 140, 110), (150, 150, 152), (176, 132, 86), (206, 196, 176)))
+    if kind == 3:
+        tall, colour = int(tall * 0.55), pick(rng, ((196, 192, 184), (216, 120, 50), (206, 200, 190)))
+    step = int(rng.uniform(10, 30)) * (3 if kind == 3 else 1)
+    for number, x in enumerate(range(left, right, step)):
+        end = min(x + step - 1, right)
+        tone = shade(colour, (0.88, 1.0, 1.1)[number % 3] if kind == 1 else (0.9, 1.06)[number % 2])
+        if kind == 3 and number % 2:
+            tone = (188, 52, 44) if step % 2 else (214, 208, 196)
+        cv2.rectangle(canvas, (x, foot - tall), (end, foot), (*tone, FENCE), -1)
+    for y in (foot - tall, foot - tall // 3):
+        cv2.rectangle(canvas, (left, y), (right, y + 3), (*shade(colour, 0.66), FENCE), -1)
+
+
+def _paint_mesh(canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
+    """Wire mesh: what stands behind it shows through, but every pixel is fence."""
+    left, top, right, foot = max(box[0], 0), max(box[1], 0), min(box[2], canvas.shape[1]), box[3]
+    region = canvas[top:foot, left:right]
+    region[..., :3] = (region[..., :3].astype(np.uint16) * 2 + (132, 136, 138)) // 3
+    region[..., 3] = FENCE
+    tall, wire, step = foot - top, (*vary(rng, (176, 180, 182), 8.0), FENCE), int(rng.uniform(11, 18))
+    patch = np.ascontiguousarray(region)
+    for x in range(-tall, right - left, step):
+        cv2.line(patch, (x, 0), (x + tall, tall), wire, 1)
+        cv2.line(patch, (x + tall, 0), (x, tall), wire, 1)
+    for x in range(0, right - left, 5 * step):
+        cv2.rectangle(patch, (x, 0), (x + 5, tall), (*shade(wire[:3], 0.6), FENCE), -1)
+    cv2.rectangle(patch, (0, 0), (right - left, 3), (*shade(wire[:3], 0.7), FENCE), -1)
+    region[:] = patch
+
+
+def shadow(
+    canvas: np.ndarray, centre: tuple[float, float], axes: tuple[float, float], strength: float
+) -> None:
+    """Darken a soft ellipse on the canvas (the ids stay as they are); canvas pixels."""
+    rx, ry = max(axes[0], 2.0), max(axes[1], 2.0)
+    x0, x1 = max(int(centre[0] - 1.2 * rx), 0), min(int(centre[0] + 1.2 * rx) + 1, canvas.shape[1])
+    y0, y1 = max(int(centre[1] - 1.4 * ry), 0), min(int(centre[1] + 1.4 * ry) + 1, canvas.shape[0])
+    if x1 <= x0 or y1 <= y0:
+        return
+    across = ((np.arange(x0, x1) - centre[0]) / rx) ** 2
+    down = ((np.arange(y0, y1) - centre[1]) / ry) ** 2
+    cover = np.clip((1.3 - across[None, :] - down[:, None]) * 1.4, 0.0, 1.0)
+    keep = np.rint(256.0 * (1.0 - strength * cover)).astype(np.uint16)
+    region = canvas[y0:y1, x0:x1]
+    factors = np.asarray(cv2.merge([keep, keep, keep, np.full_like(keep, 256)]), dtype=np.uint16)
+    region[:] = (region * factors) >> 8

@@ -1,0 +1,160 @@
+"""Boxes, masks and id maps: every conversion of the package lives here, named by format and unit.
+
+Boxes are ``[..., 4]`` arrays or tensors. ``xyxy`` is (x min, y min, x max, y max) with exclusive maxima,
+``xywh`` is COCO's (x min, y min, width, height), ``cxcywh`` is DETR's (centre x, centre y, width, height).
+``px`` is pixels, ``norm`` is a share of the image WITHOUT padding. An id map is one integer array ``[H, W]``
+whose value is the id of the segment that owns the pixel; 0 is void. The box functions take numpy and torch
+alike and return what they got.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Boxes = TypeVar("Boxes", NDArray[np.floating], Tensor)
+
+
+def _stack(columns: list, like: Boxes) -> Boxes:
+    return torch.stack(columns, -1) if isinstance(like, Tensor) else np.stack(columns, -1)
+
+
+def boxes_xywh_to_xyxy(boxes: Boxes) -> Boxes:
+    """COCO boxes (x min, y min, width, height) to corners; ``[..., 4]`` in, ``[..., 4]`` out, any unit."""
+    x, y, w, h = (boxes[..., i] for i in range(4))
+    return _stack([x, y, x + w, y + h], boxes)
+
+
+def boxes_xyxy_to_xywh(boxes: Boxes) -> Boxes:
+    """Corners to COCO boxes (x min, y min, width, height); ``[..., 4]`` in, ``[..., 4]`` out, any unit."""
+    x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
+    return _stack([x0, y0, x1 - x0, y1 - y0], boxes)
+
+
+def boxes_xyxy_to_cxcywh(boxes: Boxes) -> Boxes:
+    """Corners to (centre x, centre y, width, height); ``[..., 4]`` in, ``[..., 4]`` out, any unit."""
+    x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
+    return _stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], boxes)
+
+
+def boxes_cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
+    """(centre x, centre y, width, height) to corners; ``[..., 4]`` in, ``[..., 4]`` out, any unit."""
+    cx, cy, w, h = (boxes[..., i] for i in range(4))
+    return _stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], boxes)
+
+
+def _scale(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
+    height, width = size_hw
+    if isinstance(boxes, Tensor):
+        return boxes.new_tensor([width, height, width, height])
+    return np.asarray([width, height, width, height], dtype=boxes.dtype)
+
+
+def normalise_boxes(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
+    """Pixels to shares of an image of ``size_hw`` (without padding), in any of the formats above."""
+    return boxes / _scale(boxes, size_hw)
+
+
+def denormalise_boxes(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
+    """Shares of an image of ``size_hw`` (without padding) to pixels, in any of the formats above."""
+    return boxes * _scale(boxes, size_hw)
+
+
+def clip_boxes_xyxy(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
+    """Corner boxes in pixels, cut at the edges of an image of ``size_hw``."""
+    limit = _scale(boxes, size_hw)
+    if isinstance(boxes, Tensor):
+        return torch.minimum(boxes.clamp(min=0), limit)
+    return np.minimum(np.maximum(boxes, 0), limit)
+
+
+def box_areas_xyxy(boxes: Boxes) -> Boxes:
+    """Areas ``[...]`` of corner boxes ``[..., 4]``, in squared units of the boxes."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _iou_and_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and generalised IoU of broadcastable corner boxes ``[..., 4]``."""
+    eps = torch.finfo(a.dtype).tiny
+    overlap_wh = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    overlap = overlap_wh[..., 0] * overlap_wh[..., 1]
+    union = box_areas_xyxy(a) + box_areas_xyxy(b) - overlap
+    hull_wh = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
+    hull = hull_wh[..., 0] * hull_wh[..., 1]
+    iou = overlap / union.clamp(min=eps)
+    return iou, iou - (hull - union) / hull.clamp(min=eps)
+
+
+def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU ``[..., N, M]`` of every corner box of a ``[..., N, 4]`` with every one of b ``[..., M, 4]``."""
+    return _iou_and_giou(a.unsqueeze(-2), b.unsqueeze(-3))[0]
+
+
+def pairwise_giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU ``[..., N, M]`` (Rezatofighi et al. 2019, eq. 3), box by box as ``pairwise_iou``."""
+    return _iou_and_giou(a.unsqueeze(-2), b.unsqueeze(-3))[1]
+
+
+def paired_giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU ``[N]`` of corner boxes pair by pair: a ``[N, 4]`` with b ``[N, 4]``."""
+    return _iou_and_giou(a, b)[1]
+
+
+def rgb_to_id(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """COCO panoptic colours ``uint8 [H, W, 3]`` to an id map ``int32 [H, W]``: R + 256 G + 65536 B."""
+    wide = rgb.astype(np.int32)  # uint8 arithmetic would wrap
+    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
+
+
+def id_to_rgb(id_map: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """An id map ``[H, W]`` with ids below 2**24 to COCO panoptic colours ``uint8 [H, W, 3]``."""
+    ids = id_map.astype(np.int64)
+    assert ids.size == 0 or (ids.min() >= 0 and ids.max() < 1 << 24), "a panoptic PNG holds ids below 2**24"
+    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
+
+
+def boxes_and_areas_of_segments(
+    id_map: NDArray[np.integer], ids: NDArray[np.integer]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Tight boxes and pixel counts of segments, linear in the number of pixels.
+
+    Args:
+        id_map: ``[H, W]`` integers, 0 is void.
+        ids: ``[N]`` the segments asked for; they need not be in the map.
+
+    Returns:
+        boxes_xyxy_px ``float32 [N, 4]`` with exclusive maxima, and areas in pixels ``int64 [N]``. A segment
+        without a pixel has area 0 and the box (0, 0, 0, 0).
+    """
+    boxes = np.zeros((len(ids), 4), np.float32)
+    areas = np.zeros(len(ids), np.int64)
+    if len(ids) == 0 or id_map.size == 0:
+        return boxes, areas
+    height, width = id_map.shape
+    order = np.argsort(ids, kind="stable")
+    known = np.asarray(ids)[order]
+    slots = np.minimum(np.searchsorted(known, id_map), len(known) - 1)
+    rows, columns = np.nonzero(known[slots] == id_map)
+    slots = slots[rows, columns]
+    in_row = np.bincount(slots * height + rows, minlength=len(ids) * height).reshape(len(ids), height)
+    in_column = np.bincount(slots * width + columns, minlength=len(ids) * width).reshape(len(ids), width) > 0
+    occupied = in_row > 0
+    tight = [
+        in_column.argmax(1),
+        occupied.argmax(1),
+        in_column[:, ::-1].argmax(1),
+        occupied[:, ::-1].argmax(1),
+    ]
+    tight[2], tight[3] = width - tight[2], height - tight[3]
+    areas[order] = in_row.sum(1)
+    boxes[order] = np.where(in_row.sum(1)[:, None] > 0, np.stack(tight, 1), 0)
+    return boxes, areas
+
+
+def masks_of_segments(id_map: Tensor, ids: Tensor) -> Tensor:
+    """Binary masks ``bool [N, H, W]`` of the segments ``ids [N]`` in an id map ``[H, W]``."""
+    return id_map.unsqueeze(0) == ids.to(id_map.dtype)[:, None, None]

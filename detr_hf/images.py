@@ -1,0 +1,224 @@
+"""Photograph and id-map files to arrays: the one decoder behind training, evaluation and prediction.
+
+A file means the same picture everywhere in the package: turned upright by its EXIF tag, transparent parts
+over white, three 8-bit channels. Files that cannot be read are refused by name, and so are files whose header
+asks for more memory than a photograph should, before a pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from detr_hf.errors import UserError
+from detr_hf.geometry import rgb_to_id
+
+ImageSource = str | Path | bytes | Mapping[str, Any]
+"""A path, a file's bytes, or ``{"path": ..., "bytes": ...}`` as ``datasets`` stores an undecoded image."""
+
+MAX_PIXELS = 150_000_000
+"""Largest width x height that is decoded (450 MB of RGB); Pillow itself refuses from 179 Mpx on."""
+
+# Formats of photographs only: Pillow's EPS reader, for one, would start Ghostscript on a file it is given.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
+_UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+_PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+_WHITE = (255, 255, 255, 255)
+
+
+def decode_image(source: ImageSource, name: str | None = None) -> np.ndarray:
+    """Decode one picture to RGB.
+
+    Args:
+        source: path, bytes, or a mapping with either; see ``ImageSource``.
+        name: what to call the picture in messages; the path when left out.
+
+    Returns:
+        uint8[H, W, 3], writable, upright (EXIF orientation applied). Grey is repeated over the channels;
+        16-bit grey is scaled from 0..65535 to 0..255; transparency is laid over white; CMYK is converted
+        without its colour profile. Of an animation, the first frame.
+
+    Raises:
+        UserError: the file is missing, no picture, damaged, of a sample type without a fixed range (float,
+            32 bit), or larger than ``MAX_PIXELS``.
+    """
+    name = name or _name_of(source)
+    with _opened(source, name) as image:
+        _load(image, name)
+        turn = _UPRIGHT.get(_orientation(image))
+        upright = image if turn is None else image.transpose(turn)
+        return np.array(_to_rgb(upright, name), dtype=np.uint8)
+
+
+def image_size(source: ImageSource, name: str | None = None) -> tuple[int, int]:
+    """(height, width) in pixels of what ``decode_image`` returns, from the header where the format allows.
+
+    Raises:
+        UserError: as ``decode_image``, except that damage behind the header goes unseen.
+    """
+    name = name or _name_of(source)
+    with _opened(source, name) as image:
+        if _orientation_needs_decoding(image, source):
+            _load(image, name)
+        turned = image.format != "PNG" or _png_may_be_turned(source)
+        sideways = turned and _orientation(image) in _SIDEWAYS
+        width, height = image.size
+        return (width, height) if sideways else (height, width)
+
+
+def decode_id_map(source: ImageSource, name: str | None = None) -> np.ndarray:
+    """Decode a COCO panoptic PNG, where a segment's id is R + 256 G + 65536 B and 0 is void.
+
+    Returns:
+        int32[H, W] of segment ids, not turned by EXIF: an id map is read as it was written.
+
+    Raises:
+        UserError: as ``decode_image``, or the file is not an 8-bit RGB PNG. Any other kind (JPEG, palette,
+            alpha, 16 bit) has lost ids or never held them.
+    """
+    name = name or _name_of(source)
+    with _opened(source, name) as image:
+        kind = _sample_kind(image)
+        if image.format != "PNG" or kind != "RGB":
+            raise UserError(
+                f"{name}: a panoptic id map must be an 8-bit RGB PNG (id = R + 256 G + 65536 B), "
+                f"but this is {image.format} with {kind} pixels; write it again in that form"
+            )
+        _load(image, name)
+        return rgb_to_id(np.array(image, dtype=np.uint8))
+
+
+def _name_of(source: ImageSource) -> str:
+    if isinstance(source, Mapping):
+        return str(source.get("path") or "image given as bytes")
+    return "image given as bytes" if isinstance(source, bytes) else str(source)
+
+
+def _content(source: ImageSource, name: str) -> Path | bytes:
+    """The bytes if they are at hand, else the path to read."""
+    if isinstance(source, Mapping):
+        if source.get("bytes") is not None:
+            return source["bytes"]
+        if not source.get("path"):
+            raise UserError(f"{name}: neither a path nor bytes are given for this image")
+        return Path(source["path"])
+    return source if isinstance(source, bytes) else Path(source)
+
+
+@contextmanager
+def _opened(source: ImageSource, name: str) -> Iterator[ImageFile.ImageFile]:
+    """Open the picture and read its header, refusing what is no photograph or too large."""
+    content = _content(source, name)
+    try:
+        image = Image.open(
+            BytesIO(content) if isinstance(content, bytes) else content, formats=_known_formats()
+        )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{name}: there is no such image file") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{name}: the image file cannot be read ({error.strerror})") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{name}: refused, the picture is too large to decode: {error}") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name}: {_not_an_image(content)}") from error
+    except Exception as error:  # a damaged header makes format readers raise almost anything
+        raise UserError(f"{name}: the image is damaged or cut off: {error}") from error
+    with image:
+        _refuse_bomb(image, name)
+        yield image
+
+
+def _known_formats() -> list[str]:
+    """Our formats that this Pillow can read; a registered HEIF plugin counts."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _not_an_image(content: Path | bytes) -> str:
+    head = content[:12] if isinstance(content, bytes) else content.open("rb").read(12)
+    if not head:
+        return "the file is empty"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1"):
+        return "HEIC pictures cannot be read; save it as JPEG or PNG first"
+    return "this is not an image that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF)"
+
+
+def _refuse_bomb(image: Image.Image, name: str) -> None:
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise UserError(
+            f"{name}: refused, {image.width} x {image.height} is {pixels / 1e6:.0f} Mpx and the limit is "
+            f"{MAX_PIXELS / 1e6:.0f} Mpx; scale the picture down or cut it up first"
+        )
+
+
+def _load(image: Image.Image, name: str) -> None:
+    try:
+        image.load()
+    except Exception as error:  # as above: what a decoder raises on damaged data depends on the format
+        raise UserError(f"{name}: the image is damaged or cut off: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; upright where the EXIF block is broken, as viewers show such a file."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, TypeError, LookupError, OSError, EOFError, struct.error):
+        return 1
+
+
+def _orientation_needs_decoding(image: Image.Image, source: ImageSource) -> bool:
+    """TIFF is turned by Pillow while loading; a PNG may carry its tag behind the pixels."""
+    return image.format == "TIFF" or (image.format == "PNG" and _png_may_be_turned(source))
+
+
+def _png_may_be_turned(source: ImageSource) -> bool:
+    """Whether the file holds any chunk that can carry an orientation; cheaper than decoding every PNG."""
+    content = _content(source, "")
+    data = content if isinstance(content, bytes) else content.read_bytes()
+    return any(mark in data for mark in _PNG_ORIENTATION_MARKS)
+
+
+def _sample_kind(image: ImageFile.ImageFile) -> str:
+    """The sample layout as stored: Pillow reports a 16-bit RGB file as mode RGB and keeps its high bytes."""
+    raw = image.tile[0][3] if image.tile else image.mode
+    raw = raw[0] if isinstance(raw, tuple) else raw
+    return str(raw or image.mode)
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _from_16_bit(image, name)
+    if image.mode == "F":
+        raise UserError(
+            f"{name}: pixels are 32-bit floats, whose range is unknown; save it with 8 bits a channel"
+        )
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image, name: str) -> Image.Image:
+    """Scale 0..65535 to 0..255 (Pillow's own conversion clips at 255, which turns photographs white)."""
+    samples = np.asarray(image).astype(np.int64)
+    if samples.min() < 0 or samples.max() > 65535:
+        raise UserError(f"{name}: pixels are 32-bit integers beyond 65535; save it with 8 bits a channel")
+    grey = ((samples + 128) // 257).astype(np.uint8)
+    return Image.fromarray(np.repeat(grey[..., None], 3, axis=2))

@@ -1,0 +1,83 @@
+"""Samples of different size to one padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict, cast
+
+import torch
+from torch import Tensor
+
+
+class Target(TypedDict):
+    """The truth about one sample, after augmentation.
+
+    ``boxes_cxcywh_norm`` is normalised by ``size_hw``, the picture without padding; crowd objects are not in
+    it. Of panoptic sets ``id_map`` holds the segment of every pixel and ``segment_ids`` which of them is
+    object n; pixels of crowds and of what was dropped keep an id that is not in ``segment_ids``.
+    """
+
+    image_id: int
+    size_hw: tuple[int, int]  # height and width after augmentation, before padding
+    original_size_hw: tuple[int, int]
+    class_labels: Tensor  # int64[N]
+    boxes_cxcywh_norm: Tensor  # float32[N, 4]
+    segment_ids: NotRequired[Tensor]  # int32[N]
+    id_map: NotRequired[Tensor]  # int32[h, w]
+
+
+@dataclass
+class Batch:
+    """B samples padded at the right and at the bottom to the largest height H and width W among them.
+
+    Attributes:
+        pixel_values: ``float32 [B, 3, H, W]``, colour normalised; 0 in the padding.
+        pixel_mask: ``int64 [B, H, W]``, 1 on the picture and 0 on the padding.
+        targets: B targets, unpadded.
+    """
+
+    pixel_values: Tensor
+    pixel_mask: Tensor
+    targets: list[Target]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """A copy on ``device``; from pinned memory the copy does not block."""
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device, non_blocking=True)
+
+        return Batch(
+            move(self.pixel_values), move(self.pixel_mask), [_each(target, move) for target in self.targets]
+        )
+
+    def pin_memory(self) -> Batch:
+        """Called by the DataLoader where there is a GPU."""
+
+        def pin(value: Tensor) -> Tensor:
+            return value.pin_memory()
+
+        return Batch(
+            pin(self.pixel_values), pin(self.pixel_mask), [_each(target, pin) for target in self.targets]
+        )
+
+
+def _each(target: Target, change: Callable[[Tensor], Tensor]) -> Target:
+    changed = {key: change(value) if isinstance(value, Tensor) else value for key, value in target.items()}
+    return cast(Target, changed)
+
+
+def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
+    """Pad pictures ``float32 [3, h, w]`` to one size; boxes are relative to the unpadded picture and stay."""
+    images = [image for image, _ in samples]
+    height = max(image.shape[1] for image in images)
+    width = max(image.shape[2] for image in images)
+    pixel_values = images[0].new_zeros(len(images), 3, height, width)
+    pixel_mask = torch.zeros(len(images), height, width, dtype=torch.int64)
+    for at, image in enumerate(images):
+        pixel_values[at, :, : image.shape[1], : image.shape[2]] = image
+        pixel_mask[at, : image.shape[1], : image.shape[2]] = 1
+    return Batch(pixel_values, pixel_mask, [target for _, target in samples])

@@ -1,0 +1,150 @@
+"""Rows of the data set to normalised pictures and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from detr_hf.errors import UserError
+from detr_hf.geometry import (
+    boxes_and_areas_of_segments,
+    boxes_xywh_to_xyxy,
+    boxes_xyxy_to_cxcywh,
+    normalise_boxes,
+)
+from detr_hf.images import decode_id_map, decode_image
+from detr_hf.loading.collate import Target
+from detr_hf.loading.transforms import Augmentation, Augmented
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MIN_SEGMENT_PX = 4
+"""A segment with fewer pixels left after augmentation is not part of the truth."""
+
+Key = tuple[int, int]
+"""(epoch, row): what a sample's randomness depends on, beside the seed."""
+
+
+def undecoded(split: datasets.Dataset) -> datasets.Dataset:
+    """The split with pictures as files or bytes: decoding is ours, with messages that name the file."""
+    for column, kind in split.features.items():
+        if isinstance(kind, datasets.Image):
+            split = split.cast_column(column, datasets.Image(decode=False))
+    return split
+
+
+class PreparedImages(Dataset[tuple[Tensor, Target]]):
+    """Augmented samples of one split.
+
+    A sample depends on (seed, epoch, row) alone: not on the worker that makes it, nor on what was made
+    before.
+
+    Args:
+        split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`.
+        augmentation: from :func:`detr_hf.loading.transforms.build_transforms`.
+        seed: of the run.
+        with_masks: add ``id_map`` and ``segment_ids`` to the targets; the split must be panoptic. Without,
+            boxes of a panoptic split still come from the id map: they frame what is visible after a crop.
+        mean, std: of the colour channels, for values from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        split: datasets.Dataset,
+        augmentation: Augmentation,
+        seed: int,
+        with_masks: bool = False,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        self.rows = undecoded(split)
+        self.is_panoptic = "panoptic" in split.column_names
+        assert self.is_panoptic or not with_masks, "masks need a panoptic split"
+        self.augmentation = augmentation
+        self.seed = seed
+        self.with_masks = with_masks
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
+        """Sample of (epoch, row): the picture ``float32 [3, h, w]`` and its target.
+
+        Raises:
+            UserError: the picture or its PNG cannot be decoded, or a transform fails on it; the image is
+                named.
+        """
+        epoch, index = key
+        row = self.rows[index]
+        try:
+            return self._sample(row, _seed_of(self.seed, epoch, index))
+        except UserError as fault:
+            raise UserError(f"image {row['image_id']} '{row['file_name']}': {fault}") from fault
+
+    def _sample(self, row: dict[str, Any], seed: int) -> tuple[Tensor, Target]:
+        image = decode_image(row["image"])
+        _require_size(image.shape[:2], row, "picture")
+        objects = {name: np.asarray(values) for name, values in row["objects"].items()}
+        wanted = ~objects["iscrowd"].astype(bool)
+        boxes = boxes_xywh_to_xyxy(objects["bbox"].astype(np.float32).reshape(-1, 4))[wanted]
+        id_map = None
+        if self.is_panoptic:
+            id_map = decode_id_map(row["panoptic"])
+            _require_size(id_map.shape, row, "PNG")
+        out = self.augmentation(image, boxes, id_map, seed)
+        ids, categories = objects["id"].astype(np.int64)[wanted], objects["category"].astype(np.int64)[wanted]
+        if self.is_panoptic:
+            boxes_xyxy_px, kept = _visible_segments(out, ids)
+        else:
+            boxes_xyxy_px, kept = out.boxes_xyxy_px, out.kept
+        target = _target(row, out, boxes_xyxy_px, categories[kept])
+        if self.with_masks:
+            target["segment_ids"] = torch.from_numpy(ids[kept].astype(np.int32))
+            target["id_map"] = torch.from_numpy(np.ascontiguousarray(out.id_map, dtype=np.int32))
+        return self._normalised(out.image), target
+
+    def _normalised(self, image: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return ((pixels - mean[:, None, None]) / std[:, None, None]).contiguous()
+
+
+def _seed_of(seed: int, epoch: int, index: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
+
+
+def _require_size(size_hw: tuple[int, ...], row: dict[str, Any], what: str) -> None:
+    if size_hw != (row["height"], row["width"]):
+        raise UserError(
+            f"its {what} is now {size_hw[1]}x{size_hw[0]}, it was {row['width']}x{row['height']} when the "
+            "data were checked; "
+            "start the run again to check them anew"
+        )
+
+
+def _visible_segments(out: Augmented, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes ``[K, 4]`` of the segments still seen in the id map, and which of ``ids`` they are."""
+    assert out.id_map is not None
+    boxes_xyxy_px, areas = boxes_and_areas_of_segments(out.id_map, ids)
+    kept = np.flatnonzero(areas >= MIN_SEGMENT_PX)
+    return boxes_xyxy_px[kept], kept
+
+
+def _target(row: dict[str, Any], out: Augmented, boxes_xyxy_px: np.ndarray, categories: np.ndarray) -> Target:
+    size_hw = (out.image.shape[0], out.image.shape[1])
+    boxes = normalise_boxes(boxes_xyxy_to_cxcywh(boxes_xyxy_px.astype(np.float32)), size_hw)
+    return {
+        "image_id": row["image_id"],
+        "size_hw": size_hw,
+        "original_size_hw": (row["height"], row["width"]),
+        "class_labels": torch.from_numpy(categories),
+        "boxes_cxcywh_norm": torch.from_numpy(np.ascontiguousarray(boxes, dtype=np.float32)),
+    }

@@ -1,0 +1,123 @@
+"""DataLoaders whose faults are told in one sentence, whichever process they happen in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from detr_hf.errors import UserError
+from detr_hf.loading.collate import Batch, Target, collate
+from detr_hf.loading.dataset import Key, PreparedImages
+from detr_hf.loading.samplers import EvaluationSampler, StepSampler
+
+
+class BatchLoader:
+    """An iterable of batches over a DataLoader; with ``sampler`` as the order of the batches.
+
+    Raises, while iterating:
+        UserError: a picture could not be loaded; the message names it.
+    """
+
+    def __init__(
+        self, images: PreparedImages, sampler: StepSampler | EvaluationSampler, workers: int
+    ) -> None:
+        self.images = images
+        self.sampler = sampler
+        self._workers = workers
+        self._loader = self._new_loader()
+
+    def _new_loader(self) -> DataLoader[Any]:
+        return DataLoader(
+            _FaultsAsValues(self.images),
+            batch_sampler=self.sampler,
+            num_workers=self._workers,
+            collate_fn=_collate_or_fault,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self._workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        fault = None
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                fault = str(batch)
+                break
+            yield batch
+        if fault is not None:
+            # Let go of the workers before raising: the traceback keeps what is left here alive, and a loader
+            # that the garbage collector finds in a cycle waits five seconds for each worker.
+            self._loader = self._new_loader()
+            raise UserError(fault)
+
+
+class _FaultsAsValues(Dataset[Any]):
+    """A DataLoader wraps what a worker raises in a printed traceback; a fault handed over stays as it is."""
+
+    def __init__(self, images: PreparedImages) -> None:
+        self._images = images
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Target] | UserError:
+        try:
+            return self._images[key]
+        except UserError as fault:
+            return fault
+
+
+def _collate_or_fault(samples: list[Any]) -> Batch | UserError:
+    for sample in samples:
+        if isinstance(sample, UserError):
+            return sample
+    return collate(samples)
+
+
+class TrainingLoader(BatchLoader):
+    """Endless in epochs: each pass gives the rest of the sampler's epoch; see :class:`StepSampler`."""
+
+    sampler: StepSampler
+
+
+def training_loader(
+    images: PreparedImages,
+    batch_size: int,
+    micro_batch_size: int,
+    seed: int,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> TrainingLoader:
+    """Micro-batches for training; ``loader.sampler`` knows the position and is set for a resume.
+
+    Args:
+        images: of the training split.
+        batch_size: pictures per optimiser step over all processes; ``micro_batch_size`` per forward pass.
+        seed: of the run; decides the order of the samples.
+        workers: loading processes; 0 loads in this one.
+        rank, world_size: of this process.
+
+    Raises:
+        UserError: the split is empty, or the batch size does not divide.
+    """
+    sampler = StepSampler(len(images), batch_size, micro_batch_size, rank, world_size, seed)
+    return TrainingLoader(images, sampler, workers)
+
+
+def evaluation_loader(
+    images: PreparedImages, batch_size: int, workers: int = 0, rank: int = 0, world_size: int = 1
+) -> BatchLoader:
+    """Every picture of a split once, over all processes, in batches without padding.
+
+    Args:
+        images: of the validation split, with transforms that are not random.
+        batch_size: pictures per forward pass.
+        workers: loading processes; 0 loads in this one.
+        rank, world_size: of this process.
+    """
+    sizes = list(zip(images.rows["height"], images.rows["width"], strict=True))
+    return BatchLoader(images, EvaluationSampler(sizes, batch_size, rank, world_size), workers)

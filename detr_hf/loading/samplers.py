@@ -1,0 +1,109 @@
+"""Which samples make up each optimiser step, on each process, in each micro-batch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from detr_hf.errors import UserError
+from detr_hf.loading.dataset import Key
+
+
+class StepSampler(Sampler[list[Key]]):
+    """Micro-batches of (epoch, row) keys such that an optimiser step sees the same pictures however it is
+    cut.
+
+    Each epoch is a fresh seeded permutation; each optimiser step takes the next ``batch_size`` of it, and a
+    last incomplete step is left out. With fewer samples than ``batch_size`` an epoch is one step, in which
+    samples repeat. Of a step, sample k goes to process ``k % world_size``.
+
+    Iterating yields the rest of the current epoch, for this process, and then moves on to the next.
+
+    Args:
+        num_samples: rows in the split.
+        batch_size: pictures per optimiser step, over all processes.
+        micro_batch_size: pictures per forward pass of one process, at most; a process with a smaller share of the step
+            takes it in one pass.
+        rank, world_size: of this process.
+        seed: of the run.
+
+    Raises:
+        UserError: no samples, or a process's share of the step is not whole, or not whole micro-batches.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, micro_batch_size: int, rank: int, world_size: int, seed: int
+    ) -> None:
+        if num_samples < 1:
+            raise UserError("the training split has no image")
+        micro_batch_size = min(micro_batch_size, max(1, batch_size // world_size))
+        if batch_size % (micro_batch_size * world_size):
+            raise UserError(
+                f"optim.batch_size {batch_size} cannot be shared out as micro-batches of {micro_batch_size} on "
+                f"{world_size} process(es); make it a multiple of {micro_batch_size * world_size}"
+            )
+        self.num_samples, self.batch_size, self.micro_batch_size = num_samples, batch_size, micro_batch_size
+        self.rank, self.world_size, self.seed = rank, world_size, seed
+        self.epoch, self.step = 0, 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one epoch."""
+        return max(1, self.num_samples // self.batch_size)
+
+    @property
+    def micro_batches_per_step(self) -> int:
+        """Forward passes of one process in one optimiser step."""
+        return self.batch_size // (self.micro_batch_size * self.world_size)
+
+    def set_position(self, epoch: int, step: int = 0) -> None:
+        """Make the next iteration start at optimiser step ``step`` of ``epoch``, both counted from 0."""
+        self.epoch, self.step = epoch, step
+
+    def __len__(self) -> int:
+        """Micro-batches that are left in the current epoch, on this process."""
+        return max(0, self.steps_per_epoch - self.step) * self.micro_batches_per_step
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, first = self.epoch, self.step
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+        for step in range(first, self.steps_per_epoch):
+            places = np.arange(step * self.batch_size, (step + 1) * self.batch_size) % self.num_samples
+            mine = order[places][self.rank :: self.world_size]
+            for start in range(0, len(mine), self.micro_batch_size):
+                yield [(epoch, int(row)) for row in mine[start : start + self.micro_batch_size]]
+        self.set_position(epoch + 1)
+
+
+class EvaluationSampler(Sampler[list[Key]]):
+    """Every picture once, in batches of pictures of one size, so that nothing is padded.
+
+    Batches go round the processes in turn, so their number may differ by one.
+
+    Args:
+        sizes_hw: height and width of every picture, in the order of the rows.
+        batch_size: pictures per forward pass.
+        rank, world_size: of this process.
+    """
+
+    def __init__(
+        self, sizes_hw: Sequence[tuple[int, int]], batch_size: int, rank: int, world_size: int
+    ) -> None:
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for row, size_hw in enumerate(sizes_hw):
+            groups[size_hw].append(row)
+        batches = [
+            [(0, row) for row in rows[start : start + batch_size]]
+            for rows in groups.values()
+            for start in range(0, len(rows), batch_size)
+        ]
+        self._mine: list[list[Key]] = batches[rank::world_size]
+
+    def __len__(self) -> int:
+        return len(self._mine)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self._mine)

@@ -1,0 +1,104 @@
+"""Rows of the data set as the metrics want the truth: original pixels, nothing augmented."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow.compute as pc
+
+from detr_hf.errors import UserError
+from detr_hf.geometry import boxes_xywh_to_xyxy
+from detr_hf.images import decode_id_map
+from detr_hf.loading.dataset import undecoded
+
+ROWS_AT_ONCE = 1000
+
+
+def detection_truth(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as the reference of `CocoAP`.
+
+    Returns:
+        ``image_id``, ``boxes_xyxy_px float64 [N, 4]``, ``labels int64 [N]``, ``areas float64 [N]`` and
+        ``iscrowd bool [N]``.
+    """
+    objects = row["objects"]
+    return {
+        "image_id": row["image_id"],
+        "boxes_xyxy_px": boxes_xywh_to_xyxy(np.asarray(objects["bbox"], np.float64).reshape(-1, 4)),
+        "labels": np.asarray(objects["category"], np.int64),
+        "areas": np.asarray(objects["area"], np.float64),
+        "iscrowd": np.asarray(objects["iscrowd"], bool),
+    }
+
+
+def panoptic_truth(row: dict[str, Any]) -> dict[str, Any]:
+    """A row, with an undecoded ``panoptic``, as the reference of `PanopticQuality`.
+
+    Segments that are no object of the row (classes left out as void) become void.
+
+    Returns:
+        ``image_id``, ``id_map int32 [H, W]``, ``segments``: dicts of ``id``, ``category_id``, ``iscrowd``.
+
+    Raises:
+        UserError: the PNG cannot be decoded.
+    """
+    objects = row["objects"]
+    id_map = decode_id_map(row["panoptic"])
+    known = np.isin(id_map, np.asarray(objects["id"], np.int64))
+    columns = zip(objects["id"], objects["category"], objects["iscrowd"], strict=True)
+    return {
+        "image_id": row["image_id"],
+        "id_map": np.where(known, id_map, 0),
+        "segments": [{"id": i, "category_id": c, "iscrowd": crowd} for i, c, crowd in columns],
+    }
+
+
+class TruthOfSplit:
+    """The truth of a split by image id.
+
+    Args:
+        split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`.
+    """
+
+    def __init__(self, split: datasets.Dataset) -> None:
+        self._rows = undecoded(split)
+        self._boxes_only = self._rows.select_columns(["image_id", "objects"])
+        self._row_of = {image_id: row for row, image_id in enumerate(split["image_id"])}
+
+    def detection(self, image_id: int) -> dict[str, Any]:
+        """See :func:`detection_truth`."""
+        return detection_truth(self._boxes_only[self._row_of[image_id]])
+
+    def panoptic(self, image_id: int) -> dict[str, Any]:
+        """See :func:`panoptic_truth`."""
+        return panoptic_truth(self._rows[self._row_of[image_id]])
+
+
+def check_labels(split: datasets.Dataset, num_classes: int) -> None:
+    """Make sure that every label is a class of the model: one too many would be learned as "no object".
+
+    Raises:
+        UserError: a label is outside 0..num_classes - 1; the image and the class are named.
+    """
+    columns = split.select_columns(["image_id", "file_name", "objects"])
+    for batch in columns.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
+        labels = pc.list_flatten(pc.struct_field(batch["objects"], "category"))
+        bounds = pc.min_max(labels).as_py()
+        if labels.null_count or (
+            bounds["min"] is not None and not 0 <= bounds["min"] <= bounds["max"] < num_classes
+        ):
+            _name_the_label(batch.to_pylist(), num_classes)
+
+
+def _name_the_label(rows: list[dict[str, Any]], num_classes: int) -> None:
+    for row in rows:
+        for label in row["objects"]["category"]:
+            if label is None or not 0 <= label < num_classes:
+                raise UserError(
+                    f"image {row['image_id']} '{row['file_name']}' has an object of class {label}, but the "
+                    "label map has "
+                    f"classes 0 to {num_classes - 1}; prepare the data with the label map of this run "
+                    "(data.labels)"
+                )

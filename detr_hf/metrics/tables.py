@@ -1,0 +1,72 @@
+"""Results as tables: Markdown whose columns line up in a terminal as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NONE = "-"
+
+
+def detection_table(result: Mapping[str, Any]) -> str:
+    """Box AP and AR over IoU 0.50 to 0.95 at 100 detections an image, from ``CocoAP.compute()``."""
+    rows = [
+        ["AP 0.50:0.95", "all", "100", _share(result["AP"])],
+        ["AR 0.50:0.95", "all", "100", _share(result["AR"])],
+    ]
+    return markdown_table(["Boxes", "area", "maxDets", "value"], rows, left=2)
+
+
+def panoptic_table(result: Mapping[str, Any]) -> str:
+    """PQ, SQ, RQ in percent and the number of classes N, from ``PanopticQuality.compute()``."""
+    rows = [
+        [name, *(_percent(result[name][key]) for key in ("pq", "sq", "rq")), str(result[name]["n"])]
+        for name in ("All", "Things", "Stuff")
+    ]
+    return markdown_table(["Panoptic", "PQ", "SQ", "RQ", "N"], rows)
+
+
+def per_class_table(result: Mapping[str, Any]) -> str:
+    """One row per class, in the label map's order, from either metric's result."""
+    panoptic = "All" in result
+    rows = []
+    for name, row in result["per_class"].items():
+        if panoptic:
+            rows.append(
+                [
+                    name,
+                    *(_percent(row[k]) for k in ("pq", "sq", "rq")),
+                    *(str(row[k]) for k in ("tp", "fp", "fn")),
+                ]
+            )
+        else:
+            rows.append([name, *(_share(row[k]) for k in ("AP", "AP50", "AR")), str(row["objects"])])
+    header = (
+        ["Class", "PQ", "SQ", "RQ", "TP", "FP", "FN"]
+        if panoptic
+        else ["Class", "AP", "AP50", "AR", "objects"]
+    )
+    return markdown_table(header, rows)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table with padded cells; the first ``left`` columns are set left, the others right."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in [header, *rows]]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
+    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    padded = [
+        [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in cells
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [padded[0], rule, *padded[1:]])
+
+
+def _share(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return _NONE if value is None else f"{100 * value:.1f}"

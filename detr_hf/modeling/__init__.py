@@ -1,0 +1,1 @@
+"""The two stages: a detector (boxes) and a segmenter (masks), their matching, losses and panoptic merge."""

@@ -1,0 +1,90 @@
+"""What a DETR backbone must be, and which part of it stays frozen."""
+
+from __future__ import annotations
+
+import timm
+import torch
+from timm.layers import BatchNormAct2d
+from timm.models import FeatureDictNet
+from torch import nn
+from transformers import DetrConfig, DetrForObjectDetection
+
+from detr_hf.errors import UserError
+
+
+def refuse_vanishing_activations(config: DetrConfig, source: str) -> None:
+    """Refuse a timm backbone that would lose its activations inside transformers' DETR.
+
+    transformers replaces every ``BatchNorm2d`` by a frozen norm. timm's ``BatchNormAct2d`` is one, and
+    carries the activation function too, which is then gone without a word (EfficientNet, MobileNet and
+    others).
+
+    Args:
+        config: the model's configuration.
+        source: where it comes from, for the message.
+
+    Raises:
+        UserError: the backbone has such layers, or timm does not know it.
+    """
+    name = getattr(config.backbone_config, "backbone", None)  # what a timm backbone is called
+    if getattr(config.backbone_config, "model_type", None) != "timm_backbone" or name is None:
+        return
+    if not timm.is_model(name):
+        raise UserError(f"{source}: its backbone {name!r} is not one that timm {timm.__version__} knows.")
+    with torch.device("meta"):
+        pristine = timm.create_model(name, pretrained=False)
+    fused = (module for module in pristine.modules() if isinstance(module, BatchNormAct2d))
+    lost = sum(not isinstance(module.act, nn.Identity) for module in fused)
+    if lost:
+        raise UserError(
+            f"{source}: its backbone {name!r} would lose {lost} activation functions inside DETR, because "
+            "batch norm and activation are one layer there. Use a ResNet or ConvNeXt backbone."
+        )
+
+
+def freeze_backbone(detector: DetrForObjectDetection, what: str) -> list[str]:
+    """Stop the gradients of the backbone, of its stem and first stage, or of nothing.
+
+    The stock model means to freeze stem and first stage but does not for timm backbones, the usual ones.
+
+    Args:
+        detector: the model; parameters are changed in place.
+        what: "none", "stem_and_first_stage" (as the reference does for ResNet) or "all".
+
+    Returns:
+        The names of the frozen parameters, relative to the backbone.
+
+    Raises:
+        UserError: the first stage of this kind of backbone is unknown.
+    """
+    backbone: nn.Module = detector.model.backbone.model
+    backbone.requires_grad_(True)
+    if what == "none":
+        return []
+    prefixes = (
+        [name for name, _ in backbone.named_children()] if what == "all" else _stem_and_first_stage(backbone)
+    )
+    frozen = []
+    for name, parameter in backbone.named_parameters():
+        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes):
+            parameter.requires_grad_(False)
+            frozen.append(name)
+    return frozen
+
+
+def _stem_and_first_stage(backbone: nn.Module) -> list[str]:
+    if isinstance(
+        backbone, FeatureDictNet
+    ):  # timm, features_only: the children up to the last map of stride 4
+        children = [name for name, _ in backbone.named_children()]
+        fine = [
+            info["module"].replace(".", "_") for info in backbone.feature_info.info if info["reduction"] <= 4
+        ]
+        if fine and fine[-1] in children:
+            return children[: children.index(fine[-1]) + 1]
+    elif hasattr(backbone, "embedder") and hasattr(backbone, "encoder"):  # transformers' own ResNet
+        return ["embedder", "encoder.stages.0"]
+    raise UserError(
+        f"model.freeze_backbone: the first stage of a {type(backbone).__name__} is not known; "
+        "choose `all` or `none` instead of `stem_and_first_stage`."
+    )

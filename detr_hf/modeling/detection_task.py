@@ -1,0 +1,71 @@
+"""Stage 1 as a task: boxes of things and stuff."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import DetrForObjectDetection
+
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.detector import DetectorOutput, run_detector
+from detr_hf.modeling.losses import Normalisers, box_losses, class_loss
+from detr_hf.modeling.matching import Matches, MatchingCosts, match
+from detr_hf.modeling.postprocess import detections
+from detr_hf.modeling.predictions import Detections
+from detr_hf.recipe import DetectionLoss
+
+
+class DetectionTask(nn.Module):
+    """The stock detector and DETR's set criterion.
+
+    A task answers what the training loop asks: the normalisers of some targets, the losses of a batch and the
+    predictions of a batch. What is saved is ``model``, a plain ``DetrForObjectDetection``.
+    """
+
+    def __init__(self, model: DetrForObjectDetection, labels: LabelMap, loss: DetectionLoss):
+        super().__init__()
+        self.model, self.labels, self.loss = model, labels, loss
+
+    def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
+        """This batch's share of what the step's losses are divided by."""
+        return Normalisers.of_targets(targets, self.model.config.num_queries, self.loss.no_object_weight)
+
+    def forward(
+        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalisers: Normalisers
+    ) -> dict[str, Tensor]:
+        """Losses of a (micro-)batch: the weighted sum under "loss", to be learnt from, and its detached
+        terms.
+
+        Args:
+            pixel_values: ``[B, 3, H, W]``.
+            pixel_mask: ``[B, H, W]``.
+            targets: B dicts with ``class_labels`` and ``boxes_cxcywh_norm``.
+            normalisers: of the whole optimiser step.
+        """
+        detected = run_detector(self.model, pixel_values, pixel_mask, all_layers=self.loss.auxiliary)
+        return set_losses(detected, targets, self.loss, normalisers)[0]
+
+    @torch.no_grad()
+    def predict(
+        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping]
+    ) -> list[Detections]:
+        """All queries of each image as boxes in original pixels; ``targets`` give ids and sizes only."""
+        return detections(run_detector(self.model, pixel_values, pixel_mask, all_layers=False), targets)
+
+
+def set_losses(
+    detected: DetectorOutput, targets: Sequence[Mapping], loss: DetectionLoss, normalisers: Normalisers
+) -> tuple[dict[str, Tensor], Matches]:
+    """DETR's set criterion over all layers of ``detected``, and the matches of its last layer."""
+    logits, boxes = detected.logits, detected.boxes_cxcywh_norm
+    matches = match(logits, boxes, targets, MatchingCosts(loss.class_cost, loss.l1_cost, loss.giou_cost))
+    classes = class_loss(logits, targets, matches, loss.no_object_weight, normalisers)
+    l1, giou = box_losses(boxes, targets, matches, normalisers)
+    per_layer = loss.class_weight * classes + loss.box_l1 * l1 + loss.giou * giou
+    terms = {"loss": per_layer.sum(), "class": classes[-1], "box_l1": l1[-1], "giou": giou[-1]}
+    if len(per_layer) > 1:
+        terms["auxiliary"] = per_layer[:-1].sum()
+    last = matches.of_layer(len(per_layer) - 1)
+    return {name: term if name == "loss" else term.detach() for name, term in terms.items()}, last

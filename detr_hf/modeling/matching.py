@@ -1,0 +1,90 @@
+"""Bipartite matching of queries to objects (Carion et al. 2020, section 3.1 and appendix A.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from detr_hf.geometry import boxes_cxcywh_to_xyxy, pairwise_giou
+
+
+@dataclass(frozen=True)
+class MatchingCosts:
+    """Weights of the three matching costs; DETR's own by default."""
+
+    class_probability: float = 1.0
+    box_l1: float = 5.0
+    giou: float = 2.0
+
+
+@dataclass(frozen=True)
+class Matches:
+    """M matched (query, object) pairs over all decoder layers and images, as index tensors ``int64 [M]``.
+
+    ``object_index`` counts objects within their own image. Pairs are ordered by layer, then image, then
+    query.
+    """
+
+    layer: Tensor
+    image: Tensor
+    query: Tensor
+    object_index: Tensor
+
+    def of_layer(self, layer: int) -> Matches:
+        """The pairs of one decoder layer."""
+        keep = self.layer == layer
+        return Matches(self.layer[keep], self.image[keep], self.query[keep], self.object_index[keep])
+
+
+@torch.no_grad()
+def match(
+    logits: Tensor, boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping], costs: MatchingCosts
+) -> Matches:
+    """Assign to every object the query that predicts it best, each query at most once.
+
+    Follows the reference: the class cost is minus the probability of the object's class, the box costs are L1
+    and generalised IoU. Only the queries and objects of the same image meet, and the costs of all layers
+    travel to the host in one copy. With more objects than queries every query is matched and the
+    worst-fitting objects go without; an image without objects has no pairs. A cost that is not finite (a
+    diverged model) is replaced by one worse than any other, so that the loss, not the assignment, reports the
+    fault.
+
+    Args:
+        logits: ``[L, B, Q, C + 1]`` of L decoder layers; the last class is "no object".
+        boxes_cxcywh_norm: ``[L, B, Q, 4]``.
+        targets: one dict an image with ``class_labels int64 [N]`` and ``boxes_cxcywh_norm [N, 4]``.
+        costs: the three weights.
+
+    Returns:
+        The matched pairs, on the device of ``logits``; min(N, Q) for each layer and image.
+    """
+    layers, batch = logits.shape[:2]
+    counts = [len(target["class_labels"]) for target in targets]
+    pairs: list[tuple[int, int, int, int]] = []
+    if max(counts, default=0) > 0:
+        cost = _cost_blocks(logits.float(), boxes_cxcywh_norm.float(), targets, costs).cpu().numpy()
+        for layer in range(layers):
+            for image in range(batch):
+                rows, columns = linear_sum_assignment(cost[layer, image, :, : counts[image]])
+                pairs.extend(
+                    (layer, image, int(row), int(column)) for row, column in zip(rows, columns, strict=True)
+                )
+    index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 4).to(logits.device)
+    return Matches(*index.unbind(1))
+
+
+def _cost_blocks(logits: Tensor, boxes: Tensor, targets: Sequence[Mapping], costs: MatchingCosts) -> Tensor:
+    """Costs ``[L, B, Q, max N]``: only the diagonal blocks of the reference's matrix, padded."""
+    layers, _, queries, _ = logits.shape
+    labels = pad_sequence([target["class_labels"] for target in targets], batch_first=True)
+    truth = pad_sequence([target["boxes_cxcywh_norm"].float() for target in targets], batch_first=True)
+    probability = logits.softmax(-1).gather(-1, labels[None, :, None, :].expand(layers, -1, queries, -1))
+    l1 = torch.cdist(boxes, truth.expand(layers, -1, -1, -1), p=1)
+    giou = pairwise_giou(boxes_cxcywh_to_xyxy(boxes), boxes_cxcywh_to_xyxy(truth))
+    cost = costs.box_l1 * l1 - costs.class_probability * probability - costs.giou * giou
+    return torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=1e6)

@@ -1,0 +1,109 @@
+"""Stage 2 as a task: masks for the objects that stage 1 finds (Carion et al. 2020, section 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from transformers import DetrForSegmentation
+
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.detection_task import set_losses
+from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.losses import Normalisers, mask_losses
+from detr_hf.modeling.mask_head import mask_logits
+from detr_hf.modeling.matching import MatchingCosts, match
+from detr_hf.modeling.postprocess import panoptic_predictions
+from detr_hf.modeling.predictions import PanopticPrediction
+from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation
+
+
+class PanopticTask(nn.Module):
+    """The stock segmenter, its mask losses, and the panoptic merge. What is saved is ``model``.
+
+    With a frozen detector (``detection_loss`` None) the detector runs without gradients and in eval mode, so
+    that its dropout is off and its outputs, and with them the matching, are those of inference.
+    """
+
+    def __init__(
+        self,
+        model: DetrForSegmentation,
+        labels: LabelMap,
+        loss: MaskLoss,
+        evaluation: PanopticEvaluation,
+        mask_chunk: int,
+        detection_loss: DetectionLoss | None = None,
+    ):
+        super().__init__()
+        self.model, self.labels, self.loss = model, labels, loss
+        self.evaluation, self.mask_chunk = evaluation, mask_chunk
+        self.detection_loss = detection_loss
+        self.frozen = detection_loss is None
+        if self.frozen:
+            model.detr.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """As usual, but a frozen detector stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.model.detr.eval()
+        return self
+
+    def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
+        """This batch's share of what the step's losses are divided by."""
+        weight = (self.detection_loss or DetectionLoss()).no_object_weight
+        return Normalisers.of_targets(targets, self.model.config.num_queries, weight)
+
+    def forward(
+        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalisers: Normalisers
+    ) -> dict[str, Tensor]:
+        """Losses of a (micro-)batch: the weighted sum under "loss", to be learnt from, and its detached
+        terms.
+
+        The matching is known before the mask head runs, so only matched queries pass through it.
+
+        Args:
+            pixel_values: ``[B, 3, H, W]``.
+            pixel_mask: ``[B, H, W]``.
+            targets: B dicts with ``class_labels``, ``boxes_cxcywh_norm``, ``segment_ids``, ``id_map``,
+                ``size_hw``.
+            normalisers: of the whole optimiser step.
+        """
+        layers = self.detection_loss is not None and self.detection_loss.auxiliary
+        with torch.no_grad() if self.frozen else nullcontext():
+            detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=layers)
+        if self.detection_loss is not None:
+            terms, matches = set_losses(detected, targets, self.detection_loss, normalisers)
+        else:
+            terms = {"loss": pixel_values.new_zeros(())}
+            matches = match(detected.logits, detected.boxes_cxcywh_norm, targets, MatchingCosts())
+        image, query = matches.image, matches.query
+        if len(image) == 0:  # every process must reach every parameter, so one query passes with weight zero
+            image = query = torch.zeros(1, dtype=torch.int64, device=pixel_values.device)
+        masks = mask_logits(self.model, detected, image, query, self.mask_chunk).to(detected.logits.dtype)
+        canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
+        settings = self.loss
+        focal, dice = mask_losses(
+            masks, targets, matches, canvas_hw, normalisers, settings.focal_alpha, settings.focal_gamma
+        )
+        loss = terms.pop("loss") + settings.focal * focal + settings.dice * dice
+        return {"loss": loss, "mask_focal": focal.detach(), "mask_dice": dice.detach(), **terms}
+
+    @torch.no_grad()
+    def predict(
+        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping]
+    ) -> list[PanopticPrediction]:
+        """One id map an image, in original pixels; ``targets`` give ids and sizes only."""
+        return panoptic_predictions(
+            self.model,
+            run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False),
+            targets,
+            canvas_hw=(pixel_values.shape[-2], pixel_values.shape[-1]),
+            stuff_ids=self.labels.stuff_ids,
+            score_threshold=self.evaluation.score_threshold,
+            mask_threshold=self.evaluation.mask_threshold,
+            mask_chunk=self.mask_chunk,
+        )

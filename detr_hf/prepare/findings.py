@@ -1,0 +1,89 @@
+"""What reading a data set brings to light: faults that stop it, and notes on what was mended or dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from detr_hf.errors import UserError
+
+FAULTS_SHOWN = 20
+EXAMPLES_SHOWN = 3
+DETAILS_KEPT = 1000
+
+
+@dataclass
+class Findings:
+    """What was found in one image: faults in full sentences, and (kind of note, where) pairs."""
+
+    faults: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """The findings of one source, added up.
+
+    ``counts`` and ``details`` are keyed by the kind of note; details keep the first thousand places of each
+    kind.
+    """
+
+    source: str
+    faults: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    details: dict[str, list[str]] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+
+    def note(self, kind: str, where: str) -> None:
+        """Count one more of ``kind``, and remember where it was."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        places = self.details.setdefault(kind, [])
+        if len(places) < DETAILS_KEPT:
+            places.append(where)
+
+    def fault(self, sentence: str) -> None:
+        """Remember a fault; once enough are known to act on, stop reading.
+
+        Raises:
+            UserError: with all faults so far, when there are as many as one message shows.
+        """
+        self.faults.append(sentence)
+        if len(self.faults) >= FAULTS_SHOWN:
+            self.raise_faults(f"(stopped after {FAULTS_SHOWN}; there may be more)")
+
+    def add(self, findings: Findings) -> None:
+        """Take over what was found in one image."""
+        for kind, where in findings.notes:
+            self.note(kind, where)
+        for sentence in findings.faults:
+            self.fault(sentence)
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to one of the totals (images, objects, ...)."""
+        self.totals[name] = self.totals.get(name, 0) + amount
+
+    def raise_faults(self, ending: str = "") -> None:
+        """Raise all faults in one message, if there are any.
+
+        Raises:
+            UserError: one line per fault.
+        """
+        if self.faults:
+            lines = [f"{self.source}: the data cannot be used as it is:"]
+            lines += [f"  - {fault}" for fault in self.faults]
+            raise UserError("\n".join(lines + ([f"  {ending}"] if ending else [])))
+
+    def sentences(self) -> list[str]:
+        """The notes for people: one sentence a kind, with its count and the first few places."""
+        return [f"{self.source}: {n} {kind} ({self._examples(kind)})" for kind, n in self.counts.items()]
+
+    def _examples(self, kind: str) -> str:
+        shown = self.details[kind][:EXAMPLES_SHOWN]
+        return "; ".join(shown) + ("; ..." if self.counts[kind] > len(shown) else "")
+
+
+def listed(words: Iterable[str], limit: int = FAULTS_SHOWN) -> str:
+    """Quoted words for a message, cut after ``limit`` with the number left out."""
+    known = list(words)
+    shown = ", ".join(f"'{word}'" for word in known[:limit])
+    return shown + (f" and {len(known) - limit} more" if len(known) > limit else "")

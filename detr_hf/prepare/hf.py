@@ -1,0 +1,248 @@
+"""Data sets that are one already: a saved `DatasetDict` or a Hub id, in any of the usual layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import EntryNotFoundError
+
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
+from detr_hf.prepare.coco import NUMBERED_IDS
+from detr_hf.prepare.columns import Columns, first_of
+from detr_hf.prepare.findings import Report
+from detr_hf.prepare.source import SourceImage, SourceObject, hash_of_words
+
+LABEL_FILE = "label_map.json"
+
+
+@dataclass(frozen=True)
+class SavedData:
+    """The splits of a saved or Hub data set, and the label map that we saved beside it, if any."""
+
+    splits: datasets.DatasetDict
+    labels: LabelMap | None
+    roots: tuple[Path, ...]
+
+
+def open_saved(dataset: str, revision: str | None) -> SavedData:
+    """Open a folder that `DatasetDict.save_to_disk` wrote, or a data set of the Hub.
+
+    Nothing of the data set is executed: `datasets` reads Arrow and Parquet, and loading scripts are not
+    supported.
+
+    Raises:
+        UserError: no such folder or Hub data set, or it cannot be read.
+    """
+    folder = Path(dataset)
+    if folder.is_dir():
+        return _open_folder(folder, revision)
+    if folder.is_absolute() or dataset.count("/") > 1 or dataset.startswith("."):
+        raise UserError(f"data.dataset: there is no folder {dataset}")
+    return _open_hub(dataset, revision)
+
+
+def _open_folder(folder: Path, revision: str | None) -> SavedData:
+    if revision is not None:
+        raise UserError(f"data.revision: {folder} is a folder, which has no revisions; leave it out")
+    try:
+        loaded = datasets.load_from_disk(str(folder))
+    except Exception as failure:  # whatever pyarrow or datasets say of a folder that is none of theirs
+        raise UserError(
+            f"data.dataset: {folder} is not a folder written by DatasetDict.save_to_disk ({failure}); "
+            "for COCO files give data.train with annotations and images"
+        ) from failure
+    splits = loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict({"train": loaded})
+    labels = LabelMap.load(folder) if (folder / LABEL_FILE).is_file() else None
+    return SavedData(splits, labels, (folder.resolve(),))
+
+
+def _open_hub(name: str, revision: str | None) -> SavedData:
+    try:
+        splits = datasets.load_dataset(name, revision=revision)
+    except Exception as failure:  # network, access, format: the message of the library says which
+        raise UserError(
+            f"data.dataset: '{name}' is neither a folder nor a data set that the Hub gives us ({failure})"
+        ) from failure
+    try:
+        file = hf_hub_download(name, LABEL_FILE, repo_type="dataset", revision=revision)
+        labels = LabelMap.load(Path(file).parent)
+    except EntryNotFoundError:
+        labels = None
+    caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
+    return SavedData(splits, labels, tuple(Path(cache).resolve() for cache in caches))
+
+
+class SavedSplit:
+    """One split of a saved data set; see :class:`detr_hf.prepare.source.Source`.
+
+    Args:
+        dataset: the split.
+        name: for messages ("data.dataset, split 'train'").
+        roots: folders that an image kept by path may lie in.
+        labels: names for categories that are plain numbers.
+    """
+
+    pictures_apart = True
+
+    def __init__(
+        self, dataset: datasets.Dataset, name: str, roots: tuple[Path, ...], labels: LabelMap | None
+    ) -> None:
+        self.name = name
+        self.columns = Columns.of(dataset.features, name)
+        self.is_panoptic = self.columns.panoptic is not None
+        self._dataset = dataset
+        self._roots = roots
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @property
+    def key(self) -> str:
+        """The fingerprint that `datasets` keeps of the data, with the label map that names its numbers."""
+        words = [repr(category) for category in self._labels.categories] if self._labels else []
+        return hash_of_words([self._dataset._fingerprint, *words])
+
+    def pictures(self) -> datasets.Dataset:
+        """The columns ``image`` and, in panoptic sets, ``panoptic``, without copying a byte."""
+        found = {"image": self.columns.image}
+        if self.columns.panoptic is not None:
+            found["panoptic"] = self.columns.panoptic
+        kept = self._dataset.select_columns(list(found.values()))
+        kept = kept.rename_columns({old: new for new, old in found.items() if old != new})
+        for column in found:
+            kept = kept.cast_column(column, datasets.Image())
+        return kept
+
+    @cached_property
+    def _names(self) -> list[str] | None:
+        """Class names by number; None where the categories are plain numbers."""
+        kind = self.columns.category
+        if isinstance(kind, datasets.ClassLabel):
+            return list(kind.names)
+        if isinstance(kind, datasets.Value) and kind.dtype in ("string", "large_string"):
+            found = (entry["category"] for objects in self._all_objects() for entry in objects)
+            return sorted({name for name in found if name is not None})
+        return None
+
+    def categories(self) -> list[dict[str, Any]]:
+        """The classes as names and numbers.
+
+        Raises:
+            UserError: the categories are plain numbers and no label map names them.
+        """
+        if self._names is not None:
+            return [{"id": at, "name": name} for at, name in enumerate(self._names)]
+        if self._labels is None:
+            raise UserError(
+                f"{self.name}: the categories are numbers without names; declare them as ClassLabel, or give "
+                f"data.labels: the path of a {LABEL_FILE} that names them"
+            )
+        return self._labels.to_coco_categories()
+
+    def used_categories(self) -> set[int]:
+        """The category ids that occur on objects."""
+        found = (self._number(entry["category"]) for objects in self._all_objects() for entry in objects)
+        return {number for number in found if number is not None}
+
+    def _number(self, category: Any) -> int | None:
+        if isinstance(category, str):
+            return self._numbers.get(category)
+        return category
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: at for at, name in enumerate(self._names or ())}
+
+    def _all_objects(self) -> Iterator[list[dict[str, Any]]]:
+        columns = [self.columns.objects] if self.columns.objects else list(self.columns.fields.values())
+        for row in self._dataset.select_columns(columns):
+            yield self._objects(row)
+
+    def _objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """The objects of a row under our names, whichever way round the lists and dicts are nested."""
+        held = row[self.columns.objects] if self.columns.objects else row
+        if isinstance(held, Mapping):
+            spelt = {role: held[spelling] for role, spelling in self.columns.fields.items()}
+            lists = {role: values for role, values in spelt.items() if values is not None}
+            lengths = {role: len(values) for role, values in lists.items()}
+            if len(set(lengths.values())) > 1:
+                raise UserError(f"{self.name}: the lists of objects differ in length: {lengths}")
+            return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+        return [
+            {role: entry[spelling] for role, spelling in self.columns.fields.items()} for entry in held or []
+        ]
+
+    def images(self, report: Report) -> Iterator[SourceImage]:
+        """All pictures in order, undecoded."""
+        raw = self._dataset
+        for column in filter(None, (self.columns.image, self.columns.panoptic)):
+            raw = raw.cast_column(column, datasets.Image(decode=False))
+        numbers = self._image_numbers(report)
+        for position, row in enumerate(raw):
+            try:
+                yield self._image(row, numbers[position], position)
+            except UserError as fault:
+                report.fault(f"row {position}: {fault}")
+
+    def _image(self, row: dict[str, Any], number: int, position: int) -> SourceImage:
+        cell = row[self.columns.image]
+        panoptic = self._content(row[self.columns.panoptic]) if self.columns.panoptic else None
+        stored = Path((cell or {}).get("path") or f"row-{position}").name
+        name = row.get("file_name") or row.get("filename") or stored
+        width, height = row.get("width"), row.get("height")
+        objects = [self._object(entry, at) for at, entry in enumerate(self._objects(row), start=1)]
+        declared = (height, width) if width and height else None
+        return SourceImage(self._content(cell), number, str(name), declared, objects, panoptic)
+
+    def _object(self, entry: dict[str, Any], position: int) -> SourceObject:
+        known = entry.get("id")
+        number = known if isinstance(known, int) else position
+        category = self._number(entry["category"])
+        crowd = bool(entry.get("iscrowd"))
+        return SourceObject(
+            number, category, entry.get("bbox"), entry.get("area"), crowd, f"object {position}"
+        )
+
+    def _content(self, cell: dict[str, Any] | None) -> Path | bytes:
+        """Bytes as stored, or a file; a row may not point outside the data set or at the network."""
+        if cell and cell.get("bytes") is not None:
+            return cell["bytes"]
+        stored = (cell or {}).get("path")
+        if not stored:
+            raise UserError("it holds no picture")
+        path = Path(stored)
+        if not path.is_absolute() or not any(path.resolve().is_relative_to(root) for root in self._roots):
+            raise UserError(
+                f"its picture is kept as the path '{stored}', outside the data set; save it with the "
+                "pictures inside"
+            )
+        return path
+
+    def _image_numbers(self, report: Report) -> list[int]:
+        plain = [name for name, kind in self._dataset.features.items() if isinstance(kind, datasets.Value)]
+        column = first_of(("image_id", "id"), plain)
+        if column is None:
+            return list(range(len(self)))
+        ids = self._dataset[column][:]
+        whole = all(isinstance(number, int) for number in ids)
+        if not whole:
+            for position, raw in enumerate(ids):
+                report.note(NUMBERED_IDS, f"'{raw}' is now {position}")
+        if len(set(ids)) < len(ids):
+            first: dict[Any, int] = {}
+            for position, raw in enumerate(ids):
+                if raw in first:
+                    report.fault(
+                        f"image id {raw} stands twice, in rows {first[raw]} and {position}; ids must differ"
+                    )
+                first.setdefault(raw, position)
+        return ids if whole else list(range(len(ids)))

@@ -1,0 +1,56 @@
+"""What a run is: typed, strict, read from one YAML file and `key=value` overrides.
+
+`load_recipe` refuses a recipe with all its faults at once, each by its dotted path, before anything heavy is
+imported: this package needs pydantic and PyYAML only. A setting that would do nothing in the run is a fault.
+"""
+
+from __future__ import annotations
+
+from detr_hf.recipe.load import load_recipe, recipe_from_text, recipe_to_dict, recipe_to_yaml
+from detr_hf.recipe.schema import (
+    Checkpoint,
+    Data,
+    DemoData,
+    DetectionLoss,
+    DetectionModel,
+    DetectionRecipe,
+    Evaluation,
+    MaskLoss,
+    Optim,
+    PanopticCheckpoint,
+    PanopticEvaluation,
+    PanopticModel,
+    PanopticRecipe,
+    Recipe,
+    Schedule,
+    Split,
+    Transforms,
+    detr_training_transforms,
+    detr_validation_transforms,
+)
+
+__all__ = [
+    "Checkpoint",
+    "Data",
+    "DemoData",
+    "DetectionLoss",
+    "DetectionModel",
+    "DetectionRecipe",
+    "Evaluation",
+    "MaskLoss",
+    "Optim",
+    "PanopticCheckpoint",
+    "PanopticEvaluation",
+    "PanopticModel",
+    "PanopticRecipe",
+    "Recipe",
+    "Schedule",
+    "Split",
+    "Transforms",
+    "detr_training_transforms",
+    "detr_validation_transforms",
+    "load_recipe",
+    "recipe_from_text",
+    "recipe_to_dict",
+    "recipe_to_yaml",
+]

@@ -1,0 +1,119 @@
+"""What is wrong with a recipe, in words for people."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from detr_hf.recipe.schema import RECIPES
+from detr_hf.recipe.tree import Path, all_paths, dotted, names_in, section_at
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "`name: value` pairs",
+    "dataclass_type": "a section of settings",
+}
+LIMITS = {
+    "greater_than": ("greater than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong, at one place."""
+
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}: {self.message}" if self.path else self.message
+
+
+def quoted(value: Any) -> str:
+    """A value as the user would recognise it, cut short when long."""
+    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def nearest(word: str, candidates: list[str]) -> str | None:
+    """The candidate that `word` was probably meant to be."""
+    close = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def schema_fault(error: ErrorDetails, recipe_type: type) -> Fault:
+    """One pydantic error, reworded."""
+    kind, path, value = error["type"], tuple(error["loc"]), error["input"]
+    limits: dict[str, Any] = error.get("ctx", {})
+    if kind == "unexpected_keyword_argument":
+        return Fault(path, unknown_key(path, recipe_type))
+    if kind == "missing":
+        return Fault(path, missing(path, recipe_type))
+    if kind == "literal_error":
+        return Fault(path, wrong_choice(value, re.findall(r"'([^']*)'", limits["expected"])))
+    if kind == "string_too_short":
+        return Fault(path, "is empty; write a value")
+    if kind in LIMITS:
+        words, key = LIMITS[kind]
+        return Fault(path, f"must be {words} {limits[key]:g}, got {quoted(value)}")
+    if kind in EXPECTED:
+        return Fault(path, wrong_type(kind, value))
+    return Fault(path, f"{error['msg']}, got {quoted(value)}")
+
+
+def wrong_type(kind: str, value: Any) -> str:
+    """Says what was expected, what came, and the likely repair."""
+    message = f"expected {EXPECTED[kind]}, got {quoted(value)}"
+    if value is None:
+        return f"expected {EXPECTED[kind]}, got nothing; write a value or remove the line"
+    if kind in ("int_type", "float_type") and isinstance(value, str) and re.fullmatch(r"[-+.\deE]+", value):
+        return f"{message}; remove the quotes"
+    if kind == "string_type" and isinstance(value, int | float):
+        return f"{message}; put it in quotes"
+    return message
+
+
+def wrong_choice(value: Any, choices: list[str]) -> str:
+    """Lists the choices, and the nearest one to a misspelt word."""
+    listed = ", ".join(f"`{choice}`" for choice in choices)
+    guess = nearest(value, choices) if isinstance(value, str) else None
+    hint = f"; did you mean `{guess}`?" if guess else ""
+    return f"expected {'one of ' if len(choices) > 1 else ''}{listed}, got {quoted(value)}{hint}"
+
+
+def missing(path: Path, recipe_type: type) -> str:
+    """Says what a missing section must hold at least."""
+    inside = section_at(recipe_type, path)
+    return (
+        f"missing; a section with {', '.join(names_in(inside)[:3])}, ..."
+        if inside
+        else "missing; give it a value"
+    )
+
+
+def unknown_key(path: Path, recipe_type: type) -> str:
+    """Says where the setting belongs: to the other task, under a like name beside it, or elsewhere."""
+    here, name = section_at(recipe_type, path[:-1]), str(path[-1])
+    siblings = names_in(here) if here else []
+    for task, other_type in RECIPES.items():
+        if other_type is not recipe_type and path in set(all_paths(other_type)):
+            return f"unknown key here; it belongs to `task: {task}`"
+    if guess := nearest(name, siblings):
+        return f"unknown key; did you mean `{guess}`?"
+    if elsewhere := [other for other in all_paths(recipe_type) if other[-1] == name]:
+        return f"unknown key; did you mean `{dotted(elsewhere[0])}`?"
+    return f"unknown key; valid here: {', '.join(siblings)}"

@@ -1,0 +1,289 @@
+"""Every setting of a run: its name, type, default, range and meaning.
+
+Plain frozen dataclasses; change one with `dataclasses.replace`. pydantic checks them strictly when a recipe
+is read (see `load.py`); what several settings must agree on stands in `rules.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field
+
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+InnerShare = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+TransformList = list[dict[str, Any]]
+FreezeBackbone = Literal["stem_and_first_stage", "all", "none"]
+
+SHORT_EDGES = tuple(range(480, 801, 32))
+MAX_LONG_EDGE = 1333
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def section(cls: type[T]) -> type[T]:
+    """A frozen, keyword-only dataclass that pydantic reads strictly: no unknown key, no silent conversion."""
+    config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    cls.__pydantic_config__ = config  # type: ignore[attr-defined]
+    return dataclass(frozen=True, kw_only=True)(cls)
+
+
+# ---- data
+
+
+@section
+class Split:
+    """One split as files. Paths are relative to the current directory."""
+
+    annotations: Text  # COCO detection JSON, or COCO panoptic JSON
+    images: Text  # folder of the images named in the JSON
+    panoptic: Text | None = None  # folder of the PNG id maps; makes the split panoptic
+
+
+@section
+class DemoData:
+    """The synthetic construction yard, drawn when its folder does not hold it yet."""
+
+    train: Count = 800  # images
+    validation: Count = 100
+    seed: Seed = 0
+    folder: Text = "runs/demo/data"
+
+
+@section
+class Data:
+    """Where the images come from: exactly one of `train` (files), `dataset` and `demo`."""
+
+    train: Split | None = None
+    validation: Split | None = None
+    dataset: Text | None = None  # folder of a saved DatasetDict, or the id of a data set on the Hub
+    revision: Text | None = None  # git revision of `dataset` on the Hub
+    train_split: Text = "train"  # names of the splits in `dataset`
+    validation_split: Text = "validation"
+    demo: DemoData | None = None
+    validation_fraction: InnerShare = 0.1  # held out of the training images when there is no validation split
+    labels: Text | None = (
+        None  # None: from the data; "construction": the preset; else the path of a label_map.json
+    )
+    overfit: Count | None = None  # train on the first N training images, and evaluate on the same ones
+    workers: CountOrNone = (
+        4  # processes that load images, per training process; 0 loads in the process itself
+    )
+
+
+def detr_training_transforms() -> TransformList:
+    """DETR's training policy (Carion et al. 2020): flip, then a resize, or resize, crop, resize."""
+
+    def resize() -> dict[str, Any]:
+        return {"name": "ShortEdgeResize", "short_edges": list(SHORT_EDGES), "max_long_edge": MAX_LONG_EDGE}
+
+    crop = [
+        {"name": "ShortEdgeResize", "short_edges": [400, 500, 600], "max_long_edge": MAX_LONG_EDGE},
+        {"name": "RandomSizeCrop", "min_size": 384, "max_size": 600},
+        resize(),
+    ]
+    return [
+        {"name": "HorizontalFlip", "p": 0.5},
+        {
+            "name": "OneOf",
+            "p": 1.0,
+            "transforms": [resize(), {"name": "Sequential", "p": 1.0, "transforms": crop}],
+        },
+    ]
+
+
+def detr_validation_transforms() -> TransformList:
+    """Short edge 800, long edge at most 1333."""
+    return [{"name": "ShortEdgeResize", "short_edges": [800], "max_long_edge": MAX_LONG_EDGE}]
+
+
+@section
+class Transforms:
+    """Lists of albumentations transforms (or ours: ShortEdgeResize, RandomSizeCrop), applied in order.
+
+    An entry is `{name: ..., argument: value, ...}`; containers such as OneOf take a list of entries as
+    `transforms`. Normalisation with the mean and standard deviation of the image processor follows by itself.
+    """
+
+    train: TransformList = field(default_factory=detr_training_transforms)
+    validation: TransformList = field(default_factory=detr_validation_transforms)
+
+
+# ---- model and losses
+
+
+@section
+class DetectionModel:
+    """Stage 1: a pretrained DETR with a new class head."""
+
+    pretrained: Text = (
+        "facebook/detr-resnet-50"  # Hub id or folder; "demo": the tiny checkpoint in the package
+    )
+    revision: Text | None = None  # git revision of `pretrained` on the Hub
+    freeze_backbone: FreezeBackbone = "stem_and_first_stage"  # with `scratch: true`: "none", and no other
+    scratch: bool = False  # keep the architecture, throw the pretrained weights away
+
+
+@section
+class PanopticModel:
+    """Stage 2: a mask head on the detector of stage 1."""
+
+    detector: Text  # output folder of stage 1, or a Hub id
+    detector_revision: Text | None = None  # git revision of `detector` on the Hub
+    mask_head: Text = (
+        "facebook/detr-resnet-50-panoptic"  # or "fresh" (random weights), or "demo" (the tiny one)
+    )
+    revision: Text | None = None  # git revision of `mask_head` on the Hub
+    freeze_detector: bool = True  # false: train detector and mask head together
+    freeze_backbone: FreezeBackbone = "stem_and_first_stage"  # only with `freeze_detector: false`
+    mask_chunk: Count = 16  # queries in one pass of the mask head; fewer need less memory
+
+
+@section
+class DetectionLoss:
+    """Weights of DETR's set loss, and the costs of the matching that precedes it (defaults: the paper's)."""
+
+    class_weight: NotNegative = 1.0
+    box_l1: NotNegative = 5.0
+    giou: NotNegative = 2.0
+    no_object_weight: NotNegative = 0.1  # weight of the "no object" class inside the class loss
+    auxiliary: bool = True  # the same loss after every decoder layer
+    class_cost: NotNegative = 1.0
+    l1_cost: NotNegative = 5.0
+    giou_cost: NotNegative = 2.0
+
+
+@section
+class MaskLoss:
+    """Weights of the mask loss on the matched queries."""
+
+    focal: NotNegative = 1.0
+    dice: NotNegative = 1.0
+    focal_alpha: Probability = 0.25
+    focal_gamma: NotNegative = 2.0
+
+
+# ---- optimisation
+
+
+@section
+class Schedule:
+    """How the learning rates change. A run is `epochs` long, or `max_steps` if that comes first."""
+
+    name: Literal["step", "cosine", "constant"] = "step"
+    drop_at: InnerShare = 0.8  # share of the run after which the rates drop (step only)
+    factor: InnerShare = 0.1  # what they are multiplied by then (step only)
+    warmup_steps: CountOrNone = 0  # optimiser steps of linear rise from 0
+
+
+@section
+class Optim:
+    """AdamW and the batch. Weight decay spares norms and biases."""
+
+    epochs: Count
+    max_steps: Count | None = None  # stop after this many optimiser steps, even inside an epoch
+    batch_size: Count = 16  # images per optimiser step, over all processes and accumulation
+    micro_batch_size: Count = 4  # images per forward pass on one process; sets the memory, not the result
+    lr: Positive = 1e-4
+    backbone_lr: Positive | None = None  # None: 1e-5
+    class_head_lr: Positive | None = None  # None: as `lr`
+    weight_decay: NotNegative = 1e-4
+    clip_norm: Positive = 0.1  # largest norm of the gradient
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+@section
+class Evaluation:
+    """When to evaluate, and what the saved pictures show. AP itself uses no score threshold."""
+
+    every: Count = 1  # epochs between evaluations; the last epoch is always evaluated
+    batch_size: Count = 4  # images per forward pass on one process
+    score_threshold: Probability = 0.85
+    pictures: CountOrNone = 8  # validation images drawn with their predictions
+
+
+@section
+class PanopticEvaluation(Evaluation):
+    """The panoptic merge besides: queries above `score_threshold` paint their masks, the best first."""
+
+    # Pixels whose best mask probability is lower become void; 0 keeps all.
+    mask_threshold: Probability = 0.0
+    pq_backend: Literal["ours", "panopticapi"] = "ours"
+
+
+@section
+class Checkpoint:
+    """Which number on the validation split decides what `best/` holds."""
+
+    best: Literal["AP", "AP50", "AR"] = "AP"
+
+
+@section
+class PanopticCheckpoint:
+    """As `Checkpoint`; the box numbers only where the detector learns."""
+
+    best: Literal["PQ", "AP", "AP50", "AR"] = "PQ"
+
+
+# ---- the two recipes
+
+
+@section
+class DetectionRecipe:
+    """Stage 1: boxes of things and, where the data has it, of stuff."""
+
+    task: Literal["detection"] = "detection"
+    output_dir: Text
+    seed: Seed = 42
+    resume: Text = (
+        "auto"  # "auto": go on from output_dir/last if it is there; "never"; or a checkpoint folder
+    )
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    trackers: list[Literal["tensorboard", "trackio", "wandb"]] = field(
+        default_factory=list
+    )  # metrics.jsonl: always
+    data: Data
+    transforms: Transforms = field(default_factory=Transforms)
+    model: DetectionModel = field(default_factory=DetectionModel)
+    loss: DetectionLoss = field(default_factory=DetectionLoss)
+    optim: Optim
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+
+@section
+class PanopticRecipe:
+    """Stage 2: masks for the objects that stage 1 finds."""
+
+    task: Literal["panoptic"] = "panoptic"
+    output_dir: Text
+    seed: Seed = 42
+    resume: Text = "auto"
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    trackers: list[Literal["tensorboard", "trackio", "wandb"]] = field(default_factory=list)
+    data: Data
+    transforms: Transforms = field(default_factory=Transforms)
+    model: PanopticModel
+    loss: MaskLoss = field(default_factory=MaskLoss)
+    detection_loss: DetectionLoss | None = (
+        None  # only with `freeze_detector: false`, where None reads as the defaults
+    )
+    optim: Optim
+    evaluation: PanopticEvaluation = field(default_factory=PanopticEvaluation)
+    checkpoint: PanopticCheckpoint = field(default_factory=PanopticCheckpoint)
+
+
+Recipe = DetectionRecipe | PanopticRecipe
+RECIPES: dict[str, type[DetectionRecipe] | type[PanopticRecipe]] = {
+    "detection": DetectionRecipe,
+    "panoptic": PanopticRecipe,
+}

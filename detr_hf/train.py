@@ -1,0 +1,55 @@
+"""Train one stage: `accelerate launch detr_hf/train.py RECIPE [key=value ...]`.
+
+Read `run` as the table of contents of the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+try:
+    from detr_hf.errors import told_plainly
+    from detr_hf.recipe import Recipe, load_recipe
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"{error}. Install the package first: run `pip install -e .` in the folder that holds pyproject.toml."
+    )
+
+
+def run(recipe: Recipe) -> dict[str, Any]:
+    """One whole run, from its recipe to its tables and pictures; returns what its best checkpoint reached."""
+    from detr_hf.demo.resolve import resolve_demo
+    from detr_hf.prepare.build import build_bundle
+    from detr_hf.training.assemble import assemble
+    from detr_hf.training.finish import finish
+    from detr_hf.training.loop import train
+    from detr_hf.training.setup import build_task, save_record, start
+    from detr_hf.training.start_report import report_start
+
+    accelerator = start(recipe)
+    with accelerator.main_process_first():
+        resolved = resolve_demo(recipe)
+        data = build_bundle(resolved.data, resolved.output_dir)
+    task, loaded = build_task(resolved, data.labels)
+    parts = assemble(resolved, accelerator, data, task)
+    save_record(recipe, accelerator)
+    report_start(parts, data, loaded)
+    train(parts)
+    return finish(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the recipe (before anything heavy is imported) and run it."""
+    parser = argparse.ArgumentParser(description="Train one stage of DETR from a recipe.")
+    parser.add_argument("recipe", help="a YAML file, for example recipes/detection.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=5e-5")
+    arguments = parser.parse_args(argv)
+    with told_plainly():
+        run(load_recipe(arguments.recipe, arguments.overrides))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Scoring a task on a split: every image once, whatever the number of processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object, tqdm
+
+from detr_hf.loading.loaders import BatchLoader
+from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.metrics import CocoAP, PanopticQuality
+from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.predictions import Detections, PanopticPrediction
+from detr_hf.training.setup import Task
+
+
+@torch.no_grad()
+def evaluate(
+    accelerator: Accelerator, task: Task, loader: BatchLoader, truth: TruthOfSplit
+) -> dict[str, Any]:
+    """Box AP and AR of either stage; PQ as well for the second.
+
+    Runs in float32 whatever the training precision, without padding, and counts every image once. Every
+    process gets the same result.
+
+    Returns:
+        ``{"detection": ..., "panoptic": ...}`` as ``CocoAP`` and ``PanopticQuality`` give them; "panoptic"
+            only for a ``PanopticTask``.
+    """
+    task.eval()
+    box_metric = CocoAP(task.labels)
+    panoptic_metric = None
+    if isinstance(task, PanopticTask):
+        panoptic_metric = PanopticQuality(task.labels, backend=task.evaluation.pq_backend)
+    bar = tqdm(
+        loader, total=len(loader), desc="evaluate", leave=False, disable=not accelerator.is_main_process
+    )
+    for batch in bar:
+        batch = batch.to(accelerator.device)
+        predictions = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
+        for prediction in predictions:
+            boxes = prediction.detections if isinstance(prediction, PanopticPrediction) else prediction
+            box_metric.add(prediction=_box_row(boxes), reference=truth.detection(boxes.image_id))
+            if panoptic_metric is not None:
+                assert isinstance(prediction, PanopticPrediction)
+                reference = truth.panoptic(prediction.image_id)
+                panoptic_metric.add(prediction=_panoptic_row(prediction), reference=reference)
+    results = {"detection": _merged(accelerator, box_metric)}
+    if panoptic_metric is not None:
+        results["panoptic"] = _merged(accelerator, panoptic_metric)
+    return results
+
+
+def score_of(results: dict[str, Any], name: str) -> float:
+    """One number of the results by its recipe name: AP, AP50, AR or PQ; 0 where nothing could be measured."""
+    value = results["panoptic"]["All"]["pq"] if name == "PQ" else results["detection"][name]
+    return 0.0 if value is None else float(value)
+
+
+def _merged(accelerator: Accelerator, metric: CocoAP | PanopticQuality) -> dict[str, Any]:
+    states = gather_object([metric.state()])
+    result: list[Any] = [None]
+    if accelerator.is_main_process:
+        metric.load_states(states)
+        result = [metric.compute()]
+    return broadcast_object_list(result)[0]
+
+
+def _box_row(found: Detections) -> dict[str, Any]:
+    return {
+        "image_id": found.image_id,
+        "boxes_xyxy_px": found.boxes_xyxy_px,
+        "scores": found.scores,
+        "labels": found.labels,
+    }
+
+
+def _panoptic_row(found: PanopticPrediction) -> dict[str, Any]:
+    segments = [{"id": segment.id, "category_id": segment.category_id} for segment in found.segments]
+    return {"image_id": found.image_id, "id_map": found.id_map, "segments": segments}

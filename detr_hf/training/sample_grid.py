@@ -1,0 +1,72 @@
+"""A sheet of augmented training samples with their truth drawn in: the check that only eyes can make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from detr_hf.draw import contact_sheet, draw_detections, draw_panoptic
+from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalise_boxes
+from detr_hf.labels import LabelMap
+from detr_hf.loading.collate import Target
+from detr_hf.loading.dataset import PreparedImages
+
+COLUMNS = 4
+
+
+@dataclass
+class TrueBoxes:
+    """True boxes in the form that drawing takes: ``float [N, 4]`` pixels, class ids ``[N]``, no scores."""
+
+    boxes_xyxy_px: np.ndarray
+    labels: np.ndarray
+    scores: None = None
+
+
+def save_training_grid(images: PreparedImages, labels: LabelMap, path: str | Path, count: int = 16) -> Path:
+    """Draw the first samples of epoch 0 as the model will see them, boxes and (in stage 2) masks over them.
+
+    Args:
+        images: the training split with its augmentation.
+        labels: names and colours.
+        path: of the picture; its folder is made when missing.
+        count: samples, spread evenly over the split.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        UserError: one of the samples cannot be loaded.
+    """
+    rows = np.unique(np.linspace(0, len(images) - 1, num=min(count, len(images))).round().astype(int))
+    pictures, titles = [], []
+    for row in rows.tolist():
+        pixels, target = images[(0, row)]
+        pictures.append(draw_sample(_colours(pixels, images), target, labels))
+        height, width = target["size_hw"]
+        titles.append(f"image {target['image_id']}, {width}x{height}, {len(target['class_labels'])} objects")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(pictures, columns=COLUMNS, titles=titles).save(path)
+    return path
+
+
+def draw_sample(image: np.ndarray, target: Target, labels: LabelMap) -> Image.Image:
+    """One augmented picture ``uint8 [h, w, 3]`` with its target: masks where it has them, then boxes."""
+    classes = target["class_labels"].numpy()
+    if "id_map" in target:
+        ids = target["segment_ids"].tolist()
+        segments = [(i, c, None) for i, c in zip(ids, classes.tolist(), strict=True)]
+        image = np.asarray(draw_panoptic(image, target["id_map"].numpy(), segments, labels))
+    boxes = denormalise_boxes(boxes_cxcywh_to_xyxy(target["boxes_cxcywh_norm"].numpy()), image.shape[:2])
+    return draw_detections(image, TrueBoxes(boxes, classes), labels, truth=True)
+
+
+def _colours(pixels: Tensor, images: PreparedImages) -> np.ndarray:
+    """Undo the normalisation: ``float32 [3, h, w]`` to ``uint8 [h, w, 3]``."""
+    colours = pixels.permute(1, 2, 0).numpy() * np.asarray(images.std) + np.asarray(images.mean)
+    return np.clip(colours * 255 + 0.5, 0, 255).astype(np.uint8)

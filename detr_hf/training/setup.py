@@ -1,0 +1,157 @@
+"""From a recipe to the parts of a run: accelerator, run folder, task and image processor."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from transformers import DetrImageProcessor
+from transformers.utils.logging import disable_progress_bar
+
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.backbones import freeze_backbone
+from detr_hf.modeling.detection_task import DetectionTask
+from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.pretrained import LoadReport, load_processor, load_stage1, load_stage2
+from detr_hf.recipe import DetectionLoss, DetectionRecipe, PanopticRecipe, Recipe, recipe_to_yaml
+from detr_hf.training.tracking import tracker_names
+
+Task = DetectionTask | PanopticTask
+
+LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "timm", "albumentations", "numpy", "detr-hf")
+
+
+def start(recipe: Recipe) -> Accelerator:
+    """The accelerator of a run, seeded.
+
+    Raises:
+        UserError: a tracker is not installed, the device cannot compute in the precision asked for, or the
+            output folder cannot be made.
+    """
+    folder = Path(recipe.output_dir)
+    trackers = tracker_names(recipe.trackers)
+    try:
+        accelerator = Accelerator(
+            mixed_precision=recipe.mixed_precision, log_with=trackers or None, project_dir=folder
+        )
+    except ValueError as error:
+        raise UserError(f"mixed_precision: {recipe.mixed_precision} cannot be had here ({error})") from error
+    accelerator.gradient_accumulation_steps = 1  # a launcher's setting would shrink the loss
+    disable_progress_bar()  # transformers' own, for every file it reads and writes
+    set_seed(recipe.seed)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output_dir: {folder} cannot be made ({error.strerror}).") from error
+    return accelerator
+
+
+def save_record(recipe: Recipe, accelerator: Accelerator) -> None:
+    """Write what it takes to repeat the run into its folder: recipe with all defaults, commit and versions.
+
+    Called when nothing can be refused any more, so that a run by mistake leaves the record of another alone.
+    """
+    if accelerator.is_main_process:
+        folder = Path(recipe.output_dir)
+        (folder / "recipe.yaml").write_text(recipe_to_yaml(recipe), encoding="utf-8")
+        facts = json.dumps(environment(accelerator), indent=2)
+        (folder / "environment.json").write_text(facts, encoding="utf-8")
+
+
+def environment(accelerator: Accelerator) -> dict[str, Any]:
+    """What a run ran on: commit, library versions, processes and devices."""
+    cuda = accelerator.device.type == "cuda"
+    return {
+        "git_commit": git_commit(Path(__file__)),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "processes": accelerator.num_processes,
+        "device": torch.cuda.get_device_name(accelerator.device) if cuda else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "command": sys.argv,
+    }
+
+
+def build_task(recipe: Recipe, labels: LabelMap) -> tuple[Task, LoadReport]:
+    """The task of a recipe with its pretrained weights, frozen where the recipe says so.
+
+    Raises:
+        UserError: see ``load_stage1`` and ``load_stage2``.
+    """
+    if isinstance(recipe, DetectionRecipe):
+        start = recipe.model
+        detector, report = load_stage1(start.pretrained, labels, start.revision, start.scratch)
+        freeze_backbone(detector, start.freeze_backbone)
+        return DetectionTask(detector, labels, recipe.loss), report
+    return _panoptic_task(recipe, labels)
+
+
+def _panoptic_task(recipe: PanopticRecipe, labels: LabelMap) -> tuple[PanopticTask, LoadReport]:
+    start = recipe.model
+    segmenter, report = load_stage2(
+        start.detector, start.mask_head, labels, start.revision, start.detector_revision
+    )
+    detection_loss = None
+    if not start.freeze_detector:
+        freeze_backbone(segmenter.detr, start.freeze_backbone)
+        detection_loss = recipe.detection_loss or DetectionLoss()
+    task = PanopticTask(segmenter, labels, recipe.loss, recipe.evaluation, start.mask_chunk, detection_loss)
+    return task, report
+
+
+def build_processor(recipe: Recipe) -> DetrImageProcessor:
+    """The image processor of the pretrained model, resizing as the recipe's validation transforms do.
+
+    It is saved with the model, so that stock ``pipeline()`` and ``Predictor`` see images as the evaluation
+    did.
+
+    Raises:
+        UserError: the validation transforms are something else than one resize that a processor can repeat.
+    """
+    if isinstance(recipe, DetectionRecipe):
+        processor = load_processor(recipe.model.pretrained, recipe.model.revision)
+    else:
+        processor = load_processor(recipe.model.detector, recipe.model.detector_revision)
+    entries = recipe.transforms.validation
+    if [entry["name"] for entry in entries] != ["ShortEdgeResize"] or not entries[0].get("max_long_edge"):
+        raise UserError(
+            "transforms.validation: must be one ShortEdgeResize with short_edges and max_long_edge. The "
+            "image processor saved with the model does the same resize, and it knows no other."
+        )
+    shortest, longest = entries[0]["short_edges"][0], entries[0]["max_long_edge"]
+    processor.size = {"shortest_edge": shortest, "longest_edge": longest}
+    return processor
+
+
+def git_commit(file: Path) -> str | None:
+    """The commit that ``file`` is checked out from, with "-dirty" behind it if tracked files were changed.
+
+    None without git, or when git does not track the file: a package installed inside a checkout of something
+    else.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

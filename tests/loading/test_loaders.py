@@ -1,0 +1,108 @@
+"""Loaders: the same batches from any number of workers, and faults as one sentence from all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from detr_hf.errors import UserError
+from detr_hf.loading.collate import Batch
+from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.loaders import evaluation_loader, training_loader
+from detr_hf.loading.transforms import build_transforms
+from detr_hf.prepare.build import build_bundle
+from detr_hf.recipe import Data, Split
+from tests.factories import write_coco_detection, write_coco_panoptic
+
+pytestmark = [
+    pytest.mark.usefixtures("own_cache"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+]
+
+POLICY: list[dict[str, Any]] = [
+    {"name": "HorizontalFlip"},
+    {"name": "RandomSizeCrop", "min_size": 40, "max_size": 100},
+    {"name": "GaussNoise", "p": 1.0},
+]
+
+
+def images_of(
+    tmp_path: Path, split: Split, policy: list[dict[str, Any]], split_name: str, **more: Any
+) -> PreparedImages:
+    bundle = build_bundle(Data(train=split, overfit=8), tmp_path / "run")
+    transforms = build_transforms(policy, f"transforms.{split_name}")
+    return PreparedImages(bundle.dataset["train"], transforms, seed=5, **more)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    same_pixels = torch.equal(a.pixel_values, b.pixel_values) and torch.equal(a.pixel_mask, b.pixel_mask)
+    return same_pixels and all(
+        torch.equal(x["id_map"], y["id_map"]) and torch.equal(x["boxes_cxcywh_norm"], y["boxes_cxcywh_norm"])
+        for x, y in zip(a.targets, b.targets, strict=True)
+    )
+
+
+def test_workers_change_nothing_and_epochs_differ(tmp_path: Path) -> None:
+    """guards: augmentation that repeats itself in every worker and every epoch."""
+    images = images_of(
+        tmp_path, write_coco_panoptic(tmp_path / "a", count=8), POLICY, "train", with_masks=True
+    )
+    runs = []
+    for workers in (0, 1, 3):
+        loader = training_loader(images, batch_size=4, micro_batch_size=2, seed=5, workers=workers)
+        runs.append([batch for _ in range(2) for batch in loader])
+    assert [len(run) for run in runs] == [8, 8, 8]
+    for run in runs[1:]:
+        assert all(same(a, b) for a, b in zip(runs[0], run, strict=True))
+    first, second = (
+        {t["image_id"]: t for batch in part for t in batch.targets} for part in (runs[0][:4], runs[0][4:])
+    )
+    assert first.keys() == second.keys() and len(first) == 8
+    repeated = [i for i in first if first[i]["id_map"].shape == second[i]["id_map"].shape]
+    assert len(repeated) < 3
+    sizes = [t["size_hw"] for t in first.values()]
+    assert len(set(sizes)) > 5  # samples differ from one another too
+
+
+def test_a_resumed_loader_goes_on_with_the_same_batches(tmp_path: Path) -> None:
+    images = images_of(
+        tmp_path, write_coco_panoptic(tmp_path / "a", count=8), POLICY, "train", with_masks=True
+    )
+    loader = training_loader(images, 2, 1, seed=5)
+    loader.sampler.set_position(3)
+    full = list(loader)
+    loader.sampler.set_position(3, step=2)
+    assert len(loader) == 4
+    assert all(same(a, b) for a, b in zip(full[4:], loader, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_picture_is_one_sentence_from_any_process(tmp_path: Path, workers: int) -> None:
+    split = write_coco_detection(tmp_path / "a", count=8)
+    path = Path(split.images) / "005.jpg"
+    path.write_bytes(path.read_bytes()[:-500])
+    loader = training_loader(images_of(tmp_path, split, POLICY, "train"), 4, 2, seed=5, workers=workers)
+    with pytest.raises(UserError) as caught:
+        list(loader)
+    text = str(caught.value)
+    assert text.startswith("image 15 '005.jpg': ") and "Traceback" not in text and "worker" not in text
+
+
+def test_evaluation_gives_every_picture_once_and_never_pads(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path / "a", count=8)
+    images = images_of(tmp_path, split, [{"name": "ShortEdgeResize", "short_edges": [64]}], "validation")
+    seen = []
+    for rank in range(2):
+        for batch in evaluation_loader(images, batch_size=3, rank=rank, world_size=2):
+            assert batch.pixel_mask.all() and len(batch) <= 3
+            seen += [target["image_id"] for target in batch.targets]
+    assert sorted(seen) == list(range(10, 18))
+
+
+def test_loaders_have_lengths(tmp_path: Path) -> None:
+    images = images_of(tmp_path, write_coco_detection(tmp_path / "a", count=8), POLICY, "train")
+    loader = training_loader(images, 4, 2, seed=0, rank=1, world_size=2)
+    assert len(loader) == 2 == len(list(loader))

@@ -1,0 +1,114 @@
+"""Which pictures make up a step: the same whatever the processes and micro-batches, none twice an epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from detr_hf.errors import UserError
+from detr_hf.loading.samplers import EvaluationSampler, StepSampler
+
+
+def steps(
+    num_samples: int, world_size: int, micro: int, batch: int = 16, epoch: int = 0, seed: int = 3
+) -> list[list]:
+    """The sorted keys of every optimiser step of an epoch, over all processes."""
+    found: list[list] = []
+    for rank in range(world_size):
+        sampler = StepSampler(num_samples, batch, micro, rank, world_size, seed)
+        sampler.set_position(epoch)
+        micro_batches = list(sampler)
+        per_step = sampler.micro_batches_per_step
+        assert len(micro_batches) == sampler.steps_per_epoch * per_step
+        assert all(len(keys) == micro for keys in micro_batches)
+        for step in range(sampler.steps_per_epoch):
+            mine = [key for keys in micro_batches[step * per_step : (step + 1) * per_step] for key in keys]
+            if rank == 0:
+                found.append(mine)
+            else:
+                found[step] = found[step] + mine
+    return [sorted(keys) for keys in found]
+
+
+@pytest.mark.parametrize("num_samples", [16, 50, 5])
+def test_a_step_sees_the_same_pictures_however_it_is_cut(num_samples: int) -> None:
+    whole = steps(num_samples, world_size=1, micro=16)
+    assert whole == steps(num_samples, 1, 4) == steps(num_samples, 2, 8) == steps(num_samples, 4, 2)
+    assert all(len(keys) == 16 for keys in whole)
+
+
+def test_sample_k_of_a_step_goes_to_process_k_modulo_their_number() -> None:
+    ((*whole,),) = StepSampler(8, 8, 8, 0, 1, seed=1)
+    shares = [[key for keys in StepSampler(8, 8, 2, rank, 2, seed=1) for key in keys] for rank in range(2)]
+    assert shares == [whole[0::2], whole[1::2]]
+
+
+def test_an_epoch_is_a_permutation_cut_to_whole_steps() -> None:
+    found = [row for keys in steps(50, 1, 4) for _, row in keys]
+    assert len(found) == 48 and len(set(found)) == 48 and set(found) <= set(range(50))
+
+
+def test_epochs_and_seeds_differ_and_repeat_themselves() -> None:
+    assert steps(50, 1, 4, epoch=1) == steps(50, 1, 4, epoch=1)
+    rows = [
+        [row for keys in steps(50, 1, 4, epoch=e, seed=s) for _, row in keys[:5]]
+        for e, s in ((0, 3), (1, 3), (0, 4))
+    ]
+    assert rows[0] != rows[1] and rows[0] != rows[2]
+
+
+def test_keys_carry_the_epoch_and_each_pass_moves_on() -> None:
+    sampler = StepSampler(8, 4, 2, 0, 1, seed=0)
+    passes = [[key for keys in sampler for key in keys] for _ in range(3)]
+    assert [{epoch for epoch, _ in keys} for keys in passes] == [{0}, {1}, {2}]
+    assert sampler.epoch == 3 and len(sampler) == 4
+
+
+def test_fewer_samples_than_a_batch_are_repeated_evenly() -> None:
+    ((*keys,),) = steps(3, 1, 4, batch=8)
+    assert sorted(Counter(row for _, row in keys).values()) == [2, 3, 3]
+
+
+def test_a_resumed_epoch_goes_on_where_it_stopped() -> None:
+    full = StepSampler(50, 8, 2, 0, 2, seed=1)
+    full.set_position(4)
+    rest = StepSampler(50, 8, 2, 0, 2, seed=1)
+    rest.set_position(4, step=3)
+    assert len(rest) == (6 - 3) * 2
+    assert list(rest) == list(full)[3 * 2 :]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
+    with pytest.raises(UserError, match=r"batch_size 16 .* multiple of 12"):
+        StepSampler(50, 16, 4, 0, 3, seed=0)
+    with pytest.raises(UserError, match="no image"):
+        StepSampler(0, 16, 4, 0, 1, seed=0)
+
+
+def test_a_small_share_of_a_step_passes_in_one_micro_batch() -> None:
+    shares = [list(StepSampler(50, 16, 16, rank, 2, seed=0)) for rank in range(2)]
+    whole = list(StepSampler(50, 16, 16, 0, 1, seed=0))
+    assert [len(batch) for batch in shares[0]] == [8, 8, 8]
+    assert {*shares[0][0], *shares[1][0]} == set(whole[0])
+
+
+SIZES = [(4, 6), (6, 4), (4, 6), (4, 6), (5, 5), (4, 6), (6, 4)]
+
+
+def test_evaluation_batches_hold_one_size_and_no_more_than_asked() -> None:
+    batches = list(EvaluationSampler(SIZES, 3, 0, 1))
+    assert [len({SIZES[row] for _, row in keys}) for keys in batches] == [1] * len(batches)
+    assert sorted(len(keys) for keys in batches) == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 6])
+def test_processes_share_the_pictures_without_repeats(world_size: int) -> None:
+    shares = [
+        [key for keys in EvaluationSampler(SIZES, 2, rank, world_size) for key in keys]
+        for rank in range(world_size)
+    ]
+    assert sorted(key for share in shares for key in share) == [(0, row) for row in range(len(SIZES))]
+    counts = sorted(len(EvaluationSampler(SIZES, 2, rank, world_size)) for rank in range(world_size))
+    assert all(b - a <= 1 for a, b in pairwise(counts))

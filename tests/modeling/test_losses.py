@@ -1,0 +1,230 @@
+"""The criterion: worked by hand, equal to transformers where that is right, and different where not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, sigmoid_focal_loss
+
+from detr_hf.modeling.losses import Normalisers, box_losses, class_loss, mask_losses
+from detr_hf.modeling.matching import Matches, MatchingCosts, match
+from tests.tiny_models import LABELS, random_batch, relative_difference, stock_labels
+
+CLOSE = 1e-5
+QUERIES = 8
+
+
+def one_pair(query: int = 0, object_index: int = 0) -> Matches:
+    zero = torch.zeros(1, dtype=torch.int64)
+    return Matches(zero, zero, zero + query, zero + object_index)
+
+
+def leaves(images: int, mask_hw: tuple[int, int] = (16, 24)) -> dict[str, Tensor]:
+    """Network outputs of one layer as stock names them, ready to receive gradients."""
+    generator = torch.Generator().manual_seed(3)
+    tensors = {
+        "logits": 2 * torch.randn(images, QUERIES, LABELS.num_classes + 1, generator=generator),
+        "pred_boxes": torch.rand(images, QUERIES, 4, generator=generator),
+        "pred_masks": 3 * torch.randn(images, QUERIES, *mask_hw, generator=generator),
+    }
+    return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+
+
+def our_terms(
+    outputs: dict[str, Tensor], targets: list[dict], canvas_hw: tuple[int, int]
+) -> dict[str, Tensor]:
+    logits, boxes = outputs["logits"][None], outputs["pred_boxes"][None]
+    matches = match(logits, boxes, targets, MatchingCosts())
+    normalisers = Normalisers.of_targets(targets, QUERIES, 0.1)
+    l1, giou = box_losses(boxes, targets, matches, normalisers)
+    masks = outputs["pred_masks"][matches.image, matches.query]
+    focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalisers)
+    classes = class_loss(logits, targets, matches, 0.1, normalisers)[0]
+    return {
+        "loss_ce": classes,
+        "loss_bbox": l1[0],
+        "loss_giou": giou[0],
+        "loss_mask": focal,
+        "loss_dice": dice,
+    }
+
+
+def stock_terms(outputs: dict[str, Tensor], targets: list[dict]) -> dict[str, Tensor]:
+    criterion = ImageLoss(HungarianMatcher(1, 5, 2), LABELS.num_classes, 0.1, ["labels", "boxes", "masks"])
+    return criterion(outputs, stock_labels(targets, with_masks=True))
+
+
+@pytest.mark.parametrize("objects", [[5, 3], [4, 0, 2], [11, 1]], ids=["plain", "one empty", "too many"])
+@pytest.mark.parametrize("term", ["loss_ce", "loss_bbox", "loss_giou", "loss_mask", "loss_dice"])
+def test_every_term_and_gradient_equals_transformers(term: str, objects: list[int]) -> None:
+    _, _, targets = random_batch(objects)
+    ours, theirs = leaves(len(objects)), leaves(len(objects))
+    mine, stock = our_terms(ours, targets, (64, 96))[term], stock_terms(theirs, targets)[term]
+    assert mine.item() == pytest.approx(stock.item(), rel=CLOSE)
+    assert stock.item() > 0.1
+    mine.backward()
+    stock.backward()
+    for name, leaf in theirs.items():
+        if leaf.grad is None:
+            assert ours[name].grad is None
+        else:
+            assert relative_difference(ours[name].grad, leaf.grad) < CLOSE
+
+
+def test_class_loss_by_hand() -> None:
+    # two queries, two classes: query 0 has its class 1 with probability 1/4, query 1 no object with 1/2
+    logits = torch.tensor([[[[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]]]).log()
+    targets = [{"class_labels": torch.tensor([1])}]
+    normalisers = Normalisers.of_targets(targets, num_queries=2, no_object_weight=0.1)
+    assert normalisers == Normalisers(objects=1.0, class_weight=1.1)
+    loss = class_loss(logits, targets, one_pair(), 0.1, normalisers)
+    assert loss.tolist() == pytest.approx([(math.log(4) + 0.1 * math.log(2)) / 1.1])
+
+
+def test_box_losses_by_hand() -> None:
+    # predicted 0..0.5, true 0.25..0.75 on both axes: overlap 1/16, union 7/16, hull 9/16
+    boxes = torch.tensor([[[[0.25, 0.25, 0.5, 0.5], [0.1, 0.1, 0.1, 0.1]]]])
+    truth = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
+    targets = [{"class_labels": torch.tensor([0]), "boxes_cxcywh_norm": truth}]
+    l1, giou = box_losses(boxes, targets, one_pair(), Normalisers(objects=2.0, class_weight=1.0))
+    assert l1.tolist() == pytest.approx([0.5 / 2])
+    assert giou.tolist() == pytest.approx([(1 - (1 / 7 - 2 / 9)) / 2])
+
+
+def test_mask_losses_by_hand() -> None:
+    # probability 1/2 everywhere, one of four pixels is the object
+    targets = [
+        {"size_hw": (2, 2), "segment_ids": torch.tensor([7]), "id_map": torch.tensor([[7, 0], [3, 0]])}
+    ]
+    focal, dice = mask_losses(torch.zeros(1, 2, 2), targets, one_pair(), (2, 2), Normalisers(1.0, 1.0))
+    assert focal.item() == pytest.approx(math.log(2) * 0.25 * (0.25 + 3 * 0.75) / 4)
+    assert dice.item() == pytest.approx(1 - (2 * 0.5 + 1) / (4 * 0.5 + 1 + 1))
+
+
+def test_mask_losses_have_the_weights_that_are_asked_for() -> None:
+    _, _, targets = random_batch([2])
+    masks = leaves(1)["pred_masks"][0, :2].detach()
+    matches = Matches(torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    focal, _ = mask_losses(masks, targets, matches, (64, 96), Normalisers(2.0, 1.0), alpha=0.6, gamma=1.5)
+    full = functional.interpolate(masks[:, None], (64, 96), mode="bilinear").flatten(1)
+    truth = stock_labels(targets, with_masks=True)[0]["masks"].flatten(1)
+    assert focal.item() == pytest.approx(sigmoid_focal_loss(full, truth, 2, 0.6, 1.5).item(), rel=CLOSE)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_a_saturated_mask_has_a_finite_gradient(gamma: float) -> None:
+    targets = [{"size_hw": (1, 2), "segment_ids": torch.tensor([7]), "id_map": torch.tensor([[7, 0]])}]
+    masks = torch.tensor([[[40.0, -40.0]]], requires_grad=True)
+    mask_losses(masks, targets, one_pair(), (1, 2), Normalisers(1.0, 1.0), gamma=gamma)[0].backward()
+    assert torch.isfinite(masks.grad).all()
+
+
+# ---- padding
+
+
+def padded(canvas_hw: tuple[int, int], cells_hw: tuple[int, int], masks: Tensor) -> Tensor:
+    """Mask logits of a larger canvas: the same over the image, its edge once repeated, then rubbish."""
+    rows, columns = (
+        torch.arange(cells).clamp(max=size - 1) for cells, size in zip(cells_hw, masks.shape[1:], strict=True)
+    )
+    larger = masks[:, rows][:, :, columns].clone()
+    larger[:, masks.shape[1] + 1 :] = 50.0
+    larger[:, :, masks.shape[2] + 1 :] = -50.0
+    return larger
+
+
+def test_padding_never_enters_the_mask_losses() -> None:
+    """Guards: the mean over the padded canvas, where a mask weighs less the larger its neighbours are."""
+    _, _, targets = random_batch([3], (64, 96))
+    masks = leaves(1)["pred_masks"][0, :3].detach()
+    index = torch.arange(3)
+    matches = Matches(index * 0, index * 0, index, index)
+    normalisers = Normalisers(3.0, 1.0)
+    alone = mask_losses(masks, targets, matches, (64, 96), normalisers)
+    larger = padded((128, 192), (32, 48), masks).requires_grad_()
+    together = mask_losses(larger, targets, matches, (128, 192), normalisers)
+    assert [term.item() for term in together] == pytest.approx([term.item() for term in alone], rel=CLOSE)
+    sum(together).backward()
+    assert larger.grad[:, :16, :24].abs().sum() > 0
+    assert not larger.grad[:, 17:].any()
+    assert not larger.grad[:, :, 25:].any()
+
+
+def test_padding_enters_the_stock_mask_losses() -> None:
+    """If this fails, transformers leaves padding out as well."""
+    _, _, targets = random_batch([3], (64, 96))
+    _, _, larger_neighbour = random_batch([1], (128, 192), seed=1)
+    labels = stock_labels([*targets, *larger_neighbour], with_masks=True)
+    criterion = ImageLoss(HungarianMatcher(), LABELS.num_classes, 0.1, ["masks"])
+    index, nothing = torch.arange(3), torch.arange(0)
+    outputs = leaves(1)["pred_masks"].detach()
+    canvas = padded((128, 192), (32, 48), outputs[0])[None].expand(2, -1, -1, -1)
+    alone = criterion.loss_masks({"pred_masks": outputs}, labels[:1], [(index, index)], 3)
+    both = [(index, index), (nothing, nothing)]
+    together = criterion.loss_masks({"pred_masks": canvas}, labels, both, 3)
+    assert together["loss_mask"].item() != pytest.approx(alone["loss_mask"].item(), rel=0.5)
+
+
+# ---- nothing to learn from, and normalisers
+
+
+def test_a_batch_without_objects_has_a_class_loss_only_and_a_graph_for_all() -> None:
+    _, _, targets = random_batch([0, 0])
+    outputs = leaves(2)
+    terms = our_terms(outputs, targets, (64, 96))
+    stock = stock_terms(leaves(2), targets)
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(
+        {name: stock[name].item() for name in terms}, rel=CLOSE
+    )
+    assert terms["loss_ce"] > 0
+    sum(terms.values()).backward()
+    assert outputs["logits"].grad.any()
+    assert outputs["pred_boxes"].grad is not None
+    assert outputs["pred_masks"].grad is not None
+
+
+def test_normalisers_by_hand() -> None:
+    targets: list[dict[str, Any]] = [{"class_labels": torch.zeros(n, dtype=torch.int64)} for n in (3, 0, 12)]
+    step = Normalisers.of_targets(targets, num_queries=10, no_object_weight=0.1)
+    assert step.objects == 15  # all objects, also the two that no query is left for: as in the reference
+    assert step.class_weight == pytest.approx(3 + 0.7 + 1.0 + 10)
+    parts = [Normalisers.of_targets([target], 10, 0.1) for target in targets]
+    summed = parts[0] + parts[1] + parts[2]
+    assert (summed.objects, summed.class_weight) == pytest.approx((step.objects, step.class_weight))
+
+
+def test_normalisers_are_never_zero() -> None:
+    _, _, targets = random_batch([0])
+    outputs = leaves(1)
+    nothing = Normalisers(0.0, 0.0)
+    matches = match(outputs["logits"][None], outputs["pred_boxes"][None], targets, MatchingCosts())
+    assert class_loss(outputs["logits"][None], targets, matches, 0.0, nothing).tolist() == [0.0]
+    for term in box_losses(outputs["pred_boxes"][None], targets, matches, nothing):
+        assert term.tolist() == [0.0]
+
+
+def test_layers_are_kept_apart() -> None:
+    """Each layer's terms are those of the layer alone, with its own matching."""
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(3, 2, QUERIES, LABELS.num_classes + 1, generator=generator)
+    boxes = torch.rand(3, 2, QUERIES, 4, generator=generator)
+    _, _, targets = random_batch([3, 4])
+    normalisers = Normalisers.of_targets(targets, QUERIES, 0.1)
+
+    def terms(layers: slice) -> list[Tensor]:
+        matches = match(logits[layers], boxes[layers], targets, MatchingCosts())
+        return [
+            class_loss(logits[layers], targets, matches, 0.1, normalisers),
+            *box_losses(boxes[layers], targets, matches, normalisers),
+        ]
+
+    together = terms(slice(None))
+    for layer in range(3):
+        for term, alone in zip(together, terms(slice(layer, layer + 1)), strict=True):
+            assert term.shape == (3,)
+            torch.testing.assert_close(term[layer], alone[0])

@@ -1,0 +1,405 @@
+"""COCO exports in: good ones, mended ones, and every fault told by file, image id and annotation id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
+from detr_hf.prepare.build import coco_source
+from detr_hf.prepare.findings import Report
+from detr_hf.prepare.reading import read_source
+from detr_hf.recipe import Split
+from tests.factories import write_coco_detection, write_coco_panoptic
+
+Content = dict[str, Any]
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def read(split: Split) -> tuple[list[dict[str, Any]], Report]:
+    source = coco_source(split, "data.train")
+    rows, report = read_source(source, LabelMap.from_coco(source.categories()))
+    columns = [name for name in rows.column_names if name not in ("image", "panoptic")]
+    return rows.select_columns(columns).to_list(), report
+
+
+def message_of(split: Split) -> str:
+    with pytest.raises(UserError) as caught:
+        read(split)
+    return str(caught.value)
+
+
+def one_box(bbox: Any, **more: Any) -> Callable[[Content], None]:
+    """Leave the set with a single annotation, 77 of image 11 (90 wide, 120 high), with this box."""
+
+    def mend(content: Content) -> None:
+        content["annotations"] = [{"id": 77, "image_id": 11, "category_id": 7, "bbox": bbox} | more]
+
+    return mend
+
+
+def test_detection_rows_hold_what_the_file_says(tmp_path: Path) -> None:
+    rows, report = read(write_coco_detection(tmp_path, mend=one_box([5, 6, 30, 40], area=999.0, iscrowd=1)))
+    assert [row["image_id"] for row in rows] == [10, 11, 12, 13, 14, 15]
+    assert (rows[1]["width"], rows[1]["height"], rows[1]["file_name"]) == (90, 120, "001.jpg")
+    objects = rows[1]["objects"]
+    assert objects == {
+        "id": [77],
+        "bbox": [[5, 6, 30, 40]],
+        "category": [1],
+        "area": [999],
+        "iscrowd": [True],
+    }
+    assert report.totals == {
+        "images": 6,
+        "objects": 1,
+        "crowd_objects": 1,
+        "boxes_within_one_pixel": 0,
+        "most_objects_in_one_image": 1,
+    }
+
+
+def test_missing_area_and_iscrowd_are_filled_in(tmp_path: Path) -> None:
+    rows, _ = read(write_coco_detection(tmp_path, mend=one_box([5, 6, 30, 40])))
+    assert rows[1]["objects"]["area"] == [1200] and rows[1]["objects"]["iscrowd"] == [False]
+
+
+def test_images_without_objects_stay_and_are_counted(tmp_path: Path) -> None:
+    rows, report = read(write_coco_detection(tmp_path, mend=one_box([5, 6, 30, 40])))
+    assert [len(row["objects"]["id"]) for row in rows] == [0, 1, 0, 0, 0, 0]
+    assert report.sentences() == [
+        "data.train: 5 images have no objects and stay in the set as negatives "
+        "(image 10 '000.jpg'; image 12 '002.jpg'; image 13 '003.jpg'; ...)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bbox", "kept", "said"),
+    [
+        ([-10, 20, 30, 30], [0, 20, 20, 30], "1 boxes reached over the edge"),
+        ([80, 110, 20, 20], [80, 110, 10, 10], "1 boxes reached over the edge"),
+        ([89.995, 0, 5, 5], None, "wholly outside"),
+        ([200, 20, 30, 30], None, "wholly outside"),
+        ([5, 6, 0, 40], None, "no width or no height"),
+        ([5, 6, 30, -4], None, "no width or no height"),
+        ([60, 80, 30.004, 40], [60, 80, 30, 40], None),
+    ],
+)
+def test_boxes_at_the_edge_are_clipped_or_dropped_with_a_note(
+    tmp_path: Path, bbox: list[float], kept: list[float] | None, said: str | None
+) -> None:
+    rows, report = read(write_coco_detection(tmp_path, mend=one_box(bbox)))
+    assert rows[1]["objects"]["bbox"] == ([kept] if kept else [])
+    notes = [line for line in report.sentences() if "negatives" not in line]
+    assert len(notes) == (said is not None)
+    if said:
+        assert said in notes[0] and "image 11 '001.jpg', annotation 77" in notes[0]
+
+
+@pytest.mark.parametrize("raw", ["NaN", "Infinity"])
+def test_a_box_that_is_no_number_is_refused(tmp_path: Path, raw: str) -> None:
+    split = write_coco_detection(tmp_path, mend=one_box([5, 6, float(raw), 40]))
+    assert raw in Path(split.annotations).read_text()  # JSON of some exporters does hold such words
+    text = message_of(split)
+    assert "image 11 '001.jpg', annotation 77" in text and "NaN or infinity" in text
+
+
+@pytest.mark.parametrize("bbox", [[1, 2, 3], None, "1 2 3 4", [1, 2, 3, "4"], [True, 1, 2, 3]])
+def test_a_box_that_is_not_four_numbers_is_refused(tmp_path: Path, bbox: Any) -> None:
+    assert "annotation 77: box" in message_of(write_coco_detection(tmp_path, mend=one_box(bbox)))
+
+
+def _duplicate_id(content: Content) -> None:
+    content["images"][2]["id"] = content["images"][1]["id"]
+
+
+def _unknown_image(content: Content) -> None:
+    content["annotations"][0] |= {"id": 5, "image_id": 4711}
+
+
+def _climbing(content: Content) -> None:
+    content["images"][1]["file_name"] = "../../secret.jpg"
+
+
+def _absolute(content: Content) -> None:
+    content["images"][1]["file_name"] = "/etc/hostname"
+
+
+def _windows_climb(content: Content) -> None:
+    content["images"][1]["file_name"] = "..\\secret.jpg"
+
+
+def _no_name(content: Content) -> None:
+    del content["images"][1]["file_name"]
+
+
+def _no_images(content: Content) -> None:
+    content["images"], content["annotations"] = [], []
+
+
+def _no_categories(content: Content) -> None:
+    content["categories"] = []
+
+
+def _no_annotations_key(content: Content) -> None:
+    del content["annotations"]
+
+
+def _bad_image_id(content: Content) -> None:
+    content["images"][1]["id"] = 1.5
+
+
+FAULTS = [
+    (one_box([1, 1, 9, 9], category_id=99), "image 11 '001.jpg', annotation 77: category 99 is not among"),
+    (one_box([1, 1, 9, 9], category_id="7"), "category '7' is not among"),
+    (_duplicate_id, "image id 11 stands twice, for '001.jpg' and '002.jpg'"),
+    (_unknown_image, "annotation 5 is for image 4711, which is not listed"),
+    (_climbing, "image 11: file_name '../../secret.jpg' leaves the folder"),
+    (_absolute, "'/etc/hostname' leaves the folder"),
+    (_windows_climb, "leaves the folder"),
+    (_no_name, "image 11: file_name None is not the name of a file"),
+    (_no_images, "lists no image; the data set is empty"),
+    (_no_categories, "lists no categories"),
+    (_no_annotations_key, "has no list 'annotations'"),
+    (_bad_image_id, "image '001.jpg' has id 1.5"),
+]
+
+
+@pytest.mark.parametrize(("mend", "said"), FAULTS)
+def test_faults_of_the_file_are_told(tmp_path: Path, mend: Callable[[Content], None], said: str) -> None:
+    assert said in message_of(write_coco_detection(tmp_path, mend=mend))
+
+
+def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path)
+    for name in ("001.jpg", "003.jpg"):
+        (Path(split.images) / name).unlink()
+    text = message_of(split)
+    assert "image 11 '001.jpg': the file" in text and "image 13 '003.jpg': the file" in text
+
+
+def test_reading_stops_after_twenty_faults(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path, count=30, empty=30)
+    for file in Path(split.images).iterdir():
+        file.unlink()
+    text = message_of(split)
+    assert text.count("is missing") == 20 and "stopped after 20" in text
+
+
+def test_a_file_that_is_no_picture_or_breaks_off_in_its_header_is_named(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path)
+    image = Path(split.images) / "001.jpg"
+    image.write_bytes(image.read_bytes()[:40])
+    (Path(split.images) / "002.jpg").write_text("not a picture")
+    text = message_of(split)
+    assert "image 11 '001.jpg'" in text and "image 12 '002.jpg'" in text
+
+
+def test_a_misplaced_file_is_pointed_out(tmp_path: Path) -> None:
+    split = write_coco_detection(
+        tmp_path, mend=lambda content: content["images"][1].update(file_name="images/001.jpg")
+    )
+    assert "is the images folder right?" in message_of(split)
+
+
+def test_broken_json_is_told_with_its_place(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path)
+    Path(split.annotations).write_text('{"images": [,]}')
+    text = message_of(split)
+    assert "annotations.json is not valid JSON" in text and "column" in text
+    Path(split.annotations).write_text("[]")
+    assert "holds a list at the top" in message_of(split)
+
+
+def test_missing_files_and_folders_are_named_by_recipe_key(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path)
+    for given, said in (
+        (
+            Split(annotations="nowhere.json", images=split.images),
+            "data.train.annotations: there is no file nowhere.json",
+        ),
+        (
+            Split(annotations=split.annotations, images="nowhere"),
+            "data.train.images: there is no folder nowhere",
+        ),
+        (
+            Split(annotations=split.annotations, images=split.images, panoptic="nowhere"),
+            "data.train.panoptic: there",
+        ),
+    ):
+        with pytest.raises(UserError, match=said):
+            coco_source(given, "data.train")
+
+
+def test_detection_and_panoptic_files_are_not_mixed_up(tmp_path: Path) -> None:
+    boxes, maps = write_coco_detection(tmp_path / "boxes"), write_coco_panoptic(tmp_path / "maps")
+    assert "is a panoptic file" in message_of(Split(annotations=maps.annotations, images=maps.images))
+    wrong = Split(annotations=boxes.annotations, images=boxes.images, panoptic=maps.panoptic)
+    assert "'segments_info'; this is not a panoptic file" in message_of(wrong)
+
+
+def test_text_image_ids_become_numbers_with_a_note(tmp_path: Path) -> None:
+    def to_text(content: Content) -> None:
+        for entry in content["images"]:
+            entry["id"] = f"frame-{entry['id']}"
+        for entry in content["annotations"]:
+            entry["image_id"] = f"frame-{entry['image_id']}"
+
+    plain, _ = read(write_coco_detection(tmp_path / "a"))
+    rows, report = read(write_coco_detection(tmp_path / "b", mend=to_text))
+    assert [row["image_id"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["objects"] for row in rows] == [row["objects"] for row in plain]
+    assert report.counts["image ids that are not whole numbers were replaced by numbers"] == 6
+    assert "'frame-10' is now 1" in "".join(report.sentences())
+
+
+def test_a_wrong_declared_size_is_mended_where_the_boxes_fit(tmp_path: Path) -> None:
+    def shrink(content: Content) -> None:
+        content["images"][1] |= {"width": 91, "height": 120}
+        del content["images"][2]["width"]
+
+    rows, report = read(write_coco_detection(tmp_path, mend=shrink))
+    assert (rows[1]["width"], rows[1]["height"]) == (90, 120)
+    assert (rows[2]["width"], rows[2]["height"]) == (128, 96)
+    notes = "\n".join(report.sentences())
+    assert "declared 91x120, the file is 90x120" in notes and "1 images declare no size" in notes
+
+
+def test_boxes_of_a_picture_of_another_size_are_refused(tmp_path: Path) -> None:
+    def enlarge(content: Content) -> None:
+        one_box([100, 150, 60, 60])(content)
+        content["images"][1] |= {"width": 180, "height": 240}
+
+    text = message_of(write_coco_detection(tmp_path, mend=enlarge))
+    assert "declared 180x240, the file is 90x120" in text and "picture of another size" in text
+
+
+def _turn_by_exif(path: Path) -> None:
+    """Store the picture lying on its side, with the tag (6: turn right) that sets it upright."""
+    with Image.open(path) as image:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.rotate(90, expand=True).save(path, exif=exif, quality=95)
+
+
+def test_boxes_in_the_upright_frame_of_a_turned_photo_are_taken_as_given(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path)
+    plain, _ = read(split)
+    _turn_by_exif(Path(split.images) / "001.jpg")
+    rows, report = read(split)
+    assert rows == plain and not any("size" in kind for kind in report.counts)
+
+
+def test_boxes_in_the_lying_frame_of_a_turned_photo_are_refused(tmp_path: Path) -> None:
+    split = write_coco_detection(
+        tmp_path, mend=lambda content: content["images"][1].update(width=120, height=90)
+    )
+    _turn_by_exif(Path(split.images) / "001.jpg")
+    text = message_of(split)
+    assert "image 11 '001.jpg'" in text and "EXIF" in text and "unrotated" in text
+
+
+def _as(mode: str, suffix: str) -> Callable[[Path], str]:
+    def change(path: Path) -> str:
+        new = path.with_suffix(suffix)
+        with Image.open(path) as image:
+            image.convert(mode).save(new)
+        return new.name
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change", [_as("L", ".png"), _as("CMYK", ".jpg"), _as("P", ".png"), _as("RGBA", ".png")]
+)
+def test_pictures_of_other_kinds_go_through(tmp_path: Path, change: Callable[[Path], str]) -> None:
+    split = write_coco_detection(tmp_path)
+    plain, _ = read(split)
+    name = change(Path(split.images) / "001.jpg")
+    content = json.loads(Path(split.annotations).read_text())
+    content["images"][1]["file_name"] = name
+    Path(split.annotations).write_text(json.dumps(content))
+    rows, _ = read(split)
+    assert rows == [row | {"file_name": name} if row["image_id"] == 11 else row for row in plain]
+
+
+# ---- panoptic
+# -----------------------------------------------------------------------------------------------------
+
+
+def test_boxes_and_areas_of_segments_are_counted_in_the_png(tmp_path: Path) -> None:
+    """guards: areas and boxes taken from a panoptic JSON (the factory writes wrong ones)."""
+
+    def only_two(content: Content) -> None:
+        content["annotations"][0]["segments_info"] = [
+            {"id": 5, "category_id": 7, "area": 1, "bbox": [0, 0, 1, 1]},
+            {"id": 65536 + 2, "category_id": 101, "iscrowd": 1},
+        ]
+
+    split = write_coco_panoptic(tmp_path, mend=only_two)
+    png = np.zeros((96, 128, 3), np.uint8)
+    png[10:30, 40:45, 0] = 5
+    png[29:40, 44:60] = (2, 0, 1)
+    Image.fromarray(png).save(Path(str(split.panoptic)) / "10_map.png")
+    rows, _ = read(split)
+    objects = rows[0]["objects"]
+    assert objects["bbox"] == [[40, 10, 5, 20], [44, 29, 16, 11]]
+    assert objects["area"] == [20 * 5 - 1, 11 * 16]
+    assert (
+        objects["category"] == [1, 3] and objects["iscrowd"] == [False, True] and objects["id"] == [5, 65538]
+    )
+
+
+def _edit_segments(edit: Callable[[list[dict[str, Any]]], None]) -> Callable[[Content], None]:
+    return lambda content: edit(content["annotations"][0]["segments_info"])
+
+
+PANOPTIC_FAULTS = [
+    (_edit_segments(lambda found: found.pop(0)), "image 10 '000.jpg': its PNG holds ids that no segment"),
+    (_edit_segments(lambda found: found[0].update(id=0)), "segment id 0 is not a whole number from 1"),
+    (_edit_segments(lambda found: found[0].update(id=found[1]["id"])), "segment id 70001 stands twice"),
+    (
+        _edit_segments(lambda found: found[0].update(category_id=55)),
+        "segment 70000: category 55 is not among",
+    ),
+    (lambda content: content["annotations"].pop(0), "image 10 '000.jpg' has 0 panoptic annotations"),
+    (lambda content: content["annotations"][0].update(file_name="none.png"), "its PNG"),
+    (lambda content: content["annotations"][0].update(file_name="../a.png"), "leaves the folder"),
+    (
+        lambda content: content["annotations"][0].update(file_name="11_map.png"),
+        "its PNG is 90x120 but the image is 128x96",
+    ),
+]
+
+
+@pytest.mark.parametrize(("mend", "said"), PANOPTIC_FAULTS)
+def test_faults_of_panoptic_sets_are_told(tmp_path: Path, mend: Callable[[Content], None], said: str) -> None:
+    assert said in message_of(write_coco_panoptic(tmp_path, mend=mend))
+
+
+def test_a_segment_without_pixels_is_dropped_with_a_note(tmp_path: Path) -> None:
+    add = _edit_segments(lambda found: found.append({"id": 999, "category_id": 7}))
+    rows, report = read(write_coco_panoptic(tmp_path, mend=add))
+    assert 999 not in rows[0]["objects"]["id"]
+    assert (
+        "1 segments were dropped: no pixel of the PNG has their id (image 10 '000.jpg', segment 999)"
+        in "".join(report.sentences())
+    )
+
+
+def test_a_png_drawn_on_the_lying_photo_is_refused(tmp_path: Path) -> None:
+    split = write_coco_panoptic(tmp_path)
+    _turn_by_exif(Path(split.images) / "000.jpg")
+    png = Path(str(split.panoptic)) / "10_map.png"
+    with Image.open(png) as image:
+        image.rotate(90, expand=True).save(png)
+    text = message_of(split)
+    assert "its PNG is 96x128 but the image is 128x96" in text and "EXIF" in text

@@ -1,0 +1,267 @@
+"""The house rules that a parser can check: import direction, names, sizes, and no paths of one machine.
+
+Each check is a function of a folder that returns what is wrong there; each is tried on a small tree too.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "detr_hf"
+
+TIERS = {
+    1: {"recipe", "labels", "geometry", "images", "errors", "presets"},
+    2: {"prepare", "loading", "modeling", "metrics"},
+    3: {"training", "inference", "draw", "captions", "report", "hub", "export"},
+    4: {"cli", "train", "app", "demo", "__main__"},
+}
+TIER_OF = {room: tier for tier, rooms in TIERS.items() for room in rooms}
+STRANGERS = 2  # the tier whose rooms do not import each other
+
+ENTRY_SCRIPTS = ("train.py",)
+LONGEST_ENTRY_SCRIPT = 60
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 60
+
+IMPORT_NAMES = {
+    *("torch", "torchvision", "transformers", "datasets", "accelerate", "timm", "evaluate", "pycocotools"),
+    *("albumentations", "cv2", "numpy", "scipy", "PIL", "safetensors", "pydantic", "yaml", "tqdm"),
+    *("tensorboard", "trackio", "wandb", "matplotlib", "supervision", "av", "gradio", "onnx", "onnxscript"),
+    *(
+        "onnxruntime",
+        "hotcoco",
+        "huggingface_hub",
+        "tokenizers",
+        "pyarrow",
+        "pandas",
+        "requests",
+        "packaging",
+    ),
+    *("panopticapi", "pytest", "ruff", "mypy"),
+}
+
+MACHINE_PATH = re.compile(r"(?<![\w.})-])/(?:work|root|home|tmp|Users)/")
+TEXT = {
+    ".py",
+    ".pyi",
+    ".md",
+    ".toml",
+    ".yaml",
+    ".yml",
+    ".json",
+    ".txt",
+    ".cfg",
+    ".log",
+    ".csv",
+    ".jsonl",
+    ".html",
+    "",
+}
+
+
+def modules(root: Path) -> Iterator[Path]:
+    return iter(sorted((root / PACKAGE).rglob("*.py")))
+
+
+def room_of(file: Path, root: Path) -> str:
+    """The part of the package that a file belongs to: "prepare" for `detr_hf/prepare/coco.py`."""
+    return file.relative_to(root / PACKAGE).parts[0].removesuffix(".py")
+
+
+def rooms_imported(file: Path, root: Path) -> Iterator[tuple[str, int]]:
+    """The rooms that a module imports anywhere in it, also inside functions, each with its line."""
+    package = file.relative_to(root).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{stem}.{alias.name}" for alias in node.names] if stem == PACKAGE else [stem]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == PACKAGE and len(parts) > 1 and not parts[1].startswith("__"):
+                yield parts[1], node.lineno
+
+
+def wrong_imports(root: Path) -> list[str]:
+    """Imports against the direction of the tiers, and rooms that no tier lists."""
+    problems = []
+    for file in modules(root):
+        room, where = room_of(file, root), file.relative_to(root)
+        if room == "__init__":
+            continue
+        if room not in TIER_OF:
+            problems.append(f"{where}: `{room}` is in no tier of the layout")
+            continue
+        for target, line in rooms_imported(file, root):
+            if target not in TIER_OF:
+                problems.append(f"{where}:{line}: `{target}` is in no tier of the layout")
+            elif target != room and TIER_OF[target] > TIER_OF[room]:
+                problems.append(f"{where}:{line}: `{room}` must not import `{target}`, which builds on it")
+            elif target != room and TIER_OF[target] == TIER_OF[room] == STRANGERS:
+                problems.append(f"{where}:{line}: `{room}` must not import its neighbour `{target}`")
+    return problems
+
+
+def import_cycles(root: Path) -> list[str]:
+    """Rooms that import each other, directly or through others."""
+    graph: dict[str, set[str]] = {}
+    for file in modules(root):
+        room = room_of(file, root)
+        targets = {target for target, _ in rooms_imported(file, root)}
+        graph.setdefault(room, set()).update(targets - {room})
+
+    def reaches(start: str, goal: str, seen: set[str]) -> bool:
+        ahead = graph.get(start, set()) - seen
+        return goal in ahead or any(reaches(room, goal, seen | ahead) for room in ahead)
+
+    circle = [room for room in sorted(graph) if reaches(room, room, set())]
+    return [f"rooms that import each other: {', '.join(circle)}"] if circle else []
+
+
+def shadowing_names(root: Path) -> list[str]:
+    """What stands directly in the package and would hide another module when a script in it is run."""
+    found = {room_of(file, root) for file in modules(root)} - {"__init__", "__main__"}
+    hidden = found & (set(sys.stdlib_module_names) | IMPORT_NAMES)
+    return [f"{PACKAGE}/{name} hides the module `{name}` from {PACKAGE}/train.py" for name in sorted(hidden)]
+
+
+def heavy_entry_scripts(root: Path) -> list[str]:
+    """Entry scripts are a table of contents: short, absolute imports, no classes."""
+    problems = []
+    for name in ENTRY_SCRIPTS:
+        file = root / PACKAGE / name
+        if not file.exists():
+            continue
+        text = file.read_text(encoding="utf-8")
+        nodes = list(ast.walk(ast.parse(text)))
+        if len(text.splitlines()) > LONGEST_ENTRY_SCRIPT:
+            problems.append(f"{name}: {len(text.splitlines())} lines; at most {LONGEST_ENTRY_SCRIPT}")
+        if any(isinstance(node, ast.ImportFrom) and node.level for node in nodes):
+            problems.append(f"{name}: relative import; it fails when the file is run as a script")
+        if any(isinstance(node, ast.ClassDef) for node in nodes):
+            problems.append(f"{name}: defines a class; worker processes could not import it")
+    return problems
+
+
+def long_code(root: Path) -> list[str]:
+    """Files and functions that have grown past what can be read at once."""
+    problems = []
+    for file in modules(root):
+        text, where = file.read_text(encoding="utf-8"), file.relative_to(root)
+        if len(text.splitlines()) > LONGEST_FILE:
+            problems.append(f"{where}: {len(text.splitlines())} lines; at most {LONGEST_FILE}")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > LONGEST_FUNCTION:
+                    problems.append(f"{where}:{node.lineno}: `{node.name}` has {length} lines; at most 60")
+    return problems
+
+
+def machine_paths(root: Path) -> list[str]:
+    """Absolute paths that exist on one machine only, in any text file of the project."""
+    problems = []
+    for file in project_files(root):
+        if file.suffix in TEXT and file.is_file():
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            numbers = [number for number, line in enumerate(lines, 1) if MACHINE_PATH.search(line)]
+            problems += [f"{file.relative_to(root)}:{number}: a path of one machine" for number in numbers]
+    return problems
+
+
+def project_files(root: Path) -> list[Path]:
+    """What git tracks, or would on `git add .`; every file where the folder is no checkout."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    except (OSError, subprocess.CalledProcessError):
+        return [file for file in sorted(root.rglob("*")) if file.is_file()]
+    return [root / name for name in listed if name]
+
+
+CHECKS = [wrong_imports, import_cycles, shadowing_names, heavy_entry_scripts, long_code, machine_paths]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_project_keeps_its_layout(check: Callable[[Path], list[str]]) -> None:
+    assert list(modules(ROOT)), "no module found; the checks would pass on nothing"
+    assert check(ROOT) == []
+
+
+# ---- the checks themselves, on a made-up tree
+
+GOOD = {
+    "detr_hf/__init__.py": "",
+    "detr_hf/labels.py": "from detr_hf.errors import UserError\n",
+    "detr_hf/errors.py": "import json\n",
+    "detr_hf/prepare/__init__.py": "",
+    "detr_hf/prepare/coco.py": "from detr_hf.prepare.rows import x\nfrom . import rows\n",
+    "detr_hf/prepare/hf.py": "from detr_hf import labels\n",
+    "detr_hf/prepare/rows.py": "from ..labels import LabelMap\nimport datasets\n",
+    "detr_hf/training/loop.py": "import detr_hf.prepare.coco\nfrom detr_hf import __version__\n",
+    "detr_hf/train.py": "from detr_hf.training import loop\n",
+    "README.md": "See https://example.org/home/page and runs/tmp/x, `{folder}/tmp/y`.\n",
+}
+LONG_FUNCTION = "def f() -> None:\n" + "    pass\n" * 60
+
+BROKEN = [
+    (
+        wrong_imports,
+        "detr_hf/labels.py",
+        "from detr_hf.prepare import coco\n",
+        "`labels` must not import `prepare`",
+    ),
+    (
+        wrong_imports,
+        "detr_hf/labels.py",
+        "def f():\n    import detr_hf.cli\n",
+        "`labels` must not import `cli`",
+    ),
+    (wrong_imports, "detr_hf/prepare/a.py", "from detr_hf.loading import x\n", "its neighbour `loading`"),
+    (wrong_imports, "detr_hf/prepare/a.py", "from ..metrics import x\n", "its neighbour `metrics`"),
+    (wrong_imports, "detr_hf/prepare/a.py", "from detr_hf import training\n", "must not import `training`"),
+    (wrong_imports, "detr_hf/helpers.py", "", "`helpers` is in no tier"),
+    (wrong_imports, "detr_hf/cli.py", "from detr_hf.helpers import x\n", "`helpers` is in no tier"),
+    (import_cycles, "detr_hf/errors.py", "from detr_hf.labels import x\n", "each other: errors, labels"),
+    (shadowing_names, "detr_hf/datasets.py", "", "hides the module `datasets`"),
+    (shadowing_names, "detr_hf/logging/__init__.py", "", "hides the module `logging`"),
+    (heavy_entry_scripts, "detr_hf/train.py", "from .training import loop\n", "relative import"),
+    (heavy_entry_scripts, "detr_hf/train.py", "class Trainer: ...\n", "defines a class"),
+    (heavy_entry_scripts, "detr_hf/train.py", "x = 1\n" * 61, "61 lines"),
+    (long_code, "detr_hf/labels.py", "x = 1\n" * 351, "351 lines"),
+    (long_code, "detr_hf/labels.py", LONG_FUNCTION, "`f` has 61 lines"),
+    (machine_paths, "README.md", f"see {'/'.join(['', 'root', 'x'])}\n", "README.md:1"),
+    (machine_paths, "Makefile", f"\ncd {'/'.join(['', 'tmp', 'x'])}\n", "Makefile:2"),
+]
+
+
+def plant(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_tidy_tree_passes(tmp_path: Path, check: Callable[[Path], list[str]]) -> None:
+    assert check(plant(tmp_path, GOOD)) == []
+
+
+@pytest.mark.parametrize(("check", "name", "text", "expected"), BROKEN)
+def test_a_broken_rule_is_found(
+    tmp_path: Path, check: Callable[[Path], list[str]], name: str, text: str, expected: str
+) -> None:
+    problems = check(plant(tmp_path, GOOD | {name: text}))
+    assert len(problems) == 1, problems
+    assert expected in problems[0]

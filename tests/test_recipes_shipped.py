@@ -1,0 +1,92 @@
+"""Every YAML file under recipes/ is what it says it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detr_hf.loading.transforms import build_transforms
+from detr_hf.recipe import (
+    DetectionRecipe,
+    PanopticRecipe,
+    detr_training_transforms,
+    detr_validation_transforms,
+    load_recipe,
+    recipe_from_text,
+    recipe_to_yaml,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "recipes"
+FILES = sorted(FOLDER.rglob("*.y*ml"))
+LAUNCH = [file for file in FILES if file.parent.name == "launch"]
+RECIPES = [file for file in FILES if file not in LAUNCH]
+
+
+def name(file: Path) -> str:
+    return file.relative_to(FOLDER).as_posix()
+
+
+def test_the_recipes_are_there() -> None:
+    names = {name(file) for file in FILES}
+    assert {"detection.yaml", "panoptic.yaml", "demo/detection.yaml", "demo/panoptic.yaml"} <= names
+    assert {f"launch/{kind}.yaml" for kind in ("cpu", "one_gpu", "eight_gpus", "two_nodes")} <= names
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=name)
+def test_a_recipe_loads_and_survives_being_saved(file: Path) -> None:
+    recipe = load_recipe(file)
+    assert recipe_from_text(recipe_to_yaml(recipe)) == recipe
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=name)
+def test_its_transforms_can_be_built(file: Path) -> None:
+    recipe = load_recipe(file)
+    build_transforms(recipe.transforms.train, "transforms.train")
+    build_transforms(recipe.transforms.validation, "transforms.validation")
+
+
+def test_no_two_recipes_write_to_one_folder() -> None:
+    folders = [load_recipe(file).output_dir for file in RECIPES]
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize("file", ["detection.yaml", "panoptic.yaml"])
+def test_the_main_recipes_write_out_detrs_policy(file: str) -> None:
+    recipe = load_recipe(FOLDER / file)
+    assert recipe.transforms.train == detr_training_transforms()
+    assert recipe.transforms.validation == detr_validation_transforms()
+    assert recipe.mixed_precision == "bf16" and recipe.data.labels == "construction"
+    assert (recipe.optim.batch_size, recipe.optim.lr, recipe.optim.clip_norm) == (16, 1e-4, 0.1)
+    assert recipe.evaluation.score_threshold == 0.85
+
+
+STAGES = [
+    ("detection.yaml", "panoptic.yaml"),
+    ("demo/detection.yaml", "demo/panoptic.yaml"),
+    ("demo/coco_sample_detection.yaml", "demo/coco_sample_panoptic.yaml"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), STAGES)
+def test_stage_two_goes_on_from_stage_one(first: str, second: str) -> None:
+    """The detector of stage 2 is what stage 1 leaves, and both see the same images and classes."""
+    boxes, masks = load_recipe(FOLDER / first), load_recipe(FOLDER / second)
+    assert isinstance(boxes, DetectionRecipe) and isinstance(masks, PanopticRecipe)
+    assert masks.model.detector == f"{boxes.output_dir}/best"
+    assert boxes.data == masks.data
+
+
+@pytest.mark.parametrize("file", LAUNCH, ids=name)
+def test_accelerate_reads_the_launch_configurations(file: Path) -> None:
+    """Through accelerate's own loader, which refuses unknown keys."""
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(file))
+    processes = {"cpu": 1, "one_gpu": 1, "eight_gpus": 8, "two_nodes": 16}[file.stem]
+    assert config.num_processes == processes
+    assert config.distributed_type.value == ("NO" if processes == 1 else "MULTI_GPU")
+    assert config.num_machines == (2 if file.stem == "two_nodes" else 1)
+    assert config.use_cpu == (file.stem == "cpu")
+    assert config.mixed_precision == "no"

@@ -1,0 +1,90 @@
+"""Learning rates by hand-worked numbers, groups of parameters, and a schedule that goes on."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW
+
+from detr_hf.errors import UserError
+from detr_hf.recipe import Optim, Schedule
+from detr_hf.training.optim import build_optimiser, build_schedule, rate_multiplier
+from tests.tiny_models import tiny_detector
+
+
+def multipliers(schedule: Schedule, steps: int) -> list[float]:
+    return [rate_multiplier(schedule, step, steps) for step in range(steps)]
+
+
+def test_step_drops_once_at_its_share_of_the_run() -> None:
+    found = multipliers(Schedule(name="step", drop_at=0.75, factor=0.1), 8)
+    assert found == [1, 1, 1, 1, 1, 1, 0.1, 0.1]
+
+
+def test_the_drop_is_not_moved_by_rounding_of_floats() -> None:
+    """0.55 * 100 is 55.00000000000001 in floats; the 56th step (index 55) is the first with the lower rate."""
+    found = multipliers(Schedule(name="step", drop_at=0.55, factor=0.5), 100)
+    assert found.index(0.5) == 55
+
+
+def test_cosine_falls_from_one_towards_zero() -> None:
+    found = multipliers(Schedule(name="cosine"), 4)
+    assert found == pytest.approx([1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125)])
+    assert rate_multiplier(Schedule(name="cosine"), 4, 4) == pytest.approx(0)
+
+
+def test_constant_stays() -> None:
+    assert multipliers(Schedule(name="constant"), 3) == [1, 1, 1]
+
+
+def test_warm_up_rises_in_equal_parts_and_then_the_schedule_begins() -> None:
+    found = multipliers(Schedule(name="constant", warmup_steps=3), 5)
+    assert found == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    cosine = multipliers(Schedule(name="cosine", warmup_steps=2), 6)
+    assert cosine == pytest.approx([1 / 3, 2 / 3, 1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125)])
+
+
+def test_a_run_that_ends_inside_its_warm_up_is_refused() -> None:
+    optimiser = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(UserError, match=r"optim\.schedule\.warmup_steps: 5 steps, but the whole run has only 5"):
+        build_schedule(optimiser, Schedule(warmup_steps=5), total_steps=5)
+
+
+@pytest.mark.parametrize("name", ["step", "cosine"])
+def test_a_schedule_goes_on_where_it_was(name: str) -> None:
+    """The rates of steps 3 to 9 are the same whether the run was cut off after step 3 or not."""
+    schedule = Schedule(name=name, drop_at=0.6, warmup_steps=2)  # type: ignore[arg-type]
+
+    def rates(steps_done: int) -> list[float]:
+        parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+        optimiser = SGD([{"params": parameters[:1], "lr": 1.0}, {"params": parameters[1:], "lr": 0.1}], lr=5.0)
+        built = build_schedule(optimiser, schedule, 10, steps_done)
+        found = []
+        for _ in range(steps_done, 10):
+            found += [group["lr"] for group in optimiser.param_groups]
+            optimiser.step()
+            built.step()
+        return found
+
+    assert rates(3) == pytest.approx(rates(0)[6:])
+    assert rates(0)[:2] == pytest.approx([1 / 3, 0.1 / 3])
+
+
+def test_groups_have_their_rates_and_only_matrices_decay() -> None:
+    optimiser = build_optimiser(tiny_detector(), Optim(epochs=1, lr=1e-3, backbone_lr=1e-4, weight_decay=0.5))
+    assert isinstance(optimiser, AdamW)
+    groups = {group["name"]: group for group in optimiser.param_groups}
+    assert groups["backbone"]["lr"] == 1e-4 and groups["other"]["lr"] == 1e-3
+    assert groups["other"]["weight_decay"] == 0.5 and groups["other, no decay"]["weight_decay"] == 0
+    assert all(p.ndim > 1 for p in groups["other"]["params"])
+    assert all(p.ndim == 1 for p in groups["other, no decay"]["params"])
+
+
+def test_the_order_of_groups_and_parameters_is_that_of_the_model() -> None:
+    first, second = (build_optimiser(tiny_detector(seed=seed), Optim(epochs=1)) for seed in (0, 1))
+    assert [g["name"] for g in first.param_groups] == [g["name"] for g in second.param_groups]
+    for one, other in zip(first.param_groups, second.param_groups, strict=True):
+        assert [p.shape for p in one["params"]] == [p.shape for p in other["params"]]
