@@ -30,12 +30,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     path, run_folder, checkpoint = _recipe_and_model(Path(arguments.source))
     recipe = load_recipe(path, arguments.overrides)
     from accelerate import PartialState
+    from transformers.utils.logging import disable_progress_bar
 
     from detr_hf.demo.resolve import model_path, resolve_demo
     from detr_hf.prepare.build import build_bundle
     from detr_hf.training.evaluate_run import evaluate_model
     from detr_hf.training.finish import tables
 
+    disable_progress_bar()
     run_folder = run_folder or Path(recipe.output_dir)
     model = model_path(arguments.model) if arguments.model else str(checkpoint or run_folder / "best")
     out = Path(arguments.out) if arguments.out else run_folder
@@ -59,9 +61,12 @@ def _recipe_and_model(source: Path) -> tuple[Path, Path | None, Path | None]:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
     from detr_hf.demo.resolve import model_path
     from detr_hf.inference import Predictor, find_images, predict_to_folder
 
+    disable_progress_bar()
     images = find_images(Path(arguments.images))
     predictor = Predictor.from_pretrained(model_path(arguments.model), arguments.threshold, arguments.device)
     records = predict_to_folder(predictor, images, Path(arguments.out))

@@ -51,8 +51,8 @@ class Predictor:
         score_threshold: float = 0.85,
         device: str | torch.device | None = None,
     ):
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.task = _moved(task, self.device).eval()
+        self.device = _usable(device)
+        self.task = task.to(self.device).eval()
         self.processor = processor
         self.score_threshold = score_threshold
         self.resize = _resize_as(processor)
@@ -218,11 +218,16 @@ def _result_names(sources: Sequence[Path]) -> list[str]:
     return [f"{index:05d}_{path.name}" for index, path in enumerate(sources)]
 
 
-def _moved(task: DetectionTask | PanopticTask, device: torch.device) -> DetectionTask | PanopticTask:
+def _usable(wanted: str | torch.device | None) -> torch.device:
+    """The device wanted, or the GPU when there is one."""
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return task.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"the device {device} cannot be used here ({str(error).splitlines()[0]}).") from error
+        device = torch.device(wanted)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"the device {wanted} cannot be used here ({str(error).splitlines()[0]}).") from error
+    return device
 
 
 def _resize_as(processor: DetrImageProcessor) -> Augmentation:

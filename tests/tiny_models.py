@@ -7,7 +7,8 @@ norm twice, or mixes up queries, would not show; so both are randomised here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,56 +64,73 @@ def tiny_detector(
     backbone: str | Any = "test_resnet", seed: int = 0, **settings: Any
 ) -> DetrForObjectDetection:
     """A stock detector in eval mode."""
-    torch.manual_seed(seed)
-    return randomised(DetrForObjectDetection(tiny_config(backbone, **settings)), seed)
+    return _built(DetrForObjectDetection, backbone, seed, settings)
 
 
 def tiny_segmenter(
     backbone: str | Any = "test_resnet", seed: int = 0, **settings: Any
 ) -> DetrForSegmentation:
     """A stock segmenter in eval mode."""
-    torch.manual_seed(seed)
-    return randomised(DetrForSegmentation(tiny_config(backbone, **settings)), seed)
+    return _built(DetrForSegmentation, backbone, seed, settings)
+
+
+_MODELS: dict[str, nn.Module] = {}
+
+
+def _built(cls: type, backbone: str | Any, seed: int, settings: dict[str, Any]) -> Any:
+    """A copy of the model, which is made once: most tests want the same few."""
+    key = repr((cls, backbone, seed, settings, torch.get_default_dtype()))
+    if key not in _MODELS:
+        torch.manual_seed(seed)
+        _MODELS[key] = randomised(cls(tiny_config(backbone, **settings)), seed)
+    return copy.deepcopy(_MODELS[key])
 
 
 @torch.no_grad()
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights and biases of all norms random, and every query of another opinion; in place, in eval mode."""
+    """Norms and biases random, and every query of another opinion; in place, in eval mode."""
     generator = torch.Generator().manual_seed(seed)
 
-    def noise(like: Tensor, spread: float) -> Tensor:
-        return spread * torch.randn(like.shape, generator=generator)
+    def noise(tensor: Tensor, spread: float, around: float = 0.0) -> None:
+        tensor.copy_(around + spread * torch.randn(tensor.shape, generator=generator))
 
     for module in model.modules():
         if isinstance(module, nn.LayerNorm | nn.GroupNorm | DetrFrozenBatchNorm2d):
-            module.weight.copy_(1 + noise(module.weight, 0.2))
-            module.bias.copy_(noise(module.bias, 0.2))
+            noise(module.weight, 0.2, around=1)
+            noise(module.bias, 0.2)
         if isinstance(module, DetrFrozenBatchNorm2d):
-            module.running_mean.copy_(noise(module.running_mean, 0.1))
-            module.running_var.copy_(1 + noise(module.running_var, 0.1).abs())
+            noise(module.running_mean, 0.1)
+            module.running_var.uniform_(0.9, 1.3, generator=generator)
         if isinstance(module, DetrEncoder | DetrDecoder):
             for name, layer in module.named_modules():
                 if isinstance(layer, nn.Linear):
                     gain = 4 if name.endswith(("q_proj", "k_proj")) else 1.5
-                    layer.weight.copy_(noise(layer.weight, gain / layer.in_features**0.5))
-                    layer.bias.copy_(noise(layer.bias, 0.05))
+                    noise(layer.weight, gain / layer.in_features**0.5)
+                    noise(layer.bias, 0.05)
         if isinstance(module, DetrForObjectDetection):
-            module.class_labels_classifier.weight.copy_(noise(module.class_labels_classifier.weight, 0.5))
-            module.class_labels_classifier.bias.copy_(noise(module.class_labels_classifier.bias, 0.5))
-            for layer in module.bbox_predictor.layers:
-                layer.weight.copy_(noise(layer.weight, 0.15))
-                layer.bias.copy_(noise(layer.bias, 0.3))
-            module.model.query_position_embeddings.weight.copy_(
-                noise(module.model.query_position_embeddings.weight, 2.0)
-            )
-        if isinstance(
-            module, DetrForSegmentation
-        ):  # attention that differs from query to query, and is heard
-            for projection in (module.bbox_attention.q_proj, module.bbox_attention.k_proj):
-                projection.weight.mul_(3)
-                projection.bias.copy_(noise(projection.bias, 0.3))
-            module.mask_head.conv1.conv.weight[:, -module.config.encoder_attention_heads :].mul_(30)
+            _randomise_detection_heads(module, noise)
+        if isinstance(module, DetrForSegmentation):
+            _randomise_mask_head(module, noise)
     return model.eval()
+
+
+def _randomise_detection_heads(model: DetrForObjectDetection, noise: Callable[..., None]) -> None:
+    noise(model.class_labels_classifier.weight, 0.5)
+    noise(model.class_labels_classifier.bias, 0.5)
+    for layer in model.bbox_predictor.layers:
+        noise(layer.weight, 0.15)
+        noise(layer.bias, 0.3)
+    noise(model.model.query_position_embeddings.weight, 2.0)
+
+
+def _randomise_mask_head(model: DetrForSegmentation, noise: Callable[..., None]) -> None:
+    """Attention that differs from query to query, and is heard."""
+    for projection in (model.bbox_attention.q_proj, model.bbox_attention.k_proj):
+        projection.weight.mul_(3)
+        noise(projection.bias, 0.3)
+    for convolution in (layer for layer in model.mask_head.modules() if isinstance(layer, nn.Conv2d)):
+        noise(convolution.bias, 0.2)
+    model.mask_head.conv1.conv.weight[:, -model.config.encoder_attention_heads :].mul_(30)
 
 
 def random_target(

@@ -1,4 +1,4 @@
-"""Whole runs in seconds: tiny checkpoints on disk, recipes around them, and the parts of a run put together."""
+"""Whole runs in seconds: tiny checkpoints on disk, recipes around them, and the parts of a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def detection_recipe(output: Path, split: Split, pretrained: Path, *overrides: s
     return _recipe("detection", output, split, {"pretrained": str(pretrained)}, overrides)
 
 
-def panoptic_recipe(output: Path, split: Split, detector: Path, mask_head: Path | str, *overrides: str) -> Recipe:
+def panoptic_recipe(
+    output: Path, split: Split, detector: Path, mask_head: Path | str, *overrides: str
+) -> Recipe:
     """Stage 2 on ``split``, which is validation as well: 2 epochs in batches of 4."""
     model = {"detector": str(detector), "mask_head": str(mask_head)}
     return _recipe("panoptic", output, split, model, overrides)

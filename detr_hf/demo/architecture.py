@@ -1,4 +1,4 @@
-"""The tiny DETR of the offline default: 1.5 million parameters, made for two CPU cores."""
+"""The tiny DETR of the offline default: 1.8 million parameters with its mask head, made for two CPU cores."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ from detr_hf.modeling.detector import run_detector
 from detr_hf.modeling.losses import Normalisers, box_losses, class_loss, mask_losses
 from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.matching import MatchingCosts, match
+from detr_hf.modeling.pretrained import load_segmenter
+
+LOG_FILE = "pretrain_log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,22 @@ class Plan:
 class Pretraining:
     """The model, its aids, the scenes and the log of one pretraining run."""
 
-    def __init__(self, plan: Plan, out: Path, data: Path):
+    def __init__(self, plan: Plan, out: Path, data: Path, start: Path | None = None):
         self.plan, self.out = plan, out
         out.mkdir(parents=True, exist_ok=True)
+        (out / LOG_FILE).unlink(missing_ok=True)
+        if start is not None:
+            shutil.copy(start / LOG_FILE, out / LOG_FILE)
         torch.manual_seed(plan.seed)
         self.random = np.random.default_rng(plan.seed)
         self.labels = LabelMap.from_coco(world_categories("street"))
         ensure_dataset(data, "street", {"train": plan.scenes, "validation": plan.held_out}, seed=plan.seed)
         self.train = SceneMemory(data / "train", self.labels)
         self.validation = SceneMemory(data / "validation", self.labels)
-        self.model = DetrForSegmentation(tiny_config(self.labels)).train()
+        self.model = (
+            DetrForSegmentation(tiny_config(self.labels)) if start is None else load_segmenter(str(start))
+        )
+        self.model.train()
         self.model.detr.model.backbone.to(memory_format=torch.channels_last)
         config = self.model.config
         channels = self.model.detr.model.backbone.intermediate_channel_sizes[1]
@@ -79,7 +89,7 @@ class Pretraining:
         """One line of the log, on screen and in ``pretrain_log.jsonl``."""
         line = json.dumps({"minutes": round((time.monotonic() - self.started) / 60, 2), **facts})
         print(line, flush=True)
-        with (self.out / "pretrain_log.jsonl").open("a") as file:
+        with (self.out / LOG_FILE).open("a") as file:
             file.write(line + "\n")
 
     def optimise(self, modules: list[nn.Module], steps: int, phase: str, loss_of_batch) -> None:  # type: ignore[no-untyped-def]
@@ -176,31 +186,43 @@ def _rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * tail)) * 0.99 + 0.01
 
 
+def pretrain(plan: Plan, out: Path, data: Path, start: Path | None = None) -> None:
+    """Run the three phases; ``out`` gets the checkpoint and its log, ``data`` the scenes.
+
+    ``start`` goes on from the weights and the log of an earlier pretraining, with fresh aids and optimisers.
+    """
+    run = Pretraining(plan, out, data, start)
+    detector = run.model.detr
+    run.optimise([detector, run.dense], plan.warm_up_steps, "warm-up", run.warm_up_loss)
+    run.optimise([detector, run.dense, run.groups], plan.detector_steps, "detector", run.detector_loss)
+    detector.requires_grad_(False)
+    heads: list[nn.Module] = [run.model.mask_head, run.model.bbox_attention]
+    run.optimise(heads, plan.mask_steps, "masks", run.mask_loss)
+
+
 def main() -> None:
-    """Run the three phases and save the checkpoint."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and its log")
     parser.add_argument(
         "--data", type=Path, default=Path("runs/street"), help="folder of the generated scenes"
     )
+    parser.add_argument("--start", type=Path, help="go on from the checkpoint of an earlier pretraining")
     parser.add_argument(
         "--shrink", type=float, default=1.0, help="multiply scenes and steps, to try things out"
     )
+    for phase in ("warm-up", "detector", "mask"):
+        parser.add_argument(f"--{phase}-steps", type=int, help="instead of the plan's")
     arguments = parser.parse_args()
     full, shrink = Plan(), arguments.shrink
-    plan = Plan(
-        scenes=int(full.scenes * shrink),
-        warm_up_steps=int(full.warm_up_steps * shrink),
-        detector_steps=int(full.detector_steps * shrink),
-        mask_steps=int(full.mask_steps * shrink),
-    )
-    run = Pretraining(plan, arguments.out, arguments.data)
-    detector = run.model.detr
-    run.optimise([detector, run.dense], plan.warm_up_steps, "warm-up", run.warm_up_loss)
-    run.optimise([detector, run.dense, run.groups], plan.detector_steps, "detector", run.detector_loss)
-    detector.requires_grad_(False)
-    heads = [run.model.mask_head, run.model.bbox_attention]
-    run.optimise(heads, plan.mask_steps, "masks", run.mask_loss)
+    steps = {
+        name: int(getattr(full, name) * shrink)
+        if getattr(arguments, name) is None
+        else getattr(arguments, name)
+        for name in ("warm_up_steps", "detector_steps", "mask_steps")
+    }
+    plan = replace(full, scenes=int(full.scenes * shrink), **steps)
+    pretrain(plan, arguments.out, arguments.data, arguments.start)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,10 +55,15 @@ def run_demo(train: Train, out: Path, compare_scratch: bool = False) -> dict[str
 
 
 def _stage(train: Train, name: str, out: Path, overrides: list[str]) -> dict[str, Any]:
-    """One stage from its recipe, from the start: a demo shows the whole run."""
+    """One stage from its recipe, from the start: a demo shows the whole run.
+
+    Raises:
+        UserError: the folder of the stage holds a run that is not the demo's (think of ``--out runs``).
+    """
     recipe = load_recipe(_recipe_file(name), [f"data.demo.folder={out / 'data'}", "resume=never", *overrides])
-    if Path(recipe.output_dir).exists():
-        shutil.rmtree(recipe.output_dir)
+    record = Path(recipe.output_dir) / "recipe.yaml"
+    if record.is_file() and load_recipe(record).data.demo is None:
+        raise UserError(f"{record.parent} holds a run that is not the demo's; choose another --out.")
     print(f"\n== {name}: {_recipe_file(name)}", flush=True)
     return train(recipe)
 

@@ -25,8 +25,8 @@ class StepSampler(Sampler[list[Key]]):
     Args:
         num_samples: rows in the split.
         batch_size: pictures per optimiser step, over all processes.
-        micro_batch_size: pictures per forward pass of one process, at most; a process with a smaller share of the step
-            takes it in one pass.
+        micro_batch_size: pictures per forward pass of one process, at most; a process with a smaller share of
+            the step takes it in one pass.
         rank, world_size: of this process.
         seed: of the run.
 
@@ -42,8 +42,8 @@ class StepSampler(Sampler[list[Key]]):
         micro_batch_size = min(micro_batch_size, max(1, batch_size // world_size))
         if batch_size % (micro_batch_size * world_size):
             raise UserError(
-                f"optim.batch_size {batch_size} cannot be shared out as micro-batches of {micro_batch_size} on "
-                f"{world_size} process(es); make it a multiple of {micro_batch_size * world_size}"
+                f"optim.batch_size {batch_size} cannot be shared out as micro-batches of {micro_batch_size} "
+                f"on {world_size} process(es); make it a multiple of {micro_batch_size * world_size}"
             )
         self.num_samples, self.batch_size, self.micro_batch_size = num_samples, batch_size, micro_batch_size
         self.rank, self.world_size, self.seed = rank, world_size, seed

@@ -8,8 +8,10 @@ first convolution that reads the image features, run once an image and only the 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import DetrForSegmentation
@@ -58,9 +60,8 @@ class _SharedMaps:
             detected.projected, convolution.weight[:, :width], convolution.bias, padding=convolution.padding
         )
         finer = detected.feature_maps[2::-1]  # the three finest, coarsest first, as the stock head takes them
-        adapted = [
-            stage.fpn_adapter(feature_map) for stage, feature_map in zip(head.fpn_stages, finer, strict=True)
-        ]
+        stages = _fusion_stages(model)
+        adapted = [stage.fpn_adapter(feature_map) for stage, feature_map in zip(stages, finer, strict=True)]
         return cls(keys, detected.memory_mask, first, adapted)
 
 
@@ -74,10 +75,14 @@ def _head(model: DetrForSegmentation, shared: _SharedMaps, queries: Tensor, imag
     )
     hidden = head.conv1.activation(head.conv1.norm(shared.first[image] + from_attention))
     hidden = head.conv2(hidden)
-    for stage, adapted in zip(head.fpn_stages, shared.adapted, strict=True):
+    for stage, adapted in zip(_fusion_stages(model), shared.adapted, strict=True):
         upsampled = functional.interpolate(hidden, size=adapted.shape[-2:], mode="nearest")
         hidden = stage.refine(adapted[image] + upsampled)
     return head.output_conv(hidden)[:, 0]
+
+
+def _fusion_stages(model: DetrForSegmentation) -> list[DetrFPNFusionStage]:
+    return cast("list[DetrFPNFusionStage]", list(model.mask_head.fpn_stages))
 
 
 def _attention_maps(attention: DetrMHAttentionMap, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ def start(recipe: Recipe) -> Accelerator:
         )
     except ValueError as error:
         raise UserError(f"mixed_precision: {recipe.mixed_precision} cannot be had here ({error})") from error
+    if recipe.mixed_precision == "fp16" and accelerator.device.type == "cpu":  # it would be float32
+        raise UserError("mixed_precision: fp16 needs a GPU; use `bf16` or `no` on a CPU.")
     accelerator.gradient_accumulation_steps = 1  # a launcher's setting would shrink the loss
     disable_progress_bar()  # transformers' own, for every file it reads and writes
     set_seed(recipe.seed)

@@ -1,4 +1,4 @@
-"""The two synthetic worlds: exact labels, reproducible scenes, a written data set that is complete or absent."""
+"""The two synthetic worlds: exact labels, reproducible scenes, data sets that are complete or absent."""
 
 from __future__ import annotations
 

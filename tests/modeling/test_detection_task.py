@@ -84,6 +84,20 @@ def test_the_no_object_weight_enters_loss_and_normaliser() -> None:
     )
 
 
+def test_the_matching_costs_reach_the_matching() -> None:
+    batch = random_batch([5, 5])
+    losses = [
+        DetectionLoss(),
+        DetectionLoss(class_cost=0, l1_cost=1, giou_cost=0),
+        DetectionLoss(l1_cost=0, giou_cost=0),
+    ]
+    task = task_of()
+    terms = []
+    for task.loss in losses:
+        terms.append(task(*batch, task.normalisers(batch[2]))["box_l1"].item())
+    assert terms[1] < terms[0] < terms[2]  # matched by L1 alone, by all, by class alone
+
+
 def step_in_cuts(cuts: list[slice]) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients of one optimiser step over eight images, summed over its micro-batches."""
     pixel_values, pixel_mask, targets = random_batch(COUNTS)
@@ -121,7 +135,7 @@ def test_the_mean_of_stock_losses_depends_on_the_cut() -> None:
             for name, cuts in CUTS.items()
         }
     assert abs(means["2x4"] / means["1x8"] - 1) > 0.005
-    assert abs(means["8x1"] / means["1x8"] - 1) > 0.05
+    assert abs(means["8x1"] / means["1x8"] - 1) > 0.02
 
 
 @pytest.mark.parametrize("auxiliary", [True, False])

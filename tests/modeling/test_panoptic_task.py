@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from detr_hf.labels import LabelMap
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation
 from tests.tiny_models import (
@@ -206,7 +207,8 @@ def test_end_to_end_terms_are_complete() -> None:
 @pytest.mark.parametrize("detection_loss", [None, DetectionLoss()], ids=["frozen", "end to end"])
 def test_a_batch_without_objects_reaches_every_parameter(detection_loss: DetectionLoss | None) -> None:
     """Distributed training waits for the gradient of every parameter that learns."""
-    task = task_of(detection_loss).train()
+    task, passed = task_of(detection_loss).train(), []
+    task.model.mask_head.conv2.register_forward_hook(lambda _m, inputs, _o: passed.append(len(inputs[0])))
     batch = random_batch([0, 0])
     terms = task(*batch, task.normalisers(batch[2]))
     assert terms["mask_focal"].item() == terms["mask_dice"].item() == 0
@@ -217,6 +219,7 @@ def test_a_batch_without_objects_reaches_every_parameter(detection_loss: Detecti
     assert heads(task) <= set(found)
     assert all(torch.isfinite(gradient).all() for gradient in found.values())
     assert not any(found[name].any() for name in heads(task))
+    assert passed == [1]  # not an empty pass, which not every device can do
 
 
 def test_only_matched_queries_pass_the_mask_head() -> None:
@@ -243,13 +246,21 @@ def test_predictions_need_no_truth_and_are_in_original_pixels() -> None:
         assert len(ids) == len(set(ids))
         assert set(np.unique(one.id_map)) - {0} == set(ids)
     assert any(one.segments for one in found)
-    stuff = [
-        segment.category_id
-        for one in found
-        for segment in one.segments
-        if segment.category_id in LABELS.stuff_ids
-    ]
-    assert len(stuff) <= 2 * len(LABELS.stuff_ids)
+
+
+def test_only_stuff_of_one_class_is_merged() -> None:
+    batch = random_batch([0] * 4)
+    task = task_of().eval()
+    all_stuff = LabelMap.from_names(["nothing"], stuff=[f"stuff {index}" for index in range(4)])
+
+    def doubled(labels: LabelMap) -> int:
+        """How many segments share their class with another of the same image."""
+        task.labels = labels
+        classes = [[segment.category_id for segment in one.segments] for one in task.predict(*batch)]
+        return sum(len(one) - len(set(one)) for one in classes)
+
+    assert doubled(LabelMap.from_names("abcde")) > 0
+    assert doubled(all_stuff) == 0
 
 
 def test_evaluation_settings_reach_the_merge() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,22 @@ import torch
 from accelerate.state import AcceleratorState
 
 from detr_hf.errors import UserError
-from detr_hf.recipe import Recipe
+from detr_hf.recipe import Recipe, Split
 from detr_hf.training import checkpoints, loop
 from detr_hf.training.checkpoints import find_checkpoint, save_model
 from detr_hf.training.loop import Run, train
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import (
+    ALL_LABELS,
     assembled,
     detection_recipe,
     lines_of,
     panoptic_recipe,
     save_detector,
     save_segmenter,
-    weights,
 )
-from tests.tiny_runs import ALL_LABELS
+
+ONE_STEP = ("optim.max_steps=1", "optim.schedule.warmup_steps=0")
 
 
 class Killed(BaseException):
@@ -48,25 +50,43 @@ def killed_after_checkpoints(recipe: Recipe, count: int, monkeypatch: pytest.Mon
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def recipe_of(stage: str, folder: Path, output: str, *overrides: str) -> Recipe:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, starting weights and one finished step of stage 1, shared by the tests of this file."""
+    folder = tmp_path_factory.mktemp("home")
+    write_coco_detection(folder / "boxes", count=8)
+    write_coco_panoptic(folder / "masks", count=8)
+    save_detector(folder / "start")
+    save_detector(folder / "stage1", ALL_LABELS)
+    save_segmenter(folder / "head")
+    train(assembled(recipe_of("detection", folder, folder / "run", *ONE_STEP)))
+    return folder
+
+
+def recipe_of(stage: str, home: Path, output: Path, *overrides: str) -> Recipe:
     """Six steps in three epochs, with the dropout of a real DETR."""
     changes = ["optim.epochs=3", "optim.schedule.warmup_steps=2", "optim.schedule.drop_at=0.6", *overrides]
     if stage == "detection":
-        split = write_coco_detection(folder / "data", count=8)
-        return detection_recipe(folder / output, split, save_detector(folder / "start"), *changes)
-    split = write_coco_panoptic(folder / "data", count=8)
-    start = save_detector(folder / "stage1", ALL_LABELS)
-    head = save_segmenter(folder / "head")
-    return panoptic_recipe(folder / output, split, start, head, *changes)
+        boxes = home / "boxes"
+        split = Split(annotations=str(boxes / "annotations.json"), images=str(boxes / "images"))
+        return detection_recipe(output, split, home / "start", *changes)
+    masks = home / "masks"
+    files = {
+        "annotations": masks / "annotations.json",
+        "images": masks / "images",
+        "panoptic": masks / "panoptic",
+    }
+    split = Split(**{name: str(path) for name, path in files.items()})
+    return panoptic_recipe(output, split, home / "stage1", home / "head", *changes)
 
 
 @pytest.mark.parametrize("stage", ["detection", "panoptic"])
 def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = assembled(recipe_of(stage, tmp_path, "whole"))
+    whole = assembled(recipe_of(stage, home, tmp_path / "whole"))
     train(whole)
-    recipe = recipe_of(stage, tmp_path, "cut")
+    recipe = recipe_of(stage, home, tmp_path / "cut")
     killed_after_checkpoints(recipe, 1, monkeypatch)
     resumed = assembled(recipe)
     assert resumed.progress.step == 2
@@ -74,17 +94,18 @@ def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
     for name, value in whole.task.model.state_dict().items():
         assert torch.equal(value, resumed.task.model.state_dict()[name]), name
     timeless = [
-        [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines_of(folder)]
+        [
+            {key: value for key, value in line.items() if key != "images_per_second"}
+            for line in lines_of(folder)
+        ]
         for folder in (whole.folder, resumed.folder)
     ]
     assert timeless[0] == timeless[1]
     assert len(timeless[0]) == 6  # train and validation of three epochs
 
 
-def test_what_is_written_holds_no_pickle(tmp_path: Path) -> None:
-    run = assembled(recipe_of("detection", tmp_path, "run", "optim.max_steps=1", "optim.schedule.warmup_steps=0"))
-    train(run)
-    names = {path.name for path in (run.folder / "last").iterdir()}
+def test_what_is_written_holds_no_pickle(home: Path) -> None:
+    names = {path.name for path in (home / "run" / "last").iterdir()}
     assert names == {
         "config.json",
         "label_map.json",
@@ -93,16 +114,16 @@ def test_what_is_written_holds_no_pickle(tmp_path: Path) -> None:
         "training_state.json",
         "training_state.safetensors",
     }
-    for path in run.folder.rglob("*"):
+    for path in (home / "run").rglob("*"):
         assert path.suffix not in {".bin", ".pt", ".pth", ".pkl", ".pickle"}
         assert not path.is_file() or not path.read_bytes().startswith((b"\x80\x02", b"\x80\x04", b"PK"))
 
 
 @pytest.fixture
-def one_step(tmp_path: Path) -> Run:
-    run = assembled(recipe_of("detection", tmp_path, "run", "optim.max_steps=1", "optim.schedule.warmup_steps=0"))
-    train(run)
-    return run
+def one_step(home: Path, tmp_path: Path) -> Run:
+    """A copy of the finished step, as a run that has nothing left to do."""
+    shutil.copytree(home / "run", tmp_path / "run")
+    return assembled(recipe_of("detection", home, tmp_path / "run", *ONE_STEP))
 
 
 def test_a_failure_while_writing_leaves_the_old_one(one_step: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,23 +182,25 @@ def test_where_there_is_no_checkpoint_a_run_starts_at_the_beginning(tmp_path: Pa
         ("model.freeze_backbone=none", "learning_tensors"),
     ],
 )
-def test_another_run_is_refused_and_its_record_left_alone(one_step: Run, override: str, named: str) -> None:
+def test_another_run_is_refused_and_its_record_left_alone(
+    home: Path, one_step: Run, override: str, named: str
+) -> None:
     folder = one_step.folder
     before = {path: path.read_bytes() for path in folder.glob("*/*.json")} | {
         path: path.read_bytes() for path in folder.glob("metrics.jsonl")
     }
-    changes = ["optim.max_steps=1", "optim.schedule.warmup_steps=0", override]
+    changes = [*ONE_STEP, override]
     if override.startswith("data.overfit"):
         changes.append("data.validation=null")
     with pytest.raises(UserError, match="is of another run") as caught:
-        assembled(recipe_of("detection", folder.parent, "run", *changes))
+        assembled(recipe_of("detection", home, folder, *changes))
     assert named in str(caught.value) and "resume: never" in str(caught.value)
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_other_pretrained_weights_are_another_run(one_step: Run) -> None:
+def test_other_pretrained_weights_are_another_run(home: Path, one_step: Run) -> None:
     other = save_detector(one_step.folder.parent / "elsewhere")
-    recipe = recipe_of("detection", one_step.folder.parent, "run", f"model.pretrained={other}")
+    recipe = recipe_of("detection", home, one_step.folder, f"model.pretrained={other}")
     with pytest.raises(UserError, match="its starts_from is"):
         assembled(recipe)
 
@@ -202,28 +225,27 @@ def test_a_broken_checkpoint_is_told_plainly(one_step: Run, damage: str) -> None
     assert "\n" not in str(caught.value).strip()
 
 
-def test_never_starts_over_and_nothing_goes_on_from_the_older_run(one_step: Run) -> None:
-    changes = ["optim.max_steps=1", "optim.schedule.warmup_steps=0", "resume=never"]
-    fresh = assembled(recipe_of("detection", one_step.folder.parent, "run", *changes))
+def test_never_starts_over_and_nothing_goes_on_from_the_older_run(home: Path, one_step: Run) -> None:
+    fresh = assembled(recipe_of("detection", home, one_step.folder, *ONE_STEP, "resume=never"))
     assert fresh.progress.step == 0
     assert find_checkpoint(fresh.folder, "auto") is None
     assert (fresh.folder / "best").is_dir(), "kept until there is a better one"
 
 
-def test_a_run_that_goes_on_in_another_folder_gets_a_best_there(one_step: Run) -> None:
-    changes = ["optim.max_steps=1", "optim.schedule.warmup_steps=0", f"resume={one_step.folder / 'last'}"]
-    moved = assembled(recipe_of("detection", one_step.folder.parent, "moved", *changes))
+def test_a_run_that_goes_on_in_another_folder_gets_a_best_there(home: Path, one_step: Run) -> None:
+    changes = [*ONE_STEP, f"resume={one_step.folder / 'last'}"]
+    moved = assembled(recipe_of("detection", home, one_step.folder.parent / "moved", *changes))
     assert moved.progress.step == 1 and moved.progress.best is None
     train(moved)
     assert json.loads((moved.folder / "best" / "metrics.json").read_text())["step"] == 1
     assert (one_step.folder / "last").is_dir()
 
 
-def test_changed_rates_count_from_the_resume_on(one_step: Run) -> None:
+def test_changed_rates_count_from_the_resume_on(home: Path, one_step: Run) -> None:
     """Guards: an optimiser's saved state brings its old learning rate and decay back with it."""
     changes = ["optim.lr=5e-4", "optim.weight_decay=0.5", "optim.schedule.name=constant", "optim.max_steps=2"]
     changes += ["optim.schedule.warmup_steps=0", "optim.schedule.drop_at=null"]
-    run = assembled(recipe_of("detection", one_step.folder.parent, "run", *changes))
+    run = assembled(recipe_of("detection", home, one_step.folder, *changes))
     assert run.progress.step == 1
     group = next(group for group in run.optimiser.param_groups if group["name"] == "other")
     assert (group["lr"], group["weight_decay"]) == (5e-4, 0.5)

@@ -25,7 +25,7 @@ def test_step_drops_once_at_its_share_of_the_run() -> None:
 
 
 def test_the_drop_is_not_moved_by_rounding_of_floats() -> None:
-    """0.55 * 100 is 55.00000000000001 in floats; the 56th step (index 55) is the first with the lower rate."""
+    """0.55 * 100 is 55.00000000000001 in floats; step 55, counted from 0, is the first after the drop."""
     found = multipliers(Schedule(name="step", drop_at=0.55, factor=0.5), 100)
     assert found.index(0.5) == 55
 
@@ -49,7 +49,9 @@ def test_warm_up_rises_in_equal_parts_and_then_the_schedule_begins() -> None:
 
 def test_a_run_that_ends_inside_its_warm_up_is_refused() -> None:
     optimiser = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    with pytest.raises(UserError, match=r"optim\.schedule\.warmup_steps: 5 steps, but the whole run has only 5"):
+    with pytest.raises(
+        UserError, match=r"optim\.schedule\.warmup_steps: 5 steps, but the whole run has only 5"
+    ):
         build_schedule(optimiser, Schedule(warmup_steps=5), total_steps=5)
 
 
@@ -60,7 +62,9 @@ def test_a_schedule_goes_on_where_it_was(name: str) -> None:
 
     def rates(steps_done: int) -> list[float]:
         parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
-        optimiser = SGD([{"params": parameters[:1], "lr": 1.0}, {"params": parameters[1:], "lr": 0.1}], lr=5.0)
+        optimiser = SGD(
+            [{"params": parameters[:1], "lr": 1.0}, {"params": parameters[1:], "lr": 0.1}], lr=5.0
+        )
         built = build_schedule(optimiser, schedule, 10, steps_done)
         found = []
         for _ in range(steps_done, 10):

@@ -1,0 +1,52 @@
+"""`demo` in a recipe becomes files and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detr_hf.demo.resolve import CHECKPOINT, model_path, resolve_demo
+from detr_hf.recipe import recipe_from_text
+
+DETECTION = (
+    "task: detection\noutput_dir: {out}\ndata: {{demo: {{train: 3, validation: 2, folder: {data}}}}}\n"
+)
+MODEL = "task: detection\nmodel: {pretrained: demo}\noptim: {epochs: 1}\n"
+
+
+def test_the_yard_is_drawn_and_named_as_files(tmp_path: Path) -> None:
+    text = DETECTION.format(out=tmp_path / "run", data=tmp_path / "yard") + MODEL
+    recipe = resolve_demo(recipe_from_text(text))
+    assert recipe.data.demo is None
+    assert recipe.data.train is not None
+    assert recipe.data.validation is not None
+    for split, count in ((recipe.data.train, 3), (recipe.data.validation, 2)):
+        assert Path(split.annotations).is_file()
+        assert len(list(Path(split.images).iterdir())) == count
+        assert split.panoptic is not None
+        assert len(list(Path(split.panoptic).iterdir())) == count
+    assert recipe.model.pretrained == str(CHECKPOINT)
+
+
+def test_an_existing_yard_is_used_again(tmp_path: Path) -> None:
+    text = DETECTION.format(out=tmp_path / "run", data=tmp_path / "yard") + MODEL
+    first = resolve_demo(recipe_from_text(text))
+    assert first.data.train is not None
+    before = Path(first.data.train.annotations).stat().st_mtime_ns
+    resolve_demo(recipe_from_text(text))
+    assert Path(first.data.train.annotations).stat().st_mtime_ns == before
+
+
+def test_stage_two_takes_detector_and_mask_head_by_the_same_word() -> None:
+    recipe = recipe_from_text(
+        "task: panoptic\noutput_dir: runs/x\n"
+        "data: {dataset: somewhere}\n"
+        "model: {detector: demo, mask_head: demo}\noptim: {epochs: 1}\n"
+    )
+    resolved = resolve_demo(recipe)
+    assert resolved.model.detector == resolved.model.mask_head == str(CHECKPOINT)
+    assert resolved.data == recipe.data
+
+
+def test_other_names_stay_as_they_are() -> None:
+    assert model_path("facebook/detr-resnet-50") == "facebook/detr-resnet-50"
+    assert model_path("demo") == str(CHECKPOINT)

@@ -1,0 +1,150 @@
+"""`detr-hf`: what each command reads, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from detr_hf import __version__, cli
+from detr_hf.recipe import recipe_to_yaml
+from tests.factories import write_coco_panoptic
+from tests.tiny_runs import ALL_LABELS, panoptic_recipe, save_detector, save_segmenter
+
+
+def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Standard output of a command."""
+    cli.main(arguments)
+    return capsys.readouterr().out
+
+
+def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The message of a command that must end with exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and "Traceback" not in message
+    return message
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom detr_hf import cli\n"
+        "for argument in ('--help', '--version'):\n"
+        "    try: cli.main([argument])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(command in done.stdout for command in ("train", "evaluate", "predict", "demo"))
+    assert done.stdout.splitlines()[-1] == __version__
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a run of stage 2 leaves it: recipe.yaml, best/ and last/; and a detector beside it."""
+    folder = tmp_path_factory.mktemp("finished")
+    split = write_coco_panoptic(folder / "data", count=3)
+    detector = save_detector(folder / "stage1", ALL_LABELS)
+    best = save_segmenter(folder / "run" / "best")
+    shutil.copytree(best, folder / "run" / "last")
+    recipe = panoptic_recipe(folder / "run", split, detector, best, "evaluation.score_threshold=0.3")
+    (folder / "run" / "recipe.yaml").write_text(recipe_to_yaml(recipe))
+    shutil.copy(folder / "run" / "recipe.yaml", folder / "recipe.yaml")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "model"), [("recipe.yaml", "best"), ("run", "best"), ("run/last", "last")]
+)
+def test_evaluate_a_recipe_a_run_folder_and_a_checkpoint(
+    source: str, model: str, finished: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = told(["evaluate", str(finished / source)], capsys)
+    assert str(finished / "run" / model) in out and "PQ" in out and "AP 0.50:0.95" in out
+    written = json.loads((finished / "run" / "evaluation.json").read_text())
+    assert written["model"] == str(finished / "run" / model)
+    assert set(written) == {"model", "detection", "panoptic"}
+    assert "sky" in (finished / "run" / "evaluation.md").read_text()
+
+
+def test_a_run_folder_that_was_moved_is_scored_where_it_is(
+    finished: Path, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished / "run", tmp_path / "moved", ignore=shutil.ignore_patterns("evaluation.*"))
+    out = told(["evaluate", str(tmp_path / "moved"), "evaluation.batch_size=1"], capsys)
+    assert str(tmp_path / "moved" / "best") in out
+    assert (tmp_path / "moved" / "evaluation.json").is_file()
+
+
+def test_evaluate_another_model_into_another_folder(
+    finished: Path, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = str(finished / "run" / "last")
+    told(["evaluate", str(finished / "run"), "--model", other, "--out", str(tmp_path / "out")], capsys)
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["model"] == other
+
+
+def test_what_evaluate_refuses(
+    finished: Path, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, detector = str(finished / "run"), str(finished / "stage1")
+    message = refusal(["evaluate", source, "--model", detector], capsys)
+    assert "holds a detector (stage 1), but the recipe is of stage 2" in message
+    assert "give a recipe, a run folder" in refusal(["evaluate", str(tmp_path)], capsys)
+    assert "optim.lrr: unknown key" in refusal(["evaluate", source, "optim.lrr=1"], capsys)
+    message = refusal(["evaluate", source, "--model", str(tmp_path), "--out", str(tmp_path)], capsys)
+    assert "no model found there" in message
+
+
+def test_predict_one_image_and_a_folder(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, images = str(finished / "run" / "best"), finished / "data" / "images"
+    options = ["--threshold", "0.3", "--device", "cpu"]
+    out = told(["predict", model, str(images), "--out", str(tmp_path / "all"), *options], capsys)
+    assert out.startswith("3 images, ") and str(tmp_path / "all") in out
+    assert len(list((tmp_path / "all").iterdir())) == 9
+    told(["predict", model, str(images / "000.jpg"), "--out", str(tmp_path / "one"), *options], capsys)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["000.jpg", "000.json", "000.panoptic.png"]
+    first, again = ((tmp_path / folder / "000.json").read_text() for folder in ("all", "one"))
+    assert first == again
+
+
+def test_what_predict_refuses(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = str(finished / "run" / "best"), str(tmp_path / "out")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    assert "broken.jpg" in refusal(["predict", model, str(tmp_path / "broken.jpg"), "--out", out], capsys)
+    assert "does not exist" in refusal(["predict", model, str(tmp_path / "absent"), "--out", out], capsys)
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    picture = str(tmp_path / "a.png")
+    assert "no model found there" in refusal(["predict", str(tmp_path), picture, "--out", out], capsys)
+    for threshold in ("1.5", "x", "nan"):
+        message = refusal(["predict", model, picture, "--out", out, "--threshold", threshold], capsys)
+        assert f"{threshold!r} is not a number from 0 to 1" in message
+
+
+def test_train_goes_the_same_way_as_the_script(
+    finished: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "optim.lrr: unknown key" in refusal(
+        ["train", str(finished / "recipe.yaml"), "optim.lrr=1"], capsys
+    )
+    missing = refusal(["train", str(finished / "recipe.yaml"), "data.train.images=nowhere"], capsys)
+    assert "nowhere" in missing
+
+
+def test_the_demo_never_replaces_a_run_of_the_users(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "detection").mkdir()
+    shutil.copy(finished / "recipe.yaml", tmp_path / "detection" / "recipe.yaml")
+    assert "choose another --out" in refusal(["demo", "--out", str(tmp_path)], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["detection"]

@@ -1,0 +1,90 @@
+"""A whole run from its first line to its last picture, and the same numbers from `evaluate_model`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from detr_hf import train
+from detr_hf.modeling.pretrained import load_finished
+from detr_hf.prepare.build import build_bundle
+from detr_hf.recipe import Recipe
+from detr_hf.training import finish, loop
+from detr_hf.training.evaluate_run import evaluate_model
+from detr_hf.training.setup import Task
+from tests.factories import write_coco_panoptic
+from tests.tiny_runs import ALL_LABELS, assembled, lines_of, panoptic_recipe, save_detector, save_segmenter
+
+
+def recipe_of(folder: Path, *overrides: str) -> Recipe:
+    split = write_coco_panoptic(folder / "data", count=5)
+    detector = save_detector(folder / "stage1", ALL_LABELS)
+    quick = ["optim.epochs=1", "evaluation.pictures=2", "evaluation.score_threshold=0.3", *overrides]
+    return panoptic_recipe(folder / "run", split, detector, save_segmenter(folder / "head"), *quick)
+
+
+def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = recipe_of(tmp_path)
+    results = train.run(recipe)
+    run, told = tmp_path / "run", capsys.readouterr().out
+    assert "data: 5 training and 5 validation images; 5 classes (3 things, 2 stuff)" in told
+    assert "starting from random: nothing" in told
+    assert "transforms (train): " in told and "steps: 1 of 4 images" in told
+    for written in (
+        "train_samples.jpg",
+        "best",
+        "results.md",
+        "best/metrics.json",
+        "metrics.jsonl",
+        "pictures",
+    ):
+        assert str(run / written) in told and (run / written).exists()
+    assert "0 pictures" not in told and "(2 pictures)" in told
+    pictures = sorted((run / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["000_000.jpg", "001_001.jpg"]
+    sheet = Image.open(pictures[0])
+    assert sheet.width > sheet.height, "truth and prediction side by side"
+    best = json.loads((run / "best" / "metrics.json").read_text())
+    assert results == best and (best["epoch"], best["step"]) == (1, 1)
+    tables = (run / "results.md").read_text()
+    assert "AP 0.50:0.95" in tables and "PQ" in tables and "brick" in tables and "sky" in tables
+    validation = [line for line in lines_of(run) if line["kind"] == "validation"]
+    assert validation[0]["panoptic"] == results["panoptic"]
+    again = evaluate_model(recipe, build_bundle(recipe.data, run), str(run / "best"), tmp_path / "again")
+    assert again["panoptic"] == results["panoptic"] and again["detection"] == results["detection"]
+    assert json.loads((tmp_path / "again" / "evaluation.json").read_text())["model"] == str(run / "best")
+
+
+def test_a_finished_run_started_again_shows_its_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train.run(recipe_of(tmp_path))
+    written = (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert train.run(recipe_of(tmp_path)) == first
+    told = capsys.readouterr().out
+    assert "going on from" in told and "Best on the validation split, epoch 1" in told
+    assert (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns == written
+
+
+def test_pictures_and_tables_are_of_the_best_weights_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = assembled(recipe_of(tmp_path))
+    loop.train(run)
+    with torch.no_grad():
+        next(run.task.model.mask_head.parameters()).zero_()
+    drawn_with: dict[str, torch.Tensor] = {}
+
+    def keep(task: Task, *_: object) -> list[Path]:
+        drawn_with.update(task.model.state_dict())
+        return []
+
+    monkeypatch.setattr(finish, "save_pictures", keep)
+    finish.finish(run)
+    best = load_finished(str(tmp_path / "run" / "best")).state_dict()
+    assert drawn_with and all(torch.equal(value, best[name]) for name, value in drawn_with.items())
