@@ -37,6 +37,7 @@ class BatchLoader:
             num_workers=self._workers,
             collate_fn=_collate_or_fault,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # for worker seeds: the global state is what a resume restores
             persistent_workers=self._workers > 0,
         )
 

@@ -10,7 +10,7 @@ from detr_hf.recipe import recipe_from_text
 DETECTION = (
     "task: detection\noutput_dir: {out}\ndata: {{demo: {{train: 3, validation: 2, folder: {data}}}}}\n"
 )
-MODEL = "task: detection\nmodel: {pretrained: demo}\noptim: {epochs: 1}\n"
+MODEL = "model: {pretrained: demo}\noptim: {epochs: 1}\n"
 
 
 def test_the_yard_is_drawn_and_named_as_files(tmp_path: Path) -> None:

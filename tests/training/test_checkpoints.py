@@ -64,8 +64,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_of(stage: str, home: Path, output: Path, *overrides: str) -> Recipe:
-    """Six steps in three epochs, with the dropout of a real DETR."""
-    changes = ["optim.epochs=3", "optim.schedule.warmup_steps=2", "optim.schedule.drop_at=0.6", *overrides]
+    """Four steps in two epochs, with the dropout of a real DETR."""
+    changes = ["optim.epochs=2", "optim.schedule.warmup_steps=2", "optim.schedule.drop_at=0.6", *overrides]
     if stage == "detection":
         boxes = home / "boxes"
         split = Split(annotations=str(boxes / "annotations.json"), images=str(boxes / "images"))
@@ -101,7 +101,7 @@ def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
         for folder in (whole.folder, resumed.folder)
     ]
     assert timeless[0] == timeless[1]
-    assert len(timeless[0]) == 6  # train and validation of three epochs
+    assert len(timeless[0]) == 4  # train and validation of two epochs
 
 
 def test_what_is_written_holds_no_pickle(home: Path) -> None:
