@@ -23,10 +23,10 @@ demo: $(INSTALLED)  ## both stages on synthetic construction scenes: tables, pic
 	$(BIN)/detr-hf demo
 
 test: $(INSTALLED_DEV)  ## the default tests: offline, a few minutes on two cores
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: $(INSTALLED_DEV)  ## end-to-end runs besides
-	$(BIN)/python -m pytest -m 'not hub and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not hub and not gpu'
 
 lint: $(INSTALLED_DEV)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cases import CASES
-from benchmarks.child import ChildFailed
+from benchmarks.child import ChildError
 from benchmarks.compare import compare
 from benchmarks.report import markdown
 from benchmarks.settings import add_flags, settings_of
@@ -27,35 +27,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{case} ...", file=sys.stderr, flush=True)
         try:
             results.append(compare(case, settings))
-        except ChildFailed as failure:
+        except ChildError as failure:
             print(failure, file=sys.stderr)
             return 1
     page = markdown(results)
     print(page)
     if chosen.case:
-        _write(chosen.json, results[0])
+        _write(chosen.json, _as_json(results[0]))
+        _write(chosen.markdown, page)
     else:
-        _write(chosen.json or HERE / "results.json", results)
-        (HERE / "RESULTS.md" if chosen.markdown is None else chosen.markdown).write_text(page)
+        _write(chosen.json or HERE / "results.json", _as_json(results))
+        _write(chosen.markdown or HERE / "RESULTS.md", page)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours beside stock transformers.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours beside stock.")
     parser.add_argument("--case", choices=CASES, help="run this one only")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the numbers here (all cases: benchmarks/results.json)"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="for the numbers (all cases: benchmarks/results.json)",
     )
     parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write the page here (default: benchmarks/RESULTS.md)"
+        "--markdown", type=Path, metavar="FILE", help="for the page (all cases: benchmarks/RESULTS.md)"
     )
     add_flags(parser)
     return parser
 
 
-def _write(file: Path | None, content: object) -> None:
+def _as_json(content: object) -> str:
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _write(file: Path | None, text: str) -> None:
     if file is not None:
-        file.write_text(json.dumps(content, indent=1) + "\n")
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from benchmarks.memory import peak_mb_of
 from benchmarks.settings import Settings
 
 
-class ChildFailed(RuntimeError):
+class ChildError(RuntimeError):
     """A side could not do its work; the message says which and why."""
 
 
@@ -68,12 +68,12 @@ class Child:
             ok, value = self._pipe.recv()
         except EOFError:
             self._process.join()
-            raise ChildFailed(
-                f"{self.name}: the process ended with code {self._process.exitcode}; if that is -9 the memory "
-                "was not enough: choose a smaller --size, fewer --images or --queries."
+            raise ChildError(
+                f"{self.name}: the process ended with code {self._process.exitcode}; if that is -9 the "
+                "memory was not enough: choose a smaller --size, fewer --images or --queries."
             ) from None
         if not ok:
-            raise ChildFailed(f"{self.name}:\n{value}")
+            raise ChildError(f"{self.name}:\n{value}")
         return value
 
 

@@ -18,13 +18,13 @@ def compare(case: str, settings: Settings) -> dict[str, Any]:
     """Both sides of a case, as written to JSON.
 
     Returns:
-        ``case``; ``ours`` and ``stock``, each with ``seconds`` (median) and ``peak_mb``; ``time_ratio`` and
-        ``memory_ratio`` (stock / ours); ``max_relative_difference``, ``compared`` (how many tensors) and
-        ``differences`` (the five largest by name); ``variants`` (median seconds by name, then side); ``settings``;
-        ``machine``.
+        ``case``; ``ours`` and ``stock``, each with ``seconds`` (median) and ``peak_mb``;
+        ``time_ratio`` and ``memory_ratio`` (stock / ours); ``max_relative_difference``, ``compared`` (how
+        many tensors) and ``differences`` (the five largest by name); ``variants`` (median seconds by name,
+        then side); ``settings``; ``machine``.
 
     Raises:
-        ChildFailed: a side could not do its work.
+        ChildError: a side could not do its work.
     """
     machine = machine_facts()
     with ExitStack() as stack:

@@ -10,12 +10,14 @@ import numpy as np
 LEAST_SHARE = 1e-3
 """A gradient that is smaller than this share of all gradients together is measured against that share.
 
-Some are zero but for rounding (the bias of attention keys moves no softmax), and have no relative error of their own.
+Some are zero but for rounding (the bias of attention keys moves no softmax), and have no relative error of
+their own.
 """
 
 
 def relative_differences(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> dict[str, float]:
-    """By name: the share of entries that differ (integers, masks), or |ours - stock| / |stock| in Euclidean norm.
+    """By name: the share of entries that differ (integers, masks), or |ours - stock| / |stock| in Euclidean
+    norm.
 
     Raises:
         ValueError: one side has something that the other lacks, or of another shape.

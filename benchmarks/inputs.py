@@ -1,4 +1,4 @@
-"""Seeded models and data: random weights, nothing downloaded, nothing left at an initial value that hides a fault."""
+"""Seeded models and data: random weights, nothing downloaded, no initial value that would hide a fault."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ LABELS: LabelMap = construction_labels()
 AWAY_FROM_KINK = 4.0
 """Mean bias of the mask head's norms, in standard deviations of what they pass on to a ReLU.
 
-Where a value is zero but for rounding, a ReLU passes the gradient on one side and not on the other, and both are right.
-One such value in a small feature map makes gradients differ by 1e-3; in float64 they then agree to 1e-14.
+Where a value is zero but for rounding, a ReLU passes the gradient on one side and not on the other, and
+both are right. One such value in a small feature map makes gradients differ by 1e-3; in float64 they then
+agree to 1e-14.
 """
 
 
 def config_of(settings: Settings) -> DetrConfig:
     """DETR's own sizes, without dropout: both sides must compute the same numbers."""
     return DetrConfig(
-        backbone=settings.backbone,
+        backbone=settings.backbone,  # type: ignore[call-arg]  # taken by its __post_init__
         num_queries=settings.queries,
         dropout=0.0,
         id2label=LABELS.id2label,
@@ -74,7 +75,7 @@ def _randomise(model: nn.Module) -> None:
 
 
 def _gain(linear: str) -> float:
-    """Spread of a layer's weights: encoder tokens stay apart, attention looks somewhere, queries name other classes."""
+    """Spread of a layer's weights: tokens stay apart, attention looks somewhere, queries have opinions."""
     if ".encoder." in linear and linear.endswith(("o_proj", "fc2")):
         return 0.2
     if linear.endswith(("q_proj", "k_proj")):
@@ -86,11 +87,11 @@ def _gain(linear: str) -> float:
 def _calibrate(detector: DetrForObjectDetection, settings: Settings) -> None:
     """Statistics of the frozen batch norms as training leaves them: those of what passes through.
 
-    With the initial ones a deep random network maps all pixels to nearly the same features, and every query to the same
-    mask; rounding is then a large part of what is left.
+    With the initial ones a deep random network maps all pixels to nearly the same features, and every query
+    to the same mask; rounding is then a large part of what is left.
     """
 
-    def measure(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    def measure(norm: Any, inputs: tuple[Tensor]) -> None:
         norm.running_mean.copy_(inputs[0].mean((0, 2, 3)))
         norm.running_var.copy_(inputs[0].var((0, 2, 3)))
 
@@ -133,7 +134,7 @@ def targets_of(settings: Settings) -> list[dict[str, Any]]:
 
 
 def scene_of(settings: Settings, image: int, objects: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An id map ``int32 [H, W]``, its ids ``int32 [N]`` and their classes: cells around random points, one void."""
+    """Id map ``int32 [H, W]``, ids ``int32 [N]`` and classes of cells around random points; one is void."""
     random = np.random.default_rng((settings.seed, image))
     points = random.uniform(0, 1, (objects + 1, 2)) * settings.size
     rows, columns = np.mgrid[: settings.size[0], : settings.size[1]]

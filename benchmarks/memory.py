@@ -17,10 +17,11 @@ STATUS = Path("/proc/self/status")
 
 
 def peak_mb_of(work: Callable[[], object]) -> float:
-    """How far the resident set rises, in MB (10^6 bytes), above what imports, model and data hold before ``work``.
+    """How far the resident set rises, in MB (10^6 bytes), above what imports, model and data hold before
+    ``work``.
 
-    On Linux the kernel's high-water mark is first set back to the present, so that what building the model took for
-    a moment does not hide the work. Elsewhere it is the rise of ``ru_maxrss``, at most as high.
+    On Linux the kernel's high-water mark is first set back to the present, so that what building the model
+    took for a moment does not hide the work. Elsewhere it is the rise of ``ru_maxrss``, at most as high.
     """
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # glibc: hand back what building freed

@@ -16,10 +16,10 @@ def plain_merge(
     scores: NDArray[np.float32],
     stuff_ids: Sequence[int],
 ) -> tuple[NDArray[np.int32], list[tuple[int, float]]]:
-    """The reference's rule (facebookresearch/detr, ``PostProcessPanoptic``): every pixel to the highest logit.
+    """The rule of the reference (facebookresearch/detr, ``PostProcessPanoptic``) for the panoptic merge.
 
-    Queries of one stuff class are one segment; while there are segments of 4 pixels or fewer, these are dropped and
-    their pixels shared out again.
+    Every pixel goes to the query with the highest logit. Queries of one stuff class are one segment; while
+    there are segments of 4 pixels or fewer, these are dropped and their pixels shared out again.
 
     Args:
         masks: logits ``[K, H, W]``.
@@ -28,7 +28,8 @@ def plain_merge(
         stuff_ids: classes that are stuff.
 
     Returns:
-        Id map ``int32 [H, W]`` with ids 1..S (0 where there is no mask at all), and (class, score) of each segment.
+        Id map ``int32 [H, W]`` with ids 1..S (0 where there is no mask at all), and (class, score) of each
+        segment.
     """
     segments = _by_segment(labels, stuff_ids)
     while segments:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 METHOD = """\
-`python -m benchmarks` wrote this page. Every ratio is stock / ours. A side runs in a fresh process of its own: model and
-data are built from a seed (random weights, float32), the first run gives the peak memory (how far the resident set rises
-above imports, model and data) and the outcome, then the two processes take turns, one working while the other waits; times
-are medians. The difference is the largest over all compared tensors, |ours - stock| / |stock| in Euclidean norm for each
-loss and each gradient (one below a thousandth of all gradients together is measured against that thousandth), the share
-of differing entries for id maps, masks, labels and matches. What each case does and compares is said at the top of its
-module in `benchmarks/cases/`."""
+`python -m benchmarks` wrote this page. Every ratio is stock / ours. Each side runs in a fresh process: model
+and data are built from a seed (random weights, float32); a first run gives the outcome and the peak memory,
+which is how far the resident set rises above imports, model and data; then the processes take turns, one
+working while the other waits. Times are medians.
 
+The largest difference is over all compared tensors: for a loss, a mask or a gradient |ours - stock| / |stock|
+in Euclidean norm (a gradient below a thousandth of all gradients together is measured against that
+thousandth), for id maps, classes and matches the share of entries that differ. What a case does and compares
+is said at the top of its module in `benchmarks/cases/`."""
 
 NUMBERS = ["ours s", "stock s", "time ratio", "ours MB", "stock MB", "memory ratio", "largest difference"]
 
@@ -37,9 +38,9 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
             "",
             *_table(["case", "variant"], ["ours", "stock"], _variant_rows(results)),
             "",
-            "Sizes: " + ", ".join(f"{name} {_plain(name, value)}" for name, value in first["settings"].items()) + ".",
+            f"Sizes: {_listed(first['settings'])}.",
             "",
-            "Machine: " + ", ".join(f"{name} {value}" for name, value in first["machine"].items()) + ".",
+            f"Machine: {_listed(first['machine'])}.",
             "",
         ]
     )
@@ -76,6 +77,9 @@ def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _plain(name: str, value: object) -> str:
-    between = "x" if name == "size" else ","
-    return between.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+def _listed(facts: dict[str, Any]) -> str:
+    def plain(name: str, value: Any) -> str:
+        between = "x" if name == "size" else ","
+        return between.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+    return ", ".join(f"{name.replace('_', ' ')} {plain(name, value)}" for name, value in facts.items())

@@ -1,7 +1,8 @@
 """The criterion alone, forward and backward: matching, class and box losses of six decoder layers.
 
-The stock forward pass with auxiliary losses is another network, but the stock criterion given the layers' outputs is
-right, and so can be compared: matched pairs, terms and gradients. The mask losses of the last layer are a variant.
+The stock forward pass with auxiliary losses is another network, but the stock criterion given the layers'
+outputs is right, and so can be compared: matched pairs, terms and gradients. The mask losses of the last
+layer are a variant.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def ours(settings: Settings) -> Side:
         (focal + dice).backward()
         return torch.stack([focal, dice]).detach()
 
-    def outcome() -> dict[str, Tensor]:
+    def outcome() -> dict[str, Any]:
         found_pairs = found["matches"]
         rows = torch.stack(
             [found_pairs.layer, found_pairs.image, found_pairs.query, found_pairs.object_index], 1
@@ -88,8 +89,8 @@ def stock(settings: Settings) -> Side:
     matcher = HungarianMatcher(config.class_cost, config.bbox_cost, config.giou_cost)
     mask_criterion = ImageLoss(matcher, LABELS.num_classes, config.eos_coefficient, ["masks"])
     indices = [
-        (torch.arange(len(label["boxes"])), torch.arange(len(label["boxes"])))  # query n of its image: object n
-        for label in labels
+        (torch.arange(count), torch.arange(count))  # query n of an image has object n
+        for count in settings.objects_of_images
     ]
     found: dict[str, Tensor] = {}
 
@@ -109,7 +110,7 @@ def stock(settings: Settings) -> Side:
         (terms["loss_mask"] + terms["loss_dice"]).backward()
         return torch.stack([terms["loss_mask"], terms["loss_dice"]]).detach()
 
-    def outcome() -> dict[str, Tensor]:
+    def outcome() -> dict[str, Any]:
         names = {"class": "loss_ce", "box_l1": "loss_bbox", "giou": "loss_giou"}
         layers = [*(f"_{layer}" for layer in range(LAYERS - 1)), ""]
         terms = {
@@ -131,5 +132,5 @@ def _stock_matches(matcher: HungarianMatcher, out: _Outputs, labels: list[dict])
     return torch.tensor(rows)
 
 
-def _gradients(out: _Outputs) -> dict[str, Tensor | None]:
+def _gradients(out: _Outputs) -> dict[str, Any]:
     return {"gradient of logits": out.logits.grad, "gradient of boxes": out.boxes.grad}

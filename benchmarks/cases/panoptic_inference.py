@@ -1,8 +1,9 @@
 """One image to an id map: forward pass, masks, merge.
 
-The score threshold lies between the K-th and the next best query, so that exactly K are kept. Stock is timed with its
-own post-processing, whose rule differs from the reference's. Compared are therefore the masks of the kept queries
-before the merge, and our id map and segments with what the plain rule makes of the stock model's masks.
+The score threshold lies between the K-th and the next best query, so that exactly K are kept. Stock is
+timed with its own post-processing, whose rule differs from the reference's. Compared are therefore the
+masks of the kept queries before the merge, and our id map and segments with what the plain rule makes of
+the stock model's masks.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ class _Photograph:
 
     def kept(self, count: int) -> tuple[float, Tensor]:
         """The threshold that ``count`` queries pass, and which they are in order."""
-        ranked = torch.where(self.labels == LABELS.num_classes, 0.0, self.scores).sort(descending=True).values
-        count = min(count, int((ranked > 0).sum()))
-        threshold = float(ranked[count - 1 : count + 1].mean()) if count < len(ranked) else ranked[-1].item() / 2
-        confident = (self.scores > threshold) & (self.labels != LABELS.num_classes)
-        return threshold, confident.nonzero()[:, 0]
+        is_object = self.labels != LABELS.num_classes
+        ranked = functional.pad(self.scores[is_object].sort(descending=True).values, (0, 1))
+        count = min(count, len(ranked) - 1)
+        threshold = float(ranked[count - 1 : count + 1].mean())
+        return threshold, ((self.scores > threshold) & is_object).nonzero()[:, 0]
 
 
 def ours(settings: Settings) -> Side:

@@ -1,8 +1,8 @@
 """The merge alone: mask logits of the kept queries at full size to one id map.
 
-The input is one on which the stock rule and the reference's agree: equal scores, so that weighing masks by them
-changes no arg-max; no threshold on masks or their overlap; one stuff class, listed last, so that stock ids stay unique.
-The id maps and segments of both sides are compared, in full.
+The input is one on which the stock rule and the reference's agree: equal scores, so that weighing masks by
+them changes no arg-max; no threshold on masks or their overlap; one stuff class, listed last, so that stock
+ids stay unique. The id maps and segments of both sides are compared, in full.
 """
 
 from __future__ import annotations

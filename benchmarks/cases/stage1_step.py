@@ -1,7 +1,7 @@
 """Stage 1: forward and backward pass of the detector with its losses.
 
-Both sides supervise the last decoder layer alone, for with stock auxiliary losses another network is computed; ours
-with all layers is a variant. No parameter is frozen on either side.
+Both sides supervise the last decoder layer alone, for with stock auxiliary losses another network is
+computed; ours with all layers is a variant. No parameter is frozen on either side.
 """
 
 from __future__ import annotations

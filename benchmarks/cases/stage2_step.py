@@ -1,4 +1,4 @@
-"""Stage 2: forward and backward pass of the mask head, the detector frozen and without dropout on both sides."""
+"""Stage 2: forward and backward pass of the mask head, the detector frozen in eval mode on both sides."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What a loader worker makes of a panoptic PNG and its list of segments.
 
-Ours stays one id map with boxes from one pass over it; stock is a pile of full-size masks and boxes from these. Compared
-are boxes, classes, areas and masks, ours cut out of the id map. (A stock box ends at the last pixel, ours behind it.)
+Ours stays one id map with boxes from one pass over it; stock is a pile of full-size masks and boxes from
+these. Compared are boxes, classes, areas and masks, ours cut out of the id map. (A stock box ends at the
+last pixel, ours behind it.)
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _Annotations:
 
 
 def ours(settings: Settings) -> Side:
-    """Id map, boxes and areas; variant: the masks besides, which the loss otherwise cuts out where it needs them."""
+    """Id map, boxes and areas; variant: the masks besides, which else the loss cuts out where needed."""
     annotations = _Annotations(settings)
     found: list[dict[str, Tensor]] = []
 
