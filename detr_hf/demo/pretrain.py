@@ -211,8 +211,9 @@ def main() -> None:
     parser.add_argument(
         "--shrink", type=float, default=1.0, help="multiply scenes and steps, to try things out"
     )
-    for phase in ("warm-up", "detector", "mask"):
-        parser.add_argument(f"--{phase}-steps", type=int, help="instead of the plan's")
+    parser.add_argument("--warm-up-steps", type=int, help="instead of the plan's")
+    parser.add_argument("--detector-steps", type=int, help="instead of the plan's")
+    parser.add_argument("--mask-steps", type=int, help="instead of the plan's")
     arguments = parser.parse_args()
     full, shrink = Plan(), arguments.shrink
     steps = {
