@@ -118,6 +118,7 @@ def _import(node: ast.AST, names: dict[str, Any]) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom) and node.module:
         module = _module(node.module)
         for alias in node.names:
+            _module(f"{node.module}.{alias.name}")  # a submodule is an attribute only once it is imported
             if not hasattr(module, alias.name):
                 yield f"python block: {node.module} has no {alias.name}"
             else:
