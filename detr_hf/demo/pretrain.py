@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,9 +59,8 @@ class Pretraining:
     def __init__(self, plan: Plan, out: Path, data: Path, start: Path | None = None):
         self.plan, self.out = plan, out
         out.mkdir(parents=True, exist_ok=True)
-        (out / LOG_FILE).unlink(missing_ok=True)
-        if start is not None:
-            shutil.copy(start / LOG_FILE, out / LOG_FILE)
+        earlier = "" if start is None else (start / LOG_FILE).read_text()  # `out` may be `start` itself
+        (out / LOG_FILE).write_text(earlier)
         torch.manual_seed(plan.seed)
         self.random = np.random.default_rng(plan.seed)
         self.labels = LabelMap.from_coco(world_categories("street"))
