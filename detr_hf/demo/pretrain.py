@@ -3,7 +3,7 @@
 A different synthetic world from the one the demo fine-tunes on (streets instead of construction yards; other
 thing classes, stuff with the names COCO-panoptic gives it), so that the demo's start is a pretrained model in
 earnest. Three phases: dense warm-up of backbone and encoder, the detector, the mask head on the frozen
-detector. The log of the shipped checkpoint lies beside it; the same seed and thread count repeat it.
+detector. The log of the shipped checkpoint lies beside it; docs/demo.md tells the three runs it came from.
 """
 
 from __future__ import annotations
