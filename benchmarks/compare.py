@@ -21,7 +21,8 @@ def compare(case: str, settings: Settings) -> dict[str, Any]:
         ``case``; ``ours`` and ``stock``, each with ``seconds`` (median) and ``peak_mb``;
         ``time_ratio`` and ``memory_ratio`` (stock / ours); ``max_relative_difference``, ``compared`` (how
         many tensors) and ``differences`` (the five largest by name); ``variants`` (median seconds by name,
-        then side); ``settings``; ``machine``.
+        then side); ``facts`` (a list with ``side``, ``variant`` and what the side tells); ``settings``;
+        ``machine``.
 
     Raises:
         ChildError: a side could not do its work.
@@ -32,6 +33,7 @@ def compare(case: str, settings: Settings) -> dict[str, Any]:
         variants = {side: child.ready() for side, child in children.items()}
         first = {side: child.first_run() for side, child in children.items()}
         seconds, others = _take_turns(children, variants, settings.repeats)
+        facts = {side: child.facts for side, child in children.items()}
     differences = relative_differences(first["ours"][1], first["stock"][1])
     ours, stock = ({"seconds": seconds[side], "peak_mb": first[side][0]} for side in SIDES)
     return {
@@ -44,6 +46,7 @@ def compare(case: str, settings: Settings) -> dict[str, Any]:
         "compared": len(differences),
         "differences": dict(sorted(differences.items(), key=lambda item: -item[1])[:5]),
         "variants": others,
+        "facts": _facts(facts, seconds, others),
         "settings": asdict(settings),
         "machine": machine,
     }
@@ -67,3 +70,21 @@ def _take_turns(
         if name is not None:
             others.setdefault(name, {})[side] = seconds
     return {side: medians[side, None] for side in children}, others
+
+
+def _facts(
+    facts: dict[str, dict[str | None, dict[str, float]]],
+    seconds: dict[str, float],
+    others: dict[str, dict[str, float]],
+) -> list[dict[str, Any]]:
+    """What the sides tell besides, one entry for each of their works; pictures as images a second."""
+    told = []
+    for side, works in facts.items():
+        for variant, values in works.items():
+            if values:
+                taken = seconds[side] if variant is None else others[variant][side]
+                entry = {"side": side, "variant": variant, **values}
+                if "pictures" in values:
+                    entry["images per second"] = values["pictures"] / taken
+                told.append(entry)
+    return told

@@ -38,6 +38,7 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
             "",
             *_table(["case", "variant"], ["ours", "stock"], _variant_rows(results)),
             "",
+            *_facts(results),
             f"Sizes: {_listed(first['settings'])}.",
             "",
             f"Machine: {_listed(first['machine'])}.",
@@ -66,6 +67,17 @@ def _variant_rows(results: Sequence[dict[str, Any]]) -> list[list[str]]:
         for result in results
         for name, sides in result["variants"].items()
     ]
+
+
+def _facts(results: Sequence[dict[str, Any]]) -> list[str]:
+    """One line for each work that has more to tell than its time."""
+    lines = [
+        f"- `{result['case']}`, {fact['side']}{', ' + fact['variant'] if fact['variant'] else ''}: "
+        + ", ".join(f"{name} {value:.3g}" for name, value in fact.items() if name not in ("side", "variant"))
+        for result in results
+        for fact in result.get("facts", ())
+    ]
+    return ["Besides:", "", *lines, ""] if lines else []
 
 
 def _table(words: list[str], numbers: list[str], rows: list[list[str]]) -> list[str]:

@@ -19,6 +19,8 @@ class Settings:
         threads: of torch, in each process.
         repeats: timed runs of each side, after the one that warms up and measures memory.
         kept: queries kept at inference, and masks to merge.
+        pictures: in an epoch of the batching case, of mixed shape; a multiple of ``images``.
+        short_edge: of these, in pixels.
         mask_chunk: our bound on queries that pass the mask head at once.
         seed: of weights and data.
     """
@@ -31,6 +33,8 @@ class Settings:
     threads: int = 2
     repeats: int = 5
     kept: int = 10
+    pictures: int = 20
+    short_edge: int = 400
     mask_chunk: int = 16
     seed: int = 0
 
@@ -49,6 +53,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         ("threads", "torch threads of each process"),
         ("repeats", "timed runs of each side"),
         ("kept", "queries kept at inference, masks to merge"),
+        ("pictures", "pictures in an epoch of the batching case"),
+        ("short-edge", "of these pictures, in pixels"),
         ("mask-chunk", "our bound on queries in the mask head at once"),
         ("seed", "of weights and data"),
     ):

@@ -1,10 +1,24 @@
-"""The one exception for faults that the user can mend."""
+"""The one exception for faults that the user can mend, and how a program ends."""
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+STOPPED = 75
+"""Exit code of a run that saved and stopped before its end; the same command goes on (EX_TEMPFAIL)."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C where nothing was saved."""
+
+FIRST_TELLS = 2.0
+"""Seconds that the first process of a machine has to tell a fault before others with the same one do."""
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class UserError(ValueError):
@@ -15,11 +29,39 @@ class UserError(ValueError):
     """
 
 
+class StoppedEarly(Exception):  # noqa: N818 - not an error
+    """A run was told to stop, and has saved and said so."""
+
+
 @contextmanager
 def told_plainly() -> Iterator[None]:
-    """End the program with exit code 2 and the message of a `UserError`, without a traceback."""
+    """End the program in one sentence, without a traceback, where no fault of this package is the reason.
+
+    Exit code 2 for a `UserError` and for a disk that cannot be written, `STOPPED` for `StoppedEarly`,
+    `INTERRUPTED` for Ctrl-C.
+    """
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(f"error: {error}")
         raise SystemExit(2) from None
+    except StoppedEarly:
+        raise SystemExit(STOPPED) from None
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        raise SystemExit(INTERRUPTED) from None
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        _tell(f"error: {error.filename or 'a file could not be written'}: {error.strerror}")
+        raise SystemExit(2) from None
+
+
+def _tell(message: str) -> None:
+    """Print once a machine: other processes wait, and are ended by the launcher once the first one is gone.
+
+    A fault that only one of the others has is told by it after the wait.
+    """
+    if int(os.environ.get("LOCAL_RANK", 0)):
+        time.sleep(FIRST_TELLS)
+    print(message, file=sys.stderr, flush=True)

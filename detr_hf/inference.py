@@ -51,11 +51,11 @@ class Predictor:
         score_threshold: float = 0.85,
         device: str | torch.device | None = None,
     ):
-        self.device = _usable(device)
+        self.device = usable_device(device)
         self.task = task.to(self.device).eval()
         self.processor = processor
         self.score_threshold = score_threshold
-        self.resize = _resize_as(processor)
+        self.resize = resize_as(processor)
 
     @classmethod
     def from_pretrained(
@@ -97,22 +97,26 @@ class Predictor:
         return [self._one(index, image) for index, image in enumerate(images)]
 
     def _one(self, index: int, image: str | Path | np.ndarray | Image.Image) -> Prediction:
-        sample = self._sample(index, as_rgb(image))
+        sample = sample_of(index, as_rgb(image), self.resize, self.processor)
         batch = collate([sample]).to(self.device)
         return self.task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)[0]
 
-    def _sample(self, index: int, image: np.ndarray) -> tuple[Tensor, Target]:
-        resized = self.resize(image, np.zeros((0, 4), np.float32), None, 0).image
-        pixels = torch.from_numpy(np.ascontiguousarray(resized)).permute(2, 0, 1).float() / 255
-        mean, std = torch.tensor(self.processor.image_mean), torch.tensor(self.processor.image_std)
-        target: Target = {
-            "image_id": index,
-            "size_hw": (resized.shape[0], resized.shape[1]),
-            "original_size_hw": (image.shape[0], image.shape[1]),
-            "class_labels": torch.zeros(0, dtype=torch.int64),
-            "boxes_cxcywh_norm": torch.zeros(0, 4),
-        }
-        return (pixels - mean[:, None, None]) / std[:, None, None], target
+
+def sample_of(
+    index: int, image: np.ndarray, resize: Augmentation, processor: DetrImageProcessor
+) -> tuple[Tensor, Target]:
+    """One picture ``uint8 [H, W, 3]`` as the model takes it: resized, in the processor's colours."""
+    resized = resize(image, np.zeros((0, 4), np.float32), None, 0).image
+    pixels = torch.from_numpy(np.ascontiguousarray(resized)).permute(2, 0, 1).float() / 255
+    mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
+    target: Target = {
+        "image_id": index,
+        "size_hw": (resized.shape[0], resized.shape[1]),
+        "original_size_hw": (image.shape[0], image.shape[1]),
+        "class_labels": torch.zeros(0, dtype=torch.int64),
+        "boxes_cxcywh_norm": torch.zeros(0, 4),
+    }
+    return (pixels - mean[:, None, None]) / std[:, None, None], target
 
 
 def as_rgb(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
@@ -218,7 +222,7 @@ def _result_names(sources: Sequence[Path]) -> list[str]:
     return [f"{index:05d}_{path.name}" for index, path in enumerate(sources)]
 
 
-def _usable(wanted: str | torch.device | None) -> torch.device:
+def usable_device(wanted: str | torch.device | None) -> torch.device:
     """The device wanted, or the GPU when there is one."""
     if wanted is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -230,13 +234,17 @@ def _usable(wanted: str | torch.device | None) -> torch.device:
     return device
 
 
-def _resize_as(processor: DetrImageProcessor) -> Augmentation:
+def resize_as(processor: DetrImageProcessor, short_edge: int | None = None) -> Augmentation:
+    """The resize that a model expects; another ``short_edge`` (px) moves the bound of the long edge along.
+
+    Raises:
+        UserError: the processor resizes otherwise than by the short edge.
+    """
     size = processor.size
     if size is None or size.get("shortest_edge") is None:
         raise UserError(f"the image processor resizes to {size}; a DETR model needs a shortest_edge.")
-    entry = {
-        "name": "ShortEdgeResize",
-        "short_edges": [size["shortest_edge"]],
-        "max_long_edge": size.get("longest_edge"),
-    }
+    own, longest = size["shortest_edge"], size.get("longest_edge")
+    if short_edge is not None and longest is not None:
+        longest = round(longest * short_edge / own)
+    entry = {"name": "ShortEdgeResize", "short_edges": [short_edge or own], "max_long_edge": longest}
     return build_transforms([entry], "preprocessor_config.json: size")

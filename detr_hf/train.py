@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,19 +27,22 @@ def run(recipe: Recipe) -> dict[str, Any]:
     from detr_hf.training.assemble import assemble
     from detr_hf.training.finish import finish
     from detr_hf.training.loop import train
+    from detr_hf.training.processes import told_of_lost_processes
     from detr_hf.training.setup import build_task, save_record, start
     from detr_hf.training.start_report import report_start
 
-    accelerator = start(recipe)
-    with accelerator.main_process_first():
-        resolved = resolve_demo(recipe)
-        data = build_bundle(resolved.data, resolved.output_dir)
-    task, loaded = build_task(resolved, data.labels)
-    parts = assemble(resolved, accelerator, data, task)
-    save_record(recipe, accelerator)
-    report_start(parts, data, loaded)
-    train(parts)
-    return finish(parts)
+    started = time.monotonic()
+    with told_of_lost_processes():
+        accelerator = start(recipe)
+        with accelerator.main_process_first():
+            resolved = resolve_demo(recipe)
+            data = build_bundle(resolved.data, resolved.output_dir)
+        task, loaded = build_task(resolved, data)
+        parts = assemble(resolved, accelerator, data, task, started)
+        save_record(recipe, accelerator)
+        report_start(parts, data, loaded)
+        train(parts)
+        return finish(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -21,11 +21,14 @@ import yaml
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, recipe_from_text
+from detr_hf.recipe.prepare import PrepareRecipe
 from detr_hf.recipe.tree import all_paths, dotted
 from tests.doc_commands import wrong_commands, wrong_inline_commands, wrong_recipe
 from tests.doc_page import ROOT, SUFFIXES, Page, wrong_path
 
-SECTIONS = "data|transforms|model|loss|detection_loss|optim|evaluation|checkpoint"
+SECTIONS = (
+    "read|pseudo_stuff|split|write|data|transforms|model|loss|detection_loss|optim|evaluation|checkpoint"
+)
 KEY = re.compile(rf"(?:{SECTIONS})(?:\.[a-z0-9_]+)+")
 OVERRIDE = re.compile(r"([a-z_]+(?:\.[a-z0-9_]+)*)=(\S+)")
 SETTING = re.compile(r"([a-z_]+(?:\.[a-z0-9_]+)*): \S.*")
@@ -69,8 +72,9 @@ def wrong_keys(page: Page) -> list[str]:
 
 @cache
 def all_settings() -> frozenset[str]:
-    """Every dotted path in the schema of either recipe."""
-    return frozenset(dotted(path) for kind in (DetectionRecipe, PanopticRecipe) for path in all_paths(kind))
+    """Every dotted path in the schema of any recipe."""
+    kinds = (DetectionRecipe, PanopticRecipe, PrepareRecipe)
+    return frozenset(dotted(path) for kind in kinds for path in all_paths(kind))
 
 
 def is_setting(key: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import load_recipe
+from detr_hf.recipe.prepare import load_prepare_recipe
 from tests.doc_page import Page, words_of, wrong_path
 
 OTHER_PROGRAMS = {"pre-commit", "tensorboard", "source"}
@@ -56,8 +57,13 @@ def check_detr_hf(words: list[str], root: Path) -> list[str]:
     arguments, faults = parsed(cli_parser(), words)
     if arguments is None:
         return faults
+    if getattr(arguments, "replay", None) is not None:
+        overrides = [word for word in (arguments.recipe, *arguments.overrides) if word]
+        return wrong_recipe(recipe_of_folder(arguments.replay), overrides, root)
     if hasattr(arguments, "recipe"):
         return wrong_recipe(arguments.recipe, arguments.overrides, root)
+    if hasattr(arguments, "prepare_recipe"):
+        return wrong_recipe(arguments.prepare_recipe or "recipes/dataset.yaml", arguments.overrides, root)
     if hasattr(arguments, "source"):
         return wrong_recipe(recipe_of_folder(arguments.source), arguments.overrides, root)
     return []
@@ -89,6 +95,8 @@ def check_accelerate(words: list[str], root: Path) -> list[str]:
         return faults
     config = arguments.config_file
     missing = [f"there is no {config}"] if config and not (root / config).is_file() else []
+    if arguments.module and arguments.training_script == "detr_hf.cli":
+        return missing + check_detr_hf(arguments.training_script_args, root)
     return missing + check_script([arguments.training_script, *arguments.training_script_args], root)
 
 
@@ -102,11 +110,12 @@ def check_torchrun(words: list[str], root: Path) -> list[str]:
 
 
 def check_script(words: list[str], root: Path) -> list[str]:
-    """A Python file and, for the training script, its recipe."""
+    """A file and, for what trains, its recipe."""
     script, *arguments = words
     if not (root / script).is_file():
         return [f"there is no {script}"]
-    if script != "detr_hf/train.py" or arguments in ([], ["--help"]):
+    takes_recipe = script in ("detr_hf/train.py", "recipes/launch/slurm.sh")
+    if not takes_recipe or arguments in ([], ["--help"]):
         return []
     return wrong_recipe(arguments[0], arguments[1:], root)
 
@@ -137,6 +146,7 @@ PROGRAMS: dict[str, Callable[[list[str], Path], list[str]]] = {
     "detr-hf": check_detr_hf,
     "accelerate": check_accelerate,
     "torchrun": check_torchrun,
+    "sbatch": check_script,
     "python": check_python,
     "pip": check_pip,
 }
@@ -162,8 +172,9 @@ def parsed(parser: argparse.ArgumentParser, words: list[str]) -> tuple[argparse.
 def wrong_recipe(recipe: str, overrides: list[str], root: Path) -> list[str]:
     """A recipe (RECIPE stands for any) that cannot be loaded with these overrides."""
     file = root / ("recipes/detection.yaml" if recipe == "RECIPE" else recipe)
+    prepares = file.is_file() and re.search(r"^task: prepare$", file.read_text(encoding="utf-8"), re.M)
     try:
-        load_recipe(file, overrides)
+        (load_prepare_recipe if prepares else load_recipe)(file, overrides)
     except UserError as error:
         return str(error).splitlines()[1:] or [str(error)]
     return []

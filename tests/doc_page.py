@@ -13,12 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SUFFIXES = (".py", ".md", ".yaml", ".yml", ".json", ".jsonl", ".toml", ".safetensors", ".jpg", ".png", ".run")
 
 WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in the package
+    *("manifest.json", "non_finite", "last.damaged"),
     *(
         "recipe.yaml",
         "environment.json",
         "data_report.json",
         "train_samples.jpg",
         "metrics.jsonl",
+        "bad_samples.jsonl",
         "results.md",
     ),
     *(
@@ -29,11 +31,21 @@ WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in t
         "label_map.json",
         "training_state.json",
     ),
-    *("training_state.safetensors", "pretrain_log.jsonl", "last", "best", "pictures"),
+    *("training_state.safetensors", "pretrain_log.jsonl", "data.yaml", "changes.json"),
+    *(
+        "splits.json",
+        "panoptic.json",
+        "detection.json",
+        "prepare_report.json",
+        "prepare_report.md",
+        "last",
+        "best",
+        "pictures",
+    ),
 }
 STOCK = {"config.json", "model.safetensors", "preprocessor_config.json"}  # what save_pretrained writes
 OUTPUTS = ("runs/", ".venv/")
-USERS_OWN = ("photos/", "data/", "../shared/data/", "photo.jpg", "annotations.json")
+USERS_OWN = ("photos/", "data/", "../shared/data/", "photo.jpg", "annotations.json", "coco.json")
 HUB = ("facebook/", "your-name/")
 
 

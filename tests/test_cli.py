@@ -14,6 +14,7 @@ from PIL import Image
 from detr_hf import __version__, cli
 from detr_hf.recipe import recipe_to_yaml
 from tests.factories import write_coco_panoptic
+from tests.raw_factories import write_tidy_raw
 from tests.tiny_runs import ALL_LABELS, panoptic_recipe, save_detector, save_segmenter
 
 
@@ -148,3 +149,19 @@ def test_the_demo_never_replaces_a_run_of_the_users(
     shutil.copy(finished / "recipe.yaml", tmp_path / "detection" / "recipe.yaml")
     assert "choose another --out" in refusal(["demo", "--out", str(tmp_path)], capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["detection"]
+
+
+def test_prepare_from_a_raw_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings may stand before flags or behind them."""
+    raw = write_tidy_raw(tmp_path / "raw")
+    words = ["num_proc=1", "--strict", "pseudo_stuff.enabled=false"]
+    said = told(["prepare", str(raw), str(tmp_path / "out"), *words], capsys)
+    assert "6 pictures came in, 6 came out, 0 were dropped." in said
+    assert (tmp_path / "out" / "data.yaml").is_file()
+    message = refusal(["prepare", str(raw), str(tmp_path / "out"), "--strict", "num_prok=1"], capsys)
+    assert "did you mean `num_proc`" in message
+
+
+def test_a_word_that_is_no_setting_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unrecognized arguments: c" in refusal(["prepare", "a", "b", "--strict", "c"], capsys)
+    assert "unrecognized arguments: x=1" in refusal(["demo", "--mess", "x=1"], capsys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -14,6 +14,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, schema
+from detr_hf.recipe.prepare import PrepareRecipe
 from detr_hf.recipe.tree import sections_in
 from tests import doc_checks
 from tests.doc_checks import CHECKS
@@ -91,6 +92,8 @@ def in_words(hint: Any) -> str:
         return (
             "list of transforms" if hint == schema.TransformList else f"list of {in_words(get_args(hint)[0])}"
         )
+    if get_origin(hint) is dict:
+        return f"pairs of name and {in_words(get_args(hint)[1])}"
     if parts := [part for part in get_args(hint) if part is not type(None)]:
         return in_words(parts[0])
     return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}[hint]
@@ -119,13 +122,13 @@ def default_in_words(field: dataclasses.Field[Any]) -> str:
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
-def differing_rows(text: str) -> list[str]:
+def differing_rows(text: str, recipes: Sequence[type] = (DetectionRecipe, PanopticRecipe)) -> list[str]:
     """Settings whose row is missing or differs, as the row should start; and rows of unknown settings."""
     written: dict[str, set[tuple[str, str]]] = {}
     for key, kind, default, _ in ROW.findall(text):
         written.setdefault(key, set()).add((kind, default))
     wanted: dict[str, set[tuple[str, str]]] = {}
-    for recipe in (DetectionRecipe, PanopticRecipe):
+    for recipe in recipes:
         for key, kind, default in settings_of(recipe):
             wanted.setdefault(key, set()).add((kind, default))
     differing = [
@@ -143,6 +146,7 @@ def differing_rows(text: str) -> list[str]:
 
 def test_the_tables_of_settings_are_complete() -> None:
     assert differing_rows((ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")) == []
+    assert differing_rows((ROOT / "docs" / "prepare.md").read_text(encoding="utf-8"), [PrepareRecipe]) == []
 
 
 def test_a_table_that_drifted_is_found() -> None:

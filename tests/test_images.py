@@ -85,6 +85,7 @@ MODES["palette"][0].putpalette([0, 0, 0, 10, 20, 30])
 
 @pytest.mark.parametrize("case", MODES)
 def test_mode_is_converted_to_rgb(case: str) -> None:
+    """Guards: grey, palette and other pictures, on which stock preprocessing fails or guesses."""
     image, format, expected = MODES[case]
     decoded = decode_image(encoded(image, format))
     assert decoded.shape == (image.height, image.width, 3)
@@ -118,6 +119,7 @@ BLOCK_AT = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", BLOCK_AT)
 def test_exif_orientation_is_applied_and_the_size_agrees(orientation: int, format: str) -> None:
+    """Guards: photographs that lie on their side, for want of reading their EXIF tag."""
     data = encoded(Image.fromarray(corner_scene()), format, exif=with_orientation(orientation))
     decoded = decode_image(data)
     assert decoded.shape == ((32, 16, 3) if orientation >= 5 else (16, 32, 3))

@@ -69,6 +69,7 @@ def test_a_file_an_array_and_a_pil_image_are_the_same(detector: Path, photograph
 
 
 def test_a_turned_pil_image_is_set_upright_as_its_file_is(tmp_path: Path) -> None:
+    """Guards: PIL images that the stock processor leaves lying on their side."""
     sideways = Image.fromarray(draw_scene(np.random.default_rng(1), (96, 128), 3).image)
     exif = Image.Exif()
     exif[0x0112] = 6

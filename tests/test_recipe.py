@@ -113,6 +113,14 @@ def test_a_whole_number_serves_as_a_number() -> None:
     assert recipe.optim.clip_norm == 1.0 and isinstance(recipe.optim.clip_norm, float)
 
 
+def test_costs_and_weights_may_be_fractions() -> None:
+    """Guards: a stock config takes whole numbers only for them."""
+    detection = ("class_weight", "box_l1", "giou", "no_object_weight", "class_cost", "l1_cost", "giou_cost")
+    for text, names in ((DETECTION, detection), (PANOPTIC, ("focal", "dice"))):
+        recipe = recipe_from_text(text, [f"loss.{name}=2.5" for name in names])
+        assert {getattr(recipe.loss, name) for name in names} == {2.5}
+
+
 def test_anchors_repeat_a_value() -> None:
     text = DETECTION + "transforms:\n  train: &same [{name: HorizontalFlip, p: 0.5}]\n  validation: *same\n"
     recipe = recipe_from_text(text)
@@ -243,6 +251,18 @@ BAD_VALUES = [
         "transforms.train.0.transforms.1: expected",
     ),
     ("transforms: {test: []}", "transforms.test: unknown key"),
+    ("early_stopping: {}", "early_stopping.patience: missing"),
+    ("early_stopping: {patience: 2, metric: PQ}", "early_stopping.metric: expected one of `AP`, `AP50`"),
+    ("loss: {category_weights: [1, 2]}", "loss.category_weights: expected `name: value` pairs, got [1, 2]"),
+    ("loss: {category_weights: {brick: 0}}", "loss.category_weights.brick: must be greater than 0, got 0"),
+    ("loss: {category_weights: {brick: 2}, balanced: true}", "loss.category_weights: balanced: true"),
+    ("data: {demo: {}, batching: shape}", "data.batching: expected one of `random`, `aspect`, got 'shape'"),
+    ("data: {demo: {}, on_bad_sample: ignore}", "data.on_bad_sample: expected one of `stop`, `skip`"),
+    ("data: {demo: {}, repeat_threshold: 1}", "data.repeat_threshold: must be less than 1, got 1"),
+    ("compute: {tf32: 1}", "compute.tf32: expected true or false, got 1"),
+    ("log_every: 0", "log_every: must be at least 1, got 0"),
+    ("early_stopping: {patience: 3}", "early_stopping.patience: can never run out: 3 evaluations in the run"),
+    ("optim: {epochs: 3, ema: {decay: 1}}", "optim.ema.decay: must be less than 1, got 1"),
 ]
 
 
@@ -272,6 +292,9 @@ BAD_PANOPTIC = [
     ("detection_loss", "{giou: 1.0}", "detection_loss: does nothing here"),
     ("optim", "{epochs: 3, backbone_lr: 1e-5}", "optim.backbone_lr: does nothing here"),
     ("optim", "{epochs: 3, class_head_lr: 1e-5}", "optim.class_head_lr: does nothing here"),
+    ("optim", "{epochs: 3, backbone_layer_decay: 0.5}", "optim.backbone_layer_decay: does nothing here"),
+    ("compute", "{gradient_checkpointing: true}", "compute.gradient_checkpointing: does nothing here"),
+    ("early_stopping", "{patience: 1, metric: AP}", "early_stopping.metric: a frozen detector's AP never"),
     ("checkpoint", "{best: AP}", "checkpoint.best: a frozen detector's AP never changes; use PQ"),
     ("loss", "{focal: 0, dice: 0}", "loss: focal and dice are both 0"),
     ("data", "{train: {annotations: a, images: i}}", "data.train.panoptic: missing; `task: panoptic` needs"),
@@ -290,8 +313,14 @@ def test_faults_of_a_panoptic_recipe(section: str, values: str, expected: str) -
     assert faults[0].startswith(expected)
 
 
+def test_one_picture_at_a_time_has_no_shapes_to_group() -> None:
+    (fault,) = faults_of(DETECTION, "data.batching=aspect", "optim.micro_batch_size=1")
+    assert fault.startswith("data.batching: aspect does nothing with optim.micro_batch_size: 1")
+
+
 @pytest.mark.parametrize("frozen", ["all", "stem_and_first_stage"])
 def test_random_weights_cannot_be_frozen(frozen: str) -> None:
+    """Guards: a model from scratch has a random backbone; its frozen part would stay random."""
     faults = faults_of(DETECTION, "model.scratch=true", f"model.freeze_backbone={frozen}")
     assert len(faults) == 1
     assert faults[0].startswith(f"model.freeze_backbone: {frozen} would freeze random weights")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,15 @@ from detr_hf.recipe import (
     recipe_from_text,
     recipe_to_yaml,
 )
+from detr_hf.recipe.prepare import load_prepare_recipe, prepare_recipe_from_text, prepare_recipe_to_yaml
+from tests.doc_commands import check_torchrun
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "recipes"
 FILES = sorted(FOLDER.rglob("*.y*ml"))
 LAUNCH = [file for file in FILES if file.parent.name == "launch"]
-RECIPES = [file for file in FILES if file not in LAUNCH]
+PREPARING = [file for file in FILES if file.name == "dataset.yaml"]
+RECIPES = [file for file in FILES if file not in LAUNCH + PREPARING]
 
 
 def name(file: Path) -> str:
@@ -38,6 +43,16 @@ def test_the_recipes_are_there() -> None:
 def test_a_recipe_loads_and_survives_being_saved(file: Path) -> None:
     recipe = load_recipe(file)
     assert recipe_from_text(recipe_to_yaml(recipe)) == recipe
+
+
+@pytest.mark.parametrize("file", PREPARING, ids=name)
+def test_a_recipe_of_a_data_set_loads_and_survives_being_saved(file: Path) -> None:
+    recipe = load_prepare_recipe(file)
+    assert prepare_recipe_from_text(prepare_recipe_to_yaml(recipe)) == recipe
+
+
+def test_the_main_recipe_of_a_data_set_writes_out_the_defaults() -> None:
+    assert load_prepare_recipe(FOLDER / "dataset.yaml") == load_prepare_recipe(None)
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=name)
@@ -76,6 +91,15 @@ def test_stage_two_goes_on_from_stage_one(first: str, second: str) -> None:
     assert isinstance(boxes, DetectionRecipe) and isinstance(masks, PanopticRecipe)
     assert masks.model.detector == f"{boxes.output_dir}/best"
     assert boxes.data == masks.data
+
+
+def test_the_slurm_script_is_a_script_and_its_torchrun_command_is_one() -> None:
+    file = FOLDER / "launch" / "slurm.sh"
+    checked = subprocess.run(["bash", "-n", str(file)], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    command = file.read_text().split("\nsrun torchrun ")[1].replace("\\\n", " ")
+    words = shlex.split(command.replace('"$@"', "recipes/detection.yaml"))
+    assert check_torchrun(words, ROOT) == []
 
 
 @pytest.mark.parametrize("file", LAUNCH, ids=name)

@@ -11,8 +11,9 @@ import inspect
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import DetrImageProcessor
+from transformers import DetrConfig, DetrImageProcessor
 from transformers.loss import loss_for_object_detection as stock_loss
 
 from detr_hf.modeling.detector import run_detector
@@ -84,6 +85,12 @@ def test_box_losses_grow_with_the_number_of_processes(monkeypatch: pytest.Monkey
     together = terms()
     for name, factor in (("loss_ce", 1), ("loss_bbox", 2), ("loss_giou", 2)):
         assert together[name].item() == pytest.approx(factor * alone[name].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bbox_loss_coefficient", "mask_loss_coefficient", "class_cost"])
+def test_weights_and_costs_of_a_config_are_whole_numbers(name: str) -> None:
+    with pytest.raises(StrictDataclassError, match=name):
+        DetrConfig(**{name: 1.5})
 
 
 def bytes_kept_for_the_backward_pass(masks_of_wanted) -> int:  # type: ignore[no-untyped-def]

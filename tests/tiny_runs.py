@@ -76,7 +76,7 @@ def assembled(recipe: Recipe) -> Run:
     """The run of a recipe, ready for its next step."""
     accelerator = start(recipe)
     data = build_bundle(recipe.data, recipe.output_dir)
-    task, _ = build_task(recipe, data.labels)
+    task, _ = build_task(recipe, data)
     return assemble(recipe, accelerator, data, task)
 
 

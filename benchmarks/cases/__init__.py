@@ -19,6 +19,7 @@ CASES = {
     "panoptic-merge": "panoptic_merge",
     "criterion": "criterion",
     "targets": "targets",
+    "batching": "batching",
 }
 
 
@@ -30,11 +31,14 @@ class Side:
         work: the case itself, done anew at every call.
         outcome: called right after ``work``: everything that must be equal on both sides, as tensors by name.
         variants: other work worth a time, by name; the other side may lack it.
+        facts: called after ``work`` or a variant: what else is worth telling about it; ``pictures`` become
+            images a second.
     """
 
     work: Callable[[], object]
     outcome: Callable[[], Mapping[str, Any]]
     variants: Mapping[str, Callable[[], object]]
+    facts: Callable[[], Mapping[str, float]] = dict
 
 
 def build(case: str, side: str, settings: Settings) -> Side:

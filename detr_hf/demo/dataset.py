@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from detr_hf.demo.worlds import WorldName, world_categories
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_and_areas_of_segments, id_to_rgb
 
-GENERATOR_VERSION = 1  # raise it whenever the same arguments would draw other pictures
+GENERATOR_VERSION = 2  # raise it whenever the same arguments would draw other pictures
 SPEC_NAME = "spec.json"
 _JPEG_QUALITY = 92
 _SPLIT_STRIDE = 1_000_000  # scene numbers per split, so that no two splits share a scene
@@ -59,9 +60,7 @@ def write_dataset(
     """
     target = Path(folder)
     _check(target, world, counts, seed)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial_folder = target.parent / f".{target.name}.partial-{uuid.uuid4().hex[:8]}"
-    try:
+    with whole_folder(target) as partial_folder:
         for number, (split, count) in enumerate(sorted(counts.items())):
             _write_split(
                 partial_folder / split,
@@ -73,6 +72,15 @@ def write_dataset(
         (partial_folder / SPEC_NAME).write_text(
             json.dumps(_spec(world, counts, seed), indent=1), encoding="utf-8"
         )
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place when the block ends without a fault."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial_folder = target.parent / f".{target.name}.partial-{uuid.uuid4().hex[:8]}"
+    try:
+        yield partial_folder
         _move_into_place(partial_folder, target)
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)
@@ -89,7 +97,7 @@ def ensure_dataset(
     Raises:
         UserError: as `write_dataset`.
     """
-    if _spec_of(Path(folder)) == _spec(world, counts, seed):
+    if spec_of(Path(folder)) == _spec(world, counts, seed):
         return False
     write_dataset(folder, world, counts, seed, workers)
     return True
@@ -99,7 +107,7 @@ def _spec(world: str, counts: dict[str, int], seed: int) -> dict[str, Any]:
     return {"generator": GENERATOR_VERSION, "world": world, "counts": dict(counts), "seed": seed}
 
 
-def _spec_of(folder: Path) -> dict[str, Any] | None:
+def spec_of(folder: Path) -> dict[str, Any] | None:
     """The arguments a finished demo set was made with; None where there is none."""
     try:
         found = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
@@ -121,8 +129,17 @@ def _check(target: Path, world: WorldName, counts: dict[str, int], seed: int) ->
             )
     if not counts:
         raise UserError("The demo data set needs at least one split.")
+    refuse_strange(target)
+
+
+def refuse_strange(target: Path) -> None:
+    """A folder that would be replaced must be a demo set of ours, or empty.
+
+    Raises:
+        UserError: it holds something else.
+    """
     occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
-    if occupied and _spec_of(target) is None:
+    if occupied and spec_of(target) is None:
         raise UserError(
             f"{target} holds something else than a demo data set; choose another folder or empty it."
         )
@@ -177,15 +194,16 @@ def _write_scene(job: _Job, category_ids: dict[str, int]) -> tuple[dict[str, Any
     rng = np.random.default_rng([job.seed, job.index])
     size_hw = _SIZES_HW[int(rng.choice(len(_SIZES_HW), p=_SIZE_SHARES))]
     scene = draw_scene(job.world, job.seed, job.index, size_hw)
-    _write_picture(job.image_path, scene.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    _write_picture(job.panoptic_path, id_to_rgb(scene.id_map), [])
+    write_picture(job.image_path, scene.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    write_picture(job.panoptic_path, id_to_rgb(scene.id_map), [])
     image_id = job.index + 1
     image = {"id": image_id, "file_name": job.image_path.name, "height": size_hw[0], "width": size_hw[1]}
-    segments = _segments_info(scene, category_ids)
+    segments = segments_info(scene, category_ids)
     return image, {"image_id": image_id, "file_name": job.panoptic_path.name, "segments_info": segments}
 
 
-def _segments_info(scene: Scene, category_ids: dict[str, int]) -> list[dict[str, Any]]:
+def segments_info(scene: Scene, category_ids: dict[str, int]) -> list[dict[str, Any]]:
+    """The scene's segments as COCO panoptic lists them; ``category_ids`` by name."""
     ids = np.array([segment["id"] for segment in scene.segments])
     boxes_xyxy_px, areas = boxes_and_areas_of_segments(scene.id_map, ids)
     return [
@@ -200,7 +218,8 @@ def _segments_info(scene: Scene, category_ids: dict[str, int]) -> list[dict[str,
     ]
 
 
-def _write_picture(path: Path, rgb: np.ndarray, options: list[int]) -> None:
+def write_picture(path: Path, rgb: np.ndarray, options: list[int]) -> None:
+    """Encode ``uint8 [H, W, 3]`` by the suffix of the name; ``options`` are those of ``cv2.imencode``."""
     encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     assert encoded
     path.write_bytes(data.tobytes())

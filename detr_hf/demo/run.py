@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
-from detr_hf.recipe import Recipe, load_recipe
+from detr_hf.recipe import Data, Recipe, load_recipe
 from detr_hf.training.finish import tables
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "demo"
@@ -33,14 +34,9 @@ def run_demo(train: Train, out: Path, compare_scratch: bool = False) -> dict[str
         stages.
     """
     started = time.monotonic()
-    detection = _stage(train, "detection", out, [f"output_dir={out / 'detection'}"])
-    panoptic = _stage(
-        train,
-        "panoptic",
-        out,
-        [f"output_dir={out / 'panoptic'}", f"model.detector={out / 'detection' / 'best'}"],
-    )
-    summary = _summary(detection, panoptic, minutes=(time.monotonic() - started) / 60)
+    detection = run_stage(train, "detection", out)
+    panoptic = run_stage(train, "panoptic", out, [f"model.detector={out / 'detection' / 'best'}"])
+    summary = stage_summary(detection, panoptic, minutes=(time.monotonic() - started) / 60)
     (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(f"\nBoth stages, on {out / 'data'}, in {summary['minutes']:.1f} minutes:\n")
     print(tables({"detection": detection["detection"], "panoptic": panoptic["panoptic"]}))
@@ -54,23 +50,44 @@ def run_demo(train: Train, out: Path, compare_scratch: bool = False) -> dict[str
     return summary
 
 
-def _stage(train: Train, name: str, out: Path, overrides: list[str]) -> dict[str, Any]:
+def run_stage(
+    train: Train,
+    name: str,
+    out: Path,
+    overrides: Sequence[str] = (),
+    data: Callable[[Data], Data] | None = None,
+) -> dict[str, Any]:
     """One stage from its recipe, from the start: a demo shows the whole run.
+
+    Args:
+        train: runs one recipe.
+        name: of the recipe; it runs in the folder of that name in ``out``, if no override says otherwise.
+        out: folder of the demo, with its data.
+        overrides: changes to the recipe.
+        data: gives other data than the drawn yard.
 
     Raises:
         UserError: the folder of the stage holds a run that is not the demo's (think of ``--out runs``).
     """
-    recipe = load_recipe(_recipe_file(name), [f"data.demo.folder={out / 'data'}", "resume=never", *overrides])
+    places = [f"output_dir={out / name}", f"data.demo.folder={out / 'data'}", "resume=never"]
+    recipe = load_recipe(recipe_file(name), [*places, *overrides])
+    if data is not None:
+        recipe = replace(recipe, data=data(recipe.data))
     record = Path(recipe.output_dir) / "recipe.yaml"
-    if record.is_file() and load_recipe(record).data.demo is None:
+    if record.is_file() and not _is_demo(load_recipe(record).data, out):
         raise UserError(f"{record.parent} holds a run that is not the demo's; choose another --out.")
-    print(f"\n== {name}: {_recipe_file(name)}", flush=True)
+    print(f"\n== {name}: {recipe_file(name)}", flush=True)
     return train(recipe)
+
+
+def _is_demo(data: Data, out: Path) -> bool:
+    """Whether a run learnt the drawn yard, or pictures that stand in the demo's own folder."""
+    return data.demo is not None or (data.train is not None and out in Path(data.train.images).parents)
 
 
 def _compare_scratch(train: Train, out: Path, pretrained: dict[str, Any]) -> None:
     overrides = [f"output_dir={out / 'scratch'}", "model.scratch=true"]
-    scratch = _stage(train, "detection", out, overrides)
+    scratch = run_stage(train, "detection", out, overrides)
     print("\nStage 1, the same steps on the same images:\n")
     print("| start | box AP | box AP50 | box AR |\n| --- | ---: | ---: | ---: |")
     for start, results in (("pretrained", pretrained), ("random weights", scratch)):
@@ -78,14 +95,16 @@ def _compare_scratch(train: Train, out: Path, pretrained: dict[str, Any]) -> Non
         print(f"| {start} | {boxes['AP']:.3f} | {boxes['AP50']:.3f} | {boxes['AR']:.3f} |")
 
 
-def _recipe_file(name: str) -> Path:
+def recipe_file(name: str) -> Path:
+    """One of the demo's recipes, in the checkout or in the installed package."""
     for folder in (PACKAGED_RECIPES, RECIPES):
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     raise UserError(f"the demo's recipe {name}.yaml is missing; install the package anew.")
 
 
-def _summary(detection: dict[str, Any], panoptic: dict[str, Any], minutes: float) -> dict[str, Any]:
+def stage_summary(detection: dict[str, Any], panoptic: dict[str, Any], minutes: float) -> dict[str, Any]:
+    """The main numbers of both stages (0 to 1), and the minutes they took."""
     boxes, segments = detection["detection"], panoptic["panoptic"]
     return {
         "box_ap": boxes["AP"],

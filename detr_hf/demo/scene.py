@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,15 +46,24 @@ class _Placed:
         return self.x - half, self.y - self.sketch.height, self.x + half, self.y
 
 
-def draw_scene(world: WorldName, seed: int, index: int, size_hw: tuple[int, int] = (240, 320)) -> Scene:
+def draw_scene(
+    world: WorldName,
+    seed: int,
+    index: int,
+    size_hw: tuple[int, int] = (240, 320),
+    things: Collection[str] | None = None,
+) -> Scene:
     """Draw scene number `index`; the same arguments give the same scene on every machine.
 
     Every pixel that is not void belongs to one listed segment; each class of stuff has at most one segment.
+    Only `things` of the world appear, where they are given by name.
 
     Raises:
         UserError: there is no such world.
     """
     known = world_named(world)
+    if things is not None:
+        known = replace(known, things=tuple(thing for thing in known.things if thing.name in things))
     key = [zlib.crc32(known.name.encode()), seed, index, *size_hw]
     rng = np.random.default_rng(key)
     height, width = size_hw

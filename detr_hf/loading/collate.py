@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NotRequired, TypedDict, cast
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -35,11 +35,14 @@ class Batch:
         pixel_values: ``float32 [B, 3, H, W]``, colour normalised; 0 in the padding.
         pixel_mask: ``int64 [B, H, W]``, 1 on the picture and 0 on the padding.
         targets: B targets, unpadded.
+        skipped: one :class:`~detr_hf.loading.bad_samples.BadSample` for each picture that could not be loaded
+            and was replaced.
     """
 
     pixel_values: Tensor
     pixel_mask: Tensor
     targets: list[Target]
+    skipped: list[Any] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -50,9 +53,7 @@ class Batch:
         def move(value: Tensor) -> Tensor:
             return value.to(device, non_blocking=True)
 
-        return Batch(
-            move(self.pixel_values), move(self.pixel_mask), [_each(target, move) for target in self.targets]
-        )
+        return self._each_tensor(move)
 
     def pin_memory(self) -> Batch:
         """Called by the DataLoader where there is a GPU."""
@@ -60,9 +61,11 @@ class Batch:
         def pin(value: Tensor) -> Tensor:
             return value.pin_memory()
 
-        return Batch(
-            pin(self.pixel_values), pin(self.pixel_mask), [_each(target, pin) for target in self.targets]
-        )
+        return self._each_tensor(pin)
+
+    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        targets = [_each(target, change) for target in self.targets]
+        return Batch(change(self.pixel_values), change(self.pixel_mask), targets, self.skipped)
 
 
 def _each(target: Target, change: Callable[[Tensor], Tensor]) -> Target:

@@ -28,8 +28,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MIN_SEGMENT_PX = 4
 """A segment with fewer pixels left after augmentation is not part of the truth."""
 
-Key = tuple[int, int]
-"""(epoch, row): what a sample's randomness depends on, beside the seed."""
+Key = tuple[int, int] | tuple[int, int, int]
+"""(epoch, row), or (epoch, row, copy) where an epoch shows rows more than once: what a sample's randomness
+depends on, beside the seed."""
 
 
 def undecoded(split: datasets.Dataset) -> datasets.Dataset:
@@ -76,16 +77,15 @@ class PreparedImages(Dataset[tuple[Tensor, Target]]):
         return len(self.rows)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
-        """Sample of (epoch, row): the picture ``float32 [3, h, w]`` and its target.
+        """Sample of (epoch, row) or (epoch, row, copy): the picture ``float32 [3, h, w]`` and its target.
 
         Raises:
             UserError: the picture or its PNG cannot be decoded, or a transform fails on it; the image is
                 named.
         """
-        epoch, index = key
-        row = self.rows[index]
+        row = self.rows[key[1]]
         try:
-            return self._sample(row, _seed_of(self.seed, epoch, index))
+            return self._sample(row, _seed_of(self.seed, *key))
         except UserError as fault:
             raise UserError(f"image {row['image_id']} '{row['file_name']}': {fault}") from fault
 
@@ -117,8 +117,8 @@ class PreparedImages(Dataset[tuple[Tensor, Target]]):
         return ((pixels - mean[:, None, None]) / std[:, None, None]).contiguous()
 
 
-def _seed_of(seed: int, epoch: int, index: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
+def _seed_of(seed: int, *key: int) -> int:
+    return int(np.random.SeedSequence([seed, *key]).generate_state(1)[0])
 
 
 def _require_size(size_hw: tuple[int, ...], row: dict[str, Any], what: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from detr_hf.errors import UserError
-from detr_hf.loading.collate import Batch, Target, collate
+from detr_hf.loading.bad_samples import Sample, Samples
+from detr_hf.loading.collate import Batch, collate
 from detr_hf.loading.dataset import Key, PreparedImages
 from detr_hf.loading.samplers import EvaluationSampler, StepSampler
 
@@ -18,21 +20,28 @@ from detr_hf.loading.samplers import EvaluationSampler, StepSampler
 class BatchLoader:
     """An iterable of batches over a DataLoader; with ``sampler`` as the order of the batches.
 
+    With ``skip_bad`` a picture that cannot be loaded is replaced by another, and told in ``Batch.skipped``.
+
     Raises, while iterating:
         UserError: a picture could not be loaded; the message names it.
     """
 
     def __init__(
-        self, images: PreparedImages, sampler: StepSampler | EvaluationSampler, workers: int
+        self,
+        images: PreparedImages,
+        sampler: StepSampler | EvaluationSampler,
+        workers: int,
+        skip_bad: bool = False,
     ) -> None:
         self.images = images
+        self._samples = Samples(images, skip_bad)
         self.sampler = sampler
         self._workers = workers
         self._loader = self._new_loader()
 
     def _new_loader(self) -> DataLoader[Any]:
         return DataLoader(
-            _FaultsAsValues(self.images),
+            _FaultsAsValues(self._samples),
             batch_sampler=self.sampler,
             num_workers=self._workers,
             collate_fn=_collate_or_fault,
@@ -61,12 +70,12 @@ class BatchLoader:
 class _FaultsAsValues(Dataset[Any]):
     """A DataLoader wraps what a worker raises in a printed traceback; a fault handed over stays as it is."""
 
-    def __init__(self, images: PreparedImages) -> None:
-        self._images = images
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, Target] | UserError:
+    def __getitem__(self, key: Key) -> Sample | UserError:
         try:
-            return self._images[key]
+            return self._samples[key]
         except UserError as fault:
             return fault
 
@@ -75,7 +84,9 @@ def _collate_or_fault(samples: list[Any]) -> Batch | UserError:
     for sample in samples:
         if isinstance(sample, UserError):
             return sample
-    return collate(samples)
+    batch = collate([(sample.image, sample.target) for sample in samples])
+    batch.skipped.extend(bad for sample in samples for bad in sample.skipped)
+    return batch
 
 
 class TrainingLoader(BatchLoader):
@@ -92,6 +103,9 @@ def training_loader(
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    factors: NDArray[np.float64] | None = None,
+    aspects: NDArray[np.float64] | None = None,
+    skip_bad: bool = False,
 ) -> TrainingLoader:
     """Micro-batches for training; ``loader.sampler`` knows the position and is set for a resume.
 
@@ -101,12 +115,14 @@ def training_loader(
         seed: of the run; decides the order of the samples.
         workers: loading processes; 0 loads in this one.
         rank, world_size: of this process.
+        factors, aspects: see :class:`~detr_hf.loading.samplers.StepSampler`.
+        skip_bad: replace a picture that cannot be loaded instead of raising.
 
     Raises:
         UserError: the split is empty, or the batch size does not divide.
     """
-    sampler = StepSampler(len(images), batch_size, micro_batch_size, rank, world_size, seed)
-    return TrainingLoader(images, sampler, workers)
+    sampler = StepSampler(len(images), batch_size, micro_batch_size, rank, world_size, seed, factors, aspects)
+    return TrainingLoader(images, sampler, workers, skip_bad)
 
 
 def evaluation_loader(

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from detr_hf.errors import UserError
 from detr_hf.loading.dataset import Key
+from detr_hf.loading.orders import Order, grouped, occurrences, repeated, repeated_length, shuffled
 
 
 class StepSampler(Sampler[list[Key]]):
@@ -18,7 +20,8 @@ class StepSampler(Sampler[list[Key]]):
 
     Each epoch is a fresh seeded permutation; each optimiser step takes the next ``batch_size`` of it, and a
     last incomplete step is left out. With fewer samples than ``batch_size`` an epoch is one step, in which
-    samples repeat. Of a step, sample k goes to process ``k % world_size``.
+    samples repeat. Of a step, sample k goes to process ``k % world_size``; where pictures of like shape go
+    together, every process takes its share in one piece.
 
     Iterating yields the rest of the current epoch, for this process, and then moves on to the next.
 
@@ -29,16 +32,29 @@ class StepSampler(Sampler[list[Key]]):
             the step takes it in one pass.
         rank, world_size: of this process.
         seed: of the run.
+        factors: ``[rows]``, how often an epoch shows each row; None: once.
+        aspects: ``[rows]``, height / width of the pictures, to put like shapes into one micro-batch; which
+            pictures make up a step then depends on ``micro_batch_size``, still not on the processes. None:
+            no matter.
 
     Raises:
         UserError: no samples, or a process's share of the step is not whole, or not whole micro-batches.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, micro_batch_size: int, rank: int, world_size: int, seed: int
+        self,
+        num_samples: int,
+        batch_size: int,
+        micro_batch_size: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        factors: NDArray[np.float64] | None = None,
+        aspects: NDArray[np.float64] | None = None,
     ) -> None:
         if num_samples < 1:
             raise UserError("the training split has no image")
+        self.factors, self.aspects, self._group_size = factors, aspects, micro_batch_size
         micro_batch_size = min(micro_batch_size, max(1, batch_size // world_size))
         if batch_size % (micro_batch_size * world_size):
             raise UserError(
@@ -52,7 +68,8 @@ class StepSampler(Sampler[list[Key]]):
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps in one epoch."""
-        return max(1, self.num_samples // self.batch_size)
+        rows = self.num_samples if self.factors is None else repeated_length(self.factors)
+        return max(1, rows // self.batch_size)
 
     @property
     def micro_batches_per_step(self) -> int:
@@ -69,13 +86,38 @@ class StepSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, first = self.epoch, self.step
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
-        for step in range(first, self.steps_per_epoch):
-            places = np.arange(step * self.batch_size, (step + 1) * self.batch_size) % self.num_samples
-            mine = order[places][self.rank :: self.world_size]
+        keys = self._keys(epoch)
+        for step in np.arange(len(keys)).reshape(-1, self.batch_size)[first:]:
+            mine = [keys[place] for place in self._share(step)]
             for start in range(0, len(mine), self.micro_batch_size):
-                yield [(epoch, int(row)) for row in mine[start : start + self.micro_batch_size]]
+                yield mine[start : start + self.micro_batch_size]
         self.set_position(epoch + 1)
+
+    def _keys(self, epoch: int) -> list[Key]:
+        """The samples of an epoch; a row shown again is numbered, so that it is augmented anew."""
+        rows = self._order(epoch)
+        if self.factors is None:
+            return [(epoch, int(row)) for row in rows]
+        copies = occurrences(rows)
+        return [(epoch, int(row), int(copy)) for row, copy in zip(rows, copies, strict=True)]
+
+    def _order(self, epoch: int) -> Order:
+        """The rows of all steps of an epoch, over all processes."""
+        if self.factors is None:
+            rows = shuffled(self.num_samples, self.seed, epoch)
+        else:
+            rows = repeated(self.factors, self.seed, epoch)
+        rows = rows[np.arange(self.steps_per_epoch * self.batch_size) % len(rows)]
+        if self.aspects is None:
+            return rows
+        return grouped(rows, self.aspects, self._group_size, self.seed, epoch)
+
+    def _share(self, whole: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's part of the samples of a step."""
+        if self.aspects is None:
+            return whole[self.rank :: self.world_size]
+        size = len(whole) // self.world_size
+        return whole[self.rank * size : (self.rank + 1) * size]
 
 
 class EvaluationSampler(Sampler[list[Key]]):
@@ -95,12 +137,12 @@ class EvaluationSampler(Sampler[list[Key]]):
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for row, size_hw in enumerate(sizes_hw):
             groups[size_hw].append(row)
-        batches = [
+        batches: list[list[Key]] = [
             [(0, row) for row in rows[start : start + batch_size]]
             for rows in groups.values()
             for start in range(0, len(rows), batch_size)
         ]
-        self._mine: list[list[Key]] = batches[rank::world_size]
+        self._mine = batches[rank::world_size]
 
     def __len__(self) -> int:
         return len(self._mine)

@@ -92,6 +92,21 @@ def check_labels(split: datasets.Dataset, num_classes: int) -> None:
             _name_the_label(batch.to_pylist(), num_classes)
 
 
+def images_with_more_objects(split: datasets.Dataset, queries: int) -> tuple[int, int]:
+    """How many images have more objects (crowds apart) than the model has queries, and the most of any image.
+
+    Each query is matched with one object at most, so what is beyond cannot be learnt from.
+    """
+    crowded = most = 0
+    for batch in split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
+        flags = pc.struct_field(batch["objects"].combine_chunks(), "iscrowd")
+        single = pc.invert(pc.list_flatten(flags)).to_numpy(zero_copy_only=False).astype(bool)
+        image = pc.list_parent_indices(flags).to_numpy()[single]
+        counts = np.bincount(image, minlength=1)
+        crowded, most = crowded + int((counts > queries).sum()), max(most, int(counts.max()))
+    return crowded, most
+
+
 def _name_the_label(rows: list[dict[str, Any]], num_classes: int) -> None:
     for row in rows:
         for label in row["objects"]["category"]:

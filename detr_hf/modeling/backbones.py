@@ -11,6 +11,8 @@ from transformers import DetrConfig, DetrForObjectDetection
 
 from detr_hf.errors import UserError
 
+PROBE_SIDE = 128  # pixels; a multiple of every stride that is in use
+
 
 def refuse_vanishing_activations(config: DetrConfig, source: str) -> None:
     """Refuse a timm backbone that would lose its activations inside transformers' DETR.
@@ -70,6 +72,26 @@ def freeze_backbone(detector: DetrForObjectDetection, what: str) -> list[str]:
             parameter.requires_grad_(False)
             frozen.append(name)
     return frozen
+
+
+def patch_side(detector: DetrForObjectDetection) -> int | None:
+    """The side in pixels of the patches that the backbone cuts a picture into; None where it cuts none.
+
+    What fills no whole patch (ConvNeXt, vision transformers) is dropped, and all places come out stretched by
+    as much. Backbones that pad (ResNet) see every pixel.
+    """
+    cells = _columns_seen(detector, PROBE_SIDE)
+    return None if _columns_seen(detector, PROBE_SIDE - 1) == cells else PROBE_SIDE // cells
+
+
+@torch.no_grad()
+def _columns_seen(detector: DetrForObjectDetection, side: int) -> int:
+    """Columns of the coarsest map of a square picture."""
+    backbone = detector.model.backbone
+    first = next(backbone.parameters())
+    pixels = torch.zeros(1, 3, side, side, dtype=first.dtype, device=first.device)
+    coarsest, _ = backbone(pixels, torch.ones_like(pixels[:, 0], dtype=torch.int64))[-1]
+    return int(coarsest.shape[-1])
 
 
 def _stem_and_first_stage(backbone: nn.Module) -> list[str]:

@@ -24,13 +24,23 @@ class DetectionTask(nn.Module):
     predictions of a batch. What is saved is ``model``, a plain ``DetrForObjectDetection``.
     """
 
-    def __init__(self, model: DetrForObjectDetection, labels: LabelMap, loss: DetectionLoss):
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: DetrForObjectDetection,
+        labels: LabelMap,
+        loss: DetectionLoss,
+        class_weights: Sequence[float] | None = None,
+    ):
         super().__init__()
         self.model, self.labels, self.loss = model, labels, loss
+        register_class_weights(self, class_weights)
 
     def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
         """This batch's share of what the step's losses are divided by."""
-        return Normalisers.of_targets(targets, self.model.config.num_queries, self.loss.no_object_weight)
+        queries, no_object = self.model.config.num_queries, self.loss.no_object_weight
+        return Normalisers.of_targets(targets, queries, no_object, self.class_weights)
 
     def forward(
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalisers: Normalisers
@@ -45,7 +55,7 @@ class DetectionTask(nn.Module):
             normalisers: of the whole optimiser step.
         """
         detected = run_detector(self.model, pixel_values, pixel_mask, all_layers=self.loss.auxiliary)
-        return set_losses(detected, targets, self.loss, normalisers)[0]
+        return set_losses(detected, targets, self.loss, normalisers, self.class_weights)[0]
 
     @torch.no_grad()
     def predict(
@@ -55,13 +65,23 @@ class DetectionTask(nn.Module):
         return detections(run_detector(self.model, pixel_values, pixel_mask, all_layers=False), targets)
 
 
+def register_class_weights(task: nn.Module, class_weights: Sequence[float] | None) -> None:
+    """Give a task the weights of its classes, or None, as a buffer that goes to the task's device with it."""
+    weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+    task.register_buffer("class_weights", weights, persistent=False)
+
+
 def set_losses(
-    detected: DetectorOutput, targets: Sequence[Mapping], loss: DetectionLoss, normalisers: Normalisers
+    detected: DetectorOutput,
+    targets: Sequence[Mapping],
+    loss: DetectionLoss,
+    normalisers: Normalisers,
+    class_weights: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Matches]:
     """DETR's set criterion over all layers of ``detected``, and the matches of its last layer."""
     logits, boxes = detected.logits, detected.boxes_cxcywh_norm
     matches = match(logits, boxes, targets, MatchingCosts(loss.class_cost, loss.l1_cost, loss.giou_cost))
-    classes = class_loss(logits, targets, matches, loss.no_object_weight, normalisers)
+    classes = class_loss(logits, targets, matches, loss.no_object_weight, normalisers, class_weights)
     l1, giou = box_losses(boxes, targets, matches, normalisers)
     per_layer = loss.class_weight * classes + loss.box_l1 * l1 + loss.giou * giou
     terms = {"loss": per_layer.sum(), "class": classes[-1], "box_l1": l1[-1], "giou": giou[-1]}

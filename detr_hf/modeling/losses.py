@@ -32,12 +32,27 @@ class Normalisers:
     class_weight: float
 
     @classmethod
-    def of_targets(cls, targets: Sequence[Mapping], num_queries: int, no_object_weight: float) -> Normalisers:
-        """The share of one (micro-)batch; add the shares up with ``+``."""
+    def of_targets(
+        cls,
+        targets: Sequence[Mapping],
+        num_queries: int,
+        no_object_weight: float,
+        class_weights: Tensor | None = None,
+    ) -> Normalisers:
+        """The share of one (micro-)batch; add the shares up with ``+``.
+
+        Where a picture has more objects than there are queries, which of them are matched is not known yet:
+        each query then counts with the mean weight of the picture's objects.
+        """
         counts = [len(target["class_labels"]) for target in targets]
         matched = sum(min(count, num_queries) for count in counts)
         unmatched = num_queries * len(counts) - matched
-        return cls(float(sum(counts)), matched + no_object_weight * unmatched)
+        weight = float(matched)
+        if class_weights is not None:
+            of_objects = [float(class_weights[target["class_labels"]].sum()) for target in targets]
+            shares = [min(1.0, num_queries / max(count, 1)) for count in counts]
+            weight = sum(total * share for total, share in zip(of_objects, shares, strict=True))
+        return cls(float(sum(counts)), weight + no_object_weight * unmatched)
 
     def __add__(self, other: Normalisers) -> Normalisers:
         return Normalisers(self.objects + other.objects, self.class_weight + other.class_weight)
@@ -49,6 +64,7 @@ def class_loss(
     matches: Matches,
     no_object_weight: float,
     normalisers: Normalisers,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Weighted cross-entropy of each layer, ``[L]``: matched queries learn their object's class, others "no
     object".
@@ -59,11 +75,14 @@ def class_loss(
         matches: the pairs of all L layers.
         no_object_weight: weight of "no object" against 1 for every class (the paper's 0.1).
         normalisers: of the whole optimiser step.
+        class_weights: ``float32 [C]``; None: 1 for every class.
     """
     no_object = logits.shape[-1] - 1
     wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
     wanted[matches.layer, matches.image, matches.query] = _gather_objects(targets, matches, "class_labels")
     weight = logits.new_ones(no_object + 1)
+    if class_weights is not None:
+        weight[:no_object] = class_weights
     weight[no_object] = no_object_weight
     nll = functional.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight, reduction="none")
     return nll.view(logits.shape[0], -1).sum(1) / max(normalisers.class_weight, 1e-6)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import DetrForSegmentation
 
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.detection_task import set_losses
+from detr_hf.modeling.detection_task import register_class_weights, set_losses
 from detr_hf.modeling.detector import run_detector
 from detr_hf.modeling.losses import Normalisers, mask_losses
 from detr_hf.modeling.mask_head import mask_logits
@@ -28,6 +28,8 @@ class PanopticTask(nn.Module):
     that its dropout is off and its outputs, and with them the matching, are those of inference.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         model: DetrForSegmentation,
@@ -36,11 +38,13 @@ class PanopticTask(nn.Module):
         evaluation: PanopticEvaluation,
         mask_chunk: int,
         detection_loss: DetectionLoss | None = None,
+        class_weights: Sequence[float] | None = None,
     ):
         super().__init__()
         self.model, self.labels, self.loss = model, labels, loss
         self.evaluation, self.mask_chunk = evaluation, mask_chunk
         self.detection_loss = detection_loss
+        register_class_weights(self, class_weights)
         self.frozen = detection_loss is None
         if self.frozen:
             model.detr.requires_grad_(False).eval()
@@ -55,7 +59,7 @@ class PanopticTask(nn.Module):
     def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
         """This batch's share of what the step's losses are divided by."""
         weight = (self.detection_loss or DetectionLoss()).no_object_weight
-        return Normalisers.of_targets(targets, self.model.config.num_queries, weight)
+        return Normalisers.of_targets(targets, self.model.config.num_queries, weight, self.class_weights)
 
     def forward(
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalisers: Normalisers
@@ -76,7 +80,9 @@ class PanopticTask(nn.Module):
         with torch.no_grad() if self.frozen else nullcontext():
             detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=layers)
         if self.detection_loss is not None:
-            terms, matches = set_losses(detected, targets, self.detection_loss, normalisers)
+            terms, matches = set_losses(
+                detected, targets, self.detection_loss, normalisers, self.class_weights
+            )
         else:
             terms = {"loss": pixel_values.new_zeros(())}
             matches = match(detected.logits, detected.boxes_cxcywh_norm, targets, MatchingCosts())

@@ -28,6 +28,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from detr_hf.errors import UserError
+from detr_hf.hub_access import looks_like_a_folder, offline_unless_reached
 from detr_hf.labels import LABEL_MAP_FILE, LabelMap
 from detr_hf.modeling.backbones import refuse_vanishing_activations
 
@@ -135,6 +136,8 @@ def load_finished(source: str) -> DetrForObjectDetection | DetrForSegmentation:
 
 def load_processor(source: str, revision: str | None = None) -> DetrImageProcessor:
     """The image processor saved with a model, with the mean and deviation that its weights expect."""
+    if not Path(source).is_dir():
+        offline_unless_reached()
     try:
         return DetrImageProcessor.from_pretrained(source, revision=revision or "main")
     except (OSError, ValueError) as error:
@@ -170,6 +173,10 @@ def _class_names(config: DetrConfig) -> list[str]:
 
 
 def _config(source: str, revision: str | None) -> DetrConfig:
+    if not Path(source).is_dir():
+        if looks_like_a_folder(source):
+            raise UserError(f"{source}: there is no such folder; give the folder of a model, or a Hub id.")
+        offline_unless_reached()
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:

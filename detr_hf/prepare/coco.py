@@ -50,10 +50,15 @@ class CocoFile:
             )
 
     def __len__(self) -> int:
-        return len(self._content["images"])
+        return len(self.content["images"])
 
     @cached_property
-    def _content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
+        """The JSON; its `images`, `annotations` and `categories` are lists of objects, all else unchecked.
+
+        Raises:
+            UserError: the file cannot be read, is no COCO file, or lists no image.
+        """
         content = load_json(self.annotations, f"{self.name}.annotations")
         for key in ("images", "annotations", "categories"):
             entries = content.get(key)
@@ -73,7 +78,7 @@ class CocoFile:
         Raises:
             UserError: there is none, or one lacks a whole-number id or a name.
         """
-        entries = self._content["categories"]
+        entries = self.content["categories"]
         where = f"{self.name}.annotations: {self.annotations}"
         if not entries:
             raise UserError(f"{where} lists no categories")
@@ -85,20 +90,19 @@ class CocoFile:
     def _numbered_images(self, report: Report) -> dict[str, tuple[int, dict[str, Any]]]:
         """(number, entry) of every image by the text of its id, which may be a number or text in the file."""
         found: dict[str, tuple[int, dict[str, Any]]] = {}
-        whole = all(type(entry.get("id")) is int for entry in self._content["images"])
-        for position, entry in enumerate(self._content["images"], start=1):
+        whole = all(type(entry.get("id")) is int for entry in self.content["images"])
+        for position, entry in enumerate(self.content["images"], start=1):
             raw = entry.get("id")
             if type(raw) is not int and not (isinstance(raw, str) and raw):
-                report.fault(
-                    f"image '{entry.get('file_name')}' has id {raw!r}; an id is a whole number or text"
-                )
+                name = entry.get("file_name")
+                said = f"image '{name}' has id {raw!r}; an id is a whole number or text"
+                report.fault(said, "image-id", str(name))
                 continue
             if str(raw) in found:
                 other = found[str(raw)][1].get("file_name")
-                report.fault(
-                    f"image id {raw} stands twice, for '{other}' and '{entry.get('file_name')}'; ids must "
-                    "differ"
-                )
+                name = entry.get("file_name")
+                said = f"image id {raw} stands twice, for '{other}' and '{name}'; ids must differ"
+                report.fault(said, "image-id", str(name))
                 continue
             if not whole:
                 report.note(NUMBERED_IDS, f"'{raw}' is now {position}")
@@ -107,13 +111,12 @@ class CocoFile:
 
     def _by_image(self, known: dict[str, Any], report: Report) -> dict[str, list[dict[str, Any]]]:
         groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for entry in self._content["annotations"]:
+        for entry in self.content["annotations"]:
             image = str(entry.get("image_id"))
             if image not in known:
-                report.fault(
-                    f"annotation {entry.get('id', entry.get('file_name'))} is for image {image}, which is "
-                    "not listed"
-                )
+                name = entry.get("id", entry.get("file_name"))
+                said = f"annotation {name} is for image {image}, which is not listed"
+                report.fault(said, "annotation-orphan")
                 continue
             groups[image].append(entry)
         return groups
@@ -136,10 +139,10 @@ class CocoDetection(CocoFile):
     def used_categories(self) -> set[int]:
         """The category ids that occur on annotations."""
         self._refuse_panoptic()
-        return _whole_numbers(entry.get("category_id") for entry in self._content["annotations"])
+        return _whole_numbers(entry.get("category_id") for entry in self.content["annotations"])
 
     def _refuse_panoptic(self) -> None:
-        if any("segments_info" in entry for entry in self._content["annotations"][:1]):
+        if any("segments_info" in entry for entry in self.content["annotations"][:1]):
             raise UserError(
                 f"{self.name}.annotations: {self.annotations} is a panoptic file; "
                 f"give the folder of its PNG files as {self.name}.panoptic"
@@ -153,7 +156,7 @@ class CocoDetection(CocoFile):
             try:
                 path = inside(self.folder, entry.get("file_name"))
             except UserError as fault:
-                report.fault(f"image {raw}: {fault}")
+                report.fault(f"image {raw}: {fault}", "file-name", str(entry.get("file_name")))
                 continue
             objects = [_detection_object(found, at) for at, found in enumerate(groups.get(raw, ()), start=1)]
             yield SourceImage(path, number, entry["file_name"], self._declared_hw(entry), objects)
@@ -168,7 +171,15 @@ def _detection_object(entry: dict[str, Any], position: int) -> SourceObject:
     number = known if type(known) is int else position
     crowd = bool(entry.get("iscrowd", 0))
     where = f"annotation {known if known is not None else f'number {position}'}"
-    return SourceObject(number, entry.get("category_id"), entry.get("bbox"), entry.get("area"), crowd, where)
+    return SourceObject(
+        number,
+        entry.get("category_id"),
+        entry.get("bbox"),
+        entry.get("area"),
+        crowd,
+        where,
+        entry.get("segmentation"),
+    )
 
 
 class CocoPanoptic(CocoFile):
@@ -193,7 +204,7 @@ class CocoPanoptic(CocoFile):
 
     def used_categories(self) -> set[int]:
         """The category ids that occur on segments."""
-        segments = (segment for entry in self._content["annotations"] for segment in self._segments(entry))
+        segments = (segment for entry in self.content["annotations"] for segment in self._segments(entry))
         return _whole_numbers(segment.get("category_id") for segment in segments)
 
     def _segments(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -215,15 +226,14 @@ class CocoPanoptic(CocoFile):
             name = f"image {raw} '{entry.get('file_name')}'"
             found = groups.get(raw, [])
             if len(found) != 1:
-                report.fault(
-                    f"{name} has {len(found)} panoptic annotations; each image needs one, with its PNG"
-                )
+                said = f"{name} has {len(found)} panoptic annotations; each image needs one, with its PNG"
+                report.fault(said, "png-annotation", str(entry.get("file_name")))
                 continue
             try:
                 path = inside(self.folder, entry.get("file_name"))
                 png = inside(self.png_folder, found[0].get("file_name"))
             except UserError as fault:
-                report.fault(f"{name}: {fault}")
+                report.fault(f"{name}: {fault}", "file-name", str(entry.get("file_name")))
                 continue
             objects = [_segment_object(segment) for segment in self._segments(found[0])]
             yield SourceImage(path, number, entry["file_name"], self._declared_hw(entry), objects, png)
@@ -232,4 +242,5 @@ class CocoPanoptic(CocoFile):
 def _segment_object(segment: dict[str, Any]) -> SourceObject:
     crowd = bool(segment.get("iscrowd", 0))
     where = f"segment {segment.get('id')}"
-    return SourceObject(segment.get("id"), segment.get("category_id"), None, None, crowd, where)
+    box, area = segment.get("bbox"), segment.get("area")
+    return SourceObject(segment.get("id"), segment.get("category_id"), box, area, crowd, where)

@@ -12,11 +12,27 @@ EXAMPLES_SHOWN = 3
 DETAILS_KEPT = 1000
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What stops a run, in a full sentence; ``code`` names its kind for `detr-hf check`."""
+
+    code: str
+    text: str
+
+
+class FaultError(UserError):
+    """A `UserError` that knows the code of its fault."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 @dataclass
 class Findings:
-    """What was found in one image: faults in full sentences, and (kind of note, where) pairs."""
+    """What was found in one image: faults, and (kind of note, where) pairs."""
 
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -41,8 +57,13 @@ class Report:
         if len(places) < DETAILS_KEPT:
             places.append(where)
 
-    def fault(self, sentence: str) -> None:
+    def fault(self, sentence: str, code: str = "data", file: str = "") -> None:
         """Remember a fault; once enough are known to act on, stop reading.
+
+        Args:
+            sentence: what is wrong, where, and what to do.
+            code: the kind of fault, as `detr-hf check` names it.
+            file: the picture it concerns, where there is one.
 
         Raises:
             UserError: with all faults so far, when there are as many as one message shows.
@@ -55,8 +76,8 @@ class Report:
         """Take over what was found in one image."""
         for kind, where in findings.notes:
             self.note(kind, where)
-        for sentence in findings.faults:
-            self.fault(sentence)
+        for fault in findings.faults:
+            self.fault(fault.text, fault.code)
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to one of the totals (images, objects, ...)."""

@@ -14,6 +14,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import EntryNotFoundError
 
 from detr_hf.errors import UserError
+from detr_hf.hub_access import offline_unless_reached
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.coco import NUMBERED_IDS
 from detr_hf.prepare.columns import Columns, first_of
@@ -65,6 +66,7 @@ def _open_folder(folder: Path, revision: str | None) -> SavedData:
 
 
 def _open_hub(name: str, revision: str | None) -> SavedData:
+    offline_unless_reached()
     try:
         splits = datasets.load_dataset(name, revision=revision)
     except Exception as failure:  # network, access, format: the message of the library says which
@@ -98,25 +100,25 @@ class SavedSplit:
         self.name = name
         self.columns = Columns.of(dataset.features, name)
         self.is_panoptic = self.columns.panoptic is not None
-        self._dataset = dataset
+        self.dataset = dataset
         self._roots = roots
         self._labels = labels
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self.dataset)
 
     @property
     def key(self) -> str:
         """The fingerprint that `datasets` keeps of the data, with the label map that names its numbers."""
         words = [repr(category) for category in self._labels.categories] if self._labels else []
-        return hash_of_words([self._dataset._fingerprint, *words])
+        return hash_of_words([self.dataset._fingerprint, *words])
 
     def pictures(self) -> datasets.Dataset:
         """The columns ``image`` and, in panoptic sets, ``panoptic``, without copying a byte."""
         found = {"image": self.columns.image}
         if self.columns.panoptic is not None:
             found["panoptic"] = self.columns.panoptic
-        kept = self._dataset.select_columns(list(found.values()))
+        kept = self.dataset.select_columns(list(found.values()))
         kept = kept.rename_columns({old: new for new, old in found.items() if old != new})
         for column in found:
             kept = kept.cast_column(column, datasets.Image())
@@ -164,7 +166,7 @@ class SavedSplit:
 
     def _all_objects(self) -> Iterator[list[dict[str, Any]]]:
         columns = [self.columns.objects] if self.columns.objects else list(self.columns.fields.values())
-        for row in self._dataset.select_columns(columns):
+        for row in self.dataset.select_columns(columns):
             yield self._objects(row)
 
     def _objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -183,15 +185,15 @@ class SavedSplit:
 
     def images(self, report: Report) -> Iterator[SourceImage]:
         """All pictures in order, undecoded."""
-        raw = self._dataset
+        raw = self.dataset
         for column in filter(None, (self.columns.image, self.columns.panoptic)):
             raw = raw.cast_column(column, datasets.Image(decode=False))
-        numbers = self._image_numbers(report)
+        numbers = self.image_numbers(report)
         for position, row in enumerate(raw):
             try:
                 yield self._image(row, numbers[position], position)
             except UserError as fault:
-                report.fault(f"row {position}: {fault}")
+                report.fault(f"row {position}: {fault}", "row", f"row {position}")
 
     def _image(self, row: dict[str, Any], number: int, position: int) -> SourceImage:
         cell = row[self.columns.image]
@@ -227,12 +229,13 @@ class SavedSplit:
             )
         return path
 
-    def _image_numbers(self, report: Report) -> list[int]:
-        plain = [name for name, kind in self._dataset.features.items() if isinstance(kind, datasets.Value)]
+    def image_numbers(self, report: Report) -> list[int]:
+        """The number of each row: its image id, or its position where that is text."""
+        plain = [name for name, kind in self.dataset.features.items() if isinstance(kind, datasets.Value)]
         column = first_of(("image_id", "id"), plain)
         if column is None:
             return list(range(len(self)))
-        ids = self._dataset[column][:]
+        ids = self.dataset[column][:]
         whole = all(isinstance(number, int) for number in ids)
         if not whole:
             for position, raw in enumerate(ids):
@@ -241,8 +244,9 @@ class SavedSplit:
             first: dict[Any, int] = {}
             for position, raw in enumerate(ids):
                 if raw in first:
-                    report.fault(
+                    said = (
                         f"image id {raw} stands twice, in rows {first[raw]} and {position}; ids must differ"
                     )
+                    report.fault(said, "image-id", f"row {position}")
                 first.setdefault(raw, position)
         return ids if whole else list(range(len(ids)))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
@@ -21,13 +21,16 @@ from detr_hf.labels import LabelMap
 from detr_hf.prepare.bundle import dataset_features, truth_features
 from detr_hf.prepare.findings import Report, listed
 from detr_hf.prepare.rows import CLIPPED, OUTSIDE, RowMaker
-from detr_hf.prepare.source import Source, SourceImage, hash_of_words
+from detr_hf.prepare.source import Source, hash_of_words
 
 READER_VERSION = "1"
 """Raise this whenever the same files would give other rows: it is part of the cache key."""
 
 UNUSED_CLASSES = "classes of the source have no counterpart in the label map and no object"
 ENOUGH_TO_JUDGE = 20  # boxes from which on their format is judged
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 LOOK_AHEAD = 256  # pictures under way in the reading threads
 
 
@@ -77,7 +80,7 @@ def read_source(source: Source, labels: LabelMap) -> tuple[datasets.Dataset, Rep
 
     def rows() -> Iterator[dict[str, Any]]:
         report = Report(source.name)
-        yield from _checked_rows(source, class_of_categories(source, labels, report), report)
+        yield from checked_rows(source, class_of_categories(source, labels, report), report)
         write_json(notes_file, vars(report))
 
     features = (
@@ -113,31 +116,40 @@ def write_json(path: Path, content: Any) -> None:
     """Write in one stroke, so that processes reading beside us see a whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{os.getpid()}")
-    scratch.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    scratch.write_bytes(
+        text.encode("utf-8", "backslashreplace")
+    )  # half a character becomes JSON's own escape
     scratch.replace(path)
 
 
-def _checked_rows(source: Source, classes: dict[int, int | None], report: Report) -> Iterator[dict[str, Any]]:
+def checked_rows(source: Source, classes: dict[int, int | None], report: Report) -> Iterator[dict[str, Any]]:
+    """Every row of a source, uncached.
+
+    Raises:
+        UserError: after the last picture, with all faults; or at the twentieth.
+    """
     make_row = RowMaker(classes, with_pictures=not source.pictures_apart)
     follower = os.environ.get("LOCAL_RANK", "0") != "0"
     with tqdm(
         total=len(source), desc=f"checking {source.name}", unit="image", leave=False, disable=follower
     ) as bar:
-        for row, findings in _in_threads(make_row, source.images(report)):
+        for row, findings in in_threads(make_row, source.images(report)):
             bar.update()
             report.add(findings)
             if row is not None:
-                _count(row, report)
+                count_row(row, report)
                 yield row
     report.raise_faults()
     if not report.totals:
         raise UserError(f"{source.name} holds no image; the data set is empty")
     if not source.is_panoptic:
-        _require_likely_boxes(report)
+        require_likely_boxes(report)
 
 
-def _count(row: dict[str, Any], report: Report) -> None:
+def count_row(row: dict[str, Any], report: Report) -> None:
     crowd = row["objects"]["iscrowd"]
+    """Add a row to the report's totals."""
     report.count("images")
     report.count("objects", len(crowd))
     report.count("crowd_objects", sum(crowd))
@@ -146,8 +158,12 @@ def _count(row: dict[str, Any], report: Report) -> None:
     report.totals["most_objects_in_one_image"] = max(most, len(crowd))
 
 
-def _require_likely_boxes(report: Report) -> None:
-    """Refuse boxes whose numbers only make sense in another format than x, y, width, height in pixels."""
+def require_likely_boxes(report: Report) -> None:
+    """Refuse boxes whose numbers only make sense in another format than x, y, width, height in pixels.
+
+    Raises:
+        UserError: no box is larger than a pixel, or most reach outside of their image.
+    """
     objects = report.totals["objects"]
     dropped = report.counts.get(OUTSIDE, 0)
     outside = report.counts.get(CLIPPED, 0) + dropped
@@ -166,14 +182,17 @@ def _require_likely_boxes(report: Report) -> None:
         )
 
 
-def _in_threads(
-    make_row: RowMaker, images: Iterable[SourceImage]
-) -> Iterator[tuple[dict[str, Any] | None, Any]]:
-    """Rows in order, made by as many threads as there are cores: decoding releases the interpreter's lock."""
-    waiting = iter(images)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> Iterator[Result]:
+    """Results in order, from as many threads as there are cores: decoding releases the interpreter's lock."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    waiting = iter(items)
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         while ahead := list(islice(waiting, LOOK_AHEAD)):
-            yield from pool.map(make_row, ahead)
+            yield from pool.map(work, ahead)
 
 
 def _generate(

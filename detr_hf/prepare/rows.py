@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -14,7 +15,7 @@ from PIL import ExifTags, Image
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_xywh
 from detr_hf.images import decode_id_map, image_size
-from detr_hf.prepare.findings import Findings, listed
+from detr_hf.prepare.findings import Fault, FaultError, Findings, listed
 from detr_hf.prepare.source import SourceImage, SourceObject
 
 CLIPPED = "boxes reached over the edge of their image and were clipped"
@@ -51,7 +52,9 @@ class RowMaker:
         try:
             row = self._row(source, findings)
         except UserError as fault:
-            findings.faults.append(f"{source.name}: {fault}")
+            findings.faults.append(
+                Fault(getattr(fault, "code", "image-unreadable"), f"{source.name}: {fault}")
+            )
         return (None if findings.faults else row), findings
 
     def _row(self, source: SourceImage, findings: Findings) -> dict[str, Any]:
@@ -64,7 +67,7 @@ class RowMaker:
             objects = _counted_segments(known, source, size_hw, findings)
         for entry in objects:
             entry["category"] = self.classes[entry["category"]]
-        if not objects:
+        if not objects and not findings.faults:
             findings.notes.append((EMPTY, source.name))
         pictures = {"image": source.image, "panoptic": source.panoptic} if self.with_pictures else {}
         return {name: str(picture) for name, picture in pictures.items() if picture is not None} | {
@@ -81,10 +84,8 @@ class RowMaker:
     def _has_class(self, found: SourceObject, source: SourceImage, findings: Findings) -> bool:
         if type(found.category) is not int or found.category not in self.classes:
             known = listed(map(str, sorted(self.classes)), limit=5)
-            findings.faults.append(
-                f"{source.name}, {found.where}: category {found.category!r} is not among the file's "
-                f"categories ({known})"
-            )
+            said = f"category {found.category!r} is not among the file's categories ({known})"
+            findings.faults.append(Fault("category-unknown", f"{source.name}, {found.where}: {said}"))
             return False
         if self.classes[found.category] is None:
             findings.notes.append((VOID, f"{source.name}, {found.where}"))
@@ -94,7 +95,8 @@ class RowMaker:
 
 def _true_size(source: SourceImage) -> tuple[int, int]:
     if isinstance(source.image, Path) and not source.image.is_file():
-        raise UserError(f"the file {source.image} is missing{_nearby(source.image, source.file_name)}")
+        hint = _nearby(source.image, source.file_name)
+        raise FaultError("image-missing", f"the file {source.image} is missing{hint}")
     return image_size(source.image)
 
 
@@ -117,33 +119,39 @@ def _check_declared_size(source: SourceImage, size_hw: tuple[int, int], findings
         return
     boxed = source.panoptic is None and bool(source.objects)
     said = f"declared {declared[1]}x{declared[0]}, the file is {size_hw[1]}x{size_hw[0]} (width x height)"
-    if boxed and tuple(declared) == size_hw[::-1] and _turned_by_exif(source.image):
-        raise UserError(
-            f"{said} once its EXIF rotation is applied: the boxes were drawn on the unrotated picture. "
+    if boxed and tuple(declared) == size_hw[::-1] and turned_by_exif(source.image):
+        why = (
+            "once its EXIF rotation is applied: the boxes were drawn on the unrotated picture. "
             "Rotate the pixels and remove the EXIF tag, then annotate or export again"
         )
-    if boxed and any(_beyond(found.bbox, size_hw) for found in source.objects):
-        raise UserError(
-            f"{said} and boxes reach beyond the file: they were drawn on a picture of another size. "
+        findings.faults.append(Fault("exif-boxes", f"{source.name}: {said} {why}"))
+        return
+    if boxed and any(is_beyond(found.bbox, size_hw) for found in source.objects):
+        why = (
+            "and boxes reach beyond the file: they were drawn on a picture of another size. "
             "Use the original picture, or export the annotations for this one"
         )
+        findings.faults.append(Fault("size-boxes", f"{source.name}: {said} {why}"))
+        return
     findings.notes.append((MENDED_SIZE, f"{source.name}: {said}"))
 
 
-def _turned_by_exif(image: Path | bytes) -> bool:
+def turned_by_exif(image: Path | bytes) -> bool:
     """Whether a readable picture lies on its side in the file and is turned upright when decoded."""
     with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as picture:
         return picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
 
 
-def _beyond(bbox: Any, size_hw: tuple[int, int]) -> bool:
-    if not _is_box(bbox):
+def is_beyond(bbox: Any, size_hw: tuple[int, int]) -> bool:
+    """Whether an xywh box reaches further out of the image than rounding explains."""
+    if not is_box(bbox):
         return False
     x, y, w, h = bbox
     return x + w > size_hw[1] + SLACK_PX or y + h > size_hw[0] + SLACK_PX
 
 
-def _is_box(bbox: Any) -> bool:
+def is_box(bbox: Any) -> TypeGuard[list[float]]:
+    """Whether this is a list of four numbers; they may be NaN."""
     return (
         isinstance(bbox, (list, tuple))
         and len(bbox) == 4
@@ -157,18 +165,20 @@ def _checked_boxes(
     kept = []
     for found in objects:
         where = f"{source.name}, {found.where}"
-        if not _is_box(found.bbox):
-            findings.faults.append(f"{where}: box {found.bbox!r} is not four numbers (x, y, width, height)")
+        if not is_box(found.bbox):
+            said = f"box {found.bbox!r} is not four numbers (x, y, width, height)"
+            findings.faults.append(Fault("box-malformed", f"{where}: {said}"))
         elif not all(math.isfinite(value) for value in found.bbox):
-            findings.faults.append(f"{where}: box {found.bbox} holds NaN or infinity; correct or remove it")
+            said = f"box {found.bbox} holds NaN or infinity; correct or remove it"
+            findings.faults.append(Fault("box-malformed", f"{where}: {said}"))
         else:
-            box = _clipped_box(found.bbox, size_hw, where, findings)
+            box = clipped_box(found.bbox, size_hw, where, findings)
             if box is not None:
                 kept.append(_entry(found, box, _area(found.area, box)))
     return kept
 
 
-def _clipped_box(
+def clipped_box(
     bbox: list[float], size_hw: tuple[int, int], where: str, findings: Findings
 ) -> list[float] | None:
     """The part of an xywh box inside the image, or None where nothing is left; notes say what was done."""
@@ -209,9 +219,14 @@ def _counted_segments(
     """Objects with boxes and areas counted in the PNG: what an annotation file says of them may differ."""
     assert source.panoptic is not None
     if isinstance(source.panoptic, Path) and not source.panoptic.is_file():
-        raise UserError(f"its PNG {source.panoptic} is missing")
-    id_map = decode_id_map(source.panoptic)
-    _check_png(id_map, source, size_hw)
+        raise FaultError("png-missing", f"its PNG {source.panoptic} is missing")
+    try:
+        id_map = decode_id_map(source.panoptic)
+    except UserError as fault:
+        raise FaultError("png-unreadable", str(fault)) from None
+    if faults := _png_faults(id_map, source, size_hw):
+        findings.faults += [Fault(fault.code, f"{source.name}: {fault.text}") for fault in faults]
+        return []
     boxes_xyxy, areas = boxes_and_areas_of_segments(
         id_map, np.array([found.id for found in objects], np.int64)
     )
@@ -226,25 +241,35 @@ def _counted_segments(
     return entries
 
 
-def _check_png(id_map: np.ndarray, source: SourceImage, size_hw: tuple[int, int]) -> None:
+def _png_faults(id_map: np.ndarray, source: SourceImage, size_hw: tuple[int, int]) -> list[Fault]:
+    """All that keeps the PNG and the listed segments from fitting each other and the image."""
+    faults = []
     if id_map.shape != size_hw:
-        turned = id_map.shape == size_hw[::-1] and _turned_by_exif(source.image)
+        turned = id_map.shape == size_hw[::-1] and turned_by_exif(source.image)
         hint = " (it was drawn on the picture without its EXIF rotation)" if turned else ""
-        raise UserError(
-            f"its PNG is {id_map.shape[1]}x{id_map.shape[0]} but the image is "
-            f"{size_hw[1]}x{size_hw[0]}{hint}; "
-            "export both at one size"
+        faults.append(
+            Fault(
+                "png-size",
+                f"its PNG is {id_map.shape[1]}x{id_map.shape[0]} but the image is "
+                f"{size_hw[1]}x{size_hw[0]}{hint}; export both at one size",
+            )
         )
     ids = [found.id for found in source.objects]
     wrong = [number for number in ids if type(number) is not int or not 0 < number < 1 << 24]
     if wrong:
-        raise UserError(f"segment id {wrong[0]!r} is not a whole number from 1 to 2^24 - 1 (0 is void)")
+        said = f"segment id {wrong[0]!r} is not a whole number from 1 to 2^24 - 1 (0 is void)"
+        return [*faults, Fault("segment-id", said)]
     if len(set(ids)) < len(ids):
-        raise UserError(f"segment id {next(number for number in ids if ids.count(number) > 1)} stands twice")
+        twice = next(number for number, times in Counter(ids).items() if times > 1)
+        faults.append(Fault("segment-id", f"segment id {twice} stands twice"))
     unknown = np.setdiff1d(id_map, [0, *ids])
     if len(unknown):
-        raise UserError(
-            "its PNG holds ids that no segment of the annotation file has: "
-            f"{listed(map(str, unknown), limit=5)}; "
-            "export PNG and JSON together, and keep the PNG as it is (no resizing, no colour conversion)"
+        faults.append(
+            Fault(
+                "png-unknown-ids",
+                "its PNG holds ids that no segment of the annotation file has: "
+                f"{listed(map(str, unknown), limit=5)}; "
+                "export PNG and JSON together, and keep the PNG as it is (no resizing, no colour conversion)",
+            )
         )
+    return faults

@@ -13,10 +13,17 @@ from typing import Any, Protocol
 from detr_hf.errors import UserError
 from detr_hf.prepare.findings import Report
 
+MAX_JSON_BYTES = 1_500_000_000
+"""Largest annotation file that is read: three times COCO's largest, and about ten times that in memory."""
+
 
 @dataclass(frozen=True)
 class SourceObject:
-    """One annotated object as the source tells it, unchecked; ``category`` is the source's own id."""
+    """One annotated object as the source tells it, unchecked; ``category`` is the source's own id.
+
+    Rows are made without ``segmentation``, and in panoptic sources without ``bbox`` and ``area``, which are
+    counted in the PNG; `detr-hf check` compares them.
+    """
 
     id: Any
     category: Any
@@ -24,6 +31,7 @@ class SourceObject:
     area: Any
     iscrowd: bool
     where: str
+    segmentation: Any = None
 
 
 @dataclass(frozen=True)
@@ -82,32 +90,74 @@ class Source(Protocol):
 def inside(folder: Path, name: Any) -> Path:
     """The file ``name`` of an annotation within ``folder``; the name is not ours, so it may not leave it.
 
+    The folder itself may be a link. A link within it may lead elsewhere in the folder, not out of it.
+
+    Raises:
+        UserError: the name is not text, is absolute, climbs out with "..", or follows a link that leads out.
+    """
+    relative = relative_name(folder, name)
+    if leads_out(folder, relative):
+        raise UserError(
+            f"file_name '{name}' is a link that leads out of the folder {folder}; put the file itself there, "
+            "or give the folder that holds the files"
+        )
+    return folder / relative
+
+
+def relative_name(folder: Path, name: Any) -> PurePosixPath:
+    """``name`` with "/" between its parts, if it stays in ``folder`` by its words alone; see ``inside``.
+
     Raises:
         UserError: the name is not text, is absolute, or climbs out with "..".
     """
     if not isinstance(name, str) or not name or "\0" in name:
         raise UserError(f"file_name {name!r} is not the name of a file; correct it in the annotation file")
     relative = PurePosixPath(name.replace("\\", "/"))
-    has_drive = relative.parts[0].endswith(":")
+    has_drive = relative.parts[:1] != () and relative.parts[0].endswith(":")
     if relative.is_absolute() or has_drive or ".." in relative.parts:
         raise UserError(
             f"file_name '{name}' leaves the folder {folder}; give names relative to that folder, without '..'"
         )
-    return folder / relative
+    return relative
+
+
+def leads_out(folder: Path, relative: PurePosixPath) -> bool:
+    """Whether a symbolic link on the way from ``folder`` to ``relative`` ends outside of the folder.
+
+    Costs one look at each part of the name; only where there is a link at all are both ends resolved.
+    """
+    place = str(folder)
+    for part in relative.parts:
+        place = os.path.join(place, part)
+        if os.path.islink(place):
+            root, end = os.path.realpath(folder), os.path.realpath(folder / relative)
+            return os.path.commonpath([root, end]) != root
+    return False
 
 
 def load_json(path: Path, recipe_key: str) -> dict[str, Any]:
     """The annotation file as a dict.
 
     Raises:
-        UserError: the file is missing, is not JSON, or does not hold an object at the top.
+        UserError: the file is missing, larger than :data:`MAX_JSON_BYTES`, is not JSON, or does not hold an
+            object at the top.
     """
     if not path.is_file():
         raise UserError(f"{recipe_key}: there is no file {path}; give the path of the COCO JSON")
+    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+        raise UserError(
+            f"{recipe_key}: {path} has {size / 1e9:.1f} GB and the limit is {MAX_JSON_BYTES / 1e9:.1f} GB: "
+            "read whole it would take several times that in memory. Split it, or leave out the polygons of a "
+            "detection file (boxes are enough)"
+        )
     try:
         content = json.loads(path.read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as fault:
         raise UserError(f"{recipe_key}: {path} is not valid JSON ({fault}); export it again") from None
+    except RecursionError:
+        raise UserError(
+            f"{recipe_key}: {path} is nested too deeply to be a COCO file; export it again"
+        ) from None
     if not isinstance(content, dict):
         raise UserError(
             f"{recipe_key}: {path} holds a {type(content).__name__} at the top, a COCO file holds an object"

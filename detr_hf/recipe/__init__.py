@@ -6,6 +6,8 @@ imported: this package needs pydantic and PyYAML only. A setting that would do n
 
 from __future__ import annotations
 
+from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, PanopticEarlyStopping
+from detr_hf.recipe.durations import seconds_of
 from detr_hf.recipe.load import load_recipe, recipe_from_text, recipe_to_dict, recipe_to_yaml
 from detr_hf.recipe.schema import (
     Checkpoint,
@@ -31,15 +33,19 @@ from detr_hf.recipe.schema import (
 
 __all__ = [
     "Checkpoint",
+    "Compute",
     "Data",
     "DemoData",
     "DetectionLoss",
     "DetectionModel",
     "DetectionRecipe",
+    "EarlyStopping",
+    "Ema",
     "Evaluation",
     "MaskLoss",
     "Optim",
     "PanopticCheckpoint",
+    "PanopticEarlyStopping",
     "PanopticEvaluation",
     "PanopticModel",
     "PanopticRecipe",
@@ -53,4 +59,5 @@ __all__ = [
     "recipe_from_text",
     "recipe_to_dict",
     "recipe_to_yaml",
+    "seconds_of",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from detr_hf.recipe.durations import seconds_of
 from detr_hf.recipe.faults import Fault, quoted
 from detr_hf.recipe.schema import Data
 from detr_hf.recipe.tree import Path, default_of, look_up
@@ -52,12 +53,15 @@ def split_is_named(look: Look) -> bool:
 
 IDLE = (
     Idle(
-        ("model.freeze_backbone", "detection_loss", "optim.backbone_lr", "optim.class_head_lr"),
+        (
+            *("model.freeze_backbone", "detection_loss", "optim.backbone_lr", "optim.class_head_lr"),
+            *("optim.backbone_layer_decay", "compute.gradient_checkpointing"),
+        ),
         detector_is_frozen,
         "the detector is frozen; remove it, or set model.freeze_detector: false",
     ),
     Idle(
-        ("optim.backbone_lr",),
+        ("optim.backbone_lr", "optim.backbone_layer_decay"),
         lambda look: look("model.freeze_backbone") == "all",
         "the backbone is frozen (model.freeze_backbone: all); remove one of the two",
     ),
@@ -167,9 +171,38 @@ def scratch_learns_everywhere(look: Look) -> Iterator[Fault]:
 
 
 def best_can_change(look: Look) -> Iterator[Fault]:
-    best = look("checkpoint.best")
-    if detector_is_frozen(look) and best in ("AP", "AP50", "AR"):
-        yield Fault(("checkpoint", "best"), f"a frozen detector's {best} never changes; use PQ")
+    for section, setting in (("checkpoint", "best"), ("early_stopping", "metric")):
+        name = look(f"{section}.{setting}")
+        if detector_is_frozen(look) and name in ("AP", "AP50", "AR"):
+            yield Fault((section, setting), f"a frozen detector's {name} never changes; use PQ")
+
+
+def patience_inside_run(look: Look) -> Iterator[Fault]:
+    patience, epochs, every = look("early_stopping.patience"), look("optim.epochs"), look("evaluation.every")
+    if _is_count(patience) and _is_count(epochs) and _is_count(every):
+        evaluations = -(-epochs // every)
+        if patience >= evaluations:
+            message = f"can never run out: {evaluations} evaluations in the run, the first is the best yet"
+            yield Fault(("early_stopping", "patience"), message)
+
+
+def one_kind_of_class_weights(look: Look) -> Iterator[Fault]:
+    for section in ("loss", "detection_loss"):
+        if look(f"{section}.balanced") is True and look.says(f"{section}.category_weights"):
+            message = "balanced: true computes the weights of all classes; keep one of the two"
+            yield Fault((section, "category_weights"), message)
+
+
+def shapes_to_group(look: Look) -> Iterator[Fault]:
+    if look("data.batching") == "aspect" and look("optim.micro_batch_size") == 1:
+        message = "aspect does nothing with optim.micro_batch_size: 1, which never pads; remove it"
+        yield Fault(("data", "batching"), message)
+
+
+def time_limit_is_a_duration(look: Look) -> Iterator[Fault]:
+    limit = look("time_limit")
+    if isinstance(limit, str) and seconds_of(limit) is None:
+        yield Fault(("time_limit",), f"expected a duration such as 11h30m or 45m, got {quoted(limit)}")
 
 
 def trackers_once(look: Look) -> Iterator[Fault]:
@@ -219,6 +252,10 @@ RULES: tuple[Callable[[Look], Iterator[Fault]], ...] = (
     some_mask_loss,
     scratch_learns_everywhere,
     best_can_change,
+    patience_inside_run,
+    one_kind_of_class_weights,
+    shapes_to_group,
+    time_limit_is_a_duration,
     trackers_once,
     transform_entries,
     idle_settings,

@@ -6,35 +6,26 @@ is read (see `load.py`); what several settings must agree on stands in `rules.py
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from dataclasses import field
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
-
-Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-InnerShare = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-TransformList = list[dict[str, Any]]
-FreezeBackbone = Literal["stem_and_first_stage", "all", "none"]
+from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, PanopticEarlyStopping
+from detr_hf.recipe.kinds import (
+    Count,
+    CountOrNone,
+    FreezeBackbone,
+    InnerShare,
+    NotNegative,
+    Positive,
+    Probability,
+    Seed,
+    Text,
+    TransformList,
+    section,
+)
 
 SHORT_EDGES = tuple(range(480, 801, 32))
 MAX_LONG_EDGE = 1333
-
-T = TypeVar("T")
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def section(cls: type[T]) -> type[T]:
-    """A frozen, keyword-only dataclass that pydantic reads strictly: no unknown key, no silent conversion."""
-    config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    cls.__pydantic_config__ = config  # type: ignore[attr-defined]
-    return dataclass(frozen=True, kw_only=True)(cls)
 
 
 # ---- data
@@ -75,6 +66,9 @@ class Data:
         None  # None: from the data; "construction": the preset; else the path of a label_map.json
     )
     overfit: Count | None = None  # train on the first N training images, and evaluate on the same ones
+    repeat_threshold: InnerShare | None = None  # classes in a smaller share of images are shown more often
+    batching: Literal["random", "aspect"] = "random"  # "aspect": images of like shape together, less padding
+    on_bad_sample: Literal["stop", "skip"] = "stop"  # "skip": another training image takes its place
     workers: CountOrNone = (
         4  # processes that load images, per training process; 0 loads in the process itself
     )
@@ -156,6 +150,8 @@ class DetectionLoss:
     box_l1: NotNegative = 5.0
     giou: NotNegative = 2.0
     no_object_weight: NotNegative = 0.1  # weight of the "no object" class inside the class loss
+    category_weights: dict[str, Positive] | None = None  # weights of classes by name; 1 for the others
+    balanced: bool = False  # weights from the training data: the fewer objects of a class, the higher
     auxiliary: bool = True  # the same loss after every decoder layer
     class_cost: NotNegative = 1.0
     l1_cost: NotNegative = 5.0
@@ -195,10 +191,13 @@ class Optim:
     micro_batch_size: Count = 4  # images per forward pass on one process; sets the memory, not the result
     lr: Positive = 1e-4
     backbone_lr: Positive | None = None  # None: 1e-5
+    backbone_layer_decay: InnerShare | None = None  # a stage learns at this share of the next one's rate
     class_head_lr: Positive | None = None  # None: as `lr`
     weight_decay: NotNegative = 1e-4
     clip_norm: Positive = 0.1  # largest norm of the gradient
+    skip_non_finite: CountOrNone = 3  # steps of a run that may be left out; one more ends it
     schedule: Schedule = field(default_factory=Schedule)
+    ema: Ema | None = None
 
 
 @section
@@ -221,14 +220,23 @@ class PanopticEvaluation(Evaluation):
 
 
 @section
-class Checkpoint:
+class Saving:
+    """When `last/` is written besides the end of an epoch, and how many older states are kept."""
+
+    every_steps: Count | None = None  # optimiser steps; None: by time alone
+    every_minutes: Positive = 10.0
+    keep: CountOrNone = 1  # what `last/` held before stays as `step-.../`, so many times
+
+
+@section
+class Checkpoint(Saving):
     """Which number on the validation split decides what `best/` holds."""
 
     best: Literal["AP", "AP50", "AR"] = "AP"
 
 
 @section
-class PanopticCheckpoint:
+class PanopticCheckpoint(Saving):
     """As `Checkpoint`; the box numbers only where the detector learns."""
 
     best: Literal["PQ", "AP", "AP50", "AR"] = "PQ"
@@ -247,6 +255,7 @@ class DetectionRecipe:
     resume: Text = (
         "auto"  # "auto": go on from output_dir/last if it is there; "never"; or a checkpoint folder
     )
+    time_limit: Text | None = None  # such as 11h30m, after which the run saves and stops
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = field(
         default_factory=list
@@ -258,6 +267,9 @@ class DetectionRecipe:
     optim: Optim
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    early_stopping: EarlyStopping | None = None
+    compute: Compute = field(default_factory=Compute)
+    log_every: Count = 50  # optimiser steps between two lines of `metrics.jsonl`, besides one an epoch
 
 
 @section
@@ -268,6 +280,7 @@ class PanopticRecipe:
     output_dir: Text
     seed: Seed = 42
     resume: Text = "auto"
+    time_limit: Text | None = None
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = field(default_factory=list)
     data: Data
@@ -280,6 +293,9 @@ class PanopticRecipe:
     optim: Optim
     evaluation: PanopticEvaluation = field(default_factory=PanopticEvaluation)
     checkpoint: PanopticCheckpoint = field(default_factory=PanopticCheckpoint)
+    early_stopping: PanopticEarlyStopping | None = None
+    compute: Compute = field(default_factory=Compute)
+    log_every: Count = 50
 
 
 Recipe = DetectionRecipe | PanopticRecipe

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
 from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
+from detr_hf.loading.balance import aspects_of, repeat_factors
 from detr_hf.loading.dataset import PreparedImages
-from detr_hf.loading.loaders import BatchLoader, evaluation_loader, training_loader
+from detr_hf.loading.loaders import BatchLoader, TrainingLoader, evaluation_loader, training_loader
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.loading.truth import TruthOfSplit, check_labels
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import PanopticModel, PanopticRecipe, Recipe
-from detr_hf.training.checkpoints import Progress, find_checkpoint, forget_training, load_training
-from detr_hf.training.loop import Run, total_steps
+from detr_hf.training.bad_sample_log import BadSampleLog
+from detr_hf.training.checkpoints import (
+    Progress,
+    Resumed,
+    agreed_checkpoint,
+    load_training,
+    settle_folder,
+    under,
+)
+from detr_hf.training.early_stopping import Patience
+from detr_hf.training.ema import AverageOfWeights
+from detr_hf.training.meter import Meter
 from detr_hf.training.optim import build_optimiser, build_schedule
+from detr_hf.training.run import Run, total_steps
 from detr_hf.training.setup import Task, build_processor
 from detr_hf.training.tracking import RunLog
 
 
-def assemble(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: Task) -> Run:
+def assemble(
+    recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: Task, started: float | None = None
+) -> Run:
     """Loaders, optimiser, schedule and log around a task; with ``resume``, as the last checkpoint left them.
+
+    ``started`` is what `time_limit` counts from, of ``time.monotonic``; None: now.
 
     Raises:
         UserError: the data do not fit the task or the label map, or the checkpoint is of another run.
@@ -32,31 +52,28 @@ def assemble(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: T
     folder = Path(recipe.output_dir)
     processor = build_processor(recipe)
     world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
-    training_images = prepared(recipe, data, "train", processor)
-    training = training_loader(
-        training_images,
-        recipe.optim.batch_size,
-        recipe.optim.micro_batch_size,
-        recipe.seed,
-        recipe.data.workers,
-        **world,
-    )
+    training = training_batches(recipe, data, processor, **world)
     task.to(accelerator.device)
     optimiser = build_optimiser(task, recipe.optim)
-    identity = identity_of(recipe, data, task, len(training_images))
-    progress = Progress()
-    checkpoint = find_checkpoint(folder, recipe.resume)
+    identity = identity_of(recipe, data, task, len(training.images))
+    checkpoint = agreed_checkpoint(accelerator, folder, recipe.resume)
+    resumed = Resumed(Progress())
     if checkpoint is not None:
-        progress = load_training(checkpoint, accelerator, task, optimiser, identity)
-        accelerator.print(f"going on from {checkpoint} at step {progress.step}")
-    if not (folder / "best").is_dir():
-        progress.best = progress.best_step = None
+        resumed = load_training(checkpoint, accelerator, task, optimiser, identity)
+        accelerator.print(f"going on from {checkpoint} at step {resumed.progress.step}")
+        if checkpoint.parent.resolve() != folder.resolve():
+            resumed.tracker_run = None  # the older run goes on to be shown by that name
+    progress = resumed.progress
+    average, patience = aids(recipe, task, resumed, has_best=(folder / "best").is_dir())
     steps = total_steps(recipe, training.sampler.steps_per_epoch)
+    evaluated = progress.evaluated_step == progress.step
     schedule = build_schedule(optimiser, recipe.optim.schedule, steps, progress.step)
     model, prepared_optimiser = accelerator.prepare(task, optimiser)
+    meter = Meter(accelerator, prepared_optimiser, recipe.optim.batch_size)
+    meter.restore(resumed.terms, **world)
     accelerator.wait_for_everyone()  # all have read the checkpoint
-    if accelerator.is_main_process and (checkpoint is None or checkpoint.parent != folder):
-        forget_training(folder)
+    if accelerator.is_main_process:
+        settle_folder(folder, recipe.resume, checkpoint)
     return Run(
         recipe=recipe,
         accelerator=accelerator,
@@ -68,17 +85,73 @@ def assemble(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: T
         training=training,
         validation=validation_loader(recipe, data, processor, **world),
         truth=TruthOfSplit(data.dataset["validation"]),
-        log=RunLog(accelerator, recipe, progress.step),
+        log=RunLog(accelerator, recipe, progress.step, resumed.tracker_run, evaluated),
         identity=identity,
         progress=progress,
+        meter=meter,
+        bad_samples=BadSampleLog(folder, accelerator, progress.step),
+        patience=patience,
+        average=average,
+        extra=extra_tensors(average, patience),
+        started=time.monotonic() if started is None else started,
     )
+
+
+def training_batches(
+    recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, rank: int = 0, world_size: int = 1
+) -> TrainingLoader:
+    """Micro-batches of the training split, in the order and the shapes that the recipe asks for."""
+    return training_loader(
+        prepared(recipe, data, "train", processor),
+        recipe.optim.batch_size,
+        recipe.optim.micro_batch_size,
+        recipe.seed,
+        recipe.data.workers,
+        rank,
+        world_size,
+        factors=factors_of(recipe, data),
+        aspects=aspects_of(data.dataset["train"]) if recipe.data.batching == "aspect" else None,
+        skip_bad=recipe.data.on_bad_sample == "skip",
+    )
+
+
+def aids(
+    recipe: Recipe, task: Task, resumed: Resumed, has_best: bool
+) -> tuple[AverageOfWeights | None, Patience]:
+    """Averaged weights and patience as the checkpoint left them; without ``best/`` no score counts yet."""
+    average = None if recipe.optim.ema is None else AverageOfWeights(task, recipe.optim.ema)
+    patience = Patience(recipe)
+    if average is not None:
+        average.load(under("ema.", resumed.extra))
+    if has_best:
+        patience.load(under("patience.", resumed.extra))
+    else:
+        resumed.progress.best = resumed.progress.best_step = None
+    return average, patience
+
+
+def extra_tensors(average: AverageOfWeights | None, patience: Patience) -> dict[str, Tensor]:
+    """What checkpoints carry besides; the tensors are changed in place as the run goes on."""
+    averaged = {} if average is None else average.tensors()
+    extra = {f"ema.{name}": value for name, value in averaged.items()}
+    return extra | {f"patience.{name}": value for name, value in patience.tensors().items()}
+
+
+def factors_of(recipe: Recipe, data: DataBundle) -> NDArray[np.float64] | None:
+    """How often an epoch shows each training image; None where each is shown once."""
+    threshold = recipe.data.repeat_threshold
+    if threshold is None:
+        return None
+    return repeat_factors(data.dataset["train"], data.labels.num_classes, threshold)
 
 
 def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: int) -> dict[str, Any]:
     """What must stay as it was for a run to go on; anything else may change, and counts from then on."""
     model = recipe.model
     sources = (model.detector, model.mask_head) if isinstance(model, PanopticModel) else (model.pretrained,)
+    repeating = recipe.data.repeat_threshold  # it decides how long an epoch is
     return {
+        **({} if repeating is None else {"repeat_threshold": repeating}),
         "task": recipe.task,
         "classes": list(data.labels.names),
         "starts_from": ["/".join(Path(source).parts[-2:]) for source in sources],  # run from any folder

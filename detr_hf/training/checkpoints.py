@@ -1,21 +1,22 @@
 """Checkpoints: a ``from_pretrained`` folder with the training state beside it, in safetensors and JSON.
 
-``last/`` goes on, ``best/`` is the result. Both are written under another name and renamed when complete, so
-a kill at any moment leaves a whole checkpoint behind.
+``last/`` goes on, ``best/`` is the result; ``step-000123/`` are the states that ``last/`` held before. All
+are written under another name and renamed when complete and on the disk, so a kill at any moment leaves a
+whole checkpoint behind. ``resume: auto`` takes the newest one whose files are those of its manifest.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -24,27 +25,47 @@ from transformers import DetrImageProcessor
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.pretrained import load_finished
+from detr_hf.training.folders import MANIFEST_FILE, faults_of, old_of, replacing
+from detr_hf.training.random_state import random_state, set_random_state
 from detr_hf.training.setup import Task
 
 TENSORS_FILE = "training_state.safetensors"
 STATE_FILE = "training_state.json"
 METRICS_FILE = "metrics.json"
 
+Terms = dict[str, list[float]]
+
 
 @dataclass
 class Progress:
-    """How far a run is: optimiser steps done, and the best score so far with the step it was reached at."""
+    """How far a run is. Plain values: they are saved as JSON."""
 
-    step: int = 0
-    best: float | None = None
+    step: int = 0  # optimiser steps done, skipped ones too
+    best: float | None = None  # the best score so far, and the step it was reached at
     best_step: int | None = None
+    evaluated_step: int | None = None  # the step of the last evaluation
+    skipped: int = 0  # steps without an update, because loss or gradient were not finite
+
+
+@dataclass
+class Resumed:
+    """What a checkpoint gives back besides model, optimiser and random state."""
+
+    progress: Progress
+    terms: list[Terms] = field(default_factory=list)  # of the epoch that was cut, of every process
+    tracker_run: str | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_model(
     folder: Path, task: Task, processor: DetrImageProcessor, metrics: Mapping[str, Any] | None
 ) -> None:
-    """Write a folder that stock ``from_pretrained`` and ``pipeline()`` read, with label map and metrics."""
-    with _Replacing(folder) as partial:
+    """Write a folder that stock ``from_pretrained`` and ``pipeline()`` read, with label map and metrics.
+
+    Raises:
+        UserError: it cannot be written; what the folder held before is still there.
+    """
+    with replacing(folder) as partial:
         _write_model(partial, task, processor, metrics)
 
 
@@ -56,13 +77,28 @@ def save_training(
     optimiser: Optimizer,
     progress: Progress,
     identity: Mapping[str, Any],
+    *,
+    terms: Terms | None = None,
+    tracker_run: str | None = None,
+    extra: Mapping[str, Tensor] | None = None,
+    keep: int = 0,
 ) -> None:
     """Write ``folder`` with all that a resume needs; every process calls it, the main one writes.
 
-    ``identity`` says which run this is; ``load_training`` refuses another. The state of the optimiser goes by
-    the names of the parameters; rates and decay follow from recipe and step, so they need no state.
+    The state of the optimiser goes by the names of the parameters; rates and decay follow from recipe and
+    step, so they need no state.
+
+    Args:
+        identity: says which run this is; ``load_training`` refuses another.
+        terms: sums of the epoch under way (``EpochTerms.state``), of this process.
+        tracker_run: the id that the trackers know the run by.
+        extra: further tensors by name, such as averaged weights.
+        keep: so many older states stay as ``step-.../`` beside ``folder``.
+
+    Raises:
+        UserError: it cannot be written; the checkpoint before is still there.
     """
-    random_states = gather_object([_random_state(accelerator.device)])
+    everywhere = gather_object([(random_state(accelerator.device), terms or {})])
     if not accelerator.is_main_process:
         return
     tensors = {
@@ -70,42 +106,127 @@ def save_training(
         for name, parameter in task.named_parameters()
         for kind, value in optimiser.state.get(parameter, {}).items()
     }
-    for rank, states in enumerate(random_states):
+    for rank, (states, _) in enumerate(everywhere):
         tensors.update({f"random.{rank}.{name}": value for name, value in states.items()})
+    for name, value in (extra or {}).items():
+        tensors[f"extra.{name}"] = value.detach().to("cpu", copy=True).contiguous()
     facts: dict[str, Any] = {"progress": asdict(progress), "identity": dict(identity)}
+    facts |= {"terms": [sums for _, sums in everywhere], "tracker_run": tracker_run}
     if accelerator.scaler is not None:
         facts["scaler"] = accelerator.scaler.state_dict()
-    with _Replacing(folder) as partial:
+    with replacing(folder, manifest=True, keep_old=True) as partial:
         _write_model(partial, task, processor, None)
         save_file(tensors, partial / TENSORS_FILE)
         (partial / STATE_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    _keep_older(folder, progress.step, keep)
 
 
-def find_checkpoint(output_dir: Path, resume: str) -> Path | None:
-    """The checkpoint to go on from: ``resume`` is "never", "auto" (``last/`` if there) or a folder.
+def _keep_older(folder: Path, step: int, keep: int) -> None:
+    """Name what was replaced by its step, and remove all but the newest ``keep`` of such folders.
+
+    A state of the same or a later step is of a past that this run has left: it went on from an older one.
+    """
+    old = old_of(folder)
+    if (taken := step_of(old)) is not None and 0 < taken < step and keep:
+        target = step_folder(folder.parent, taken)
+        shutil.rmtree(target, ignore_errors=True)
+        old.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    older = [path for path in step_folders(folder.parent) if (step_of(path) or step) < step]
+    for path in set(step_folders(folder.parent)) - set(older[:keep]):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def step_folder(output_dir: Path, step: int) -> Path:
+    """Where the state after ``step`` steps is kept once ``last/`` is newer."""
+    return output_dir / f"step-{step:06d}"
+
+
+def step_folders(output_dir: Path) -> list[Path]:
+    """The older states that are kept, the newest first."""
+    found = [path for path in output_dir.glob("step-*") if path.name[5:].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+
+
+def step_of(folder: Path) -> int | None:
+    """The step that a checkpoint is of; None where it cannot be read."""
+    try:
+        return int(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["progress"]["step"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def agreed_checkpoint(accelerator: Accelerator, output_dir: Path, resume: str) -> Path | None:
+    """``find_checkpoint`` on the main process, the same answer on all; mends a cut-off change of ``best/``.
 
     Raises:
-        UserError: the folder given is no checkpoint.
+        UserError: as ``find_checkpoint``, or a machine does not see the folder.
+    """
+    answer: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        best = output_dir / "best"
+        if old_of(best).is_dir() and not best.exists():
+            old_of(best).rename(best)
+        try:
+            answer[0] = find_checkpoint(output_dir, resume)
+        except UserError as error:
+            answer[1] = str(error)
+    found, fault = broadcast_object_list(answer)
+    if fault is not None:
+        raise UserError(fault)
+    if found is not None and not found.is_dir():
+        raise UserError(
+            f"resume: {found} is on the first machine only; output_dir must be on a disk that all share."
+        )
+    return found
+
+
+def find_checkpoint(output_dir: Path, resume: str, say: Callable[[str], None] = print) -> Path | None:
+    """The checkpoint to go on from: ``resume`` is "never", "auto" or a folder.
+
+    "auto" takes ``last/``, or where that is damaged the newest older one that is whole, and says so; None
+    where there is none at all.
+
+    Raises:
+        UserError: the folder given is no checkpoint or damaged, or no checkpoint of the run is whole.
     """
     if resume == "never":
         return None
-    if resume == "auto":
-        for candidate in (output_dir / "last", _old(output_dir / "last")):
-            if (candidate / STATE_FILE).is_file():
-                return candidate
-        return None
-    if not (Path(resume) / STATE_FILE).is_file():
-        raise UserError(f"resume: {resume} is not a training checkpoint; it has no {STATE_FILE}.")
-    return Path(resume)
+    if resume != "auto":
+        if not any((Path(resume) / name).is_file() for name in (STATE_FILE, MANIFEST_FILE)):
+            raise UserError(f"resume: {resume} is not a training checkpoint; it has no {STATE_FILE}.")
+        if faults := faults_of(Path(resume)):
+            raise UserError(f"resume: {_damage(Path(resume), faults)}; give another checkpoint folder.")
+        return Path(resume)
+    last = output_dir / "last"
+    damaged: list[str] = []
+    for candidate in (last, old_of(last), *step_folders(output_dir)):
+        if not candidate.is_dir():
+            continue
+        faults = faults_of(candidate)
+        if not faults:
+            for sentence in damaged:
+                say(f"{sentence}; going on from {candidate} instead")
+            return candidate
+        damaged.append(_damage(candidate, faults))
+    if damaged:
+        raise UserError(
+            f"resume: {'; '.join(damaged)}. No other checkpoint is whole: set `resume: never` to start over."
+        )
+    return None
+
+
+def _damage(folder: Path, faults: list[str]) -> str:
+    return f"{folder} is damaged ({', '.join(faults)})"
 
 
 def load_training(
     folder: Path, accelerator: Accelerator, task: Task, optimiser: Optimizer, identity: Mapping[str, Any]
-) -> Progress:
+) -> Resumed:
     """Put model, optimiser and random state back, and tell how far the run was.
 
     Raises:
-        UserError: the checkpoint belongs to another run, or a file is missing or broken.
+        UserError: the checkpoint belongs to another run, or is not one that this version reads.
     """
     try:
         facts = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
@@ -115,7 +236,7 @@ def load_training(
         task.model.load_state_dict(load_finished(str(folder)).state_dict(), strict=True)
     except OtherRunError:
         raise
-    except Exception as error:  # whatever a damaged file makes of JSON, safetensors and transformers
+    except Exception as error:  # whatever a file of another version makes of JSON, safetensors, transformers
         raise UserError(
             f"resume: {folder} cannot be read ({type(error).__name__}: {error}); "
             "remove it or set `resume: never`."
@@ -123,17 +244,30 @@ def load_training(
     _restore_optimiser(optimiser, task, tensors)
     if accelerator.scaler is not None and "scaler" in facts:
         accelerator.scaler.load_state_dict(facts["scaler"])
-    mine = f"random.{accelerator.process_index}."
-    _set_random_state(
-        {key.removeprefix(mine): value for key, value in tensors.items() if key.startswith(mine)}
-    )
-    return progress
+    set_random_state(under(f"random.{accelerator.process_index}.", tensors), accelerator.device)
+    extra = under("extra.", tensors)
+    return Resumed(progress, facts.get("terms", []), facts.get("tracker_run"), extra)
 
 
-def forget_training(output_dir: Path) -> None:
-    """Remove ``last/`` where a run starts over, so that `resume: auto` never goes on from an older one."""
-    for folder in (output_dir / "last", _old(output_dir / "last")):
-        shutil.rmtree(folder, ignore_errors=True)
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def settle_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> None:
+    """Make a run's folder fit for going on from ``checkpoint``: the main process, when all have read it.
+
+    A run that starts over, or goes on from another folder, forgets the states of the older run, so that
+    ``resume: auto`` never takes them. A damaged ``last/`` is set aside as ``last.damaged/``.
+    """
+    last = output_dir / "last"
+    if checkpoint is None or checkpoint.parent.resolve() != output_dir.resolve():
+        for folder in (last, old_of(last), *step_folders(output_dir)):
+            shutil.rmtree(folder, ignore_errors=True)
+    elif resume == "auto" and checkpoint.name != last.name and last.exists():
+        aside = output_dir / "last.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        last.rename(aside)
 
 
 def _restore_optimiser(optimiser: Optimizer, task: Task, tensors: Mapping[str, Tensor]) -> None:
@@ -170,44 +304,3 @@ def _write_model(
     labels.save(folder)
     if metrics is not None:
         (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-
-
-def _old(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.old")
-
-
-class _Replacing:
-    """A context that gives a fresh folder to write into; on success it takes the place of ``folder``."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.partial, self.old = folder, folder.with_name(f"{folder.name}.partial"), _old(folder)
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
-        return self.partial
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            return
-        if self.folder.exists():  # while it is away, `find_checkpoint` finds `old`
-            shutil.rmtree(self.old, ignore_errors=True)
-            self.folder.rename(self.old)
-        self.partial.rename(self.folder)
-        shutil.rmtree(self.old, ignore_errors=True)
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """Of this process; augmentation and sample order need none, they follow from seed, epoch and row."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_state(states: Mapping[str, Tensor]) -> None:
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])

@@ -18,6 +18,7 @@ from detr_hf.modeling.pretrained import load_finished, load_processor, refuse_ot
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionRecipe, Recipe
 from detr_hf.training.assemble import refuse_unfit, validation_loader
+from detr_hf.training.device import set_float32_products
 from detr_hf.training.evaluation import evaluate
 from detr_hf.training.finish import write_tables
 from detr_hf.training.setup import Task
@@ -30,6 +31,7 @@ def evaluate_model(recipe: Recipe, data: DataBundle, model: str, out: Path) -> d
         UserError: the model predicts other classes than the data has, or is of the other stage.
     """
     accelerator = Accelerator()
+    set_float32_products(recipe.compute.tf32)
     refuse_unfit(recipe, data)
     task = _loaded(recipe, data.labels, model).to(accelerator.device)
     world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,21 +14,36 @@ from detr_hf.loading.truth import TruthOfSplit
 from detr_hf.metrics import CocoAP, PanopticQuality
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
+from detr_hf.training.nonfinite import anywhere
 from detr_hf.training.setup import Task
+
+
+class GivenUp(Exception):  # noqa: N818 - not an error
+    """An evaluation was interrupted, and will have to be made again."""
 
 
 @torch.no_grad()
 def evaluate(
-    accelerator: Accelerator, task: Task, loader: BatchLoader, truth: TruthOfSplit
+    accelerator: Accelerator,
+    task: Task,
+    loader: BatchLoader,
+    truth: TruthOfSplit,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Box AP and AR of either stage; PQ as well for the second.
 
     Runs in float32 whatever the training precision, without padding, and counts every image once. Every
     process gets the same result.
 
+    Args:
+        interrupted: asked before every batch; where it says yes on any process, all of them give up.
+
     Returns:
         ``{"detection": ..., "panoptic": ...}`` as ``CocoAP`` and ``PanopticQuality`` give them; "panoptic"
             only for a ``PanopticTask``.
+
+    Raises:
+        GivenUp: it was interrupted.
     """
     task.eval()
     box_metric = CocoAP(task.labels)
@@ -37,7 +53,10 @@ def evaluate(
     bar = tqdm(
         loader, total=len(loader), desc="evaluate", leave=False, disable=not accelerator.is_main_process
     )
+    given_up = False
     for batch in bar:
+        if given_up := interrupted():
+            break
         batch = batch.to(accelerator.device)
         predictions = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
         for prediction in predictions:
@@ -47,6 +66,8 @@ def evaluate(
                 assert isinstance(prediction, PanopticPrediction)
                 reference = truth.panoptic(prediction.image_id)
                 panoptic_metric.add(prediction=_panoptic_row(prediction), reference=reference)
+    if anywhere(accelerator, given_up):
+        raise GivenUp
     results = {"detection": _merged(accelerator, box_metric)}
     if panoptic_metric is not None:
         results["panoptic"] = _merged(accelerator, panoptic_metric)

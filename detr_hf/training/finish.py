@@ -11,8 +11,8 @@ from accelerate.utils import broadcast_object_list
 from detr_hf.metrics import detection_table, panoptic_table, per_class_table
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.training.checkpoints import METRICS_FILE
-from detr_hf.training.loop import Run
 from detr_hf.training.pictures import save_pictures
+from detr_hf.training.run import Run
 
 
 def finish(run: Run) -> dict[str, Any]:

@@ -2,179 +2,150 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections import defaultdict
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-import torch
-from accelerate import Accelerator
 from accelerate.utils import tqdm
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import DetrImageProcessor
 
-from detr_hf.errors import UserError
-from detr_hf.loading.collate import Batch
-from detr_hf.loading.loaders import BatchLoader, TrainingLoader
-from detr_hf.loading.truth import TruthOfSplit
-from detr_hf.modeling.losses import Normalisers
-from detr_hf.recipe import Recipe
-from detr_hf.training.checkpoints import Progress, save_model, save_training
-from detr_hf.training.evaluation import evaluate, score_of
-from detr_hf.training.setup import Task
-from detr_hf.training.tracking import RunLog
-
-
-class NonFiniteLossError(UserError):
-    """The loss became NaN or infinite; the message names the step, the images and the term."""
-
-
-@dataclass
-class Run:
-    """Everything a run is made of, ready to go on at ``progress.step``."""
-
-    recipe: Recipe
-    accelerator: Accelerator
-    task: Task  # the plain task; what is evaluated and saved
-    model: nn.Module  # the same, wrapped for several processes and mixed precision; what is trained
-    processor: DetrImageProcessor
-    optimiser: Optimizer
-    schedule: LambdaLR
-    training: TrainingLoader
-    validation: BatchLoader
-    truth: TruthOfSplit
-    log: RunLog
-    identity: dict[str, Any]
-    progress: Progress
-    terms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    @property
-    def folder(self) -> Path:
-        """Where the run writes."""
-        return Path(self.recipe.output_dir)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in one pass over the training images."""
-        return self.training.sampler.steps_per_epoch
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        return total_steps(self.recipe, self.steps_per_epoch)
-
-
-def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:
-    """``epochs`` in optimiser steps, or ``max_steps`` if that is less."""
-    steps = recipe.optim.epochs * steps_per_epoch
-    return min(steps, recipe.optim.max_steps or steps)
+from detr_hf.errors import StoppedEarly
+from detr_hf.recipe import seconds_of
+from detr_hf.training.checkpoints import save_model, save_training
+from detr_hf.training.evaluation import GivenUp, evaluate, score_of
+from detr_hf.training.run import Run
+from detr_hf.training.step import optimiser_step
+from detr_hf.training.stopping import Stopping
 
 
 def train(run: Run) -> None:
-    """Train to the end of the recipe; evaluate after an epoch if due, and write ``last/`` and ``best/``."""
-    while run.progress.step < run.total_steps:
-        train_epoch(run)
-        epoch = -(-run.progress.step // run.steps_per_epoch)
-        if epoch % run.recipe.evaluation.every == 0 or run.progress.step >= run.total_steps:
-            evaluate_and_keep_best(run, epoch)
-        save_training(
-            run.folder / "last",
-            run.accelerator,
-            run.task,
-            run.processor,
-            run.optimiser,
-            run.progress,
-            run.identity,
-        )
-        run.accelerator.wait_for_everyone()
-    if run.progress.best is None:  # nothing was left to do, and `best/` is not in this folder
-        evaluate_and_keep_best(run, -(-run.progress.step // run.steps_per_epoch))
+    """Train to the end of the recipe; evaluate after an epoch if due, and write ``last/`` and ``best/``.
+
+    Raises:
+        StoppedEarly: a signal or the time limit ended the run; ``last/`` holds where it was.
+    """
+    stopping = stopping_of(run)
+    with stopping.watch():
+        while (run.progress.step < run.total_steps or evaluation_is_due(run)) and not run.patience.is_over:
+            if not evaluation_is_due(run):
+                train_epoch(run, stopping)
+            if evaluation_is_due(run) and not stopping.agreed(run.progress.step).reason:
+                with suppress(GivenUp):
+                    evaluate_and_keep_best(run, stopping.wanted)
+            save_last(run, stopping)
+            if reason := stopping.agreed(run.progress.step).reason:
+                stop(run, reason)
 
 
-def train_epoch(run: Run) -> None:
-    """The rest of the current epoch, one optimiser step at a time."""
+def evaluation_is_due(run: Run) -> bool:
+    """At the end of every so many epochs and of the run, unless it has been done at this step already."""
+    step, settings = run.progress.step, run.recipe.evaluation
+    if step >= run.total_steps:
+        return run.progress.evaluated_step != step or run.progress.best is None
+    epoch, inside = divmod(step, run.steps_per_epoch)
+    due = step > 0 and inside == 0 and epoch % settings.every == 0
+    return due and run.progress.evaluated_step != step
+
+
+def train_epoch(run: Run, stopping: Stopping) -> None:
+    """The rest of the current epoch, one optimiser step at a time; saves on the way, ends when told to."""
     epoch, done = divmod(run.progress.step, run.steps_per_epoch)
     last_step = min(run.steps_per_epoch, run.total_steps - epoch * run.steps_per_epoch)
     run.training.sampler.set_position(epoch, done)
     batches = iter(run.training)
     run.model.train()
     bar = tqdm(
-        range(done, last_step),
+        range(done + 1, last_step + 1),
         initial=done,
         total=run.steps_per_epoch,
         desc=f"epoch {epoch + 1}/{run.recipe.optim.epochs}",
         leave=False,
         disable=not run.accelerator.is_main_process,
     )
-    started = time.perf_counter()
-    for _ in bar:
-        micro_batches = [next(batches) for _ in range(run.training.sampler.micro_batches_per_step)]
+    run.meter.start_clock()
+    for step in bar:
+        with run.meter.loading():
+            micro_batches = [next(batches) for _ in range(run.training.sampler.micro_batches_per_step)]
         loss = optimiser_step(run, micro_batches)
         bar.set_postfix(loss=f"{loss:.3f}")
-    seconds = time.perf_counter() - started
-    _log_epoch(run, epoch + 1, images_per_second=(last_step - done) * run.recipe.optim.batch_size / seconds)
+        run.meter.add("bad_samples", run.bad_samples.record(run.progress.step, micro_batches))
+        run.meter.finish_step()
+        if run.progress.step % run.recipe.log_every == 0:
+            run.log.write(run.progress.step, "step", {"epoch": epoch + 1, **run.meter.window_line()})
+        if step < last_step:  # after the last one the caller saves
+            verdict = stopping.agreed(run.progress.step)
+            if verdict.reason:
+                return
+            if verdict.save:
+                save_last(run, stopping)
+                run.meter.start_clock()
+    _log_epoch(run, epoch + 1)
 
 
-def optimiser_step(run: Run, micro_batches: list[Batch]) -> float:
-    """Forward and backward of all micro-batches, one update; returns this process's share of the loss.
+def save_last(run: Run, stopping: Stopping) -> None:
+    """Write ``last/``: everything that going on from this step takes."""
+    save_training(
+        run.folder / "last",
+        run.accelerator,
+        run.task,
+        run.processor,
+        run.optimiser,
+        run.progress,
+        run.identity,
+        terms=run.meter.state(),
+        tracker_run=run.log.run_id,
+        extra=run.extra,
+        keep=run.recipe.checkpoint.keep,
+    )
+    run.accelerator.wait_for_everyone()
+    stopping.saved()
 
-    Losses are sums divided by what the whole step holds, over all micro-batches and processes. Distributed
-    training averages gradients over processes, which the factor ``num_processes`` turns back into a sum.
+
+def stopping_of(run: Run) -> Stopping:
+    """What may end the run early, as its recipe says."""
+    limit, saving = run.recipe.time_limit, run.recipe.checkpoint
+    seconds = None if limit is None else seconds_of(limit)
+    return Stopping(run.accelerator, seconds, run.started, saving.every_steps, saving.every_minutes)
+
+
+def stop(run: Run, reason: str) -> None:
+    """End a run that is saved; one that was complete by then just goes on to its end.
+
+    Raises:
+        StoppedEarly: there is something left to do.
     """
-    accelerator, model = run.accelerator, run.model
-    micro_batches = [batch.to(accelerator.device) for batch in micro_batches]
-    normalisers = step_normalisers(accelerator, run.task, micro_batches)
-    step_terms: dict[str, float] = defaultdict(float)
-    for index, batch in enumerate(micro_batches):
-        is_last = index == len(micro_batches) - 1
-        with nullcontext() if is_last else accelerator.no_sync(model):
-            terms = model(batch.pixel_values, batch.pixel_mask, batch.targets, normalisers)
-            bad = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
-            if bad:
-                raise NonFiniteLossError(_not_finite(run.progress.step + 1, bad, [batch]))
-            accelerator.backward(terms["loss"] * accelerator.num_processes)
-        for name, term in terms.items():
-            step_terms[name] += float(term.detach())
-    norm = float(accelerator.clip_grad_norm_(model.parameters(), run.recipe.optim.clip_norm))
-    if not math.isfinite(norm) and accelerator.scaler is None:  # a scaler skips the step, and scales down
-        raise NonFiniteLossError(_not_finite(run.progress.step + 1, ["gradient"], micro_batches))
-    run.optimiser.step()
-    run.schedule.step()
-    run.optimiser.zero_grad()
-    run.progress.step += 1
-    for name, value in {**step_terms, "gradient_norm": norm}.items():
-        if math.isfinite(value):
-            run.terms[name].append(value)
-    return step_terms["loss"]
+    if run.patience.is_over or (run.progress.step >= run.total_steps and not evaluation_is_due(run)):
+        return
+    run.log.close()
+    run.accelerator.print(
+        f"{reason} after step {run.progress.step} of {run.total_steps}; saved as {run.folder / 'last'}. "
+        "The same command goes on from there.",
+        flush=True,
+    )
+    raise StoppedEarly(reason)
 
 
-def step_normalisers(accelerator: Accelerator, task: Task, micro_batches: list[Batch]) -> Normalisers:
-    """What the losses of one optimiser step are divided by; known from its targets before a forward pass."""
-    mine = Normalisers(0.0, 0.0)
-    for batch in micro_batches:
-        mine = mine + task.normalisers(batch.targets)
-    share = torch.tensor([mine.objects, mine.class_weight], device=accelerator.device)
-    objects, class_weight = accelerator.reduce(share, reduction="sum").tolist()
-    return Normalisers(objects, class_weight)
+def evaluate_and_keep_best(run: Run, interrupted: Callable[[], bool]) -> None:
+    """Score the validation split, log it, and save the model as ``best/`` when it is the best so far.
 
-
-def evaluate_and_keep_best(run: Run, epoch: int) -> None:
-    """Score the validation split, log it, and save the model as ``best/`` when it is the best so far."""
-    results = evaluate(run.accelerator, run.task, run.validation, run.truth)
-    run.log.write(run.progress.step, "validation", {"epoch": epoch, **results})
-    name = run.recipe.checkpoint.best
-    score = score_of(results, name)
-    run.accelerator.print(f"epoch {epoch}: {name} {score:.3f}" + _beside(results))
-    if run.progress.best is None or score > run.progress.best:
-        run.progress.best, run.progress.best_step = score, run.progress.step
-        if run.accelerator.is_main_process:
-            facts = {"epoch": epoch, "step": run.progress.step, **results}
-            save_model(run.folder / "best", run.task, run.processor, facts)
+    Raises:
+        GivenUp: it was interrupted, and counts as not done.
+    """
+    epoch = -(-run.progress.step // run.steps_per_epoch)
+    with run.as_evaluated():
+        results = evaluate(run.accelerator, run.task, run.validation, run.truth, interrupted)
+        run.progress.evaluated_step = run.progress.step
+        run.log.write(run.progress.step, "validation", {"epoch": epoch, **results})
+        name = run.recipe.checkpoint.best
+        score = score_of(results, name)
+        run.accelerator.print(f"epoch {epoch}: {name} {score:.3f}" + _beside(results))
+        if run.progress.best is None or score > run.progress.best:
+            run.progress.best, run.progress.best_step = score, run.progress.step
+            if run.accelerator.is_main_process:
+                facts = {"epoch": epoch, "step": run.progress.step, **results}
+                save_model(run.folder / "best", run.task, run.processor, facts)
+    run.patience.look_at(results)
+    if run.patience.is_over:
+        run.accelerator.print(f"early stopping: {run.patience}")
 
 
 def _beside(results: dict[str, Any]) -> str:
@@ -182,22 +153,12 @@ def _beside(results: dict[str, Any]) -> str:
     return f" (box AP {boxes['AP'] or 0:.3f}, AP50 {boxes['AP50'] or 0:.3f}, AR {boxes['AR'] or 0:.3f})"
 
 
-def _not_finite(step: int, terms: list[str], batches: list[Batch]) -> str:
-    images = ", ".join(str(target["image_id"]) for batch in batches for target in batch.targets)
-    return (
-        f"step {step}: the loss is not finite (terms: {', '.join(terms)}; image ids: {images}). "
-        "Lower optim.lr, add optim.schedule.warmup_steps, or train with mixed_precision: no."
-    )
-
-
-def _log_epoch(run: Run, epoch: int, images_per_second: float) -> None:
-    """Mean of every term over the epoch's steps, learning rates and speed."""
-    means = {name: sum(values) / len(values) for name, values in run.terms.items()}
-    run.terms.clear()
-    norm = means.pop("gradient_norm", None)  # the same on every process; the terms are shares that add up
-    shares = torch.tensor(list(means.values()), device=run.accelerator.device)
-    totals = run.accelerator.reduce(shares, reduction="sum").tolist()
-    rates = {group.get("name", str(i)): group["lr"] for i, group in enumerate(run.optimiser.param_groups)}
-    terms = {**dict(zip(means, totals, strict=True)), "gradient_norm": norm}
-    facts = {"epoch": epoch, **terms, "lr": rates, "images_per_second": round(images_per_second, 2)}
+def _log_epoch(run: Run, epoch: int) -> None:
+    """Mean of every term over the epoch's steps, learning rates, speed and memory."""
+    facts = {"epoch": epoch, **run.meter.epoch_line()}
+    if run.progress.skipped:
+        facts["skipped_steps"] = run.progress.skipped
     run.log.write(run.progress.step, "train", facts)
+    if bad := facts.get("bad_samples"):
+        what = f"epoch {epoch}: {bad} images could not be loaded and were replaced by others"
+        run.accelerator.print(f"{what}; they are listed in {run.bad_samples.path}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from detr_hf.draw import contact_sheet, draw_detections, draw_panoptic
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalise_boxes
 from detr_hf.labels import LabelMap
+from detr_hf.loading.bad_samples import Samples
 from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import PreparedImages
 
@@ -27,7 +28,9 @@ class TrueBoxes:
     scores: None = None
 
 
-def save_training_grid(images: PreparedImages, labels: LabelMap, path: str | Path, count: int = 16) -> Path:
+def save_training_grid(
+    images: PreparedImages, labels: LabelMap, path: str | Path, count: int = 16, skip_bad: bool = False
+) -> Path:
     """Draw the first samples of epoch 0 as the model will see them, boxes and (in stage 2) masks over them.
 
     Args:
@@ -35,18 +38,21 @@ def save_training_grid(images: PreparedImages, labels: LabelMap, path: str | Pat
         labels: names and colours.
         path: of the picture; its folder is made when missing.
         count: samples, spread evenly over the split.
+        skip_bad: show another one for a sample that cannot be loaded.
 
     Returns:
         The path of the picture.
 
     Raises:
-        UserError: one of the samples cannot be loaded.
+        UserError: one of the samples cannot be loaded, and is not to be skipped.
     """
     rows = np.unique(np.linspace(0, len(images) - 1, num=min(count, len(images))).round().astype(int))
+    samples = Samples(images, skip_bad)
     pictures, titles = [], []
     for row in rows.tolist():
-        pixels, target = images[(0, row)]
-        pictures.append(draw_sample(_colours(pixels, images), target, labels))
+        sample = samples[(0, row)]
+        target = sample.target
+        pictures.append(draw_sample(_colours(sample.image, images), target, labels))
         height, width = target["size_hw"]
         titles.append(f"image {target['image_id']}, {width}x{height}, {len(target['class_labels'])} objects")
     path = Path(path)

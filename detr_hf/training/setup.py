@@ -7,25 +7,38 @@ import json
 import platform
 import subprocess
 import sys
+import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import InitProcessGroupKwargs, set_seed
 from transformers import DetrImageProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import freeze_backbone
+from detr_hf.modeling.compute import checkpoint_activations, compile_layers
 from detr_hf.modeling.detection_task import DetectionTask
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.pretrained import LoadReport, load_processor, load_stage1, load_stage2
+from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionLoss, DetectionRecipe, PanopticRecipe, Recipe, recipe_to_yaml
+from detr_hf.recipe.replay import RECORD_FILE
+from detr_hf.training.class_weights import class_weights_of
+from detr_hf.training.device import set_up_device
+from detr_hf.training.folders import told_when_unwritable
 from detr_hf.training.tracking import tracker_names
 
 Task = DetectionTask | PanopticTask
+
+ENVIRONMENT_FILE = "environment.json"
+
+PATIENCE = timedelta(minutes=30)
+"""How long processes wait for each other: the main one may read a large data set meanwhile."""
 
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "timm", "albumentations", "numpy", "detr-hf")
 
@@ -34,27 +47,45 @@ def start(recipe: Recipe) -> Accelerator:
     """The accelerator of a run, seeded.
 
     Raises:
-        UserError: a tracker is not installed, the device cannot compute in the precision asked for, or the
-            output folder cannot be made.
+        UserError: a tracker is not installed, the device cannot compute in the precision asked for, the
+            launcher splits the model, or the output folder cannot be made.
     """
     folder = Path(recipe.output_dir)
     trackers = tracker_names(recipe.trackers)
     try:
         accelerator = Accelerator(
-            mixed_precision=recipe.mixed_precision, log_with=trackers or None, project_dir=folder
+            mixed_precision=recipe.mixed_precision,
+            log_with=trackers or None,
+            project_dir=folder,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
     except ValueError as error:
         raise UserError(f"mixed_precision: {recipe.mixed_precision} cannot be had here ({error})") from error
     if recipe.mixed_precision == "fp16" and accelerator.device.type == "cpu":  # it would be float32
         raise UserError("mixed_precision: fp16 needs a GPU; use `bf16` or `no` on a CPU.")
+    set_up_device(recipe, accelerator)
     accelerator.gradient_accumulation_steps = 1  # a launcher's setting would shrink the loss
     disable_progress_bar()  # transformers' own, for every file it reads and writes
     set_seed(recipe.seed)
+    refuse_unwritable(folder)
+    return accelerator
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Make the run's folder and write into it, before hours of work are to be saved there.
+
+    Raises:
+        UserError: it cannot be made, or not be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output_dir: {folder} cannot be made ({error.strerror}).") from error
-    return accelerator
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0" * 4096)
+    except OSError as error:
+        raise UserError(f"output_dir: {folder} cannot be written to ({error.strerror}).") from error
 
 
 def save_record(recipe: Recipe, accelerator: Accelerator) -> None:
@@ -64,9 +95,10 @@ def save_record(recipe: Recipe, accelerator: Accelerator) -> None:
     """
     if accelerator.is_main_process:
         folder = Path(recipe.output_dir)
-        (folder / "recipe.yaml").write_text(recipe_to_yaml(recipe), encoding="utf-8")
         facts = json.dumps(environment(accelerator), indent=2)
-        (folder / "environment.json").write_text(facts, encoding="utf-8")
+        with told_when_unwritable(folder):
+            (folder / RECORD_FILE).write_text(recipe_to_yaml(recipe), encoding="utf-8")
+            (folder / ENVIRONMENT_FILE).write_text(facts, encoding="utf-8")
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:
@@ -83,21 +115,32 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def build_task(recipe: Recipe, labels: LabelMap) -> tuple[Task, LoadReport]:
+def build_task(recipe: Recipe, data: DataBundle) -> tuple[Task, LoadReport]:
     """The task of a recipe with its pretrained weights, frozen where the recipe says so.
 
     Raises:
-        UserError: see ``load_stage1`` and ``load_stage2``.
+        UserError: see ``load_stage1``, ``load_stage2``, ``class_weights_of`` and ``checkpoint_activations``.
     """
+    weights = class_weights_of(recipe, data)
+    task: Task
     if isinstance(recipe, DetectionRecipe):
         start = recipe.model
-        detector, report = load_stage1(start.pretrained, labels, start.revision, start.scratch)
+        detector, report = load_stage1(start.pretrained, data.labels, start.revision, start.scratch)
         freeze_backbone(detector, start.freeze_backbone)
-        return DetectionTask(detector, labels, recipe.loss), report
-    return _panoptic_task(recipe, labels)
+        task = DetectionTask(detector, data.labels, recipe.loss, weights)
+    else:
+        task, report = _panoptic_task(recipe, data.labels, weights)
+        detector = task.model.detr
+    if recipe.compute.gradient_checkpointing:
+        checkpoint_activations(detector)
+    if recipe.compute.compile:
+        compile_layers(detector)
+    return task, report
 
 
-def _panoptic_task(recipe: PanopticRecipe, labels: LabelMap) -> tuple[PanopticTask, LoadReport]:
+def _panoptic_task(
+    recipe: PanopticRecipe, labels: LabelMap, class_weights: list[float] | None
+) -> tuple[PanopticTask, LoadReport]:
     start = recipe.model
     segmenter, report = load_stage2(
         start.detector, start.mask_head, labels, start.revision, start.detector_revision
@@ -106,8 +149,8 @@ def _panoptic_task(recipe: PanopticRecipe, labels: LabelMap) -> tuple[PanopticTa
     if not start.freeze_detector:
         freeze_backbone(segmenter.detr, start.freeze_backbone)
         detection_loss = recipe.detection_loss or DetectionLoss()
-    task = PanopticTask(segmenter, labels, recipe.loss, recipe.evaluation, start.mask_chunk, detection_loss)
-    return task, report
+    settings = (recipe.loss, recipe.evaluation, start.mask_chunk, detection_loss, class_weights)
+    return PanopticTask(segmenter, labels, *settings), report
 
 
 def build_processor(recipe: Recipe) -> DetrImageProcessor:

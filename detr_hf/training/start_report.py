@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from transformers import DetrForSegmentation
+
+from detr_hf.errors import UserError
 from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.truth import images_with_more_objects
+from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.pretrained import LoadReport
 from detr_hf.prepare.bundle import DataBundle
-from detr_hf.training.loop import Run
+from detr_hf.training.run import Run
 from detr_hf.training.sample_grid import save_training_grid
 
 SAMPLES_FILE = "train_samples.jpg"
@@ -23,13 +30,43 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     print(f"{data.labels.num_classes} classes ({things} things, {stuff} stuff)")
     for note in data.notes:
         print(f"  note: {note}")
+    for note in _notes_on_fit(run, data):
+        print(f"  note: {note}")
     print(f"model: {learnt:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
     for split, images in (("train", run.training.images), ("validation", run.validation.images)):
         print(f"transforms ({split}): " + _steps(images))
     print(f"steps: {run.total_steps} of {run.recipe.optim.batch_size} images; output: {run.folder}")
-    path = save_training_grid(run.training.images, data.labels, run.folder / SAMPLES_FILE)
+    skip_bad = run.recipe.data.on_bad_sample == "skip"
+    path = save_training_grid(run.training.images, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad)
     print(f"augmented training samples: {path}", flush=True)
 
 
 def _steps(images: PreparedImages) -> str:
     return "; ".join(images.augmentation.describe())
+
+
+def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
+    """What the model cannot see or learn of this data."""
+    model = run.task.model
+    queries = model.config.num_queries
+    crowded, most = images_with_more_objects(data.dataset["train"], queries)
+    if crowded:
+        yield (
+            f"{crowded} training images have more objects (up to {most}) than the model has queries "
+            f"({queries}); in each the {queries} that match best are learnt, the others are not"
+        )
+    detector = model.detr if isinstance(model, DetrForSegmentation) else model
+    side, size_hw = patch_side(detector), _first_size(run.validation.images)
+    if side is not None and size_hw is not None and any(pixels % side for pixels in size_hw):
+        yield (
+            f"the backbone sees whole patches of {side} pixels only, and the first validation image is "
+            f"{size_hw[0]} x {size_hw[1]}: its rim is lost, and boxes come out stretched. Sizes that are "
+            f"multiples of {side} both ways lose nothing (transforms)"
+        )
+
+
+def _first_size(images: PreparedImages) -> tuple[int, int] | None:
+    try:
+        return images[0, 0][1]["size_hw"]
+    except UserError:  # a broken picture has its own moment, and its own policy
+        return None

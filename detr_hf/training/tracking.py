@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from accelerate.tracking import get_available_trackers
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import Recipe, recipe_to_dict
+from detr_hf.training.folders import told_when_unwritable
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -34,23 +36,42 @@ class RunLog:
         accelerator: of the run; only the main process writes.
         recipe: shown by the trackers as the run's configuration.
         step: the step that the run resumes from; later lines of an earlier attempt are dropped.
+        run_id: what W&B and trackio know the run by; None: a new one.
+        evaluated: whether the evaluation at ``step`` is in the past; if not, a line of it is dropped too.
     """
 
-    def __init__(self, accelerator: Accelerator, recipe: Recipe, step: int = 0):
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        recipe: Recipe,
+        step: int = 0,
+        run_id: str | None = None,
+        evaluated: bool = True,
+    ) -> None:
         self.accelerator = accelerator
         self.path = Path(recipe.output_dir) / METRICS_FILE
+        self.run_id = run_id or uuid.uuid4().hex[:12]
         if accelerator.is_main_process and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) <= step] if step else []
-            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            kept = [line for line in lines if _is_past(line, step, evaluated)] if step else []
+            self._write_whole("".join(f"{line}\n" for line in kept))
         if recipe.trackers:
-            accelerator.init_trackers("detr_hf", config=_flat(recipe_to_dict(recipe)))
+            config, same_run = _flat(recipe_to_dict(recipe)), going_on(self.run_id, step)
+            chosen = {name: same_run[name] for name in recipe.trackers}
+            accelerator.init_trackers("detr_hf", config=config, init_kwargs=chosen)
+
+    def _write_whole(self, text: str) -> None:
+        """Replace the file in one go: a kill must not cut off what was logged long ago."""
+        with told_when_unwritable(self.path):
+            partial = self.path.with_name(f"{self.path.name}.partial")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path)
 
     def write(self, step: int, kind: str, values: Mapping[str, object]) -> None:
         """Log ``values`` (nested dicts of numbers are fine) under a kind such as "train" or "validation"."""
         if not self.accelerator.is_main_process:
             return
-        with self.path.open("a", encoding="utf-8") as file:
+        with told_when_unwritable(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         numbers = {k: v for k, v in _flat(values).items() if isinstance(v, (int, float))}
         self.accelerator.log({f"{kind}/{name}": value for name, value in numbers.items()}, step=step)
@@ -60,11 +81,22 @@ class RunLog:
         self.accelerator.end_training()
 
 
-def _step_of(line: str) -> float:
+def going_on(run_id: str, step: int) -> dict[str, dict[str, object]]:
+    """What each tracker is told at its start, so that a resumed run is shown as one run."""
+    return {
+        "wandb": {"id": run_id, "resume": "allow"},
+        "trackio": {"name": run_id, "resume": "allow"},
+        "tensorboard": {"purge_step": step + 1} if step else {},
+    }
+
+
+def _is_past(line: str, step: int, evaluated: bool) -> bool:
     try:
-        return json.loads(line)["step"]
+        entry = json.loads(line)
+        done = evaluated or entry["kind"] != "validation"
+        return entry["step"] < step or (entry["step"] == step and done)
     except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")  # a line cut short by a kill
+        return False  # a line cut short by a kill
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -21,6 +21,7 @@ from benchmarks.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = ["--size", "96x128", "--queries", "10", "--kept", "6", "--backbone", "resnet18"]
+SIZES += ["--pictures", "10", "--short-edge", "64"]
 TOY = [*SIZES, "--threads", "1", "--repeats", "1"]
 CLOSE = 1e-4
 
@@ -63,6 +64,24 @@ def test_without_a_case_all_run_and_both_sides_agree(tmp_path: Path) -> None:
         assert f"| `{result['case']}` |" in page.read_text()
     inference = results[list(CASES).index("panoptic-inference")]
     assert set(inference["variants"]) == {"the detector alone", "3 queries kept"}
+
+
+def test_grouped_batches_pad_less_than_random_ones_and_those_less_than_squares(tmp_path: Path) -> None:
+    """The same pictures on both sides: five of 64 x 85, three of 85 x 64, two of 60 x 107, squares of 107."""
+    file = tmp_path / "result.json"
+    page = run("--case", "batching", "--json", str(file))
+    result = json.loads(file.read_text())
+    check(result, "batching")
+    assert result["max_relative_difference"] < 1e-9
+    shares = {(fact["side"], fact["variant"]): fact["padding share"] for fact in result["facts"]}
+    grouped, mixed, square = (
+        shares[key] for key in (("ours", None), ("ours", "random batches"), ("stock", None))
+    )
+    assert grouped < 0.1 < mixed < square
+    real = 8 * 64 * 85 + 2 * 60 * 107
+    assert square == pytest.approx(1 - real / (10 * 107 * 107), abs=1e-4)
+    assert all(fact["pictures"] == 10 and fact["images per second"] > 0 for fact in result["facts"])
+    assert "- `batching`, ours, random batches: padding share 0." in page
 
 
 def test_a_side_that_fails_says_which_and_why() -> None:

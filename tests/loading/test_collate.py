@@ -20,6 +20,7 @@ def _sample(height: int, width: int, box: list[float]) -> tuple[torch.Tensor, Ta
 
 
 def test_padding_is_right_and_below_and_masked() -> None:
+    """guards: batches without a pixel mask, as the official example makes them."""
     batch = collate([_sample(2, 5, [0.5, 0.5, 1, 1]), _sample(4, 3, [0.5, 0.5, 1, 1])])
     assert batch.pixel_values.shape == (2, 3, 4, 5) and len(batch) == 2
     assert batch.pixel_mask.dtype == torch.int64
@@ -29,7 +30,9 @@ def test_padding_is_right_and_below_and_masked() -> None:
 
 
 def test_boxes_stay_relative_to_the_unpadded_picture() -> None:
-    """guards: boxes normalised by the padded canvas (a full-picture box would shrink with its neighbours)."""
+    """guards: boxes normalised by the padded canvas (a full-picture box would shrink with its neighbours),
+    and the canvas given as the size of the picture.
+    """
     alone = collate([_sample(2, 5, [0.5, 0.5, 1, 1])]).targets[0]
     beside = collate([_sample(2, 5, [0.5, 0.5, 1, 1]), _sample(9, 9, [0.5, 0.5, 1, 1])]).targets[0]
     assert torch.equal(alone["boxes_cxcywh_norm"], beside["boxes_cxcywh_norm"])

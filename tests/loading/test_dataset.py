@@ -47,6 +47,7 @@ def pixels_of(target: Any) -> np.ndarray:
 
 
 def test_without_transforms_a_target_is_the_row(tmp_path: Path) -> None:
+    """guards: boxes in pixels, which stock code trains on, and labels of 32 bits, on which it fails."""
     images = images_of(tmp_path, write_coco_detection(tmp_path / "a"), 4, policy=[])
     row, (pixels, target) = images.rows[3], images[(0, 3)]
     assert pixels.shape == (3, row["height"], row["width"]) and pixels.dtype == torch.float32
@@ -77,6 +78,7 @@ def test_colours_are_normalised_last(tmp_path: Path) -> None:
 
 
 def test_images_without_objects_give_empty_targets(tmp_path: Path) -> None:
+    """guards: pictures without objects, at which the stock processor stops when there are masks."""
     images = images_of(tmp_path, write_coco_detection(tmp_path / "a"), 2)
     for epoch in range(3):
         target = images[(epoch, 0)][1]
@@ -86,6 +88,7 @@ def test_images_without_objects_give_empty_targets(tmp_path: Path) -> None:
 
 
 def test_crowds_are_not_in_the_target_but_stay_in_the_map(tmp_path: Path) -> None:
+    """guards: crowds: the stock processor leaves them out of the boxes but not of the masks, and fails."""
     boxes = images_of(tmp_path / "b", write_coco_detection(tmp_path / "b", empty=0, crowd=True), 6, policy=[])
     for at in range(6):
         crowd = boxes.rows[at]["objects"]["iscrowd"]
@@ -163,6 +166,7 @@ def _stored_as(path: Path, mode: str, suffix: str, **how: Any) -> Path:
     [("L", ".png"), ("CMYK", ".tiff"), ("P", ".gif"), ("RGBA", ".png"), ("1", ".bmp"), ("LA", ".png")],
 )
 def test_files_of_every_kind_become_the_same_sort_of_sample(tmp_path: Path, mode: str, suffix: str) -> None:
+    """guards: grey and other pictures, at which the stock processor stops."""
     split = write_coco_detection(tmp_path / "a", empty=0)
     name = _stored_as(Path(split.images) / "000.jpg", mode, suffix).name
     content = json.loads(Path(split.annotations).read_text())
@@ -179,6 +183,7 @@ def test_files_of_every_kind_become_the_same_sort_of_sample(tmp_path: Path, mode
 
 
 def test_a_turned_photo_is_upright_and_its_boxes_fit(tmp_path: Path) -> None:
+    """guards: photographs that lie on their side, for want of reading their EXIF tag."""
     split = write_coco_detection(tmp_path / "a", empty=0)
     plain = images_of(tmp_path, split, 2, policy=[])[(0, 1)]
     path = Path(split.images) / "001.jpg"

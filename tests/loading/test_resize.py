@@ -31,6 +31,7 @@ def test_sizes_by_hand(
 
 
 def test_sizes_equal_those_of_the_stock_processor_and_never_pass_the_bound() -> None:
+    """guards: the stock rule, which leaves a picture alone once its short edge is right."""
     rng, stock_passes_the_bound = random.Random(0), 0
     for _ in range(3000):
         size_hw = (rng.randint(30, 2000), rng.randint(30, 2000))

@@ -98,6 +98,7 @@ SIZES = [(4, 6), (6, 4), (4, 6), (4, 6), (5, 5), (4, 6), (6, 4)]
 
 
 def test_evaluation_batches_hold_one_size_and_no_more_than_asked() -> None:
+    """guards: padding, which changes what a picture scores."""
     batches = list(EvaluationSampler(SIZES, 3, 0, 1))
     assert [len({SIZES[row] for _, row in keys}) for keys in batches] == [1] * len(batches)
     assert sorted(len(keys) for keys in batches) == [1, 1, 2, 3]
@@ -105,6 +106,7 @@ def test_evaluation_batches_hold_one_size_and_no_more_than_asked() -> None:
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 6])
 def test_processes_share_the_pictures_without_repeats(world_size: int) -> None:
+    """guards: Accelerate repeats pictures until every process has as many."""
     shares = [
         [key for keys in EvaluationSampler(SIZES, 2, rank, world_size) for key in keys]
         for rank in range(world_size)

@@ -161,6 +161,7 @@ def test_many_boxes_keep_their_order() -> None:
 
 
 def test_boxes_over_the_edge_are_clipped_not_refused() -> None:
+    """guards: albumentations refuses a picture for one box that reaches over the edge."""
     boxes = np.array([[-0.4, 10, 20, 20], [70, 50, 80.6, 60.3]], np.float32)
     out = build({"name": "HorizontalFlip", "p": 1.0})(IMAGE, boxes, None, 0)
     assert np.allclose(out.boxes_xyxy_px, [[60, 10, 80, 20], [0, 50, 10, 60]], atol=1e-3)

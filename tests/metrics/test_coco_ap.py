@@ -259,6 +259,7 @@ def test_streamed_equals_plain_and_the_metric_is_empty_afterwards() -> None:
 
 
 def test_two_processes_with_a_doubled_image_equal_one() -> None:
+    """Guards: Accelerate repeats samples to even out the last batches; each image must count once."""
     predictions, references = random_rows()
     plain = CocoAP(many_labels(5)).compute(predictions=predictions, references=references)
     states = []

@@ -255,6 +255,7 @@ def test_official_backend_is_quiet_and_leaves_no_file(
 
 
 def test_missing_panopticapi_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards: packages of panopticapi that pin an old NumPy, which breaks `datasets`. None is required."""
     real = builtins.__import__
 
     def without_panopticapi(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -267,6 +268,8 @@ def test_missing_panopticapi_says_how_to_install_it(monkeypatch: pytest.MonkeyPa
         UserError, match=r"pip install --no-deps git\+https://github.com/cocodataset/panopticapi"
     ):
         PanopticQuality(LABELS, backend="panopticapi")
+    truth = picture(1, [1, 2], s1=BRICK, s2=SKY)
+    assert score(truth, truth)["All"]["pq"] == 1.0, "our own code asks for none of it"
 
 
 def test_unknown_backend() -> None:
@@ -291,6 +294,7 @@ def test_streamed_equals_plain_exactly_in_any_order() -> None:
 
 
 def test_two_processes_with_a_doubled_image_equal_one() -> None:
+    """Guards: Accelerate repeats samples to even out the last batches; each image must count once."""
     predictions, references = random_rows(3)
     plain = PanopticQuality(six_labels()).compute(predictions=predictions, references=references)
     states = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from transformers import DetrForObjectDetection, ResNetConfig
 
 from detr_hf.errors import UserError
-from detr_hf.modeling.backbones import freeze_backbone, refuse_vanishing_activations
+from detr_hf.modeling.backbones import freeze_backbone, patch_side, refuse_vanishing_activations
 from tests.tiny_models import timm_backbone, tiny_config, tiny_detector
 
 OWN_RESNET = ResNetConfig(
@@ -36,6 +37,7 @@ def backbone_gradients(detector: DetrForObjectDetection) -> dict[str, bool]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stem_and_first_stage_are_frozen_and_nothing_else(kind: str) -> None:
+    """Guards: stock freezing, which looks for "resnet" where timm backbones say "timm_backbone", in vain."""
     backbone, prefixes = KINDS[kind]
     detector = tiny_detector(backbone)
     frozen = freeze_backbone(detector, "stem_and_first_stage")
@@ -89,3 +91,24 @@ def test_sound_backbones_pass(backbone: str | ResNetConfig) -> None:
 def test_a_backbone_that_timm_does_not_know_is_refused() -> None:
     with pytest.raises(UserError, match="some/model: its backbone 'resnet18x' is not one that timm"):
         refuse_vanishing_activations(tiny_config(timm_backbone("resnet18x")), "some/model")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "side"),
+    [
+        ("test_resnet", None),
+        ("resnet18", None),
+        (OWN_RESNET, None),
+        ("test_convnext3", 32),
+        (timm_backbone("test_convnext3", output_stride=16), 16),
+    ],
+)
+def test_patches_that_drop_the_rim_are_known(backbone: str, side: int | None) -> None:
+    """Guards: a backbone of patches loses the rim of most pictures, and stretches boxes, without a word."""
+    detector = tiny_detector(backbone)
+    assert patch_side(detector) == side
+    if side is not None:
+        maps = [
+            detector.model.backbone(torch.zeros(1, 3, n, n), torch.ones(1, n, n))[-1][0] for n in (64, 79)
+        ]
+        assert maps[1].shape[-1] == 79 // side and maps[0].shape[-1] == 64 // side

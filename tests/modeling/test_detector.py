@@ -26,6 +26,7 @@ def detector(request: pytest.FixtureRequest) -> DetrForObjectDetection:
 
 @torch.no_grad()
 def test_logits_boxes_and_queries_equal_the_stock_model(detector: DetrForObjectDetection) -> None:
+    """Guards: a final norm that is applied twice, or to what the next layer is fed."""
     pixel_values, pixel_mask = batch()
     stock = detector(pixel_values=pixel_values, pixel_mask=pixel_mask)
     for all_layers in (False, True):
@@ -59,6 +60,7 @@ def test_feature_maps_run_from_fine_to_coarse(detector: DetrForObjectDetection) 
 
 @torch.no_grad()
 def test_inner_layers_are_the_shared_norm_of_raw_layer_outputs(detector: DetrForObjectDetection) -> None:
+    """Guards: auxiliary outputs from normed layers, as the config flag for auxiliary losses gives them."""
     pixel_values, pixel_mask = batch()
     ours = run_detector(detector, pixel_values, pixel_mask, all_layers=True)
     recorded = detector.model(pixel_values, pixel_mask, output_hidden_states=True).decoder_hidden_states

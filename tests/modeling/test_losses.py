@@ -174,6 +174,7 @@ def test_padding_enters_the_stock_mask_losses() -> None:
 
 
 def test_a_batch_without_objects_has_a_class_loss_only_and_a_graph_for_all() -> None:
+    """Guards: masks of no object as a constant, which leaves the mask head out of the graph."""
     _, _, targets = random_batch([0, 0])
     outputs = leaves(2)
     terms = our_terms(outputs, targets, (64, 96))
@@ -189,6 +190,7 @@ def test_a_batch_without_objects_has_a_class_loss_only_and_a_graph_for_all() -> 
 
 
 def test_normalisers_by_hand() -> None:
+    """Guards: surplus objects, which no query is left for, counted as matched ones."""
     targets: list[dict[str, Any]] = [{"class_labels": torch.zeros(n, dtype=torch.int64)} for n in (3, 0, 12)]
     step = Normalisers.of_targets(targets, num_queries=10, no_object_weight=0.1)
     assert step.objects == 15  # all objects, also the two that no query is left for: as in the reference
@@ -228,3 +230,37 @@ def test_layers_are_kept_apart() -> None:
         for term, alone in zip(together, terms(slice(layer, layer + 1)), strict=True):
             assert term.shape == (3,)
             torch.testing.assert_close(term[layer], alone[0])
+
+
+def test_class_weights_by_hand() -> None:
+    # as above: query 0 has its class 1 with probability 1/4, query 1 no object with 1/2; class 1 weighs 3
+    logits = torch.tensor([[[[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]]]).log()
+    targets = [{"class_labels": torch.tensor([1])}]
+    weights = torch.tensor([0.5, 3.0])
+    normalisers = Normalisers.of_targets(targets, 2, 0.1, weights)
+    assert normalisers == Normalisers(objects=1.0, class_weight=pytest.approx(3.1))
+    loss = class_loss(logits, targets, one_pair(), 0.1, normalisers, weights)
+    assert loss.tolist() == pytest.approx([(3 * math.log(4) + 0.1 * math.log(2)) / 3.1])
+
+
+def test_weighted_class_loss_is_the_weighted_cross_entropy_of_the_whole_step() -> None:
+    """The normaliser is known before the forward pass, and equal to what cross_entropy divides by."""
+    _, _, targets = random_batch([5, 0, 3])
+    outputs, weights = leaves(3), torch.linspace(0.2, 3.0, LABELS.num_classes)
+    logits = outputs["logits"][None]
+    matches = match(logits, outputs["pred_boxes"][None], targets, MatchingCosts())
+    normalisers = Normalisers.of_targets(targets, QUERIES, 0.1, weights)
+    wanted = torch.full(logits.shape[1:3], LABELS.num_classes)
+    for image, query, at in zip(matches.image, matches.query, matches.object_index, strict=True):
+        wanted[image, query] = targets[image]["class_labels"][at]
+    theirs = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 2), wanted.flatten(), torch.cat([weights, torch.tensor([0.1])])
+    )
+    ours = class_loss(logits, targets, matches, 0.1, normalisers, weights)
+    assert ours.item() == pytest.approx(theirs.item(), rel=CLOSE)
+
+
+def test_weights_of_more_objects_than_queries_are_their_mean() -> None:
+    targets = [{"class_labels": torch.tensor([0, 0, 1])}]
+    step = Normalisers.of_targets(targets, 2, 0.1, torch.tensor([1.0, 4.0]))
+    assert (step.objects, step.class_weight) == (3.0, pytest.approx(2 * (1 + 1 + 4) / 3))

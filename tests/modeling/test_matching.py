@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.loss.loss_for_object_detection import HungarianMatcher
 
 from detr_hf.modeling.matching import Matches, MatchingCosts, match
@@ -80,6 +81,35 @@ def test_pairs_stay_within_their_image_and_in_order() -> None:
                 logits[:, image : image + 1], boxes[:, image : image + 1], [targets[image]], MatchingCosts()
             )
             assert pairs(alone, layer, 0) == pairs(matches, layer, image)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many numbers the largest tensor had that any operation made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor):
+            self.numbers = max(self.numbers, made.numel())
+        return made
+
+
+def test_queries_never_meet_the_objects_of_other_images() -> None:
+    """Guards: costs of every query against the objects of the whole batch, most of them thrown away again."""
+    logits, boxes = predictions(layers=2, images=8, queries=9)
+    with Largest() as largest:
+        match(logits, boxes, objects([6] * 8), MatchingCosts())
+    assert largest.numbers <= 2 * (2 * 8 * 9 * 6)  # width and height of overlaps; stock makes 8 times that
+
+
+def test_costs_of_all_layers_and_images_go_to_the_host_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards: a copy for every layer or image, each of which makes a GPU wait."""
+    copied, real = [], Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda tensor: copied.append(tuple(tensor.shape)) or real(tensor))
+    logits, boxes = predictions(layers=3, images=4, queries=9)
+    match(logits, boxes, objects([3, 0, 5, 1]), MatchingCosts())
+    assert copied == [(3, 4, 9, 5)]
 
 
 def test_pairs_of_one_layer() -> None:

@@ -87,7 +87,7 @@ def test_the_pixels_of_tiny_segments_are_shared_out_again() -> None:
 
 
 def test_merged_stuff_stays_merged_when_a_tiny_segment_is_dropped() -> None:
-    """The reference forgets the merge in its second round, and gives the second sky's pixels to the crane."""
+    """Guards: the reference's second round: the merge forgotten, the second sky's pixels go to the crane."""
     sky, more_sky = ["#####..............."], ["..........##########"]
     crane, brick = [".....#####++++++++++"], ["##.................."]
     masks = painted(sky, more_sky, crane, brick)
@@ -148,6 +148,7 @@ def test_pixels_below_the_mask_threshold_are_void() -> None:
 
 
 def test_no_query_is_kept() -> None:
+    """Guards: "nothing found" as a map of -1 in floats, where other maps are integers and 0 is void."""
     id_map, segments = merge_masks(
         torch.zeros(0, 3, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), STUFF, 0.5
     )

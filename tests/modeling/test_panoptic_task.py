@@ -41,7 +41,9 @@ def heads(task: PanopticTask) -> set[str]:
 
 @pytest.mark.usefixtures("float64")
 def test_mask_losses_and_gradients_equal_the_stock_model() -> None:
-    """Guards: masks of matched queries only, from the id map, give what the stock model pays for in full."""
+    """Guards: masks of matched queries only, from the id map, give what the stock model pays for in full. And
+    class and box losses of a frozen detector, from which nothing can be learnt, in the loss.
+    """
     pixel_values, pixel_mask, targets = random_batch([5, 0, 9])
     task, stock = task_of(), tiny_segmenter()
     stock.detr.requires_grad_(False)
@@ -249,6 +251,7 @@ def test_predictions_need_no_truth_and_are_in_original_pixels() -> None:
 
 
 def test_only_stuff_of_one_class_is_merged() -> None:
+    """Guards: stuff left in pieces, as the stock pipeline leaves it."""
     batch = random_batch([0] * 4)
     task = task_of().eval()
     all_stuff = LabelMap.from_names(["nothing"], stuff=[f"stuff {index}" for index in range(4)])

@@ -63,3 +63,18 @@ def test_norms_of_a_convnext_are_not_decayed() -> None:
     spared = {id(parameter) for parameter in groups["backbone, no decay"]["params"]}
     for name, parameter in model.model.backbone.model.named_parameters():
         assert (id(parameter) in spared) == (parameter.ndim == 1), name
+
+
+@pytest.mark.parametrize(("backbone", "last"), [("test_resnet", "layer4"), ("test_convnext3", "stages_3")])
+def test_rates_fall_from_the_last_stage_of_the_backbone_to_the_stem(backbone: str, last: str) -> None:
+    model = tiny_detector(backbone)
+    freeze_backbone(model, "stem_and_first_stage")  # the frozen ones are counted all the same
+    task = DetectionTask(model, LABELS, DetectionLoss())
+    optim = Optim(epochs=1, backbone_lr=8e-5, backbone_layer_decay=0.5)
+    rates = {group["name"].removesuffix(", no decay"): group["lr"] for group in parameter_groups(task, optim)}
+    backbone_rates = [rate for name, rate in rates.items() if name.startswith("backbone")]
+    assert backbone_rates == pytest.approx([2e-5, 4e-5, 8e-5])
+    assert rates[f"backbone {last}"] == 8e-5 and rates["other"] == optim.lr
+    everything = parameter_groups(DetectionTask(tiny_detector(backbone), LABELS, DetectionLoss()), optim)
+    stem = next(group for group in everything if group["name"].startswith("backbone stem"))
+    assert stem["lr"] == pytest.approx(8e-5 / 16)

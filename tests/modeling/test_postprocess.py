@@ -25,6 +25,7 @@ def outputs(logits: Tensor, boxes: Tensor) -> DetectorOutput:
 
 
 def test_boxes_come_in_original_pixels_inside_the_image_best_first() -> None:
+    """Guards: a threshold of 0.5 by default, and boxes that reach outside the image."""
     logits = torch.tensor([[[0.0, 1.0, 0.0], [3.0, 0.0, 0.0], [0.0, 2.0, 9.0]]])
     boxes = torch.tensor([[[0.5, 0.5, 0.5, 0.5], [0.1, 0.9, 0.4, 0.4], [0.5, 0.5, 1.0, 1.0]]])
     target = {"image_id": 7, "size_hw": (64, 96), "original_size_hw": (100, 200)}
@@ -72,7 +73,10 @@ def test_detections_equal_stock_post_processing_but_for_the_clipping() -> None:
 
 
 def test_masks_are_cut_before_they_are_stretched() -> None:
-    """The image takes the upper left quarter of its canvas; rubbish in the padding does not reach it."""
+    """Guards: padding that is stretched over the photograph with the masks.
+
+    The image takes the upper left quarter of its canvas; rubbish in the padding does not reach it.
+    """
     row = torch.linspace(-1, 1, 8)
     ramp = row.expand(1, 8, 8)
     canvas = torch.full((1, 16, 16), 50.0)
@@ -164,6 +168,7 @@ def test_segments_equal_the_long_way_round(model: DetrForSegmentation) -> None:
 
 
 def test_only_confident_queries_that_are_something_pass_the_mask_head() -> None:
+    """Guards: masks of all queries, as the stock model makes them, though few are shown."""
     model = tiny_segmenter("test_convnext3", num_queries=12)
     batch = random_batch([0, 0], [(64, 96)] * 2)
     with torch.no_grad():
@@ -184,6 +189,7 @@ def test_only_confident_queries_that_are_something_pass_the_mask_head() -> None:
 
 
 def test_nothing_above_the_threshold_is_all_void(model: DetrForSegmentation) -> None:
+    """Guards: "nothing found" as a map of -1 in floats, where other maps are integers and 0 is void."""
     batch = with_originals(random_batch([0], (64, 96)), 2.0)
     (found,) = predict(model, batch, score_threshold=1.0)
     assert found.id_map.shape == (128, 192)

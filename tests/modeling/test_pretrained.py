@@ -117,7 +117,9 @@ def test_batch_counters_of_released_models_are_no_fault(copy: Path) -> None:
 
 
 def test_every_tensor_that_does_not_fit_is_listed(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Guards: tensors filled with random numbers, with no more than a line in the log."""
+    """Guards: tensors filled with random numbers, with no more than a line in the log: what the file lacks,
+    or what has another shape, such as query embeddings of another number.
+    """
 
     def spoil(tensors: dict[str, Tensor]) -> None:
         del tensors["model.input_projection.bias"]
@@ -162,13 +164,14 @@ def test_auxiliary_loss_in_the_config_is_switched_off(copy: Path, caplog: pytest
 
 
 def test_what_is_no_detr_is_refused(tmp_path: Path, copy: Path) -> None:
+    """Guards: among others, configs with fractions as loss weights: stock takes whole numbers only."""
     BertConfig(hidden_size=8).save_pretrained(tmp_path / "bert")
     with pytest.raises(UserError, match=r"bert: is a 'bert' model; this package fine-tunes `detr`"):
         load_stage1(str(tmp_path / "bert"), YARD)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: no model found there .*config.json"):
         load_stage1(str(tmp_path / "empty"), YARD)
-    with pytest.raises(UserError, match=r"missing: no model found there"):
+    with pytest.raises(UserError, match=r"missing: there is no such folder"):
         load_stage1(str(tmp_path / "missing"), YARD)
     rewrite_config(copy, bbox_loss_coefficient=2.5)
     with pytest.raises(
@@ -178,6 +181,7 @@ def test_what_is_no_detr_is_refused(tmp_path: Path, copy: Path) -> None:
 
 
 def test_a_backbone_without_activations_is_refused_before_loading(copy: Path) -> None:
+    """Guards: transformers replaces batch norms that carry the activation function, and drops it."""
     config = json.loads((copy / "config.json").read_text())
     rewrite_config(copy, backbone_config={**config["backbone_config"], "backbone": "test_efficientnet"})
     with pytest.raises(
@@ -206,6 +210,7 @@ def test_damaged_weights_are_refused(copy: Path, kept: int) -> None:
 
 
 def test_stage2_carries_the_detector_and_copies_the_mask_head(folders: dict[str, Path]) -> None:
+    """Guards: a detector opened as a segmenter: `from_pretrained` takes none of its weights and goes on."""
     model, report = load_stage2(str(folders["detection"]), str(folders["segmentation"]), LABELS)
     assert type(model) is DetrForSegmentation
     same_tensors(model.detr, tiny_detector(seed=1))
@@ -298,6 +303,7 @@ def test_a_detector_with_too_few_maps_is_refused(tmp_path: Path) -> None:
 def test_saved_models_give_the_same_through_stock_from_pretrained(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
+    """Guards: tensors have other names in files than in memory, so that a file read by hand fills nothing."""
     pixel_values, pixel_mask, _ = random_batch([0, 0], [(64, 96), (32, 128)])
     stage1, _ = load_stage1(str(folders["segmentation"]), LABELS)
     stage1.save_pretrained(tmp_path / "stage1")

@@ -68,6 +68,7 @@ def test_detection_rows_hold_what_the_file_says(tmp_path: Path) -> None:
 
 
 def test_missing_area_and_iscrowd_are_filled_in(tmp_path: Path) -> None:
+    """guards: annotations without an area, at which the stock processor stops."""
     rows, _ = read(write_coco_detection(tmp_path, mend=one_box([5, 6, 30, 40])))
     assert rows[1]["objects"]["area"] == [1200] and rows[1]["objects"]["iscrowd"] == [False]
 
@@ -96,6 +97,7 @@ def test_images_without_objects_stay_and_are_counted(tmp_path: Path) -> None:
 def test_boxes_at_the_edge_are_clipped_or_dropped_with_a_note(
     tmp_path: Path, bbox: list[float], kept: list[float] | None, said: str | None
 ) -> None:
+    """guards: boxes without area, which stock code trains on, or of negative width, at which it stops."""
     rows, report = read(write_coco_detection(tmp_path, mend=one_box(bbox)))
     assert rows[1]["objects"]["bbox"] == ([kept] if kept else [])
     notes = [line for line in report.sentences() if "negatives" not in line]
@@ -247,6 +249,8 @@ def test_detection_and_panoptic_files_are_not_mixed_up(tmp_path: Path) -> None:
 
 
 def test_text_image_ids_become_numbers_with_a_note(tmp_path: Path) -> None:
+    """guards: image ids that are text, at which the stock processor stops."""
+
     def to_text(content: Content) -> None:
         for entry in content["images"]:
             entry["id"] = f"frame-{entry['id']}"
@@ -336,7 +340,9 @@ def test_pictures_of_other_kinds_go_through(tmp_path: Path, change: Callable[[Pa
 
 
 def test_boxes_and_areas_of_segments_are_counted_in_the_png(tmp_path: Path) -> None:
-    """guards: areas and boxes taken from a panoptic JSON (the factory writes wrong ones)."""
+    """guards: areas and boxes taken from a panoptic JSON (the factory writes wrong ones), and the file name
+    of an annotation, which is that of its PNG, taken for that of the picture.
+    """
 
     def only_two(content: Content) -> None:
         content["annotations"][0]["segments_info"] = [
@@ -382,10 +388,12 @@ PANOPTIC_FAULTS = [
 
 @pytest.mark.parametrize(("mend", "said"), PANOPTIC_FAULTS)
 def test_faults_of_panoptic_sets_are_told(tmp_path: Path, mend: Callable[[Content], None], said: str) -> None:
+    """guards: among others, a PNG of another size than its picture; stock stretches predictions to it."""
     assert said in message_of(write_coco_panoptic(tmp_path, mend=mend))
 
 
 def test_a_segment_without_pixels_is_dropped_with_a_note(tmp_path: Path) -> None:
+    """guards: segments that are not in the PNG: stock code gives them a box a hundred million pixels away."""
     add = _edit_segments(lambda found: found.append({"id": 999, "category_id": 7}))
     rows, report = read(write_coco_panoptic(tmp_path, mend=add))
     assert 999 not in rows[0]["objects"]["id"]

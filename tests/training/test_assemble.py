@@ -23,7 +23,7 @@ def test_a_label_outside_the_map_is_refused_by_image_and_class(tmp_path: Path) -
     )
     accelerator = start(recipe)
     data = build_bundle(recipe.data, recipe.output_dir)
-    task, _ = build_task(recipe, data.labels)
+    task, _ = build_task(recipe, data)
 
     def one_too_high(row: dict) -> dict:
         if row["image_id"] == 12:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +16,7 @@ from accelerate.state import AcceleratorState
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import Recipe, Split
-from detr_hf.training import checkpoints, loop
+from detr_hf.training import checkpoints, folders, loop
 from detr_hf.training.checkpoints import find_checkpoint, save_model
 from detr_hf.training.loop import Run, train
 from tests.factories import write_coco_detection, write_coco_panoptic
@@ -26,6 +30,7 @@ from tests.tiny_runs import (
     save_segmenter,
 )
 
+MEASURED = ("images_per_second", "data_seconds", "step_seconds", "memory_mb")
 ONE_STEP = ("optim.max_steps=1", "optim.schedule.warmup_steps=0")
 
 
@@ -37,8 +42,8 @@ def killed_after_checkpoints(recipe: Recipe, count: int, monkeypatch: pytest.Mon
     """Run a recipe until it has written ``last/`` so many times."""
     real, written = loop.save_training, []
 
-    def save_and_count(*arguments: object) -> None:
-        real(*arguments)  # type: ignore[arg-type]
+    def save_and_count(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **named)
         written.append(1)
         if len(written) == count:
             raise Killed
@@ -94,10 +99,7 @@ def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
     for name, value in whole.task.model.state_dict().items():
         assert torch.equal(value, resumed.task.model.state_dict()[name]), name
     timeless = [
-        [
-            {key: value for key, value in line.items() if key != "images_per_second"}
-            for line in lines_of(folder)
-        ]
+        [{key: value for key, value in line.items() if key not in MEASURED} for line in lines_of(folder)]
         for folder in (whole.folder, resumed.folder)
     ]
     assert timeless[0] == timeless[1]
@@ -109,6 +111,7 @@ def test_what_is_written_holds_no_pickle(home: Path) -> None:
     assert names == {
         "config.json",
         "label_map.json",
+        "manifest.json",
         "model.safetensors",
         "preprocessor_config.json",
         "training_state.json",
@@ -134,7 +137,7 @@ def test_a_failure_while_writing_leaves_the_old_one(one_step: Run, monkeypatch: 
         raise OSError("disk full")
 
     monkeypatch.setattr(type(one_step.processor), "save_pretrained", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"best could not be written: disk full\. What it held before is"):
         save_model(best, one_step.task, one_step.processor, {"epoch": 99})
     assert (best / "metrics.json").read_bytes() == before
     assert sorted(path.name for path in one_step.folder.glob("best*")) == ["best"]
@@ -205,24 +208,33 @@ def test_other_pretrained_weights_are_another_run(home: Path, one_step: Run) -> 
         assembled(recipe)
 
 
-@pytest.mark.parametrize("damage", ["missing tensors", "cut tensors", "no json", "empty json", "cut weights"])
-def test_a_broken_checkpoint_is_told_plainly(one_step: Run, damage: str) -> None:
-    last = one_step.folder / "last"
-    if damage == "missing tensors":
-        (last / "training_state.safetensors").unlink()
-    elif damage == "cut tensors":
-        file = last / "training_state.safetensors"
-        file.write_bytes(file.read_bytes()[:1000])
-    elif damage == "no json":
-        (last / "training_state.json").write_text('{"progress": ')
-    elif damage == "empty json":
-        (last / "training_state.json").write_text("{}")
-    else:
-        file = last / "model.safetensors"
-        file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"resume: .*last cannot be read .*resume: never") as caught:
-        assembled(one_step.recipe)
-    assert "\n" not in str(caught.value).strip()
+def flip_a_byte(file: Path) -> None:
+    """Same size, same header, another weight: nothing but the hash can tell."""
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES: list[tuple[str, Callable[[Path], Any], str]] = [
+    ("training_state.safetensors", Path.unlink, "training_state.safetensors is missing"),
+    ("training_state.safetensors", lambda file: file.write_bytes(b"x" * 1000), "has 1000 bytes instead of"),
+    ("training_state.json", lambda file: file.write_text("{}"), "training_state.json has 2 bytes"),
+    ("model.safetensors", flip_a_byte, "model.safetensors was altered: its sha256 is another"),
+    ("manifest.json", Path.unlink, "manifest.json is missing"),
+    ("manifest.json", lambda file: file.write_text("[1"), "manifest.json cannot be read"),
+    ("label_map.json", Path.unlink, "label_map.json is missing"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "named"), DAMAGES)
+def test_a_damaged_checkpoint_is_told_plainly(
+    home: Path, tmp_path: Path, name: str, damage: Callable[[Path], Any], named: str
+) -> None:
+    shutil.copytree(home / "run" / "last", tmp_path / "last")
+    damage(tmp_path / "last" / name)
+    with pytest.raises(UserError, match=r"resume: .*last is damaged \(.*resume: never") as caught:
+        find_checkpoint(tmp_path, "auto")
+    assert named in str(caught.value) and "\n" not in str(caught.value).strip()
 
 
 def test_never_starts_over_and_nothing_goes_on_from_the_older_run(home: Path, one_step: Run) -> None:
@@ -250,3 +262,160 @@ def test_changed_rates_count_from_the_resume_on(home: Path, one_step: Run) -> No
     group = next(group for group in run.optimiser.param_groups if group["name"] == "other")
     assert (group["lr"], group["weight_decay"]) == (5e-4, 0.5)
     assert all(run.optimiser.state[p]["step"] == 1 for p in group["params"])
+
+
+# ---- older states, and what a damaged `last/` falls back on
+
+
+def four_steps(home: Path, folder: Path, *overrides: str) -> Recipe:
+    """A state after every step; the older ones stay."""
+    changes = ["checkpoint.every_steps=1", "checkpoint.keep=2", "evaluation.every=2", *overrides]
+    return recipe_of("detection", home, folder, *changes)
+
+
+def test_so_many_older_states_stay(home: Path, tmp_path: Path) -> None:
+    train(assembled(four_steps(home, tmp_path / "run")))
+    assert sorted(path.name for path in (tmp_path / "run").glob("step-*")) == ["step-000002", "step-000003"]
+    assert not (tmp_path / "run" / "last.old").exists()
+    train(assembled(four_steps(home, tmp_path / "none", "checkpoint.keep=0")))
+    assert list((tmp_path / "none").glob("step-*")) == []
+
+
+def test_a_damaged_last_falls_back_and_ends_with_the_same_weights(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two newest states are damaged, the third takes over; what was damaged is set aside, not built upon."""
+    whole = assembled(four_steps(home, tmp_path / "run"))
+    train(whole)
+    folder = whole.folder
+    flip_a_byte(folder / "last" / "model.safetensors")
+    (folder / "step-000003" / "config.json").unlink()
+    capsys.readouterr()
+    again = assembled(four_steps(home, folder))
+    told = capsys.readouterr().out
+    assert again.progress.step == 2
+    assert f"{folder / 'last'} is damaged (model.safetensors was altered: its sha256 is another); " in told
+    assert "step-000003 is damaged (config.json is missing); going on from" in told
+    assert (folder / "last.damaged").is_dir() and not (folder / "last").exists()
+    train(again)
+    for name, value in whole.task.model.state_dict().items():
+        assert torch.equal(value, again.task.model.state_dict()[name]), name
+    assert find_checkpoint(folder, "auto") == folder / "last"
+
+
+def test_going_on_from_an_older_state_leaves_the_later_ones_behind(home: Path, tmp_path: Path) -> None:
+    train(assembled(four_steps(home, tmp_path / "run")))
+    older = tmp_path / "run" / "step-000002"
+    run = assembled(four_steps(home, tmp_path / "run", f"resume={older}", "optim.max_steps=3"))
+    assert run.progress.step == 2
+    train(run)
+    kept = sorted(path.name for path in run.folder.iterdir() if path.is_dir())
+    assert kept == ["best", "last", "step-000002"]
+
+
+@pytest.mark.parametrize("stage", ["detection", "panoptic"])
+def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights_and_the_same_log(
+    stage: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first checkpoint is after step 1 of 2 of the epoch; the log line is the mean of both steps."""
+    whole = assembled(recipe_of(stage, home, tmp_path / "whole"))
+    train(whole)
+    recipe = recipe_of(stage, home, tmp_path / "cut", "checkpoint.every_steps=1")
+    killed_after_checkpoints(recipe, 1, monkeypatch)
+    resumed = assembled(recipe)
+    assert resumed.progress.step == 1
+    train(resumed)
+    for name, value in whole.task.model.state_dict().items():
+        assert torch.equal(value, resumed.task.model.state_dict()[name]), name
+    logged = [
+        [(line["step"], line["kind"], line.get("loss"), line.get("gradient_norm")) for line in lines_of(path)]
+        for path in (whole.folder, resumed.folder)
+    ]
+    assert logged[0] == logged[1]
+
+
+def test_further_tensors_and_the_trackers_run_travel_with_a_checkpoint(home: Path, one_step: Run) -> None:
+    average = {"average.a": torch.arange(3.0), "average.b": torch.tensor(2)}
+    parts = (one_step.accelerator, one_step.task, one_step.processor, one_step.optimiser)
+    where, identity = one_step.folder / "last", one_step.identity
+    checkpoints.save_training(
+        where, *parts, one_step.progress, identity, extra=average, tracker_run="abc", terms={"loss": [3.0, 2]}
+    )
+    found = checkpoints.load_training(where, *parts[:2], one_step.optimiser, identity)
+    assert set(found.extra) == {"average.a", "average.b"}
+    assert torch.equal(found.extra["average.a"], average["average.a"]) and found.extra["average.b"] == 2
+    assert found.tracker_run == "abc" and found.terms == [{"loss": [3.0, 2]}]
+    assert assembled(one_step.recipe).log.run_id == "abc"
+    moved = recipe_of("detection", home, one_step.folder.parent / "moved", *ONE_STEP, f"resume={where}")
+    assert assembled(moved).log.run_id != "abc", "another folder is another run"
+
+
+def test_every_generator_goes_on_where_it_was(one_step: Run) -> None:
+    import random
+
+    import numpy as np
+
+    def draw() -> list[float]:
+        return [float(torch.rand(())), float(np.random.rand()), random.random(), random.gauss(0, 1)]
+
+    parts = (one_step.accelerator, one_step.task)
+    where = one_step.folder / "last"
+    random.gauss(0, 1)  # leaves the second of a pair waiting
+    checkpoints.save_training(
+        where, *parts, one_step.processor, one_step.optimiser, one_step.progress, one_step.identity
+    )
+    first = draw()
+    draw()
+    checkpoints.load_training(where, *parts, one_step.optimiser, one_step.identity)
+    assert draw() == first
+
+
+# ---- disks
+
+
+def test_a_full_disk_names_what_and_where_and_leaves_the_last_good_checkpoint(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = four_steps(home, tmp_path / "run", "optim.max_steps=3")
+    run = assembled(recipe)
+    real, calls = checkpoints.save_file, []
+
+    def full(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_file", full)
+        with pytest.raises(UserError, match=r"last could not be written: No space left on device \(\d+ MB"):
+            train(run)
+    assert not (run.folder / "last.partial").exists(), "room is made again"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    again = assembled(recipe)
+    assert again.progress.step == 2
+    train(again)
+
+
+def test_what_is_replaced_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: after a power cut, a renamed folder whose files were never flushed holds empty files."""
+    done: list[str] = []
+    real_sync, real_rename = os.fsync, Path.rename
+
+    def sync(handle: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        real_sync(handle)
+
+    def rename(path: Path, target: Path) -> Path:
+        done.append(f"{path.name} -> {target.name}")
+        return real_rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "rename", rename)
+    (tmp_path / "last").mkdir()
+    with folders.replacing(tmp_path / "last", manifest=True) as partial:
+        (partial / "a").write_text("1")
+    assert sorted(done[:2]) == ["a", "manifest.json"]
+    assert done[2:] == ["last.partial", "last -> last.old", "last.partial -> last", tmp_path.name]

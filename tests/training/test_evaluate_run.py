@@ -25,5 +25,5 @@ def test_evaluation_refuses_a_detector_for_a_panoptic_recipe_and_other_classes(t
     with pytest.raises(UserError, match=r"^\S*stranger was trained for other classes"):
         evaluate_model(recipe, data, str(stranger), tmp_path)
     shutil.rmtree(tmp_path / "head")
-    with pytest.raises(UserError, match="no model found there"):
+    with pytest.raises(UserError, match="there is no such folder"):
         evaluate_model(recipe, data, str(tmp_path / "head"), tmp_path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from accelerate import Accelerator
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import load_recipe
+from detr_hf.training import setup
 from detr_hf.training.setup import build_processor, git_commit, save_record, start
 from tests.factories import write_coco_detection
 from tests.tiny_runs import detection_recipe, save_detector
@@ -105,3 +108,15 @@ def test_what_a_processor_cannot_repeat_is_refused(tmp_path: Path, transforms: s
     )
     with pytest.raises(UserError, match=r"transforms\.validation: must be one ShortEdgeResize"):
         build_processor(recipe)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
+    monkeypatch.setattr(setup.tempfile, "TemporaryFile", read_only)
+    with pytest.raises(UserError, match=r"output_dir: .*run cannot be written to \(Read-only file system\)"):
+        start(recipe)

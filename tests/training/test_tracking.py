@@ -86,3 +86,24 @@ def test_tensorboard_gets_settings_and_nested_numbers_flat(tmp_path: Path) -> No
     assert read_back["validation/detection.AP"] == (7, 0.25)
     assert read_back["validation/detection.per_class.brick.AP"] == (7, 0.75)
     assert "validation/detection.AP50" not in read_back
+
+
+def test_the_line_of_an_evaluation_that_is_to_be_made_again_is_dropped(tmp_path: Path) -> None:
+    """A run may be killed after the line was written and before the checkpoint that counts it."""
+    log = RunLog(Accelerator(), recipe(tmp_path))
+    for kind in ("train", "step", "validation"):
+        log.write(4, kind, {})
+    RunLog(Accelerator(), recipe(tmp_path), step=4, evaluated=False)
+    assert [line["kind"] for line in read(tmp_path)] == ["train", "step"]
+
+
+def test_a_resumed_run_is_one_run_to_its_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(Accelerator, "init_trackers", lambda *_, init_kwargs, **__: told.append(init_kwargs))
+    chosen = recipe(tmp_path, "trackers=[tensorboard, wandb, trackio]")
+    first = RunLog(Accelerator(), chosen)
+    RunLog(Accelerator(), chosen, step=7, run_id=first.run_id)
+    same = {"wandb": {"id": first.run_id, "resume": "allow"}}
+    same["trackio"] = {"name": first.run_id, "resume": "allow"}
+    assert told == [{**same, "tensorboard": {}}, {**same, "tensorboard": {"purge_step": 8}}]
+    assert RunLog(Accelerator(), chosen).run_id != first.run_id

@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor
 
 from detr_hf.recipe import Recipe, Split, recipe_to_yaml
 from tests.factories import write_coco_detection, write_coco_panoptic
@@ -59,7 +63,10 @@ def recipe_of(stage: str, folder: Path, output: str, split: Split, *overrides: s
 
 @pytest.mark.parametrize("stage", ["detection", "panoptic"])
 def test_two_processes_learn_what_one_does(stage: str, tmp_path: Path) -> None:
-    """Five images to validate cannot be shared evenly: none may be lost or counted twice."""
+    """Guards: stock box and mask losses grow with the number of processes, and `accelerate launch` starts one
+    process on a CPU whatever it is told. Five images to validate cannot be shared evenly: none may be lost or
+    counted twice.
+    """
     write = write_coco_detection if stage == "detection" else write_coco_panoptic
     split = write(tmp_path / "data", count=5, sizes_hw=SIZES)
     save_detector(tmp_path / "start", **NO_DROPOUT)
@@ -97,15 +104,59 @@ def test_two_processes_learn_what_one_does(stage: str, tmp_path: Path) -> None:
     assert counted == [objects, objects]
 
 
-def test_a_process_with_nothing_but_negatives_does_not_hang(tmp_path: Path) -> None:
-    """Guards: parameters without a gradient on one process leave the others waiting for ever."""
-    from PIL import Image
-
+def panoptic_with_an_empty_image(folder: Path, count: int) -> Split:
     def empty_first(content: dict) -> None:
         content["annotations"][0]["segments_info"] = []
 
-    split = write_coco_panoptic(tmp_path / "data", count=2, sizes_hw=SIZES, mend=empty_first)
-    Image.new("RGB", (128, 96)).save(tmp_path / "data" / "panoptic" / "10_map.png")
+    split = write_coco_panoptic(folder, count=count, sizes_hw=SIZES, mend=empty_first)
+    Image.new("RGB", (128, 96)).save(folder / "panoptic" / "10_map.png")
+    return split
+
+
+def gradient_of_first_step(run: Path) -> dict[str, Tensor]:
+    """What AdamW saw in its only step: its first moment is a tenth of it, as nothing was clipped."""
+    state = load_file(run / "last" / "training_state.safetensors")
+    mark = "optimiser.exp_avg."
+    return {key.removeprefix(mark): 10 * state[key] for key in state if key.startswith(mark)}
+
+
+@pytest.mark.parametrize("stage", ["detection", "panoptic"])
+def test_eight_images_give_one_gradient_however_they_are_shared_out(stage: str, tmp_path: Path) -> None:
+    """Guards: losses averaged over micro-batches or processes weigh images by who they share a pass with."""
+    if stage == "detection":
+        split = write_coco_detection(tmp_path / "data", count=8, sizes_hw=SIZES, empty=1)
+        annotations = json.loads(Path(split.annotations).read_text())["annotations"]
+        sizes = [*Counter(one["image_id"] for one in annotations).values()]
+        assert len(sizes) == 7
+    else:
+        split = panoptic_with_an_empty_image(tmp_path / "data", count=8)
+        annotations = json.loads(Path(split.annotations).read_text())["annotations"]
+        sizes = [len(one["segments_info"]) for one in annotations]
+        assert 0 in sizes
+    assert len(set(sizes)) > 2, "the images differ in their number of objects"
+    save_detector(tmp_path / "start", **NO_DROPOUT)
+    save_detector(tmp_path / "stage1", ALL_LABELS, **NO_DROPOUT)
+    save_segmenter(tmp_path / "head", **NO_DROPOUT)
+    gradients = {}
+    for processes, micro_batch in ((1, 8), (1, 4), (1, 1), (2, 4)):
+        name = f"run{processes}x{micro_batch}"
+        changes = ["optim.batch_size=8", f"optim.micro_batch_size={micro_batch}", "optim.max_steps=1"]
+        recipe = recipe_of(stage, tmp_path, name, split, *changes, "optim.epochs=1", "optim.clip_norm=1e9")
+        done = run_on(processes, recipe, tmp_path)
+        assert done.returncode == 0, done.stderr
+        gradients[name] = gradient_of_first_step(tmp_path / name)
+    whole = gradients.pop("run1x8")
+    everything = torch.cat([tensor.flatten() for tensor in whole.values()]).norm()
+    for name, parts in gradients.items():
+        assert parts.keys() == whole.keys()
+        for key, tensor in whole.items():
+            size = max(tensor.norm(), 1e-3 * everything)
+            assert (parts[key] - tensor).norm() <= 1e-5 * size, f"{name}: {key}"
+
+
+def test_a_process_with_nothing_but_negatives_does_not_hang(tmp_path: Path) -> None:
+    """Guards: parameters without a gradient on one process leave the others waiting for ever."""
+    split = panoptic_with_an_empty_image(tmp_path / "data", count=2)
     save_detector(tmp_path / "stage1", ALL_LABELS)
     save_segmenter(tmp_path / "head")
     recipe = recipe_of(

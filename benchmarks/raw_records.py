@@ -1,0 +1,67 @@
+"""Made-up records as the step `merge` gets them, with pseudo-labelled stuff, for any number of pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from detr_hf.geometry import id_to_rgb
+from detr_hf.labels import construction_labels
+from detr_hf.prepare.raw.records import RawObject, Record
+
+SIZE_HW = (48, 64)
+OBJECTS = 3
+STUFF = ("ground", "sky")
+
+
+def made_up_records(count: int, seed: int = 0) -> Iterator[Record]:
+    """Records of id 0, spread over the construction preset's things; every 20th repeats the one before."""
+    labels = construction_labels()
+    things = [labels.names[number] for number in labels.thing_ids]
+    digits = len(str(count))
+    digest = ""
+    for at in range(count):
+        rng = np.random.default_rng([seed, at])
+        folder = things[at * len(things) // count]
+        name = f"{at:0{digits}d}.jpg"
+        if at % 20 or not digest:
+            digest = sha256(f"{seed} {at}".encode()).hexdigest()
+        objects = [_polygon(rng, folder, number) for number in range(OBJECTS)]
+        height, width = SIZE_HW
+        yield Record(
+            id=0,
+            identity=f"{folder}/{name}",
+            file=f"{folder}/images/{name}",
+            class_folder=folder,
+            width=width,
+            height=height,
+            sha256=digest,
+            dhash=digest[:16],
+            objects=objects,
+        )
+
+
+def _polygon(rng: np.random.Generator, category: str, number: int) -> RawObject:
+    height, width = SIZE_HW
+    x, y = rng.uniform(0, width - 20), rng.uniform(0, height - 20)
+    corners = [x, y, x + 18, y + 2, x + 15, y + 16, x + 1, y + 12]
+    return RawObject(category, number + 1, polygons=[[round(float(value), 2) for value in corners]])
+
+
+def write_stuff(folder: Path, records: Iterator[Record]) -> None:
+    """What `pseudo_label` would write for numbered records: sky over ground."""
+    folder.mkdir(parents=True)
+    for record in records:
+        id_map = np.ones(record.size_hw, np.int32)
+        id_map[: record.height // 2] = 2
+        Image.fromarray(id_to_rgb(id_map)).save(folder / f"{record.id}.png")
+        segments = [
+            {"id": number, "category": name, "score": 0.9} for number, name in enumerate(STUFF, start=1)
+        ]
+        content = {"sha256": record.sha256, "segments": segments}
+        (folder / f"{record.id}.json").write_text(json.dumps(content), encoding="utf-8")

@@ -1,0 +1,209 @@
+"""The yard as raw exports: what an annotator's folders look like before anything is prepared.
+
+``raw/<class>/images/*.jpg`` and ``raw/<class>/coco.json`` (CVAT's "COCO 1.0") hold the polygons of one class
+a folder. Other things in a picture are not annotated, and no stuff is. What is really in the pictures stands
+aside, in ``truth/panoptic.json`` and ``truth/panoptic/``, where preparing does not look.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from detr_hf.demo.dataset import (
+    SPEC_NAME,
+    refuse_strange,
+    segments_info,
+    spec_of,
+    whole_folder,
+    write_picture,
+)
+from detr_hf.demo.raw_mess import add_faults, write_untidily
+from detr_hf.demo.scene import Scene, draw_scene
+from detr_hf.demo.worlds import YARD, Thing, world_categories
+from detr_hf.errors import UserError
+from detr_hf.geometry import id_to_rgb
+
+LAYOUT_VERSION = 1  # raise it whenever the same arguments would write other files
+ALONE = 0.8
+"""Share of the pictures that show the folder's class alone, as most photographs of one material do."""
+
+_SIZES_HW = ((240, 320), (240, 320), (240, 320), (240, 240), (320, 240))
+_OUTLINE_SCALE = 4  # outlines are traced on the mask at this scale, so that they run along pixel edges
+_OUTLINE_SLACK_PX = 0.4
+_MIN_PART_PX = 6.0
+_MOST_PICTURES = 10_000
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class RawSpec:
+    """A raw yard: pictures a class folder, the seed, and whether it is as untidy as real ones."""
+
+    per_class: int = 90
+    seed: int = 0
+    mess: bool = False
+
+
+@dataclass(frozen=True)
+class RawFolders:
+    """Where a raw yard stands: what to prepare, and the truth that was kept aside."""
+
+    raw: Path
+    truth: Path
+
+
+def ensure_raw(folder: str | Path, spec: RawSpec) -> RawFolders:
+    """Write the raw yard into ``folder`` unless the very same one is there; complete or not at all.
+
+    Raises:
+        UserError: a number out of range, or the folder holds something else than a demo set.
+    """
+    target = Path(folder)
+    content = {"generator": "raw yard", "version": LAYOUT_VERSION, **asdict(spec)}
+    places = RawFolders(target / "raw", target / "truth")
+    if not 0 < spec.per_class <= _MOST_PICTURES or spec.seed < 0:
+        raise UserError(
+            f"The raw yard needs 1 to {_MOST_PICTURES} pictures a class and a seed of 0 or more; got "
+            f"{spec.per_class} and {spec.seed}."
+        )
+    if spec_of(target) == content:
+        return places
+    refuse_strange(target)
+    with whole_folder(target) as partial:
+        _write(partial, spec)
+        (partial / SPEC_NAME).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return places
+
+
+def _write(folder: Path, spec: RawSpec) -> None:
+    truths = _Truths(folder / "truth")
+    for number, thing in enumerate(YARD.things):
+        first: Scene | None = None
+        class_folder = folder / "raw" / thing.name
+        (class_folder / "images").mkdir(parents=True)
+        export = _Export(thing)
+        for index, scene in enumerate(_scenes(thing, number, spec)):
+            first = first or scene
+            said = f"{thing.name}_{index:04d}.jpg"
+            image = class_folder / "images" / said
+            if spec.mess:
+                said, image = write_untidily(class_folder / "images", thing.name, index, scene.image)
+            else:
+                write_picture(image, scene.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+            export.add(said, scene)
+            truths.add(f"{thing.name}/images/{image.name}", scene)
+        if spec.mess and first is not None and (copy := add_faults(class_folder, export.content)):
+            truths.add(f"{thing.name}/images/{copy}", first)
+        (class_folder / "coco.json").write_text(json.dumps(export.content), encoding="utf-8")
+    truths.close()
+
+
+def _scenes(thing: Thing, number: int, spec: RawSpec) -> Iterator[Scene]:
+    """Scenes that show the class, most of them no other; the same ones for the same arguments."""
+    names = [other.name for other in YARD.things if other is not thing]
+    for index in range(spec.per_class):
+        rng = np.random.default_rng([spec.seed, number, index])
+        size_hw = _SIZES_HW[int(rng.integers(len(_SIZES_HW)))]
+        company = [] if rng.random() < ALONE else rng.choice(names, 2, replace=False).tolist()
+        first = (number * _MOST_PICTURES + index) * _ATTEMPTS
+        for attempt in range(_ATTEMPTS):
+            scene = draw_scene("yard", spec.seed, first + attempt, size_hw, [thing.name, *company])
+            if any(segment["category"] == thing.name for segment in scene.segments):
+                yield scene
+                break
+        else:
+            raise AssertionError(f"{thing.name} in none of {_ATTEMPTS} scenes")
+
+
+class _Export:
+    """CVAT's COCO file of one class folder: polygons of that class, nothing of any other."""
+
+    def __init__(self, thing: Thing) -> None:
+        self.name = thing.name
+        self.category = thing.source_id
+        self.content: dict[str, Any] = {
+            "licenses": [{"name": "", "id": 0, "url": ""}],
+            "info": {"contributor": "", "date_created": "", "description": "", "url": "", "version": ""},
+            "categories": [{"id": thing.source_id, "name": thing.name, "supercategory": ""}],
+            "images": [],
+            "annotations": [],
+        }
+
+    def add(self, file_name: str, scene: Scene) -> None:
+        images, annotations = self.content["images"], self.content["annotations"]
+        height, width = scene.id_map.shape
+        image_id = len(images) + 1
+        images.append(
+            {"id": image_id, "width": width, "height": height, "file_name": file_name, "license": 0}
+        )
+        for segment in scene.segments:
+            if segment["category"] != self.name:
+                continue
+            mask = scene.id_map == segment["id"]
+            outlines = outlines_of(mask)
+            if not outlines:
+                continue
+            corners = np.concatenate([np.reshape(outline, (-1, 2)) for outline in outlines])
+            (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": self.category,
+                    "segmentation": outlines,
+                    "area": float(mask.sum()),
+                    "bbox": [round(float(v), 2) for v in (x0, y0, x1 - x0, y1 - y0)],
+                    "iscrowd": 0,
+                    "attributes": {"occluded": len(outlines) > 1},
+                }
+            )
+
+
+def outlines_of(mask: np.ndarray) -> list[list[float]]:
+    """The outer outlines of a mask ``bool [H, W]`` as polygons x0, y0, x1, y1, ... in pixels.
+
+    Holes are filled and specks left out, as annotators do; a thing that another one cuts in two has two.
+    """
+    large = np.repeat(np.repeat(mask.astype(np.uint8), _OUTLINE_SCALE, 0), _OUTLINE_SCALE, 1)
+    contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines = []
+    for contour in contours:
+        if cv2.contourArea(contour) < _MIN_PART_PX * _OUTLINE_SCALE**2:
+            continue
+        corners = cv2.approxPolyDP(contour, _OUTLINE_SLACK_PX * _OUTLINE_SCALE, closed=True)[:, 0]
+        if len(corners) >= 3:
+            pixels = (corners.astype(np.float64) + 0.5) / _OUTLINE_SCALE
+            outlines.append([round(float(value), 2) for value in pixels.ravel()])
+    return outlines
+
+
+class _Truths:
+    """COCO panoptic truth of the pictures, which are named as in the raw folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.categories = world_categories("yard")
+        self.ids = {category["name"]: category["id"] for category in self.categories}
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        (folder / "panoptic").mkdir(parents=True)
+
+    def add(self, file_name: str, scene: Scene) -> None:
+        image_id = len(self.images) + 1
+        height, width = scene.id_map.shape
+        png = f"{image_id:06d}.png"
+        write_picture(self.folder / "panoptic" / png, id_to_rgb(scene.id_map), [])
+        self.images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+        info = segments_info(scene, self.ids)
+        self.annotations.append({"image_id": image_id, "file_name": png, "segments_info": info})
+
+    def close(self) -> None:
+        content = {"images": self.images, "annotations": self.annotations, "categories": self.categories}
+        (self.folder / "panoptic.json").write_text(json.dumps(content), encoding="utf-8")

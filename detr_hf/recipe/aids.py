@@ -1,0 +1,42 @@
+"""Settings of a run that are off by default: what helps a long, an uneven or a large training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from detr_hf.recipe.kinds import Count, CountOrNone, InnerShare, NotNegative, section
+
+
+@section
+class Ema:
+    """An exponential moving average of the weights, which is then what is evaluated and kept as `best/`."""
+
+    decay: InnerShare = 0.9998  # share of the average that stays after an optimiser step
+    warmup_steps: CountOrNone = 2000  # the decay rises from 0 as 1 - exp(-steps / warmup_steps); 0: no rise
+
+
+@section
+class EarlyStopping:
+    """End the run when the validation split has stopped getting better."""
+
+    patience: Count  # evaluations in a row without a better score
+    metric: Literal["AP", "AP50", "AR"] | None = None  # None: as `checkpoint.best`
+    min_delta: NotNegative = 0.0  # what counts as better: more than the best so far plus this
+
+
+@section
+class PanopticEarlyStopping:
+    """As `EarlyStopping`; the box numbers only where the detector learns."""
+
+    patience: Count
+    metric: Literal["PQ", "AP", "AP50", "AR"] | None = None
+    min_delta: NotNegative = 0.0
+
+
+@section
+class Compute:
+    """Memory and speed; none of it changes what is learnt beyond rounding."""
+
+    gradient_checkpointing: bool = False  # compute activations twice instead of keeping them
+    compile: bool = False  # torch.compile of backbone, encoder and decoder layers
+    tf32: bool = False  # float32 products with 10 bits of mantissa; needs an NVIDIA GPU

@@ -1,0 +1,130 @@
+"""A panoptic DETR as the teacher of stuff: what `detr_hf.prepare.raw.pseudo_stuff` asks for."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from numpy.typing import NDArray
+from torch import nn
+from transformers import DetrForSegmentation, DetrImageProcessor
+
+from detr_hf.errors import UserError
+from detr_hf.inference import MASK_CHUNK, resize_as, sample_of, usable_device
+from detr_hf.labels import PRESETS
+from detr_hf.loading.collate import collate
+from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.mask_head import mask_logits
+from detr_hf.modeling.panoptic_merge import merge_masks
+from detr_hf.modeling.postprocess import resize_masks
+from detr_hf.modeling.pretrained import load_label_map, load_processor, load_segmenter
+from detr_hf.prepare.raw.pseudo_stuff import FoundStuff
+
+COCO_CLASSES = 250
+"""Classes of the panoptic DETRs of facebookresearch/detr (models/detr.py), numbered as COCO does."""
+
+
+class DetrTeacher:
+    """A ``DetrForSegmentation`` that is asked for stuff alone; see ``Teacher``.
+
+    Args:
+        name: folder or Hub id, for messages.
+        model: any panoptic DETR.
+        processor: gives the size and the colour statistics that it expects.
+        stuff: class id -> name of every stuff class.
+        short_edge: pixels of the picture's short edge in the model; the processor's own when left out.
+        device: where to run; the GPU when there is one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: DetrForSegmentation,
+        processor: DetrImageProcessor,
+        stuff: dict[int, str],
+        short_edge: int | None = None,
+        device: str | torch.device | None = None,
+    ):
+        self.name = name
+        self.device = usable_device(device)
+        self.model = model.eval()
+        nn.Module.to(model, self.device)  # the stock model's own `to` has lost its types
+        self.processor = processor
+        self.stuff = stuff
+        self.resize = resize_as(processor, short_edge)
+
+    @property
+    def stuff_names(self) -> tuple[str, ...]:
+        """Every stuff class that it can find."""
+        return tuple(self.stuff.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the weights, the size and the colours; the same from a folder and from the Hub."""
+        digest = sha256(repr([self.resize.describe(), self.processor.image_mean]).encode())
+        digest.update(repr([self.processor.image_std, sorted(self.stuff.items())]).encode())
+        for key, tensor in self.model.state_dict().items():
+            digest.update(key.encode())
+            digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def find(self, image: NDArray[np.uint8], score_threshold: float, mask_threshold: float) -> FoundStuff:
+        """The stuff of one upright RGB picture ``uint8 [H, W, 3]``.
+
+        Only queries whose best class is stuff, and surer than ``score_threshold``, reach the mask head.
+        Each pixel goes to the largest mask logit among them, at the size of the picture in the model; one
+        whose best mask probability is below ``mask_threshold`` is void, as things are.
+        """
+        sample = sample_of(0, image, self.resize, self.processor)
+        batch = collate([sample]).to(self.device)
+        detected = run_detector(self.model.detr, batch.pixel_values, batch.pixel_mask, all_layers=False)
+        scores, labels = detected.logits[-1, 0].softmax(-1).max(-1)
+        stuff_ids = torch.tensor(list(self.stuff), device=self.device)
+        kept = torch.nonzero((scores > score_threshold) & torch.isin(labels, stuff_ids))[:, 0]
+        size_hw = sample[1]["size_hw"]
+        canvas_hw = (batch.pixel_values.shape[-2], batch.pixel_values.shape[-1])
+        masks = mask_logits(self.model, detected, torch.zeros_like(kept), kept, MASK_CHUNK)
+        logits = resize_masks(masks, canvas_hw, size_hw, size_hw)
+        id_map, found = merge_masks(logits, labels[kept], scores[kept], list(self.stuff), mask_threshold)
+        segments = [(number, self.stuff[label], score) for number, label, score in found]
+        return FoundStuff(id_map.cpu().numpy(), segments)
+
+
+def load_teacher(
+    source: str,
+    revision: str | None = None,
+    short_edge: int | None = None,
+    device: str | torch.device | None = None,
+) -> DetrTeacher:
+    """A teacher from a folder or the Hub, every tensor accounted for.
+
+    Without a ``device`` each process under `accelerate launch` takes the GPU that is its own.
+
+    Raises:
+        UserError: there is no panoptic DETR, or it does not say which of its classes are stuff.
+    """
+    model = load_segmenter(source, revision)
+    if device is None and torch.cuda.is_available():
+        device = PartialState().device
+    return DetrTeacher(
+        source, model, load_processor(source, revision), _stuff_of(source, model), short_edge, device
+    )
+
+
+def _stuff_of(source: str, model: DetrForSegmentation) -> dict[int, str]:
+    """Its label map tells; a model without one is COCO's if it has the number of classes that those have."""
+    labels = load_label_map(source, model.config)
+    if labels.stuff_ids:
+        return {index: labels.names[index] for index in labels.stuff_ids}
+    if model.config.num_labels == COCO_CLASSES:
+        names = json.loads((PRESETS / "coco_panoptic_stuff.json").read_text(encoding="utf-8"))
+        return {int(index): name for index, name in names.items()}
+    raise UserError(
+        f"teacher {source}: its {model.config.num_labels} classes are not COCO panoptic's, and no "
+        "label_map.json beside it says which of them are stuff; put one there, or choose another teacher."
+    )

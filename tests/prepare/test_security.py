@@ -1,0 +1,184 @@
+"""Data is a stranger's: names that leave their folder, bombs, huge or deep files, tags and archives."""
+
+from __future__ import annotations
+
+import ast
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from detr_hf import prepare
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
+from detr_hf.prepare import source
+from detr_hf.prepare.build import coco_source
+from detr_hf.prepare.check.targets import open_target
+from detr_hf.prepare.findings import Report
+from detr_hf.prepare.reading import checked_rows, class_of_categories
+from detr_hf.prepare.source import inside, load_json
+from detr_hf.recipe import Split, load_recipe
+from tests.factories import write_coco_detection, write_coco_panoptic
+
+
+def refusal(split: Split) -> str:
+    opened = coco_source(split, "data.train")
+    labels, report = LabelMap.from_coco(opened.categories()), Report("data.train")
+    with pytest.raises(UserError) as caught:
+        list(checked_rows(opened, class_of_categories(opened, labels, report), report))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../a.jpg",
+        "b/../../a.jpg",
+        "/a.jpg",
+        "\\a.jpg",
+        "..\\a.jpg",
+        "C:\\a.jpg",
+        "",
+        "a\0b",
+        7,
+        None,
+    ],
+)
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: Any) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"leaves the folder|is not the name of a file"):
+        inside(tmp_path / "images", name)
+
+
+def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
+    folder, secret = tmp_path / "images", tmp_path / "secret"
+    for made in (folder / "sub", secret):
+        made.mkdir(parents=True)
+    (secret / "a.jpg").write_bytes(b"x")
+    (folder / "file.jpg").symlink_to(secret / "a.jpg")
+    (folder / "linked").symlink_to(secret)
+    (folder / "sub" / "chain.jpg").symlink_to("../file.jpg")
+    (folder / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
+    (folder / "within").symlink_to("sub")
+    (tmp_path / "images2").mkdir()
+    (folder / "near.jpg").symlink_to(tmp_path / "images2" / "a.jpg")
+    for name in ("file.jpg", "linked/a.jpg", "sub/chain.jpg", "dangling.jpg", "near.jpg", "within/chain.jpg"):
+        with pytest.raises(UserError, match="a link that leads out"):
+            inside(folder, name)
+
+
+def test_links_within_and_a_linked_folder_are_fine(tmp_path: Path) -> None:
+    real, folder = tmp_path / "disk", tmp_path / "images"
+    (real / "sub").mkdir(parents=True)
+    (real / "a.jpg").write_bytes(b"x")
+    (real / "b.jpg").symlink_to("a.jpg")
+    (real / "other").symlink_to("sub")
+    (real / "sub" / "c.jpg").symlink_to("../a.jpg")
+    (real / "circle").symlink_to("circle")
+    folder.symlink_to(real)
+    for name in ("a.jpg", "b.jpg", "sub/c.jpg", "other/c.jpg", "other/new.jpg", "circle"):
+        assert inside(folder, name) == folder / name
+
+
+def test_the_reader_follows_no_link_out(tmp_path: Path) -> None:
+    """Of pictures and of PNGs alike."""
+    split = write_coco_panoptic(tmp_path / "set", count=2)
+    picture, png = tmp_path / "set" / "images" / "000.jpg", tmp_path / "set" / "panoptic" / "11_map.png"
+    for at, path in enumerate((picture, png)):
+        path.rename(tmp_path / f"moved{at}")
+        path.symlink_to(tmp_path / f"moved{at}")
+    assert refusal(split).count("is a link that leads out") == 2
+
+
+def bomb(path: Path) -> None:
+    """A PNG of a few bytes that claims 60,000 x 60,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def test_decompression_bombs_are_refused_as_pictures_and_as_maps(tmp_path: Path) -> None:
+    split = write_coco_panoptic(tmp_path, count=2)
+    bomb(tmp_path / "images" / "000.jpg")
+    bomb(tmp_path / "panoptic" / "11_map.png")
+    assert refusal(split).count("too large to decode") == 2
+
+
+def test_a_huge_json_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "huge.json"
+    with file.open("wb") as stream:  # a hole: it takes no room on the disk
+        stream.truncate(source.MAX_JSON_BYTES + 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    with pytest.raises(UserError, match=r"has 1\.5 GB and the limit is 1\.5 GB"):
+        load_json(file, "data.train.annotations")
+
+
+def test_a_deep_json_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "deep.json"
+    file.write_text('{"a":' * 100_000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        load_json(file, "data.train.annotations")
+
+
+@pytest.mark.parametrize(
+    "tag", ["!!python/object/apply:pathlib.Path.touch", "!!python/name:os.system", "!mine"]
+)
+def test_yaml_tags_build_nothing(tmp_path: Path, tag: str) -> None:
+    lines = f"task: detection\ndata:\n  train: {tag} [made]\n"
+    for name in ("data.yaml", "recipe.yaml"):
+        (tmp_path / name).write_text(lines)
+    with pytest.raises(UserError, match="is not allowed"):
+        open_target(str(tmp_path))
+    with pytest.raises(UserError, match="is not allowed"):
+        load_recipe(tmp_path / "recipe.yaml")
+    assert not Path("made").exists()
+
+
+def test_a_mended_copy_writes_nothing_outside(tmp_path: Path) -> None:
+    """PNG names of the source name files of the copy."""
+    from detr_hf.prepare.check.mend import mend_target
+    from detr_hf.prepare.check.run import check_target
+
+    def climb(content: dict[str, Any]) -> None:
+        content["annotations"][0]["file_name"] = "../../escaped.png"
+
+    split = write_coco_panoptic(tmp_path / "set", count=2, mend=climb)
+    png = tmp_path / "set" / "panoptic" / "10_map.png"
+    png.rename(tmp_path / "escaped.png")
+    before = {path for path in tmp_path.rglob("*") if "mended" not in path.parts}
+    target = open_target(split.annotations)
+    mend_target(target, check_target(target, threads=1), tmp_path / "mended", threads=1)
+    assert {path for path in tmp_path.rglob("*") if "mended" not in path.parts} == before
+    kept = json.loads((tmp_path / "mended" / "annotations" / "annotations.json").read_text())["images"]
+    assert [entry["id"] for entry in kept] == [11]
+
+
+def test_no_archive_is_unpacked_and_nothing_pickled() -> None:
+    """No zip slip without a zip: whoever adds one meets this test and writes its guard."""
+    folder = Path(prepare.__file__).parent
+    files = sorted(folder.rglob("*.py"))
+    assert len(files) > 10
+    unsafe = {"zipfile", "tarfile", "pickle", "shelve", "marshal", "dill", "joblib"}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            called = node.attr if isinstance(node, ast.Attribute) else ""
+            assert not unsafe & {name.split(".")[0] for name in names}, file
+            assert called not in ("unpack_archive", "extractall", "unsafe_load", "full_load"), file
+
+
+def test_a_picture_of_another_kind_starts_no_program(tmp_path: Path) -> None:
+    """Pillow would hand PostScript to Ghostscript."""
+    split = write_coco_detection(tmp_path, count=1, empty=0)
+    Image.new("RGB", (128, 96)).save(tmp_path / "x.eps")
+    (tmp_path / "images" / "000.jpg").write_bytes((tmp_path / "x.eps").read_bytes())
+    assert "this is not an image that can be read" in refusal(split)

@@ -1,0 +1,117 @@
+"""The page of the check: everything on it, nothing from outside, no name that becomes markup."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from detr_hf.check_page import write_page
+from detr_hf.errors import UserError
+from detr_hf.prepare.check.run import check_target
+from detr_hf.prepare.check.targets import open_target
+from tests.factories import write_coco_detection, write_coco_panoptic
+
+EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&'"
+
+
+class Seen(HTMLParser):
+    """The elements and attributes of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def page_of(annotations: str, folder: Path, **settings: Any) -> Seen:
+    write_page(check_target(open_target(annotations), threads=1, **settings), folder / "page.html")
+    return Seen((folder / "page.html").read_text(encoding="utf-8"))
+
+
+def spoil(content: dict[str, Any]) -> None:
+    content["annotations"][0]["bbox"] = [60, 70, 200, 300]
+    content["annotations"][1]["bbox"] = [10, 20, 30, 1]
+
+
+def test_the_page_shows_findings_classes_and_the_worst_pictures(tmp_path: Path) -> None:
+    seen = page_of(write_coco_detection(tmp_path, mend=spoil).annotations, tmp_path)
+    for word in ("box-clipped", "box-tiny", "no errors", "brick", "cone", "plank", "001.jpg"):
+        assert word in seen.words
+    assert len(seen.all("svg")) == 1, "only the picture with a warning is drawn"
+    (image,) = seen.all("image")
+    kind, _, data = (image["href"] or "").partition(";base64,")
+    assert kind == "data:image/jpeg"
+    with Image.open(BytesIO(base64.b64decode(data))) as picture:
+        assert picture.size == (90, 120)
+    inks = {frame["stroke"] for frame in seen.all("rect")}
+    assert inks == {"#e11d1d", "#2f6fde"}
+
+
+def test_boxes_outside_stay_on_the_rim(tmp_path: Path) -> None:
+    seen = page_of(write_coco_detection(tmp_path, mend=spoil).annotations, tmp_path)
+    frame = seen.all("rect")[0]
+    assert float(frame["x"] or 0) == 60
+    assert float(frame["x"] or 0) + float(frame["width"] or 0) == pytest.approx(1.06 * 90)
+
+
+def test_names_from_the_data_cannot_become_markup(tmp_path: Path) -> None:
+    def name(content: dict[str, Any]) -> None:
+        spoil(content)
+        for entry in content["categories"]:
+            entry["name"] += EVIL
+        content["images"][0]["file_name"] = f"{EVIL}.jpg"
+        content["annotations"][0]["id"] = EVIL
+        content["annotations"][2]["category_id"] = EVIL
+
+    seen = page_of(write_coco_detection(tmp_path, mend=name).annotations, tmp_path)
+    assert EVIL in seen.words, "shown as text"
+    tags = {tag for tag, _ in seen.tags}
+    assert not tags & {"script", "img", "iframe", "a", "link", "object"}
+    assert not [key for _, attributes in seen.tags for key in attributes if key.startswith("on")]
+
+
+def test_the_page_needs_no_network(tmp_path: Path) -> None:
+    seen = page_of(write_coco_panoptic(tmp_path, count=2).annotations, tmp_path)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not re.findall(
+        r"""(?:https?:)?//\w""", re.sub(r"base64,[\w+/=]+", "", text).replace(str(tmp_path), "")
+    )
+    policy = next(meta["content"] for meta in seen.all("meta") if meta.get("http-equiv"))
+    assert policy is not None and "default-src 'none'" in policy and "script" not in policy
+    assert len(seen.all("svg")) == 2
+
+
+def test_few_samples_and_a_damaged_picture(tmp_path: Path) -> None:
+    def several(content: dict[str, Any]) -> None:
+        for entry in content["annotations"]:
+            entry["area"] = -1
+
+    split = write_coco_detection(tmp_path, empty=0, mend=several)
+    path = tmp_path / "images" / "003.jpg"
+    path.write_bytes(path.read_bytes()[:-300])
+    seen = page_of(split.annotations, tmp_path, samples=2)
+    assert len(seen.all("figure")) == 2 and "this picture cannot be shown" in seen.words, "errors come first"
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    result = check_target(open_target(write_coco_detection(tmp_path).annotations), threads=1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_page(result, tmp_path / "file" / "page.html")

@@ -1,0 +1,53 @@
+"""Weights of classes from a recipe: by name, from the data, or none."""
+
+from __future__ import annotations
+
+import datasets
+import pytest
+
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
+from detr_hf.prepare.bundle import DataBundle
+from detr_hf.recipe import Recipe, recipe_from_text
+from detr_hf.training.class_weights import class_weights_of
+
+ROWS = [{"objects": {"category": [0, 0, 0, 1], "iscrowd": [False] * 4}}]
+DATA = DataBundle(
+    dataset=datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}),
+    labels=LabelMap.from_names(["brick", "cone", "plank"]),
+    is_panoptic=False,
+    notes=[],
+)
+DETECTION = "{task: detection, output_dir: out, data: {demo: {}}, optim: {epochs: 1}}"
+PANOPTIC = "{task: panoptic, output_dir: out, data: {demo: {}}, model: {detector: demo}, optim: {epochs: 1}}"
+
+
+def recipe(*overrides: str, text: str = DETECTION) -> Recipe:
+    return recipe_from_text(text, overrides)
+
+
+def test_by_name_and_one_for_the_rest() -> None:
+    assert class_weights_of(recipe("loss.category_weights={cone: 2.5}"), DATA) == [1.0, 2.5, 1.0]
+
+
+def test_balanced_from_the_training_split() -> None:
+    weights = class_weights_of(recipe("loss.balanced=true"), DATA)
+    assert weights == pytest.approx([4 / (2 * 3), 4 / (2 * 1), 1.0])
+
+
+def test_none_without_the_settings_and_with_a_frozen_detector() -> None:
+    assert class_weights_of(recipe(), DATA) is None
+    assert class_weights_of(recipe(text=PANOPTIC), DATA) is None
+
+
+def test_stage_two_that_trains_its_detector_has_them_too() -> None:
+    changes = ["model.freeze_detector=false", "detection_loss.category_weights.plank=3"]
+    assert class_weights_of(recipe(*changes, text=PANOPTIC), DATA) == [1.0, 1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("cones", "did you mean 'cone'"), ("xyz", "there are: brick, cone, plank")]
+)
+def test_a_class_that_is_not_there_is_refused(name: str, hint: str) -> None:
+    with pytest.raises(UserError, match=f"loss.category_weights: the data has no class '{name}'; {hint}"):
+        class_weights_of(recipe(f"loss.category_weights={{{name}: 2}}"), DATA)

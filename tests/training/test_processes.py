@@ -1,0 +1,89 @@
+"""The death of another process, told in one sentence; and errors that are told once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from detr_hf import errors
+from detr_hf.errors import UserError, told_plainly
+from detr_hf.training.loop import train
+from detr_hf.training.processes import LostProcessError, told_of_lost_processes
+from tests.factories import write_coco_detection
+from tests.tiny_runs import assembled, detection_recipe, save_detector
+
+
+def test_a_killed_loading_process_is_told_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does when memory runs out: in the middle of a step, not while waiting for a batch."""
+    from detr_hf.training import loop
+
+    split = write_coco_detection(tmp_path / "data", count=8)
+    start = save_detector(tmp_path / "start")
+    run = assembled(detection_recipe(tmp_path / "run", split, start, "data.workers=1"))
+
+    def step(*_: object) -> float:
+        import psutil
+
+        for child in psutil.Process().children():
+            child.send_signal(signal.SIGKILL)
+        time.sleep(5)
+        return 0.0
+
+    monkeypatch.setattr(loop, "optimiser_step", step)
+    told = r"data\.workers: a loading process ended .*memory ran out"
+    with pytest.raises(LostProcessError, match=told), told_of_lost_processes():
+        train(run)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234",
+        "Connection reset by peer",
+        "Timed out waiting 1800000ms for recv operation to complete",
+    ],
+)
+def test_a_lost_training_process_is_told_plainly(said: str) -> None:
+    told = "the processes of this run lost touch"
+    with pytest.raises(LostProcessError, match=told), told_of_lost_processes():
+        raise RuntimeError(f"{said}\nException raised from ...")
+    with pytest.raises(LostProcessError), told_of_lost_processes():
+        raise torch.distributed.DistBackendError("NCCL communicator was aborted")
+
+
+def test_other_faults_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch") as caught, told_of_lost_processes():
+        raise RuntimeError("size mismatch")
+    assert not isinstance(caught.value, UserError)
+
+
+def test_the_first_process_of_a_machine_tells_at_once_and_the_others_wait(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A launcher ends the others as soon as the first is gone, so one fault of all is told once."""
+    waited: list[float] = []
+    monkeypatch.setattr(errors.time, "sleep", waited.append)
+    for rank, expected in (("0", []), ("1", [errors.FIRST_TELLS])):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        waited.clear()
+        with pytest.raises(SystemExit) as ended, told_plainly():
+            raise UserError("the recipe is wrong")
+        assert ended.value.code == 2 and waited == expected
+        assert capsys.readouterr().err == "error: the recipe is wrong\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_cannot_be_written_is_no_fault_of_ours(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), told_plainly():
+        raise OSError(number, os.strerror(number), "runs/x/results.md")
+    assert capsys.readouterr().err == f"error: runs/x/results.md: {os.strerror(number)}\n"
+    with pytest.raises(FileNotFoundError), told_plainly():
+        Path("/nowhere/at/all").read_text()

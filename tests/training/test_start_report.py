@@ -1,0 +1,54 @@
+"""What a run says of its data before the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detr_hf.prepare.build import build_bundle
+from detr_hf.recipe import Recipe
+from detr_hf.training.assemble import assemble
+from detr_hf.training.setup import build_task, start
+from detr_hf.training.start_report import report_start
+from tests.factories import write_coco_detection
+from tests.tiny_models import timm_backbone
+from tests.tiny_runs import detection_recipe, save_detector
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def said(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> str:
+    accelerator = start(recipe)
+    data = build_bundle(recipe.data, recipe.output_dir)
+    task, loaded = build_task(recipe, data)
+    report_start(assemble(recipe, accelerator, data, task), data, loaded)
+    return capsys.readouterr().out
+
+
+def test_images_with_more_objects_than_queries_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards: objects beyond the number of queries are silently never learnt."""
+    split = write_coco_detection(tmp_path / "data", sizes_hw=[(96, 128)])
+    few, enough = (save_detector(tmp_path / f"start{n}", num_queries=n) for n in (2, 20))
+    told = said(detection_recipe(tmp_path / "a", split, few), capsys)
+    assert "training images have more objects (up to 4) than the model has queries (2)" in told
+    assert "more objects" not in said(detection_recipe(tmp_path / "b", split, enough), capsys)
+
+
+def test_sizes_that_a_backbone_of_patches_does_not_see_whole_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards: a backbone of patches loses the rim of most pictures, and stretches boxes, without a word."""
+    split = write_coco_detection(tmp_path / "data", sizes_hw=[(96, 128)])
+    patches = save_detector(tmp_path / "patches", backbone=timm_backbone("test_convnext3", output_stride=16))
+    resnet = save_detector(tmp_path / "resnet")
+
+    def short_edge(pixels: int) -> str:
+        return f"transforms.validation.0.short_edges=[{pixels}]"
+
+    odd = said(detection_recipe(tmp_path / "a", split, patches, short_edge(66)), capsys)
+    assert "whole patches of 16 pixels only, and the first validation image is 66 x 88" in odd
+    assert "patches" not in said(detection_recipe(tmp_path / "b", split, patches, short_edge(48)), capsys)
+    assert "patches" not in said(detection_recipe(tmp_path / "c", split, resnet, short_edge(66)), capsys)

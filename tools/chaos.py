@@ -1,0 +1,252 @@
+"""Kill a small training at random moments, let it go on each time, and compare it with an undisturbed one.
+
+    python tools/chaos.py --kills 20 --processes 1 2
+
+Runs on the CPU with the data and the checkpoint that come with the package. Kills are SIGKILL, aimed in turn
+at optimiser steps, at checkpoint writing and at evaluation; on several processes at all of them or at one.
+The same is done with SIGTERM, which must save first. The table says whether the weights in `last/` and
+`best/` are, bit for bit, those of the undisturbed run; the exit code is 1 where they are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+STEPS_AN_EPOCH = 6
+BATCH = 8
+RECIPE = """
+task: detection
+output_dir: {out}
+data:
+  demo: {{train: {images}, validation: 12, seed: 0, folder: {data}}}
+  workers: 0
+transforms:
+  train:
+    - {{name: HorizontalFlip, p: 0.5}}
+    - {{name: ShortEdgeResize, short_edges: [56, 64, 72], max_long_edge: 112}}
+  validation:
+    - {{name: ShortEdgeResize, short_edges: [64], max_long_edge: 112}}
+model: {{pretrained: demo}}
+optim: {{epochs: {epochs}, batch_size: {batch}, micro_batch_size: {micro}, lr: 1e-3}}
+evaluation: {{batch_size: 2, pictures: 0}}
+checkpoint: {{every_steps: 2, keep: 2}}
+"""
+PHASES = ("step", "write", "evaluate")
+STEP_BAR = re.compile(r"epoch (\d+)/\d+:[^\r\n]*?\| (\d+)/(\d+) ")
+RESUMED = re.compile(r"going on from .* at step (\d+)")
+LONGEST_END = 90.0
+LONGEST_RUN = 1800.0
+RUNNING: list[subprocess.Popen[bytes]] = []
+
+
+@dataclass
+class Tally:
+    """What happened to one run until it was complete."""
+
+    hits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
+    resumes: int = 0
+    lost: int = 0
+    slowest_end: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+
+class Attempt:
+    """One start of the training command: its processes, and how far it says it is."""
+
+    def __init__(self, recipe: Path, out: Path, processes: int) -> None:
+        script = Path(__file__).resolve().parents[1] / "detr_hf" / "train.py"
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command = [sys.executable, *(launcher if processes > 1 else []), str(script), str(recipe)]
+        alone = {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        self.out, self.text, self.step, self.start = out, "", 0, 0
+        self.phase, self.seen = "", 0
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **alone}
+        )
+        RUNNING.append(self.process)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        while piece := os.read(self.process.stdout.fileno(), 65536):
+            new = piece.decode(errors="replace")
+            self.text += new
+            if found := RESUMED.search(new):
+                self.start = self.step = int(found[1])
+            for epoch, inside, length in STEP_BAR.findall(new):
+                self.step = max(self.step, (int(epoch) - 1) * int(length) + int(inside))
+                self.phase, self.seen = "step", self.seen + 1
+            if "evaluate:" in new:
+                self.phase = "evaluate"
+
+    def wait_for(self, phase: str, updates: int) -> bool:
+        """Until the run is in a phase (after so many updates of the step bar); False: it ended before."""
+        partial = self.out / "last.partial"
+        while self.process.poll() is None:
+            if phase == "write" and self.seen >= updates and partial.exists():
+                return True
+            if phase == self.phase and (phase == "evaluate" or self.seen >= updates):
+                return True
+            time.sleep(0.001)
+        return False
+
+    def end(self, number: int, one_only: random.Random | None) -> float:
+        """Send a signal and wait; returns the seconds until every process was gone."""
+        main = psutil.Process(self.process.pid)
+        family = [main, *main.children(recursive=True)]
+        ranks = [one for one in family if one is not main and "train.py" in " ".join(one.cmdline())]
+        hit = [one_only.choice(ranks)] if one_only and ranks else family
+        if number == signal.SIGTERM:
+            hit = [main]  # a launcher passes it on
+        started = time.monotonic()
+        for one in hit:
+            send(one, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=LONGEST_END)
+        _, alive = psutil.wait_procs(family[1:], timeout=LONGEST_END)
+        for one in [main, *alive]:
+            send(one, signal.SIGKILL)
+        return time.monotonic() - started
+
+    def finish(self) -> int:
+        """Let the run end by itself; returns its exit code."""
+        code = self.process.wait(timeout=LONGEST_RUN)
+        self._reader.join(timeout=10)
+        return code
+
+
+def send(process: psutil.Process, number: int) -> None:
+    """A signal to a process that may be gone by now."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+
+
+def write_recipe(folder: Path, name: str, epochs: int, processes: int) -> tuple[Path, Path]:
+    """A recipe file and the folder that its run writes into, which is emptied."""
+    out, file = folder / name, folder / f"{name}.yaml"
+    shutil.rmtree(out, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"images": STEPS_AN_EPOCH * BATCH, "batch": BATCH, "micro": min(4, BATCH // processes)}
+    file.write_text(RECIPE.format(out=out, data=folder / "data", epochs=epochs, **values), encoding="utf-8")
+    return file, out
+
+
+def disturb(recipe: Path, out: Path, processes: int, number: int, times: int, dice: random.Random) -> Tally:
+    """Hit a run so many times, start it again each time, and let it end."""
+    tally, killing = Tally(), number == signal.SIGKILL
+    for index in range(times):
+        attempt = Attempt(recipe, out, processes)
+        phase = PHASES[index % len(PHASES)] if killing else "step"
+        if not attempt.wait_for(phase, dice.randint(1, STEPS_AN_EPOCH)):
+            attempt.finish()
+            if attempt.process.returncode:
+                tally.faults.append(f"attempt {index + 1} ended by itself:\n{attempt.text[-2000:]}")
+            break  # complete before its time
+        time.sleep(dice.random() * (0.02 if phase == "write" else 0.3))
+        one_only = dice if killing and processes > 1 and dice.random() < 0.5 else None
+        seconds = attempt.end(number, one_only)
+        attempt.finish()
+        tally.slowest_end = max(tally.slowest_end, seconds)
+        tally.hits[phase] += 1
+        note_resume(tally, attempt, out, killing, processes)
+    last = Attempt(recipe, out, processes)
+    if last.finish() != 0:
+        tally.faults.append(f"the last attempt failed:\n{last.text[-2000:]}")
+    tally.resumes += RESUMED.search(last.text) is not None
+    return tally
+
+
+def note_resume(tally: Tally, attempt: Attempt, out: Path, killing: bool, processes: int) -> None:
+    """Count what the attempt that was just ended had done and what of it is saved."""
+    tally.resumes += RESUMED.search(attempt.text) is not None
+    if tally.slowest_end > 60:
+        tally.faults.append(f"ending took {tally.slowest_end:.0f} seconds")
+    if not killing and attempt.process.returncode != 75 and processes == 1:
+        tally.faults.append(f"SIGTERM gave exit code {attempt.process.returncode}:\n{attempt.text[-2000:]}")
+    if not killing and "stopped by SIGTERM" not in attempt.text:
+        tally.faults.append(f"SIGTERM did not save:\n{attempt.text[-2000:]}")
+    tally.lost += max(0, attempt.step - saved_step(out))
+
+
+def saved_step(out: Path) -> int:
+    """The step that the next attempt will go on from; 0 where there is nothing yet."""
+    from detr_hf.training.checkpoints import find_checkpoint, step_of
+
+    found = find_checkpoint(out, "auto", say=lambda _: None)
+    return 0 if found is None else step_of(found) or 0
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """sha256 of the weights that a run left."""
+    files = [out / name / "model.safetensors" for name in ("last", "best")]
+    return {str(f.relative_to(out)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
+
+
+def row(processes: int, what: str, tally: Tally, equal: bool) -> str:
+    hits = [sum(tally.hits.values()), *(tally.hits[phase] for phase in PHASES)]
+    cells = [processes, what, *hits, tally.resumes, tally.lost, f"{tally.slowest_end:.1f}"]
+    return "| " + " | ".join(str(cell) for cell in [*cells, "yes" if equal else "NO"]) + " |"
+
+
+def main() -> None:
+    """Parse, run, print the table."""
+    parser = argparse.ArgumentParser(description="Kill a training at random moments and compare its weights.")
+    parser.add_argument("--kills", type=int, default=20, help="SIGKILLs for each number of processes")
+    parser.add_argument("--terms", type=int, default=3, help="SIGTERMs for each number of processes")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--out", default="runs/chaos", help="folder for data and runs")
+    arguments = parser.parse_args()
+    folder, dice = Path(arguments.out).resolve(), random.Random(arguments.seed)
+    rows, failed = [], False
+    for processes in arguments.processes:
+        epochs = 4 + 2 * max(arguments.kills, arguments.terms) // 3
+        recipe, quiet = write_recipe(folder, f"quiet{processes}", epochs, processes)
+        undisturbed = Attempt(recipe, quiet, processes)
+        if undisturbed.finish() != 0:
+            sys.exit(f"the undisturbed run failed:\n{undisturbed.text[-3000:]}")
+        for number, times in ((signal.SIGKILL, arguments.kills), (signal.SIGTERM, arguments.terms)):
+            if not times:
+                continue
+            recipe, out = write_recipe(folder, f"{number.name.lower()}{processes}", epochs, processes)
+            tally = disturb(recipe, out, processes, number, times, dice)
+            equal = len(hashes(quiet)) == 2 and hashes(quiet) == hashes(out)
+            failed |= not equal or bool(tally.faults)
+            rows.append(row(processes, number.name, tally, equal))
+            print(rows[-1], *tally.faults, sep="\n", flush=True)
+    print("\n| processes | signal | sent | in steps | writing | evaluating | resumes | lost steps |", end="")
+    print(" slowest end, s | equal |\n|" + " ---: |" * 10)
+    print("\n".join(rows))
+    sys.exit(int(failed))
+
+
+def leave_nothing_behind() -> None:
+    """End what is still running, where this program is ended itself."""
+    for process in RUNNING:
+        if process.poll() is None:
+            main_process = psutil.Process(process.pid)
+            for one in [*main_process.children(recursive=True), main_process]:
+                send(one, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        leave_nothing_behind()
