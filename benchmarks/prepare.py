@@ -48,8 +48,8 @@ def measure(size: int, num_proc: int) -> dict[str, Any]:
     from detr_hf.labels import construction_labels
     from detr_hf.prepare.raw.merging import merge_records
     from detr_hf.prepare.raw.records import read_records
-    from detr_hf.prepare.raw.split import split_records
-    from detr_hf.prepare.raw.writing import WriteSettings, write_dataset
+    from detr_hf.prepare.raw.splitting.split import split_records
+    from detr_hf.prepare.raw.writing.dataset import WriteSettings, write_dataset
 
     labels, times = construction_labels(), {}
     with tempfile.TemporaryDirectory() as name:

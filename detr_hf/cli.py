@@ -142,7 +142,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out)
     Pipeline(Path(arguments.raw), out, recipe, teacher, arguments.strict).run(arguments.only)
     if arguments.push_to_hub:
-        from detr_hf.prepare.raw.publishing import push_to_hub
+        from detr_hf.prepare.raw.writing.publishing import push_to_hub
 
         push_to_hub(out, arguments.push_to_hub)
     if arguments.only not in (None, "report"):

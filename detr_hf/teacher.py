@@ -1,4 +1,4 @@
-"""A panoptic DETR as the teacher of stuff: what `detr_hf.prepare.raw.pseudo_stuff` asks for."""
+"""A panoptic DETR as the teacher of stuff: what `detr_hf.prepare.raw.stuff.pseudo_stuff` asks for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.panoptic_merge import merge_masks
 from detr_hf.modeling.postprocess import resize_masks
 from detr_hf.modeling.pretrained import load_label_map, load_processor, load_segmenter
-from detr_hf.prepare.raw.pseudo_stuff import FoundStuff
+from detr_hf.prepare.raw.stuff.pseudo_stuff import FoundStuff
 
 COCO_CLASSES = 250
 """Classes of the panoptic DETRs of facebookresearch/detr (models/detr.py), numbered as COCO does."""

@@ -146,12 +146,12 @@ class Pretraining:
 
     @torch.no_grad()
     def evaluate(self, phase: str, step: int) -> None:
-        """Loss terms of the held-out scenes, unaugmented, at 128 pixels."""
+        """Loss terms of the held-out scenes, unaugmented, at 144 pixels."""
         self.model.eval()
         terms: list[list[float]] = []
         for start in range(0, min(96, len(self.validation)), 16):
             indices = np.arange(start, min(start + 16, len(self.validation)))
-            pixel_values, pixel_mask, targets = self.validation.batch(indices, None, size_hw=(128, 168))
+            pixel_values, pixel_mask, targets = self.validation.batch(indices, None, size_hw=(144, 192))
             detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
             logits, boxes = detected.logits, detected.boxes_cxcywh_norm
             matches = match(logits, boxes, targets, MatchingCosts())
@@ -172,7 +172,7 @@ class Pretraining:
         """Model, processor and label map as ``from_pretrained`` reads them."""
         self.model.save_pretrained(self.out)
         DetrImageProcessor(
-            size={"shortest_edge": 128, "longest_edge": 224}, image_mean=IMAGE_MEAN, image_std=IMAGE_STD
+            size={"shortest_edge": 144, "longest_edge": 256}, image_mean=IMAGE_MEAN, image_std=IMAGE_STD
         ).save_pretrained(self.out)
         self.labels.save(self.out)
 

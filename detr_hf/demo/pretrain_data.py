@@ -22,7 +22,7 @@ from detr_hf.labels import LabelMap
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 STORED_SHORT_EDGE = 176
-VIEW_SIZES_HW = ((112, 144), (128, 160), (128, 176), (144, 176), (144, 128), (160, 128))
+VIEW_SIZES_HW = ((128, 160), (128, 176), (144, 176), (144, 192), (160, 208), (160, 128))
 SMALLEST_SEGMENT_PX = 12
 
 

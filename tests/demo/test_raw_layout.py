@@ -21,7 +21,7 @@ from detr_hf.errors import UserError
 from detr_hf.geometry import id_to_rgb
 from detr_hf.images import decode_id_map, image_size
 from detr_hf.prepare.build import build_bundle
-from detr_hf.prepare.raw.files import FolderFiles
+from detr_hf.prepare.raw.reading.files import FolderFiles
 from detr_hf.recipe import PanopticRecipe, Recipe, Split
 
 CLASSES = [thing.name for thing in YARD.things]

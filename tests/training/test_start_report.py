@@ -50,5 +50,9 @@ def test_sizes_that_a_backbone_of_patches_does_not_see_whole_are_told(
 
     odd = said(detection_recipe(tmp_path / "a", split, patches, short_edge(66)), capsys)
     assert "whole patches of 16 pixels only, and the first validation image is 66 x 88" in odd
-    assert "patches" not in said(detection_recipe(tmp_path / "b", split, patches, short_edge(48)), capsys)
-    assert "patches" not in said(detection_recipe(tmp_path / "c", split, resnet, short_edge(66)), capsys)
+    assert "whole patches" not in said(
+        detection_recipe(tmp_path / "b", split, patches, short_edge(48)), capsys
+    )
+    assert "whole patches" not in said(
+        detection_recipe(tmp_path / "c", split, resnet, short_edge(66)), capsys
+    )

@@ -12,7 +12,7 @@ from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap, construction_labels, load_labels
 from detr_hf.prepare.findings import listed
 from detr_hf.prepare.raw.findings import Finding, finding_to_list
-from detr_hf.prepare.raw.reading import FolderFacts
+from detr_hf.prepare.raw.reading.folders import FolderFacts
 from detr_hf.prepare.raw.records import RawPanoptic, Record, write_records
 
 

@@ -20,13 +20,19 @@ from tqdm import tqdm
 
 from detr_hf.errors import UserError
 from detr_hf.prepare.raw.findings import Finding, findings_in, stop_at_fault
-from detr_hf.prepare.raw.mending import mend_picture
+from detr_hf.prepare.raw.mending.pictures import mend_picture
 from detr_hf.prepare.raw.merging import merge_records, merged_labels
 from detr_hf.prepare.raw.processes import in_order
-from detr_hf.prepare.raw.pseudo_stuff import StuffSettings, Teacher, pseudo_label, summarise_stuff
-from detr_hf.prepare.raw.reading import class_folders, read_folder, write_folder
+from detr_hf.prepare.raw.reading.folders import class_folders, read_folder, write_folder
 from detr_hf.prepare.raw.records import read_records
-from detr_hf.prepare.raw.reporting import REPORT_JSON, REPORT_MD, PrepareReport, about_split, about_stuff
+from detr_hf.prepare.raw.reporting.report import (
+    REPORT_JSON,
+    REPORT_MD,
+    PrepareReport,
+    about_split,
+    about_stuff,
+)
+from detr_hf.prepare.raw.reporting.statistics import Statistics
 from detr_hf.prepare.raw.results import (
     MERGE_FINDINGS,
     OUTCOMES,
@@ -36,11 +42,11 @@ from detr_hf.prepare.raw.results import (
     outcome_line,
     write_findings,
 )
-from detr_hf.prepare.raw.split import split_records
-from detr_hf.prepare.raw.statistics import Statistics
+from detr_hf.prepare.raw.splitting.split import split_records
 from detr_hf.prepare.raw.steps import StepFolder, alone, cut_to_whole_lines
-from detr_hf.prepare.raw.stuff_mapping import StuffMapping, load_mapping
-from detr_hf.prepare.raw.writing import SPLIT_FILE, WriteSettings, write_dataset
+from detr_hf.prepare.raw.stuff.mapping import StuffMapping, load_mapping
+from detr_hf.prepare.raw.stuff.pseudo_stuff import StuffSettings, Teacher, pseudo_label, summarise_stuff
+from detr_hf.prepare.raw.writing.dataset import SPLIT_FILE, WriteSettings, write_dataset
 from detr_hf.prepare.source import hash_of_file, hash_of_folder, hash_of_words
 from detr_hf.recipe.prepare import PrepareRecipe
 

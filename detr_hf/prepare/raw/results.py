@@ -9,9 +9,9 @@ from pathlib import Path
 
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.raw.findings import Finding, finding_to_list, findings_in
-from detr_hf.prepare.raw.reading import FolderFacts, RawPicture, folder_facts, read_pictures
+from detr_hf.prepare.raw.reading.folders import FolderFacts, RawPicture, folder_facts, read_pictures
 from detr_hf.prepare.raw.records import Record, record_from_values
-from detr_hf.prepare.raw.split import Splits, load_splits
+from detr_hf.prepare.raw.splitting.split import Splits, load_splits
 
 OUTCOMES = "mend/outcomes.jsonl"
 MERGE_FINDINGS = "merge/findings.jsonl"

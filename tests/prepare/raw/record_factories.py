@@ -20,7 +20,7 @@ from detr_hf.prepare.raw.records import (
     read_records,
     write_records,
 )
-from detr_hf.prepare.raw.split import Splits
+from detr_hf.prepare.raw.splitting.split import Splits
 
 SIZE_HW = (30, 40)
 LABELS = LabelMap.from_coco(

@@ -22,9 +22,9 @@ from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap, construction_labels
 from detr_hf.prepare.raw.findings import KINDS
 from detr_hf.prepare.raw.pipeline import STEPS, Pipeline
-from detr_hf.prepare.raw.pseudo_stuff import FoundStuff
 from detr_hf.prepare.raw.records import Record, read_records
 from detr_hf.prepare.raw.steps import cut_to_whole_lines
+from detr_hf.prepare.raw.stuff.pseudo_stuff import FoundStuff
 from detr_hf.recipe.prepare import load_prepare_recipe
 from tests.raw_factories import SQUARE, ClassFolder, write_messy_raw, write_tidy_raw
 

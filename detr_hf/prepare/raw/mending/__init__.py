@@ -1,0 +1,1 @@
+"""Pictures and outlines put right, one picture at a time."""

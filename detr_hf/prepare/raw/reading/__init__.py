@@ -1,0 +1,1 @@
+"""Raw class folders as they lie on the disk, both layouts."""

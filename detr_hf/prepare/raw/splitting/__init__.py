@@ -1,0 +1,1 @@
+"""Which picture is for training and which for validation."""

@@ -1,0 +1,1 @@
+"""Stuff painted by a pretrained panoptic DETR."""

@@ -1,0 +1,1 @@
+"""Id maps painted, a data set written, read back and published."""
