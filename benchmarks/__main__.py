@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cases, print the Markdown page, write the files; 1 if a side failed."""
+    """Run the cases, print the Markdown page, write the files after each; 1 if a side failed."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     settings = settings_of(chosen)
@@ -30,14 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ChildError as failure:
             print(failure, file=sys.stderr)
             return 1
-    page = markdown(results)
-    print(page)
-    if chosen.case:
-        _write(chosen.json, _as_json(results[0]))
-        _write(chosen.markdown, page)
-    else:
-        _write(chosen.json or HERE / "results.json", _as_json(results))
-        _write(chosen.markdown or HERE / "RESULTS.md", page)
+        if chosen.case:
+            _write(chosen.json, _as_json(results[0]))
+            _write(chosen.markdown, markdown(results))
+        else:
+            _write(chosen.json or HERE / "results.json", _as_json(results))
+            _write(chosen.markdown or HERE / "RESULTS.md", markdown(results))
+    print(markdown(results))
     return 0
 
 

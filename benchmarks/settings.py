@@ -33,7 +33,7 @@ class Settings:
     threads: int = 2
     repeats: int = 5
     kept: int = 10
-    pictures: int = 20
+    pictures: int = 10
     short_edge: int = 400
     mask_chunk: int = 16
     seed: int = 0

@@ -156,7 +156,7 @@ def cli_parser() -> argparse.ArgumentParser:
     """The parser of `detr-hf`."""
     from detr_hf import cli
 
-    return cli._parser()
+    return cli.build_parser()
 
 
 def parsed(parser: argparse.ArgumentParser, words: list[str]) -> tuple[argparse.Namespace | None, list[str]]:

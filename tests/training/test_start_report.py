@@ -48,11 +48,8 @@ def test_sizes_that_a_backbone_of_patches_does_not_see_whole_are_told(
     def short_edge(pixels: int) -> str:
         return f"transforms.validation.0.short_edges=[{pixels}]"
 
+    whole = "whole patches"
     odd = said(detection_recipe(tmp_path / "a", split, patches, short_edge(66)), capsys)
-    assert "whole patches of 16 pixels only, and the first validation image is 66 x 88" in odd
-    assert "whole patches" not in said(
-        detection_recipe(tmp_path / "b", split, patches, short_edge(48)), capsys
-    )
-    assert "whole patches" not in said(
-        detection_recipe(tmp_path / "c", split, resnet, short_edge(66)), capsys
-    )
+    assert f"{whole} of 16 pixels only, and the first validation image is 66 x 88" in odd
+    assert whole not in said(detection_recipe(tmp_path / "b", split, patches, short_edge(48)), capsys)
+    assert whole not in said(detection_recipe(tmp_path / "c", split, resnet, short_edge(66)), capsys)

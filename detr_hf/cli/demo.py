@@ -1,0 +1,47 @@
+"""`detr-hf demo`: both stages offline."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detr_hf.errors import UserError
+
+HELP = "Both stages on synthetic construction yards: no download, no GPU, minutes."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "--out", default="runs/demo", help="folder for data, runs and summary (default: runs/demo)"
+    )
+    parser.add_argument(
+        "--compare-scratch",
+        action="store_true",
+        help="train stage 1 from random weights too, for as many steps",
+    )
+    parser.add_argument(
+        "--from-raw",
+        action="store_true",
+        help="start from raw class folders: prepare them, with pseudo-labelled stuff, then both stages",
+    )
+    parser.add_argument(
+        "--mess", action="store_true", help="with --from-raw: folders as untidy as real ones are"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    from detr_hf import train
+    from detr_hf.demo.from_raw import run_from_raw
+    from detr_hf.demo.raw_layout import RawSpec
+    from detr_hf.demo.run import run_demo
+
+    if arguments.mess and not arguments.from_raw:
+        raise UserError("--mess spoils raw folders; give it with --from-raw.")
+    if not arguments.from_raw:
+        run_demo(train.run, Path(arguments.out), compare_scratch=arguments.compare_scratch)
+        return
+    if arguments.compare_scratch:
+        raise UserError("--compare-scratch belongs to the plain demo; leave it or --from-raw out.")
+    run_from_raw(train.run, Path(arguments.out) / "from-raw", RawSpec(mess=arguments.mess))

@@ -1,0 +1,66 @@
+"""`detr-hf train`: one run from its recipe, or a recorded one again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detr_hf.errors import UserError
+
+if TYPE_CHECKING:
+    from detr_hf.recipe import Recipe
+
+HELP = "Train one stage on one process; `accelerate launch` does the same on many."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("recipe", nargs="?", help="a YAML file, for example recipes/detection.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=5e-5")
+    parser.add_argument("--replay", metavar="RUN", help="repeat a run, into RUN-replay or output_dir=...")
+    parser.add_argument(
+        "--find-batch-size",
+        action="store_true",
+        help="first find the largest optim.micro_batch_size that fits into the memory, and use it",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    from detr_hf import train
+    from detr_hf.recipe import load_recipe
+
+    if arguments.replay is None:
+        if arguments.recipe is None:
+            raise UserError("give a recipe, or --replay with the folder of a run.")
+        recipe = load_recipe(arguments.recipe, arguments.overrides)
+        train.run(_with_found_batch_size(recipe) if arguments.find_batch_size else recipe)
+        return
+    if arguments.find_batch_size:
+        raise UserError("--replay repeats a run as it was; leave --find-batch-size out.")
+    _replay(train.run, Path(arguments.replay), [*filter(None, [arguments.recipe]), *arguments.overrides])
+
+
+def _with_found_batch_size(recipe: Recipe) -> Recipe:
+    from detr_hf.demo.resolve import resolve_demo
+    from detr_hf.training.find_batch_size import with_found_batch_size
+
+    found = with_found_batch_size(recipe, resolve_demo(recipe))
+    print(
+        f"optim.micro_batch_size: {found.optim.micro_batch_size} of {found.optim.batch_size} fit", flush=True
+    )
+    return found
+
+
+def _replay(run: Callable[[Recipe], Any], folder: Path, overrides: list[str]) -> None:
+    from detr_hf.recipe.replay import replay_recipe
+
+    recipe = replay_recipe(folder, overrides)
+    run(recipe)
+    from accelerate import PartialState
+
+    from detr_hf.training.replay import compare_replay
+
+    PartialState().print(compare_replay(folder, Path(recipe.output_dir)))
