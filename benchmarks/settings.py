@@ -31,7 +31,7 @@ class Settings:
     objects: tuple[int, ...] = (5, 6)
     backbone: str = "resnet50"
     threads: int = 2
-    repeats: int = 5
+    repeats: int = 3
     kept: int = 10
     pictures: int = 10
     short_edge: int = 400
