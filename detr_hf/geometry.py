@@ -9,7 +9,8 @@ alike and return what they got.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -158,3 +159,38 @@ def boxes_and_areas_of_segments(
 def masks_of_segments(id_map: Tensor, ids: Tensor) -> Tensor:
     """Binary masks ``bool [N, H, W]`` of the segments ``ids [N]`` in an id map ``[H, W]``."""
     return id_map.unsqueeze(0) == ids.to(id_map.dtype)[:, None, None]
+
+
+def upright_xy(x: Any, y: Any, orientation: int, stored_hw: tuple[float, float]) -> tuple[Any, Any]:
+    """Where places of a stored picture lie once it is turned as its EXIF orientation (1 to 8) says.
+
+    Args:
+        x, y: pixels from the left top corner of the stored picture; numbers or arrays.
+        orientation: anything but 2 to 8 leaves them as they are.
+        stored_hw: height and width of the picture before it is turned.
+    """
+    height, width = stored_hw
+    moved = {
+        2: (width - x, y),
+        3: (width - x, height - y),
+        4: (x, height - y),
+        5: (y, x),
+        6: (height - y, x),
+        7: (height - y, width - x),
+        8: (y, width - x),
+    }
+    return moved.get(orientation, (x, y))
+
+
+def upright_array(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """The same for an array ``[H, W]``, such as a mask or an id map."""
+    turned: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.T,
+        6: lambda a: a[::-1].T,
+        7: lambda a: a[::-1, ::-1].T,
+        8: lambda a: a[:, ::-1].T,
+    }
+    return np.ascontiguousarray(turned[orientation](stored)) if orientation in turned else stored

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from detr_hf.errors import UserError
+from detr_hf.geometry import upright_xy
 from detr_hf.images import decode_image
 from detr_hf.prepare.check.boxes import area_fault, same_boxes
 from detr_hf.prepare.check.changes import Changes
 from detr_hf.prepare.check.outlines import bounds_of_polygons, polygon_fault, rle_fault
-from detr_hf.prepare.check.upright import orientation_of, upright_box, upright_point
+from detr_hf.prepare.check.upright import orientation_of, upright_box
 from detr_hf.prepare.findings import Findings
 from detr_hf.prepare.rows import clipped_box, is_beyond, is_box
 from detr_hf.prepare.source import hash_of_file
@@ -128,7 +129,7 @@ def _turn(entry: Entry, orientation: int, stored_hw: tuple[int, int]) -> None:
         [
             value
             for x, y in zip(one[::2], one[1::2], strict=True)
-            for value in upright_point(x, y, orientation, stored_hw)
+            for value in upright_xy(x, y, orientation, stored_hw)
         ]
         for one in polygons
         if not polygon_fault(one, stored_hw)

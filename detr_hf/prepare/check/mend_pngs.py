@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import UserError
-from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_xywh, id_to_rgb, rgb_to_id
+from detr_hf.geometry import (
+    boxes_and_areas_of_segments,
+    boxes_xyxy_to_xywh,
+    id_to_rgb,
+    rgb_to_id,
+    upright_array,
+)
 from detr_hf.images import decode_id_map, image_size
 from detr_hf.prepare.check.mend_pictures import SAME_SHAPE, Entry, Mended, opened
-from detr_hf.prepare.check.upright import orientation_of, upright_map
+from detr_hf.prepare.check.upright import orientation_of
 from detr_hf.prepare.source import inside
 
 KNOWN_SHARE = 0.5  # of the pixels with an id; below, PNG and JSON are not of one picture
@@ -97,7 +103,7 @@ def _fitted(
     if id_map.shape == size_hw:
         return id_map
     if id_map.shape == size_hw[::-1] and orientation >= 5:
-        return upright_map(id_map, orientation)
+        return upright_array(id_map, orientation)
     if abs(id_map.shape[1] * size_hw[0] / (id_map.shape[0] * size_hw[1]) - 1) > SAME_SHAPE:
         return None
     rows = np.arange(size_hw[0]) * id_map.shape[0] // size_hw[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 from detr_hf.prepare.findings import Fault
 from detr_hf.prepare.rows import SLACK_PX, is_box
+from detr_hf.prepare.run_lengths import runs_of_text
 
 LEAST_NUMBERS = 6  # of a polygon: three points
 
@@ -61,29 +62,6 @@ def rle_fault(rle: dict[str, Any], size_hw: tuple[int, int]) -> str:
     if sum(runs) != size_hw[0] * size_hw[1]:
         return f"a run-length mask covers {sum(runs)} of {size_hw[0] * size_hw[1]} pixels"
     return ""
-
-
-def runs_of_text(text: str) -> list[int] | None:
-    """COCO's compressed counts as runs, five bits a character; None where the text is cut off or no counts.
-
-    From the third run on, the text holds the difference to the run two before (pycocotools, `rleFrString`).
-    Decoded here because the library reads past the end of a damaged text.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for code in text.encode("ascii", "replace"):
-        bits = code - 48
-        if not 0 <= bits < 64 or shift > 30:
-            return None
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return None if shift else runs
 
 
 def bounds_of_polygons(segmentation: Any) -> tuple[float, float, float, float] | None:

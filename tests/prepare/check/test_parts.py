@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from detr_hf.geometry import boxes_xywh_to_xyxy, pairwise_iou
+from detr_hf.geometry import boxes_xywh_to_xyxy, pairwise_iou, upright_array
 from detr_hf.images import decode_image
 from detr_hf.prepare.check.boxes import SAME_IOU, same_boxes
-from detr_hf.prepare.check.outlines import outline_faults, polygon_fault, runs_of_text
-from detr_hf.prepare.check.upright import upright_box, upright_map
+from detr_hf.prepare.check.outlines import outline_faults, polygon_fault
+from detr_hf.prepare.check.upright import upright_box
+from detr_hf.prepare.run_lengths import runs_of_text
 
 
 def test_run_length_text_is_read_as_pycocotools_writes_it() -> None:
@@ -64,7 +65,7 @@ def test_turns_are_those_of_the_decoder(tmp_path: Path, orientation: int) -> Non
     path = tmp_path / "turned.png"
     Image.fromarray((id_map * 255).astype(np.uint8)).convert("RGB").save(path, exif=exif)
     seen = (decode_image(path)[..., 0] > 0).astype(np.int32)
-    np.testing.assert_array_equal(upright_map(id_map, orientation), seen)
+    np.testing.assert_array_equal(upright_array(id_map, orientation), seen)
     rows, columns = np.nonzero(seen)
     box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
     assert upright_box([7, 4, 23, 6], orientation, (30, 50)) == box

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from detr_hf.geometry import upright_array, upright_xy
 from detr_hf.images import MAX_PIXELS
 from detr_hf.prepare.raw.mending.outlines import Points
 
@@ -42,7 +43,8 @@ class Frame:
         if self.is_identity:
             return points
         height, width = self.drawn_hw
-        turned = _turned_points(points, self.orientation, float(width), float(height))
+        x, y = points.T
+        turned = np.stack(upright_xy(x, y, self.orientation, (float(height), float(width))), axis=1)
         drawn = (height, width) if self.orientation not in SIDEWAYS else (width, height)
         return turned * np.array(self.upright_hw[::-1], float) / np.array(drawn[::-1], float)
 
@@ -50,7 +52,7 @@ class Frame:
         """A mask of the drawn picture as one of the upright picture, by the nearest pixel."""
         if self.is_identity:
             return mask
-        turned = _turned_array(mask, self.orientation)
+        turned = upright_array(mask, self.orientation)
         if turned.shape == self.upright_hw:
             return turned
         picture = Image.fromarray(turned.astype(np.uint8))
@@ -91,34 +93,3 @@ def _is_length(value: Any) -> bool:
 def _same_shape(one_hw: tuple[int, int], other_hw: tuple[int, int]) -> bool:
     ratio = (one_hw[0] * other_hw[1]) / (one_hw[1] * other_hw[0])
     return abs(ratio - 1) <= SAME_SHAPE
-
-
-def _turned_points(points: Points, orientation: int, width: float, height: float) -> Points:
-    """Points of a stored picture of ``width`` x ``height`` where its EXIF orientation puts them."""
-    x, y = points.T
-    turned = {
-        1: (x, y),
-        2: (width - x, y),
-        3: (width - x, height - y),
-        4: (x, height - y),
-        5: (y, x),
-        6: (height - y, x),
-        7: (height - y, width - x),
-        8: (y, width - x),
-    }[orientation]
-    return np.stack(turned, axis=1)
-
-
-def _turned_array(stored: NDArray[np.bool_], orientation: int) -> NDArray[np.bool_]:
-    """The same for an array [H, W]."""
-    turned = {
-        1: lambda a: a,
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.T,
-        6: lambda a: a[::-1].T,
-        7: lambda a: a[::-1, ::-1].T,
-        8: lambda a: a[:, ::-1].T,
-    }[orientation](stored)
-    return np.ascontiguousarray(turned)

@@ -16,6 +16,7 @@ from detr_hf.prepare.raw.mending import outlines
 from detr_hf.prepare.raw.mending.frames import Frame
 from detr_hf.prepare.raw.mending.outlines import Points
 from detr_hf.prepare.raw.records import RawObject
+from detr_hf.prepare.run_lengths import runs_of_text
 
 TOLERANCE_PX = 0.01  # rounding of exporters, not worth a finding
 DIGITS = 3  # of a coordinate that was scaled, turned or clipped
@@ -200,7 +201,7 @@ def _decoded(shape: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
         return None
     counts = shape.get("counts")
     if isinstance(counts, str):
-        counts = _runs_of_text(counts)
+        counts = runs_of_text(counts)
     if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
         return None
     height, width = size_hw
@@ -208,27 +209,6 @@ def _decoded(shape: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
         return None
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return flat.reshape(width, height).T
-
-
-def _runs_of_text(text: str) -> list[int] | None:
-    """COCO's compressed run lengths: five bits a character, runs from the third on as differences."""
-    runs: list[int] = []
-    value = shift = 0
-    for letter in text:
-        bits = ord(letter) - 48
-        if not 0 <= bits < 64:
-            return None
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if shift > 50:
-            return None
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return runs if shift == 0 else None
 
 
 def _encoded(mask: NDArray[np.bool_]) -> dict[str, Any]:
