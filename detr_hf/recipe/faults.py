@@ -117,3 +117,9 @@ def unknown_key(path: Path, recipe_type: type) -> str:
     if elsewhere := [other for other in all_paths(recipe_type) if other[-1] == name]:
         return f"unknown key; did you mean `{dotted(elsewhere[0])}`?"
     return f"unknown key; valid here: {', '.join(siblings)}"
+
+
+def told(faults: list[Fault], source: str) -> str:
+    """All faults of a recipe as one message, a line for each; ``source`` names the recipe."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return "\n".join([f"{source}: {count}", *(f"  {fault}" for fault in faults)])

@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from detr_hf.errors import UserError
-from detr_hf.recipe.faults import Fault, schema_fault, wrong_choice
+from detr_hf.recipe.faults import Fault, schema_fault, told, wrong_choice
 from detr_hf.recipe.overrides import apply_overrides
 from detr_hf.recipe.rules import RULES, Look, as_path, idle_keys
 from detr_hf.recipe.schema import RECIPES, Recipe
 from detr_hf.recipe.tree import plain, settled
-from detr_hf.recipe.yaml_text import read_yaml, write_yaml
+from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml, write_yaml
 
 
 def load_recipe(path: str | FilePath, overrides: Sequence[str] = ()) -> Recipe:
@@ -23,13 +23,7 @@ def load_recipe(path: str | FilePath, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises UserError listing every fault, one per line, each under its dotted path.
     """
-    try:
-        text = FilePath(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such recipe file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a recipe ({error})") from None
-    return recipe_from_text(text, overrides, source=str(path))
+    return recipe_from_text(read_recipe_file(path), overrides, source=str(path))
 
 
 def recipe_from_text(text: str, overrides: Sequence[str] = (), source: str = "recipe") -> Recipe:
@@ -54,7 +48,7 @@ def recipe_from_text(text: str, overrides: Sequence[str] = (), source: str = "re
     for rule in RULES:
         faults += _new_places(list(rule(look)), faults)
     if faults or recipe is None:
-        raise UserError(_report(faults, source))
+        raise UserError(told(faults, source))
     return recipe
 
 
@@ -116,8 +110,3 @@ def _new_places(found: list[Fault], known: list[Fault]) -> list[Fault]:
     """One fault per place: a value that could not be read should not also be called wrong."""
     taken = {fault.path for fault in known if fault.path}
     return [fault for fault in found if fault.path not in taken]
-
-
-def _report(faults: list[Fault], source: str) -> str:
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return "\n".join([f"{source}: {count}", *(f"  {fault}" for fault in faults)])

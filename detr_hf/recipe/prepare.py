@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from detr_hf.errors import UserError
-from detr_hf.recipe.faults import Fault, schema_fault, wrong_choice
+from detr_hf.recipe.faults import Fault, schema_fault, told, wrong_choice
 from detr_hf.recipe.overrides import apply_overrides
 from detr_hf.recipe.schema import Count, InnerShare, Probability, Seed, Text, section
 from detr_hf.recipe.tree import plain
-from detr_hf.recipe.yaml_text import read_yaml, write_yaml
+from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml, write_yaml
 
 AtLeastTwo = Annotated[int, Field(ge=2)]
 FewBits = Annotated[int, Field(ge=0, le=5)]
@@ -92,13 +92,7 @@ def load_prepare_recipe(path: str | FilePath | None, overrides: Sequence[str] = 
     """
     if path is None:
         return prepare_recipe_from_text("task: prepare", overrides, source="the recipe")
-    try:
-        text = FilePath(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such recipe file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a recipe ({error})") from None
-    return prepare_recipe_from_text(text, overrides, source=str(path))
+    return prepare_recipe_from_text(read_recipe_file(path), overrides, source=str(path))
 
 
 def prepare_recipe_from_text(
@@ -115,8 +109,7 @@ def prepare_recipe_from_text(
     faults += [fault for fault in more if fault.path not in {known.path for known in faults}]
     faults += _rules(recipe, written) if recipe is not None else []
     if faults or recipe is None:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise UserError("\n".join([f"{source}: {count}", *(f"  {fault}" for fault in faults)]))
+        raise UserError(told(faults, source))
     return recipe
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
@@ -136,3 +137,17 @@ class _Builder:
         except ValueError:  # an explicit tag such as `!!int ten`
             self.faults.append(Fault(path, f"{node.value!r} does not fit its tag; write a plain value"))
             return None
+
+
+def read_recipe_file(path: str | FilePath) -> str:
+    """The text of a recipe file.
+
+    Raises:
+        UserError: there is no such file, or it is no text.
+    """
+    try:
+        return FilePath(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such recipe file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a recipe ({error})") from None

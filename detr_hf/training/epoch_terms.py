@@ -18,10 +18,6 @@ class EpochTerms:
             total, count = self._sums.get(name, (0.0, 0))
             self._sums[name] = (total + value, count + 1)
 
-    def means(self) -> dict[str, float]:
-        """The mean of every name, in the order in which they came."""
-        return {name: total / count for name, (total, count) in self._sums.items()}
-
     def clear(self) -> None:
         """Begin the next epoch."""
         self._sums.clear()
