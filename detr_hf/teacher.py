@@ -17,6 +17,7 @@ from detr_hf.errors import UserError
 from detr_hf.inference import MASK_CHUNK, resize_as, sample_of, usable_device
 from detr_hf.labels import PRESETS
 from detr_hf.loading.collate import collate
+from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.detector import run_detector
 from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.panoptic_merge import merge_masks
@@ -52,6 +53,7 @@ class DetrTeacher:
         self.name = name
         self.device = usable_device(device)
         self.model = model.eval()
+        norm_in_one_pass(model.detr)
         nn.Module.to(model, self.device)  # the stock model's own `to` has lost its types
         self.processor = processor
         self.stuff = stuff

@@ -1,12 +1,37 @@
-"""Less memory, or less time, for the same numbers: checkpointed activations and compiled layers."""
+"""Less memory, or less time, for the same numbers: norms, checkpointed activations, compiled layers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 from transformers import DetrForObjectDetection
+from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
 from detr_hf.errors import UserError
+
+
+class OnePassFrozenNorm(DetrFrozenBatchNorm2d):
+    """The stock frozen norm, read and written in one pass over the map where no gradient is recorded.
+
+    With gradients the stock formula stays: it keeps nothing of its input for the backward pass. So it does
+    where autocast mixes precisions, which the formula resolves to float32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same as stock, ``[B, C, H, W]`` to ``[B, C, H, W]``, but for the last bits."""
+        if torch.is_grad_enabled() or x.dtype != self.weight.dtype:
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=1e-5)
+
+
+def norm_in_one_pass(detector: DetrForObjectDetection) -> None:
+    """Let every frozen norm of the backbone be a ``OnePassFrozenNorm``, in place; weights and names stay."""
+    for module in detector.model.backbone.modules():
+        if type(module) is DetrFrozenBatchNorm2d:
+            module.__class__ = OnePassFrozenNorm
 
 
 def checkpoint_activations(detector: DetrForObjectDetection) -> None:

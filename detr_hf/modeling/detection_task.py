@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import DetrForObjectDetection
 
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.detector import DetectorOutput, run_detector
 from detr_hf.modeling.losses import Normalisers, box_losses, class_loss
 from detr_hf.modeling.matching import Matches, MatchingCosts, match
@@ -36,6 +37,7 @@ class DetectionTask(nn.Module):
         super().__init__()
         self.model, self.labels, self.loss = model, labels, loss
         register_class_weights(self, class_weights)
+        norm_in_one_pass(model)
 
     def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
         """This batch's share of what the step's losses are divided by."""

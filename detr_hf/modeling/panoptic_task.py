@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import DetrForSegmentation
 
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.detection_task import register_class_weights, set_losses
 from detr_hf.modeling.detector import run_detector
 from detr_hf.modeling.losses import Normalisers, mask_losses
@@ -45,6 +46,7 @@ class PanopticTask(nn.Module):
         self.evaluation, self.mask_chunk = evaluation, mask_chunk
         self.detection_loss = detection_loss
         register_class_weights(self, class_weights)
+        norm_in_one_pass(model.detr)
         self.frozen = detection_loss is None
         if self.frozen:
             model.detr.requires_grad_(False).eval()

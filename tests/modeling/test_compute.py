@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from timm.models import FeatureDictNet
 from torch import Tensor
+from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
 from detr_hf.errors import UserError
-from detr_hf.modeling.compute import checkpoint_activations, compile_layers
+from detr_hf.modeling.compute import (
+    OnePassFrozenNorm,
+    checkpoint_activations,
+    compile_layers,
+    norm_in_one_pass,
+)
 from detr_hf.modeling.detection_task import DetectionTask
 from detr_hf.recipe import DetectionLoss
 from tests.tiny_models import LABELS, random_batch, tiny_detector
@@ -75,3 +83,37 @@ def test_compiled_layers_give_equal_gradients_and_keep_their_names() -> None:
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.usefixtures("float64")
+def test_norms_in_one_pass_are_those_of_stock() -> None:
+    """guards: a mean, variance, scale or epsilon in the wrong place; and weights under other names."""
+    stock = tiny_detector()
+    ours = copy.deepcopy(stock)
+    norm_in_one_pass(ours)
+    norms = [module for module in ours.modules() if isinstance(module, OnePassFrozenNorm)]
+    assert len(norms) == sum(isinstance(module, DetrFrozenBatchNorm2d) for module in stock.modules()) > 5
+    norms[0].running_var.fill_(1e-5)  # where the epsilon counts
+    stock.load_state_dict(ours.state_dict())
+    pixel_values, pixel_mask, _ = random_batch([1, 1])
+    with torch.no_grad():
+        maps = [model.model.backbone(pixel_values, pixel_mask) for model in (ours, stock)]
+    for (found, _), (expected, _) in zip(*maps, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("gradients_wanted", [True, False])
+def test_norms_in_one_pass_only_where_no_gradient_is_recorded(gradients_wanted: bool) -> None:
+    """guards: maps kept for a backward pass that the stock formula does not need."""
+    stock, ours = DetrFrozenBatchNorm2d(4), OnePassFrozenNorm(4)
+    pixels = torch.randn(2, 4, 3, 3, requires_grad=True)
+    with torch.set_grad_enabled(gradients_wanted):
+        names = [type(norm(pixels).grad_fn).__name__ for norm in (stock, ours)]
+    assert names == (["AddBackward0"] * 2 if gradients_wanted else ["NoneType"] * 2)
+
+
+def test_norms_in_one_pass_keep_the_precision_of_stock_under_autocast() -> None:
+    """guards: bfloat16 maps where the stock formula gives float32."""
+    pixels = torch.randn(2, 4, 3, 3).bfloat16()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert OnePassFrozenNorm(4)(pixels).dtype == DetrFrozenBatchNorm2d(4)(pixels).dtype == torch.float32
