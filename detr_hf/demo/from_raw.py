@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.demo.raw_layout import RawFolders, RawSpec, ensure_raw
-from detr_hf.demo.resolve import model_path
+from detr_hf.demo.resolve import model_path, teacher_of
 from detr_hf.demo.run import SUMMARY_FILE, Train, recipe_file, run_stage, stage_summary
 from detr_hf.demo.stuff_score import score_pseudo_stuff
 from detr_hf.metrics.tables import panoptic_table, per_class_table
 from detr_hf.prepare.raw.pipeline import Pipeline
 from detr_hf.recipe import Data, Split
-from detr_hf.recipe.prepare import PrepareRecipe, load_prepare_recipe
+from detr_hf.recipe.prepare import load_prepare_recipe
 from detr_hf.training.finish import tables
 
 DATASET, STAGES = "dataset", ("detection", "panoptic")
@@ -62,17 +62,11 @@ def run_from_raw(train: Train, out: Path, spec: RawSpec | None = None) -> dict[s
 def prepare_yard(folders: RawFolders, out: Path) -> Path:
     """Prepare the raw yard with the demo's recipe and the tiny checkpoint as the teacher; returns ``out``."""
     recipe = load_prepare_recipe(recipe_file("dataset"))
-    stuff = replace(recipe.pseudo_stuff, teacher=model_path(recipe.pseudo_stuff.teacher))
-    print(f"\n== prepare: {recipe_file('dataset')}", flush=True)
-    Pipeline(folders.raw, out, replace(recipe, pseudo_stuff=stuff), partial(_teacher, recipe)).run()
-    return out
-
-
-def _teacher(recipe: PrepareRecipe) -> Any:
-    from detr_hf.teacher import load_teacher
-
     stuff = recipe.pseudo_stuff
-    return load_teacher(model_path(stuff.teacher), stuff.revision, stuff.short_edge)
+    print(f"\n== prepare: {recipe_file('dataset')}", flush=True)
+    teacher_files = Path(model_path(stuff.teacher))
+    Pipeline(folders.raw, out, recipe, partial(teacher_of, stuff), teacher_files=teacher_files).run()
+    return out
 
 
 def _split(folder: Path, raw: Path) -> Split:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.recipe import Data, DetectionRecipe, Recipe, Split
+from detr_hf.recipe.prepare import PseudoStuff
+
+if TYPE_CHECKING:
+    from detr_hf.teacher import DetrTeacher
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 """The tiny pretrained ``DetrForSegmentation``, shipped with the package; `demo` in a recipe or command."""
@@ -26,6 +31,13 @@ def resolve_demo(recipe: Recipe) -> Recipe:
 def model_path(source: str) -> str:
     """`demo` as the folder of the tiny checkpoint; anything else as it is."""
     return str(CHECKPOINT) if source == "demo" else source
+
+
+def teacher_of(stuff: PseudoStuff) -> DetrTeacher:
+    """The panoptic DETR that paints stuff, loaded."""
+    from detr_hf.teacher import load_teacher
+
+    return load_teacher(model_path(stuff.teacher), stuff.revision, stuff.short_edge)
 
 
 def demo_files(data: Data) -> Data:

@@ -69,6 +69,8 @@ class Pipeline:
         recipe: all settings.
         load_teacher: makes the teacher of stuff, when it is needed.
         strict: stop at the first fault instead of mending or dropping.
+        teacher_files: the teacher's folder where that is not what the recipe says; other files in it, and
+            its stuff is painted anew.
     """
 
     raw: Path
@@ -76,6 +78,7 @@ class Pipeline:
     recipe: PrepareRecipe
     load_teacher: Callable[[], Teacher]
     strict: bool = False
+    teacher_files: Path | None = None
 
     def run(self, only: str | None = None) -> None:
         """All steps, or one of ``STEPS`` whose forerunners are done.
@@ -136,7 +139,8 @@ class Pipeline:
         mend = hash_of_words([read, "mend"])
         merge = hash_of_words([mend, *_file_setting(recipe.labels), *self._stuff_classes])
         mapping = self.mapping.fingerprint if self.mapping is not None else ""
-        teacher = hash_of_folder(Path(stuff.teacher)) if Path(stuff.teacher).is_dir() else ""
+        files = self.teacher_files or Path(stuff.teacher)
+        teacher = hash_of_folder(files) if files.is_dir() else ""
         pseudo = hash_of_words([merge, _words(stuff), mapping, teacher])
         split = hash_of_words([merge, _words(recipe.split), *_file_setting(recipe.split.fixed)])
         write = hash_of_words([pseudo, split, _words(recipe.write)])

@@ -4,67 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import signal
-import sys
-from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap, construction_labels
 from detr_hf.prepare.raw.findings import KINDS
-from detr_hf.prepare.raw.pipeline import STEPS, Pipeline
+from detr_hf.prepare.raw.pipeline import STEPS
 from detr_hf.prepare.raw.records import Record, read_records
-from detr_hf.prepare.raw.steps import cut_to_whole_lines
-from detr_hf.prepare.raw.stuff.pseudo_stuff import FoundStuff
-from detr_hf.recipe.prepare import load_prepare_recipe
+from tests.prepare.raw.pipeline_runs import content, pipeline, with_stuff
 from tests.raw_factories import SQUARE, ClassFolder, write_messy_raw, write_tidy_raw
-
-
-class HalfAndHalf:
-    """A teacher that sees sky in the upper half of a picture and pavement in the lower."""
-
-    name, fingerprint = "half and half", "1"
-    stuff_names = ("sky-other-merged", "pavement-merged")
-
-    def find(self, image: np.ndarray, score_threshold: float, mask_threshold: float) -> FoundStuff:
-        height, width = image.shape[:2]
-        id_map = np.ones((height, width), np.int32)
-        id_map[height // 2 :] = 2
-        return FoundStuff(id_map, [(1, "sky-other-merged", 0.9), (2, "pavement-merged", 0.95)])
-
-
-def no_teacher() -> NoReturn:
-    raise AssertionError("a teacher is asked for without need")
-
-
-def pipeline(raw: Path, out: Path, *overrides: str, strict: bool = False) -> Pipeline:
-    """Without a teacher, in one process, unless said otherwise."""
-    recipe = load_prepare_recipe(None, ["num_proc=1", "pseudo_stuff.enabled=false", *overrides])
-    return Pipeline(raw, out, recipe, no_teacher, strict)
-
-
-def with_stuff(raw: Path, out: Path) -> Pipeline:
-    return Pipeline(raw, out, load_prepare_recipe(None, ["num_proc=1"]), HalfAndHalf)
-
-
-def content(folder: Path, *without: str) -> dict[str, str]:
-    """Hashes of all files by name."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    named = {file.relative_to(folder).as_posix(): file for file in files}
-    return {
-        name: sha256(file.read_bytes()).hexdigest()
-        for name, file in named.items()
-        if name.split("/")[0] not in without
-    }
 
 
 def report(out: Path) -> dict[str, Any]:
@@ -267,6 +221,22 @@ def test_what_is_done_is_not_done_again_until_something_changes(
     assert len(opened) == 12
 
 
+def test_another_teacher_of_the_same_name_paints_anew(tmp_path: Path) -> None:
+    """guards: stuff of an older checkpoint, kept because the recipe calls both `demo`."""
+    raw, weights = write_tidy_raw(tmp_path / "raw"), tmp_path / "teacher" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"one")
+
+    def keys() -> dict[str, str]:
+        made = with_stuff(raw, tmp_path / "out")
+        return dataclasses.replace(made, teacher_files=weights.parent)._keys
+
+    before = keys()
+    assert keys() == before
+    weights.write_bytes(b"another")
+    assert [step for step, key in keys().items() if key != before[step]] == ["pseudo", "write", "report"]
+
+
 def test_settings_of_empty_pictures(tmp_path: Path) -> None:
     made = ClassFolder(tmp_path / "raw", "chiller", "chiller")
     for seed, name in enumerate(("a.png", "b.png", "c.png")):
@@ -344,86 +314,6 @@ def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
     raw = write_tidy_raw(tmp_path / "raw")
     with alone(tmp_path / "out" / "steps"), pytest.raises(UserError, match="another run prepares into"):
         pipeline(raw, tmp_path / "out").run()
-
-
-# ---- kills
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run in a fork; returns the signal that ended it, or 0."""
-    child = os.fork()
-    if child == 0:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 2)
-        try:
-            work()
-        except BaseException:
-            os._exit(3)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0, "the child failed"
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-
-
-def killed_at(moment: int, work: Callable[[], None], counter: Path | None = None) -> None:
-    """Work that gets SIGKILL when it opens, renames or removes a file in OUT for the ``moment``-th time."""
-    seen = 0
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal seen
-        if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link"):
-            seen += "/out" in str(arguments[0])
-            if seen == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    work()
-    if counter is not None:
-        counter.write_text(str(seen))
-
-
-def survive(raw: Path, out: Path, wanted: dict[str, str], moments: list[int]) -> None:
-    """Kill runs into one folder one after another, then let one finish; the result must be the same."""
-    ends = [in_child(lambda at=moment: killed_at(at, with_stuff(raw, out).run)) for moment in moments]
-    assert ends[0] == signal.SIGKILL  # later ones may come to their end before their moment
-    with_stuff(raw, out).run()
-    now = content(out, "steps", "data.yaml")
-    differing = {name for name in now.keys() | wanted.keys() if now.get(name) != wanted.get(name)}
-    assert differing == set()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], int]:
-    """A raw folder, what comes of it (but for data.yaml, which names OUT), and the moments of a run."""
-    folder = tmp_path_factory.mktemp("kills")
-    raw = write_tidy_raw(folder / "raw", per_class=3)
-    in_child(lambda: killed_at(-1, with_stuff(raw, folder / "out").run, folder / "moments"))
-    return raw, content(folder / "out", "steps", "data.yaml"), int((folder / "moments").read_text())
-
-
-def test_a_run_killed_again_and_again_comes_to_the_same_bytes(
-    undisturbed: tuple[Path, dict[str, str], int], tmp_path: Path
-) -> None:
-    raw, wanted, count = undisturbed
-    assert count > 100 and len(wanted) > 10
-    survive(raw, tmp_path / "out", wanted, [count // 5, count // 3, count // 4])
-
-
-@pytest.mark.slow
-def test_ten_runs_killed_at_random_moments_come_to_the_same_bytes(
-    undisturbed: tuple[Path, dict[str, str], int], tmp_path: Path
-) -> None:
-    raw, wanted, count = undisturbed
-    rng = np.random.default_rng(0)
-    for run, moment in enumerate(rng.integers(1, count, 10).tolist()):
-        survive(raw, tmp_path / str(run) / "out", wanted, [moment])
-
-
-@pytest.mark.parametrize("tail", [b"", b'{"a": 1', b'{"a": 1}', b"\0\0\0\n", b"\xff\xfe"])
-def test_half_a_line_is_cut_off(tail: bytes, tmp_path: Path) -> None:
-    (tmp_path / "lines").write_bytes(b'{"a": 1}\n{"b": 2}\n' + tail)
-    assert cut_to_whole_lines(tmp_path / "lines") == 2
-    assert (tmp_path / "lines").read_bytes() == b'{"a": 1}\n{"b": 2}\n'
 
 
 @pytest.mark.slow
