@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from benchmarks.cases import SIDES
+from benchmarks.cases import EPOCHS, SIDES
 from benchmarks.child import Child
 from benchmarks.differences import relative_differences
 from benchmarks.machine import machine_facts
@@ -32,7 +32,7 @@ def compare(case: str, settings: Settings) -> dict[str, Any]:
         children = {side: stack.enter_context(Child(case, side, settings)) for side in SIDES}
         variants = {side: child.ready() for side, child in children.items()}
         first = {side: child.first_run() for side, child in children.items()}
-        seconds, others = _take_turns(children, variants, settings.repeats)
+        seconds, others = _take_turns(children, variants, 1 if case in EPOCHS else settings.repeats)
         facts = {side: child.facts for side, child in children.items()}
     differences = relative_differences(first["ours"][1], first["stock"][1])
     ours, stock = ({"seconds": seconds[side], "peak_mb": first[side][0]} for side in SIDES)

@@ -17,7 +17,8 @@ class Settings:
         objects: in each image; repeated when there are more images.
         backbone: a timm name.
         threads: of torch, in each process.
-        repeats: timed runs of each side, after the one that warms up and measures memory.
+        repeats: timed runs of each side, after the one that warms up and measures memory; an epoch is timed
+            once.
         kept: queries kept at inference, and masks to merge.
         pictures: in an epoch of the batching case, of mixed shape; a multiple of ``images``.
         short_edge: of these, in pixels.
@@ -33,7 +34,7 @@ class Settings:
     threads: int = 2
     repeats: int = 3
     kept: int = 10
-    pictures: int = 10
+    pictures: int = 20
     short_edge: int = 400
     mask_chunk: int = 16
     seed: int = 0

@@ -1,67 +1,47 @@
 """The page of `detr-hf check --html`: one file without scripts that needs no network.
 
-Names come from data and may be anything: every text goes through ``escape``, and a policy in the page's head
+Names come from data and may be anything: every text goes through ``text`` of ``html_page``, whose head
 forbids scripts and foreign addresses besides.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 from collections.abc import Iterable, Iterator
-from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from detr_hf.errors import UserError
+from detr_hf.html_page import head, picture_address, text, write_text
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.prepare.check.ledger import CheckResult, Kind, Sample
 from detr_hf.prepare.check.pictures import Inspection
 from detr_hf.prepare.check.rules import ERROR, INFO, RULES
-from detr_hf.prepare.check.text import printable, verdict
+from detr_hf.prepare.check.text import verdict
 from detr_hf.prepare.rows import is_box
 
 FILES_SHOWN = 100
 EXAMPLES_SHOWN = 20  # of one file
 FAULTS_SHOWN = 12  # of one picture
 LONGEST_NAME = 24  # letters of a class beside its box
-WIDEST = 640  # pixels of a shown picture
 MARGIN = 0.06  # of a picture, on all sides, where boxes show that reach out of it
 _TINT = 0.45
 
-_HEAD = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
-      content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem;
-       color: #1d2330; background: #fff; overflow-wrap: anywhere; }}
-h1 {{ font-size: 1.5rem; margin: 0; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .6rem; }}
-.verdict {{ padding: .5rem .8rem; border-radius: 6px; background: #e7f5ea; margin: .8rem 0; }}
-.verdict.bad {{ background: #fde8e8; }}
-table {{ border-collapse: collapse; width: 100%; }}
-th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e3e6ec; vertical-align: top; }}
-th {{ font-weight: 600; color: #5a6375; }} td.n, th.n {{ text-align: right; white-space: nowrap; }}
-.tag {{ color: #fff; border-radius: 4px; padding: .05rem .4rem; font-size: .8rem; white-space: nowrap; }}
-.error {{ background: #c62828; }} .warning {{ background: #b26a00; }} .info {{ background: #5a6375; }}
-code {{ font-size: .9em; white-space: nowrap; }} .dim {{ color: #5a6375; }}
-summary {{ cursor: pointer; color: #5a6375; }} li {{ margin: .1rem 0; }}
-.bar {{ display: inline-block; height: .7rem; background: #4878cf; border-radius: 2px; margin-right: .4rem; }}
-.sheet {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1.2rem; }}
-figure {{ margin: 0; }} figure svg {{ width: 100%; height: auto; background: #f1f3f7; display: block; }}
-figcaption {{ font-size: .85rem; margin-top: .3rem; }}
-figcaption ul {{ padding-left: 1.1rem; margin: .2rem 0; }}
-.none {{ background: #f1f3f7; padding: 3rem 1rem; text-align: center; color: #5a6375; }}
-</style>
+_STYLE = """
+.verdict { padding: .5rem .8rem; border-radius: 6px; background: var(--good); margin: .8rem 0; }
+.verdict.bad { background: var(--bad); } code { white-space: nowrap; }
+.tag { color: #fff; border-radius: 4px; padding: .05rem .4rem; font-size: .8rem; white-space: nowrap; }
+.error { background: #c62828; } .warning { background: #b26a00; } .info { background: #5a6375; }
+.bar { display: inline-block; height: .7rem; background: #4878cf; border-radius: 2px; margin-right: .4rem; }
+.sheet { display: grid; gap: 1.2rem;
+         grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); }
+figure svg { width: 100%; height: auto; background: var(--soft); display: block; }
+figcaption { font-size: .85rem; margin-top: .3rem; }
+figcaption ul { padding-left: 1.1rem; margin: .2rem 0; }
 """
 
 
@@ -71,17 +51,13 @@ def write_page(result: CheckResult, path: str | Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text("".join(_page(result)), encoding="utf-8", errors="replace")
-    except OSError as fault:
-        raise UserError(f"{path}: the page cannot be written ({fault.strerror})") from None
+    write_text(path, "".join(_page(result)))
 
 
 def _page(result: CheckResult) -> Iterator[str]:
     bad = " bad" if result.ledger.count_of(ERROR) else ""
-    yield _HEAD.format(title=f"Check of {_text(result.target)}")
-    yield f'<h1>Check of {_text(result.target)}</h1><p class="verdict{bad}">{_text(verdict(result))}</p>\n'
+    yield head(f"Check of {result.target}", _STYLE)
+    yield f'<h1>Check of {text(result.target)}</h1><p class="verdict{bad}">{text(verdict(result))}</p>\n'
     rows = [[name, held.images, held.objects, held.crowd] for name, held in result.splits.items()]
     yield _table(["split", "images", "objects", "crowds"], rows)
     yield "<h2>Findings</h2>\n"
@@ -96,15 +72,11 @@ def _page(result: CheckResult) -> Iterator[str]:
     yield "</html>\n"
 
 
-def _text(value: Any) -> str:
-    return escape(printable(str(value)))
-
-
 def _table(heads: list[str], rows: Iterable[list[Any]]) -> str:
     def line(cells: list[Any], tag: str) -> str:
         first, *numbers = cells
-        return f"<tr><{tag}>{_text(first)}</{tag}>" + "".join(
-            f'<{tag} class="n">{_text(cell)}</{tag}>' for cell in numbers
+        return f"<tr><{tag}>{text(first)}</{tag}>" + "".join(
+            f'<{tag} class="n">{text(cell)}</{tag}>' for cell in numbers
         )
 
     return "<table>" + line(heads, "th") + "".join(line(row, "td") for row in rows) + "</table>\n"
@@ -115,8 +87,8 @@ def _findings(kinds: list[Kind]) -> Iterator[str]:
     for kind in kinds:
         rule = kind.rule
         yield f'<tr><td><span class="tag {rule.severity}">{rule.severity}</span></td>'
-        yield f'<td><code>{_text(rule.code)}</code></td><td class="n">{kind.count}</td>'
-        yield f'<td>{_text(rule.title)} <span class="dim">({_text(rule.advice)})</span>'
+        yield f'<td><code>{text(rule.code)}</code></td><td class="n">{kind.count}</td>'
+        yield f'<td>{text(rule.title)} <span class="dim">({text(rule.advice)})</span>'
         yield f"{_places(kind)}</td></tr>\n"
     yield "</table>\n"
 
@@ -128,7 +100,7 @@ def _places(kind: Kind) -> str:
         more = f" and {hidden} more" if hidden else ""
         where = " ".join(filter(None, (place.split, place.file)))
         said = "; ".join(place.examples[:EXAMPLES_SHOWN])
-        lines.append(f"<li><b>{_text(where)}</b> {_text(said)}{more}</li>")
+        lines.append(f"<li><b>{text(where)}</b> {text(said)}{more}</li>")
     if len(kind.places) > FILES_SHOWN:
         lines.append(f"<li>and {len(kind.places) - FILES_SHOWN} more files: see --json</li>")
     return f"<details><summary>{len(kind.places)} place(s)</summary><ul>{''.join(lines)}</ul></details>"
@@ -138,28 +110,28 @@ def _classes(result: CheckResult) -> Iterator[str]:
     empty = [name for name, held in result.class_counts() if not any(held.values())]
     counts = [(name, held) for name, held in result.class_counts() if any(held.values())]
     most = max((number for _, held in counts for number in held.values()), default=0) or 1
-    yield "<table><tr><th>class</th>" + "".join(f"<th>{_text(split)}</th>" for split in result.splits)
+    yield "<table><tr><th>class</th>" + "".join(f"<th>{text(split)}</th>" for split in result.splits)
     for name, held in counts:
-        yield f"<tr><td>{_text(name)}</td>"
+        yield f"<tr><td>{text(name)}</td>"
         for number in held.values():
             yield f'<td><span class="bar" style="width:{16 * number / most:.2f}rem"></span>{number}</td>'
         yield "</tr>\n"
     yield "</table>\n"
     if empty:
-        yield f'<p class="dim">Without an object: {_text(", ".join(empty))}.</p>\n'
+        yield f'<p class="dim">Without an object: {text(", ".join(empty))}.</p>\n'
 
 
 def _figure(sample: Sample, result: CheckResult) -> str:
     seen = sample.inspection
     name = re.escape(seen.source.name)
     said = [
-        f"<li><code>{fault.code}</code> {_text(re.sub(f'^{name}[:,] ', '', fault.text))}</li>"
+        f"<li><code>{fault.code}</code> {text(re.sub(f'^{name}[:,] ', '', fault.text))}</li>"
         for fault in seen.found
         if RULES[fault.code].severity != INFO
     ]
     if len(said) > FAULTS_SHOWN:
         said[FAULTS_SHOWN:] = [f"<li>and {len(said) - FAULTS_SHOWN} more</li>"]
-    caption = f"<b>{_text(sample.split)} {_text(seen.source.file_name)}</b><ul>{''.join(said)}</ul>"
+    caption = f"<b>{text(sample.split)} {text(seen.source.file_name)}</b><ul>{''.join(said)}</ul>"
     names = result.labels.names if result.labels else ()
     return f"<figure>{_drawing(seen, names)}<figcaption>{caption}</figcaption></figure>\n"
 
@@ -173,7 +145,7 @@ def _drawing(seen: Inspection, names: tuple[str, ...]) -> str:
     height, width = pixels.shape[:2]
     rim_x, rim_y = MARGIN * width, MARGIN * height
     view = f"{-rim_x:.1f} {-rim_y:.1f} {width + 2 * rim_x:.1f} {height + 2 * rim_y:.1f}"
-    image = f'<image href="{_as_address(_overlaid(seen, pixels))}" width="{width}" height="{height}"/>'
+    image = f'<image href="{picture_address(_overlaid(seen, pixels))}" width="{width}" height="{height}"/>'
     return f'<svg viewBox="{view}" role="img">{image}{"".join(_rectangles(seen, names, width, height))}</svg>'
 
 
@@ -198,10 +170,10 @@ def _rectangles(seen: Inspection, names: tuple[str, ...], width: int, height: in
         yield (
             f'<rect x="{min(x0, x1):.1f}" y="{min(y0, y1):.1f}" width="{abs(x1 - x0):.1f}" '
             f'height="{abs(y1 - y0):.1f}" fill="none" stroke="{ink}" stroke-width="{stroke:.2f}">'
-            f"<title>{_text(name)}, {_text(known.where)}</title></rect>"
+            f"<title>{text(name)}, {text(known.where)}</title></rect>"
             f'<text x="{min(x0, x1):.1f}" y="{max(min(y0, y1) - stroke, size * 0.3):.1f}" fill="{ink}" '
             f'font-size="{size:.1f}" stroke="#fff" stroke-width="{size / 6:.2f}" paint-order="stroke">'
-            f"{_text(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…')}</text>"
+            f"{text(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…')}</text>"
         )
 
 
@@ -223,11 +195,3 @@ def _overlaid(seen: Inspection, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     shades = (id_map[..., None] * np.array([97, 57, 23]) + np.array([40, 90, 150])) % 256
     mixed = (1 - _TINT) * pixels + _TINT * shades
     return np.where(id_map[..., None] > 0, mixed, pixels).astype(np.uint8)
-
-
-def _as_address(pixels: NDArray[np.uint8]) -> str:
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((WIDEST, WIDEST))
-    stream = BytesIO()
-    picture.save(stream, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

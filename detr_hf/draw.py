@@ -6,7 +6,8 @@ Lines and letters grow with the picture, and small pictures are enlarged, so tha
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +31,15 @@ class BoxesLike(Protocol):
     boxes_xyxy_px: Any
     labels: Any
     scores: Any
+
+
+@dataclass
+class TrueBoxes:
+    """True boxes in the form that drawing takes: ``float [N, 4]`` pixels, class ids ``[N]``, no scores."""
+
+    boxes_xyxy_px: NDArray[Any]
+    labels: NDArray[Any]
+    scores: None = None
 
 
 def draw_detections(
@@ -67,7 +77,11 @@ def draw_detections(
 
 
 def draw_panoptic(
-    image: NDArray[np.uint8], id_map: NDArray[np.integer], segments: Iterable[Any], labels: LabelMap
+    image: NDArray[np.uint8],
+    id_map: NDArray[np.integer],
+    segments: Iterable[Any],
+    labels: LabelMap,
+    shades: Mapping[int, int] | None = None,
 ) -> Image.Image:
     """Segments as coloured areas with outlines and names over a picture; void stays as it is.
 
@@ -76,6 +90,7 @@ def draw_panoptic(
         id_map: int[H, W], 0 is void.
         segments: (id, category_id, score or None) each, as tuples or as objects with these attributes.
         labels: gives names and colours; things of one class differ in shade.
+        shades: segment id -> which thing of its class it is; by the order of ``segments`` when left out.
 
     Returns:
         an RGB picture; size and left-out names as in ``draw_detections``, larger segments named first.
@@ -83,7 +98,7 @@ def draw_panoptic(
     listed = [s if isinstance(s, tuple) else (s.id, s.category_id, s.score) for s in segments]
     base, factor = _enlarged(image)
     ids = np.asarray(id_map, np.int64).repeat(factor, 0).repeat(factor, 1)
-    colors = _shades([label for _, label, _ in listed], labels)
+    colors = _shades([(segment_id, label) for segment_id, label, _ in listed], labels, shades or {})
     canvas = _overlaid(base, ids, {segment[0]: color for segment, color in zip(listed, colors, strict=True)})
     boxes, areas = boxes_and_areas_of_segments(ids, np.array([segment[0] for segment in listed], np.int64))
     captions = Captions(canvas, len(listed))
@@ -208,13 +223,13 @@ def _dashes(start: int, stop: int, width: int) -> list[tuple[int, int]]:
     return [(at, min(at + length, stop) - 1) for at in range(start, stop, 2 * length)]
 
 
-def _shades(classes: Sequence[int], labels: LabelMap) -> list[Color]:
+def _shades(segments: Sequence[tuple[int, int]], labels: LabelMap, shades: Mapping[int, int]) -> list[Color]:
     """A colour per segment: the class colour, shifted in hue and lightness from one thing to the next."""
     seen: dict[int, int] = {}
     colors = []
-    for label in classes:
-        nth = seen.get(label, 0)
-        seen[label] = nth + 1
+    for segment_id, label in segments:
+        nth = shades.get(segment_id, seen.get(label, 0))
+        seen[label] = seen.get(label, 0) + 1
         colors.append(_shade(labels.color(label), nth) if labels.is_thing(label) else labels.color(label))
     return colors
 

@@ -1,7 +1,4 @@
-"""Train one stage: `accelerate launch detr_hf/train.py RECIPE [key=value ...]`.
-
-Read `run` as the table of contents of the package.
-"""
+"""Train one stage: `accelerate launch detr_hf/train.py RECIPE [key=value ...]`. Contents: see `run`."""
 
 from __future__ import annotations
 
@@ -23,7 +20,9 @@ except ModuleNotFoundError as error:
 def run(recipe: Recipe) -> dict[str, Any]:
     """One whole run, from its recipe to its tables and pictures; returns what its best checkpoint reached."""
     from detr_hf.demo.resolve import resolve_demo
+    from detr_hf.hub.during_training import pushing_to_hub
     from detr_hf.prepare.build import build_bundle
+    from detr_hf.report.runs import report_finished
     from detr_hf.training.assemble import assemble
     from detr_hf.training.finish import finish
     from detr_hf.training.loop import train
@@ -32,17 +31,19 @@ def run(recipe: Recipe) -> dict[str, Any]:
     from detr_hf.training.start_report import report_start
 
     started = time.monotonic()
-    with told_of_lost_processes():
+    with told_of_lost_processes(), pushing_to_hub(recipe) as best_is_new:
         accelerator = start(recipe)
         with accelerator.main_process_first():
             resolved = resolve_demo(recipe)
             data = build_bundle(resolved.data, resolved.output_dir)
         task, loaded = build_task(resolved, data)
         parts = assemble(resolved, accelerator, data, task, started)
-        save_record(recipe, accelerator)
+        save_record(recipe, accelerator, data)
         report_start(parts, data, loaded)
-        train(parts)
-        return finish(parts)
+        train(parts, best_is_new)
+        results = finish(parts)
+        report_finished(parts, data)
+        return results
 
 
 def main(argv: Sequence[str] | None = None) -> None:

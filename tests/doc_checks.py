@@ -27,7 +27,7 @@ from tests.doc_commands import wrong_commands, wrong_inline_commands, wrong_reci
 from tests.doc_page import ROOT, SUFFIXES, Page, wrong_path
 
 SECTIONS = (
-    "read|pseudo_stuff|split|write|data|transforms|model|loss|detection_loss|optim|evaluation|checkpoint"
+    "read|pseudo_stuff|split|write|data|transforms|model|loss|detection_loss|optim|evaluation|checkpoint|hub"
 )
 KEY = re.compile(rf"(?:{SECTIONS})(?:\.[a-z0-9_]+)+")
 OVERRIDE = re.compile(r"([a-z_]+(?:\.[a-z0-9_]+)*)=(\S+)")

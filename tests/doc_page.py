@@ -10,7 +10,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-SUFFIXES = (".py", ".md", ".yaml", ".yml", ".json", ".jsonl", ".toml", ".safetensors", ".jpg", ".png", ".run")
+SUFFIXES = (
+    *(".py", ".md", ".yaml", ".yml", ".toml", ".json", ".jsonl"),
+    *(".safetensors", ".onnx", ".jpg", ".png", ".run"),
+)
 
 WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in the package
     *("manifest.json", "non_finite", "last.damaged"),
@@ -22,6 +25,11 @@ WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in t
         "metrics.jsonl",
         "bad_samples.jsonl",
         "results.md",
+        "report.html",
+        "report.md",
+        "report.json",
+        "best_predictions.safetensors",
+        "compare.html",
     ),
     *(
         "metrics.json",
@@ -32,6 +40,8 @@ WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in t
         "training_state.json",
     ),
     *("training_state.safetensors", "pretrain_log.jsonl", "data.yaml", "changes.json"),
+    *("model.onnx", "export.json"),
+    *("results.json", "images.json"),
     *(
         "splits.json",
         "panoptic.json",

@@ -154,6 +154,17 @@ def test_things_of_one_class_differ_and_stuff_does_not() -> None:
     assert (colors[2] == colors[3]).all()
 
 
+def test_a_thing_has_the_shade_that_is_asked_for_whatever_the_order() -> None:
+    id_map = np.ones((480, 640), np.int32)
+    id_map[:, 320:] = 2
+    segments = [(1, BRICK, None), (2, BRICK, None)]
+    shades = {1: 1, 2: 0}
+    usual = np.asarray(draw_panoptic(grey(), id_map, segments, LABELS))
+    for order in (segments, segments[::-1]):
+        swapped = np.asarray(draw_panoptic(grey(), id_map, order, LABELS, shades))
+        assert (swapped[20, 80] == usual[20, 560]).all() and (swapped[20, 560] == usual[20, 80]).all()
+
+
 def test_a_line_runs_between_segments() -> None:
     id_map = np.ones((480, 640), np.int32)
     id_map[:, 320:] = 2

@@ -20,7 +20,10 @@ PACKAGE = "detr_hf"
 TIERS = {
     1: {"recipe", "labels", "geometry", "images", "errors", "presets", "hub_access"},
     2: {"prepare", "loading", "modeling", "metrics"},
-    3: {"training", "inference", "draw", "captions", "report", "hub", "export", "teacher", "check_page"},
+    3: {
+        *("training", "inference", "draw", "captions", "report", "hub", "export", "teacher"),
+        *("check_page", "html_page"),
+    },
     4: {"cli", "train", "app", "demo", "__main__"},
 }
 TIER_OF = {room: tier for tier, rooms in TIERS.items() for room in rooms}

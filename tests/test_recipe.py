@@ -318,6 +318,51 @@ def test_one_picture_at_a_time_has_no_shapes_to_group() -> None:
     assert fault.startswith("data.batching: aspect does nothing with optim.micro_batch_size: 1")
 
 
+STREAM = "{dataset: d, streaming: true"
+BAD_STREAMS = [
+    (
+        "data",
+        "{demo: {}, streaming: true}",
+        "data.streaming: reads a data set of the Hub or a folder",
+    ),
+    ("data", STREAM + ", overfit: 3}", "data.overfit: takes images by number, and a stream is not known"),
+    (
+        "data",
+        STREAM + ", repeat_threshold: 0.1}",
+        "data.repeat_threshold: counts the classes of all images",
+    ),
+    ("data", STREAM + ", batching: aspect}", "data.batching: aspect sorts by the shapes of all images, and"),
+    (
+        "data",
+        STREAM + ", validation_fraction: 0.2}",
+        "data.validation_fraction: does nothing here: a stream",
+    ),
+    ("data", STREAM + ", shuffle_buffer: 0}", "data.shuffle_buffer: must be at least 1, got 0"),
+    ("data", STREAM + ", epoch_images: 0}", "data.epoch_images: must be at least 1, got 0"),
+    ("data", "{dataset: d, shuffle_buffer: 9}", "data.shuffle_buffer: does nothing here: it is read with"),
+    ("data", "{dataset: d, epoch_images: 9}", "data.epoch_images: does nothing here: it is read with"),
+]
+
+
+@pytest.mark.parametrize(("section", "values", "expected"), BAD_STREAMS)
+def test_faults_of_a_streamed_recipe(section: str, values: str, expected: str) -> None:
+    faults = faults_of(replace(DETECTION, section, values))
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(expected)
+
+
+def test_a_stream_cannot_count_its_classes() -> None:
+    (fault,) = faults_of(replace(DETECTION, "data", STREAM + "}"), "loss.balanced=true")
+    assert fault.startswith("loss.balanced: counts the objects of all images, which a stream cannot")
+
+
+def test_a_streamed_recipe_is_read_back() -> None:
+    recipe = recipe_from_text(replace(DETECTION, "data", STREAM + ", shuffle_buffer: 9, epoch_images: 5}"))
+    assert (recipe.data.streaming, recipe.data.shuffle_buffer, recipe.data.epoch_images) == (True, 9, 5)
+    assert recipe_from_text(recipe_to_yaml(recipe)) == recipe
+    assert "shuffle_buffer" not in recipe_to_yaml(recipe_from_text(DETECTION))
+
+
 @pytest.mark.parametrize("frozen", ["all", "stem_and_first_stage"])
 def test_random_weights_cannot_be_frozen(frozen: str) -> None:
     """Guards: a model from scratch has a random backbone; its frozen part would stay random."""

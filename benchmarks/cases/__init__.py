@@ -22,6 +22,9 @@ CASES = {
     "batching": "batching",
 }
 
+EPOCHS = {"batching"}
+"""Cases of so many passes that one timed run is enough."""
+
 
 @dataclass(frozen=True)
 class Side:

@@ -2,13 +2,14 @@
 
 Of the pictures 30 % are portraits (3:4), 50 % landscapes (4:3) and 20 % wide (16:9), all resized to one short
 edge, the long edge at most 1333 / 800 of it as in DETR. Ours groups like shapes together
-(``data.batching: aspect``); stock pads every picture to a square of the longest edge, as the official
-object-detection example does. Both do a forward and backward pass of the same detector with the package's
-losses on every picture once, in batches of ``images``.
+(``data.batching: aspect``) and freezes stem and first stage (the recipes' default); stock pads every picture
+to a square of the longest edge and trains the whole backbone, as the official object-detection example does.
+Both do a forward and backward pass of the same detector with the package's losses on every picture once, in
+batches of ``images``.
 
-Besides the order and the padding nothing differs: compared are which pictures were seen, their objects and
-their pixels. Variant: random batches, ours without the grouping. ``padding share`` is the part of all pixels
-that is padding; it and images a second go into the JSON.
+Compared are which pictures were seen, their objects and their pixels. Variants take the two apart: ours with
+random batches, and stock with the same stages frozen. ``padding share`` is the part of all pixels that is
+padding; it and images a second go into the JSON.
 """
 
 from __future__ import annotations
@@ -80,13 +81,12 @@ class _Epoch:
 
     def __init__(self, settings: Settings) -> None:
         self.pictures = _Pictures(settings)
-        model = detector_of(settings)
-        freeze_backbone(model, "stem_and_first_stage")  # the recipes' default
-        self.task = DetectionTask(model, LABELS, DetectionLoss()).train()
+        self.task = DetectionTask(detector_of(settings), LABELS, DetectionLoss()).train()
         self.seen: list[tuple[int, int, float]] = []
         self.pixels = self.padding = 0
 
-    def run(self, by_aspect: bool, square: bool = False) -> None:
+    def run(self, by_aspect: bool, square: bool = False, freeze: bool = True) -> None:
+        freeze_backbone(self.task.model, "stem_and_first_stage" if freeze else "none")
         self.seen, self.pixels, self.padding = [], 0, 0
         for rows in self.pictures.batches(by_aspect):
             batch = collate([self.pictures.sample(row) for row in rows])
@@ -127,6 +127,11 @@ def ours(settings: Settings) -> Side:
 
 
 def stock(settings: Settings) -> Side:
-    """Random batches of squares."""
+    """Random batches of squares; variant: with the stages frozen that ours freezes."""
     epoch = _Epoch(settings)
-    return Side(lambda: epoch.run(by_aspect=False, square=True), epoch.outcome, {}, epoch.facts)
+
+    def run(freeze: bool) -> None:
+        epoch.run(by_aspect=False, square=True, freeze=freeze)
+
+    frozen = {"stem and first stage frozen": lambda: run(freeze=True)}
+    return Side(lambda: run(freeze=False), epoch.outcome, frozen, epoch.facts)

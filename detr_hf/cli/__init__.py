@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from detr_hf import __version__
-from detr_hf.cli import check, demo, evaluate, predict, prepare, train
+from detr_hf.cli import app, check, compare, demo, evaluate, export, predict, prepare, push, report, train
 from detr_hf.errors import told_plainly
 
 COMMANDS = {
@@ -16,6 +16,11 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "report": report,
+    "compare": compare,
+    "push": push,
+    "export": export,
+    "app": app,
     "demo": demo,
 }
 

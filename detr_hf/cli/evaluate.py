@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     path, run_folder, checkpoint = _recipe_and_model(Path(arguments.source))
     recipe = load_recipe(path, arguments.overrides)
-    from accelerate import PartialState
+    from accelerate import Accelerator
     from transformers.utils.logging import disable_progress_bar
 
     from detr_hf.demo.resolve import model_path, resolve_demo
@@ -40,11 +40,12 @@ def run(arguments: argparse.Namespace) -> None:
     run_folder = run_folder or Path(recipe.output_dir)
     model = model_path(arguments.model) if arguments.model else str(checkpoint or run_folder / "best")
     out = Path(arguments.out) if arguments.out else run_folder
-    with PartialState().main_process_first():
+    accelerator = Accelerator()  # before any other state: it alone sees ACCELERATE_USE_CPU
+    with accelerator.main_process_first():
         recipe = resolve_demo(recipe)
         data = build_bundle(recipe.data, out)
     results = evaluate_model(recipe, data, model, out)
-    PartialState().print(f"\n{model}\n\n{tables(results)}\n\ntables, by class: {out / 'evaluation.md'}")
+    accelerator.print(f"\n{model}\n\n{tables(results)}\n\ntables, by class: {out / 'evaluation.md'}")
 
 
 def _recipe_and_model(source: Path) -> tuple[Path, Path | None, Path | None]:

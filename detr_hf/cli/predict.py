@@ -1,13 +1,17 @@
-"""`detr-hf predict`: what a model finds in photographs."""
+"""`detr-hf predict`: what a model finds in photographs and videos."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from detr_hf.cli.kinds import share
+from detr_hf.cli.kinds import count, share
+from detr_hf.errors import UserError
 
-HELP = "Find objects in an image or in all images of a folder."
+HELP = "Find objects in images, folders of images, videos or what a camera sees."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,22 +19,109 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", help="a folder such as runs/panoptic/best, or a Hub id; `demo` is the tiny one"
     )
-    parser.add_argument("images", help="an image file or a folder of images")
-    parser.add_argument("--out", required=True, help="folder for the JSON files and drawn pictures")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="source",
+        help="an image, a folder of images, a video, a pattern in quotes, or the number of a camera",
+    )
+    parser.add_argument(
+        "--out", required=True, help="folder for the results; for one video also a file, .mp4 or .gif"
+    )
     parser.add_argument("--threshold", type=share, default=0.85, help="least score, 0 to 1 (default: 0.85)")
+    parser.add_argument("--batch-size", type=count, default=1, help="images in one pass (default: 1)")
     parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
+    parser.add_argument(
+        "--format",
+        choices=("json", "coco"),
+        default="json",
+        help="json: a file for each image; coco: COCO's own files for all together (default: json)",
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="draw no pictures of images")
+    parser.add_argument(
+        "--explain", action="store_true", help="draw for each image what every kept query saw, too"
+    )
+    parser.add_argument("--tile", type=count, help="look at large images in tiles of so many pixels")
+    parser.add_argument(
+        "--tile-overlap", type=share, default=0.2, help="share that neighbouring tiles share (default: 0.2)"
+    )
+    parser.add_argument("--seconds", type=float, help="end a video, or the camera, after so long")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     from transformers.utils.logging import disable_progress_bar
 
-    from detr_hf.demo.resolve import model_path
-    from detr_hf.inference import Predictor, find_images, predict_to_folder
+    from detr_hf.inference import find_sources
 
     disable_progress_bar()
-    images = find_images(Path(arguments.images))
-    predictor = Predictor.from_pretrained(model_path(arguments.model), arguments.threshold, arguments.device)
-    records = predict_to_folder(predictor, images, Path(arguments.out))
+    _refuse_contradictions(arguments)
+    sources = find_sources(arguments.sources)
+    out = Path(arguments.out)
+    if out.suffix.lower() in (".mp4", ".gif") and (sources.images or len(sources.videos) != 1):
+        raise UserError(f"--out {out} is one video; several sources, or images, need a folder there.")
+    predictor = _predictor(arguments)
+    failures = []
+    if sources.images:
+        failures += _faults(partial(_images, predictor, sources.images, out, arguments))
+    for video, file in zip(sources.videos, _video_files(sources.videos, out), strict=True):
+        failures += _faults(partial(_video, predictor, video, file, arguments))
+    if failures:
+        raise UserError("\n".join(failures))
+
+
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    if arguments.explain and arguments.tile is not None:
+        raise UserError("--explain shows one look of the model, --tile takes many; leave one of them out.")
+    if arguments.seconds is not None and arguments.seconds <= 0:
+        raise UserError("--seconds must be more than 0.")
+
+
+def _predictor(arguments: argparse.Namespace) -> Any:
+    from detr_hf.demo.resolve import model_path
+    from detr_hf.inference import Predictor, TiledPredictor
+
+    predictor = Predictor.from_pretrained(
+        model_path(arguments.model), arguments.threshold, arguments.device, arguments.precision
+    )
+    if arguments.tile is None:
+        return predictor
+    return TiledPredictor(predictor, arguments.tile, arguments.tile_overlap)
+
+
+def _images(predictor: Any, images: list[Path], out: Path, arguments: argparse.Namespace) -> None:
+    from detr_hf.inference.folder import explain_to_folder, predict_to_folder
+
+    batch_size, pictures = arguments.batch_size, not arguments.no_pictures
+    records = predict_to_folder(predictor, images, out, batch_size, arguments.format, pictures)
     found = sum(len(record.get("segments", record["objects"])) for record in records)
-    print(f"{len(records)} images, {found} objects above {arguments.threshold}: {arguments.out}")
+    print(f"{len(records)} images, {found} objects above {arguments.threshold}: {out}")
+    if arguments.explain:
+        explain_to_folder(predictor, images, out)
+
+
+def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Namespace) -> None:
+    from detr_hf.inference.video import predict_video
+
+    done = predict_video(predictor, video, file, arguments.batch_size, arguments.seconds)
+    print(f"{file}: {done.frames} frames in {done.took:.1f} s, {done.frames_per_second:.1f} frames/s")
+
+
+def _video_files(videos: list[Path | int], out: Path) -> list[Path]:
+    """Where each video's result goes: the file given, or one beside the others in the folder."""
+    from detr_hf.inference.files import result_names
+
+    if out.suffix.lower() in (".mp4", ".gif"):
+        return [out]
+    names = result_names([Path(f"camera{video}") if isinstance(video, int) else video for video in videos])
+    return [out / f"{name}.mp4" for name in names]
+
+
+def _faults(action: Callable[[], None]) -> list[str]:
+    """What went wrong, so that the other sources are done all the same."""
+    try:
+        action()
+    except UserError as error:
+        return [str(error)]
+    return []

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from detr_hf.errors import UserError
+
+if TYPE_CHECKING:
+    from detr_hf.recipe.prepare import PrepareRecipe
 
 HELP = "From raw class folders to one data set, mended, split and documented."
 
@@ -31,23 +37,44 @@ def run(arguments: argparse.Namespace) -> None:
     from detr_hf.recipe.prepare import load_prepare_recipe
 
     recipe = load_prepare_recipe(arguments.prepare_recipe, arguments.overrides)
+    if arguments.push_to_hub:
+        _refuse_unpublishable(arguments.push_to_hub, recipe)
+    from detr_hf.demo.resolve import model_path, teacher_of
     from detr_hf.prepare.raw.pipeline import Pipeline
 
-    def teacher() -> Any:
-        from detr_hf.demo.resolve import model_path
-        from detr_hf.teacher import load_teacher
-
-        stuff = recipe.pseudo_stuff
-        return load_teacher(model_path(stuff.teacher), stuff.revision, stuff.short_edge)
-
-    out = Path(arguments.out)
-    Pipeline(Path(arguments.raw), out, recipe, teacher, arguments.strict).run(arguments.only)
+    out, stuff = Path(arguments.out), recipe.pseudo_stuff
+    Pipeline(
+        Path(arguments.raw),
+        out,
+        recipe,
+        load_teacher=partial(teacher_of, stuff),
+        strict=arguments.strict,
+        teacher_files=Path(model_path(stuff.teacher)),
+    ).run(arguments.only)
     if arguments.push_to_hub:
-        from detr_hf.prepare.raw.writing.publishing import push_to_hub
+        from detr_hf.hub.push_dataset import push_dataset
+        from detr_hf.hub.target import Target
 
-        push_to_hub(out, arguments.push_to_hub)
+        print(f"{out} is on the Hub: {push_dataset(out, Target(arguments.push_to_hub))}")
     if arguments.only not in (None, "report"):
         print(f"step {arguments.only} done: {out}")
         return
     with (out / "prepare_report.md").open(encoding="utf-8") as report:
         print(f"{out}: {report.readlines()[2].strip()} What was mended and dropped: {report.name}")
+
+
+def _refuse_unpublishable(name: str, recipe: PrepareRecipe) -> None:
+    """Before the work begins: what would fail after it."""
+    from detr_hf.recipe.repo_ids import fault_of_repo_id
+
+    if fault := fault_of_repo_id(name):
+        raise UserError(f"--push-to-hub: {fault}.")
+    if recipe.split.folds is not None:
+        raise UserError(
+            "--push-to-hub: publishes one train and one validation split, and split.folds makes several. "
+            "Leave one out; `detr-hf push` publishes a single fold later."
+        )
+    from detr_hf.hub.access import check_access
+    from detr_hf.hub.target import Target
+
+    check_access(Target(name, licence=recipe.write.license), "dataset")

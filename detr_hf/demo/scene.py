@@ -31,7 +31,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Placed:
     """A thing with its place; canvas pixels, (x, y) is the middle of its foot."""
 
     thing: Thing
@@ -69,8 +69,24 @@ def draw_scene(
     height, width = size_hw
     canvas = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 4), dtype=np.uint8)
     backdrop = paint_backdrop(canvas, rng)
+    placed = plan(known, rng, backdrop, canvas.shape[:2])
+    return shoot(known, canvas, placed, backdrop, rng)
+
+
+def shoot(
+    world: World, canvas: np.ndarray, placed: list[Placed], backdrop: Backdrop, rng: np.random.Generator
+) -> Scene:
+    """Paint the things over a backdrop and photograph it; what would hardly show is left out.
+
+    Args:
+        world: names the classes.
+        canvas: the painted backdrop, uint8[H, W, 4] at the size of painting; painted over.
+        placed: far things first.
+        backdrop: of the canvas.
+        rng: of the light and the camera.
+    """
+    height, width = (side // SUPERSAMPLING for side in canvas.shape[:2])
     bare = canvas.copy()
-    placed = _plan(known, rng, backdrop, canvas.shape[:2])
     needed = MIN_THING_SHARE * height * width
     while True:
         _paint_things(canvas, placed)
@@ -83,15 +99,15 @@ def draw_scene(
         np.copyto(canvas, bare)
     small = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
     image = _photograph(small, ids, placed, backdrop, rng)
-    return _label(known, image, ids, placed, counts)
+    return _label(world, image, ids, placed, counts)
 
 
-def _plan(
+def plan(
     world: World, rng: np.random.Generator, backdrop: Backdrop, canvas_hw: tuple[int, int]
-) -> list[_Placed]:
+) -> list[Placed]:
     """Choose and place the things, far ones first."""
     wanted = int(rng.choice((2, 3, 4, 5, 6, 7), p=(0.14, 0.24, 0.24, 0.18, 0.12, 0.08)))
-    chosen: list[_Placed] = []
+    chosen: list[Placed] = []
     for _ in range(wanted):
         thing = world.things[int(rng.random() * len(world.things))]
         candidate = _sketch_thing(thing, rng, backdrop, canvas_hw)
@@ -105,7 +121,7 @@ def _plan(
 
 def _sketch_thing(
     thing: Thing, rng: np.random.Generator, backdrop: Backdrop, canvas_hw: tuple[int, int]
-) -> _Placed:
+) -> Placed:
     """One specimen, sized for its distance; it stands in the middle until it gets its place."""
     height, width = canvas_hw
     sketch = Sketch()
@@ -124,7 +140,7 @@ def _sketch_thing(
     foot = backdrop.horizon + (0.04 + 0.9 * nearness) * (height - backdrop.horizon)
     y = rng.uniform(0.5, 0.95) * backdrop.horizon if flies else max(foot, 0.04 * height + grown.height)
     gradient = (float(rng.uniform(0.04, 0.2)), float(rng.uniform(-0.12, 0.12)))
-    return _Placed(thing, grown, width / 2.0, float(min(y, 0.995 * height)), flies, gradient)
+    return Placed(thing, grown, width / 2.0, float(min(y, 0.995 * height)), flies, gradient)
 
 
 def _somewhere(sketch: PlacedSketch, rng: np.random.Generator, width: int) -> float:
@@ -133,7 +149,7 @@ def _somewhere(sketch: PlacedSketch, rng: np.random.Generator, width: int) -> fl
     return float(rng.uniform(margin, max(width - margin, margin + 1.0)))
 
 
-def _leaves_visible(first: _Placed, second: _Placed) -> bool:
+def _leaves_visible(first: Placed, second: Placed) -> bool:
     """Whether the nearer of two things leaves most of the farther one's box open."""
     a, b = first.box(), second.box()
     wide = min(a[2], b[2]) - max(a[0], b[0])
@@ -144,7 +160,7 @@ def _leaves_visible(first: _Placed, second: _Placed) -> bool:
     return wide * tall <= _MAX_HIDDEN * smaller
 
 
-def _paint_things(canvas: np.ndarray, placed: list[_Placed]) -> None:
+def _paint_things(canvas: np.ndarray, placed: list[Placed]) -> None:
     for number, item in enumerate(placed):
         if not item.flies:
             half = item.sketch.width / 2.0
@@ -154,7 +170,7 @@ def _paint_things(canvas: np.ndarray, placed: list[_Placed]) -> None:
 
 
 def _photograph(
-    image: np.ndarray, ids: np.ndarray, placed: list[_Placed], backdrop: Backdrop, rng: np.random.Generator
+    image: np.ndarray, ids: np.ndarray, placed: list[Placed], backdrop: Backdrop, rng: np.random.Generator
 ) -> np.ndarray:
     """Texture, clouds, shading, and the camera: exposure, tint, contrast, blur, vignette, sensor noise."""
     size_hw = ids.shape
@@ -186,7 +202,7 @@ def _photograph(
     return np.clip(picture + cv2.merge([sensor] * 3), 0, 255).astype(np.uint8)
 
 
-def _shade_thing(gain: np.ndarray, ids: np.ndarray, item: _Placed, segment: int) -> None:
+def _shade_thing(gain: np.ndarray, ids: np.ndarray, item: Placed, segment: int) -> None:
     """Brighter at the top, darker at the foot, and a little from side to side."""
     x0, y0, x1, y1 = (int(edge / SUPERSAMPLING) for edge in item.box())
     rows, columns = slice(max(y0, 0), y1 + 1), slice(max(x0, 0), x1 + 1)
@@ -213,7 +229,7 @@ def _vignette(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def _label(
-    world: World, image: np.ndarray, ids: np.ndarray, placed: list[_Placed], counts: np.ndarray
+    world: World, image: np.ndarray, ids: np.ndarray, placed: list[Placed], counts: np.ndarray
 ) -> Scene:
     """Number the segments that are really there 1..n; stuff that hardly shows becomes void."""
     renumber = np.zeros(len(counts), dtype=np.int32)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Target
-from detr_hf.loading.dataset import Key, PreparedImages
+from detr_hf.loading.dataset import AugmentedImages
 
 MOST_TRIES = 10
 """So many pictures in a row that cannot be loaded are no exception: the folder is gone, or all are broken."""
@@ -21,7 +21,7 @@ class BadSample:
     """A sample that could not be loaded.
 
     Attributes:
-        epoch, row: which one; the row of the training split.
+        epoch, row: which one; the row of the training split, or the place in a streamed run.
         fault: what was wrong with it; names the image.
         replaced_by: the row that took its place.
     """
@@ -52,10 +52,10 @@ class Samples(Dataset[Sample]):
         skip: replace, rather than raise.
     """
 
-    def __init__(self, images: PreparedImages, skip: bool) -> None:
+    def __init__(self, images: AugmentedImages, skip: bool) -> None:
         self.images, self.skip = images, skip
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, key: Any) -> Sample:
         """Raises UserError: the picture cannot be loaded and ``skip`` is off, or too many others cannot."""
         try:
             return Sample(*self.images[key])
@@ -64,19 +64,19 @@ class Samples(Dataset[Sample]):
                 raise
             return self._replaced(key, str(fault))
 
-    def _replaced(self, key: Key, fault: str) -> Sample:
+    def _replaced(self, key: Any, fault: str) -> Sample:
         epoch, row, *_ = key
-        rows = np.random.default_rng([self.images.seed, *key]).integers(len(self.images), size=MOST_TRIES)
+        others = self.images.stand_ins(key, MOST_TRIES)
         faults: list[tuple[int, str]] = [(row, fault)]
-        for other in map(int, rows):
+        for other in others:
             try:
-                image, target = self.images[(epoch, other)]
+                image, target = self.images[other]
             except UserError as again:
-                faults.append((other, str(again)))
+                faults.append((other[1], str(again)))
                 continue
-            skipped = tuple(BadSample(epoch, bad, text, other) for bad, text in faults)
+            skipped = tuple(BadSample(epoch, bad, text, other[1]) for bad, text in faults)
             return Sample(image, target, skipped)
         raise UserError(
-            f"{fault}\nand none of {MOST_TRIES} other pictures could be loaded in its place; the last one: "
+            f"{fault}\nand none of {len(others)} other pictures could be loaded in its place; the last one: "
             f"{faults[-1][1]}"
         )

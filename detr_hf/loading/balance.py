@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from detr_hf.loading.truth import ROWS_AT_ONCE
@@ -38,13 +39,22 @@ def balanced_weights(split: datasets.Dataset, num_classes: int) -> list[float]:
     That is objects / (classes that occur x objects of the class). A class without objects gets 1, which
     nothing uses.
     """
-    objects = np.zeros(num_classes, np.int64)
-    for classes in _classes_of_rows(split):
-        objects += np.bincount(classes, minlength=num_classes)
+    objects = objects_of_classes(split, num_classes)
     occurring = objects > 0
     weights = np.ones(num_classes)
     weights[occurring] = objects.sum() / (occurring.sum() * objects[occurring])
     return weights.tolist()
+
+
+def objects_of_classes(split: datasets.Dataset, num_classes: int) -> NDArray[np.int64]:
+    """How many objects each class has in a split, ``[C]``; crowds do not count."""
+    objects = np.zeros(num_classes, np.int64)
+    for batch in split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
+        rows = batch["objects"].combine_chunks()
+        classes = pc.list_flatten(pc.struct_field(rows, "category")).to_numpy(zero_copy_only=False)
+        crowd = pc.list_flatten(pc.struct_field(rows, "iscrowd")).to_numpy(zero_copy_only=False)
+        objects += np.bincount(classes[~crowd.astype(bool)].astype(np.int64), minlength=num_classes)
+    return objects
 
 
 def aspects_of(split: datasets.Dataset) -> NDArray[np.float64]:

@@ -41,49 +41,54 @@ def undecoded(split: datasets.Dataset) -> datasets.Dataset:
     return split
 
 
-class PreparedImages(Dataset[tuple[Tensor, Target]]):
-    """Augmented samples of one split.
-
-    A sample depends on (seed, epoch, row) alone: not on the worker that makes it, nor on what was made
-    before.
+class AugmentedImages(Dataset[tuple[Tensor, Target]]):
+    """Augmented samples, wherever their rows come from: decoding, augmentation, target, colours.
 
     Args:
-        split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`.
         augmentation: from :func:`detr_hf.loading.transforms.build_transforms`.
         seed: of the run.
-        with_masks: add ``id_map`` and ``segment_ids`` to the targets; the split must be panoptic. Without,
-            boxes of a panoptic split still come from the id map: they frame what is visible after a crop.
+        is_panoptic: whether rows have a PNG; boxes then come from it: they frame what a crop leaves visible.
+        with_masks: add ``id_map`` and ``segment_ids`` to the targets; the rows must be panoptic.
         mean, std: of the colour channels, for values from 0 to 1.
     """
 
     def __init__(
         self,
-        split: datasets.Dataset,
         augmentation: Augmentation,
         seed: int,
+        is_panoptic: bool,
         with_masks: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
     ) -> None:
-        self.rows = undecoded(split)
-        self.is_panoptic = "panoptic" in split.column_names
-        assert self.is_panoptic or not with_masks, "masks need a panoptic split"
+        assert is_panoptic or not with_masks, "masks need a panoptic split"
+        self.is_panoptic = is_panoptic
         self.augmentation = augmentation
         self.seed = seed
         self.with_masks = with_masks
         self.mean, self.std = tuple(mean), tuple(std)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        raise NotImplementedError
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
-        """Sample of (epoch, row) or (epoch, row, copy): the picture ``float32 [3, h, w]`` and its target.
+    def __getitem__(self, key: Any) -> tuple[Tensor, Target]:
+        raise NotImplementedError
+
+    def stand_ins(self, key: Any, count: int) -> Sequence[Any]:
+        """The keys of at most ``count`` samples that may take the place of one; always the same for it."""
+        raise NotImplementedError
+
+    def some_keys(self, count: int) -> Sequence[Any]:
+        """The keys of at most ``count`` samples of epoch 0."""
+        raise NotImplementedError
+
+    def prepared(self, row: dict[str, Any], *key: int) -> tuple[Tensor, Target]:
+        """The picture ``float32 [3, h, w]`` and its target; what is random in them follows from seed and key.
 
         Raises:
             UserError: the picture or its PNG cannot be decoded, or a transform fails on it; the image is
                 named.
         """
-        row = self.rows[key[1]]
         try:
             return self._sample(row, _seed_of(self.seed, *key))
         except UserError as fault:
@@ -115,6 +120,51 @@ class PreparedImages(Dataset[tuple[Tensor, Target]]):
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return ((pixels - mean[:, None, None]) / std[:, None, None]).contiguous()
+
+
+class PreparedImages(AugmentedImages):
+    """Augmented samples of one split.
+
+    A sample depends on (seed, epoch, row) alone: not on the worker that makes it, nor on what was made
+    before.
+
+    Args:
+        split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`.
+        augmentation, seed, with_masks, mean, std: see :class:`AugmentedImages`.
+    """
+
+    def __init__(
+        self,
+        split: datasets.Dataset,
+        augmentation: Augmentation,
+        seed: int,
+        with_masks: bool = False,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__(augmentation, seed, "panoptic" in split.column_names, with_masks, mean, std)
+        self.rows = undecoded(split)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
+        """Sample of (epoch, row) or (epoch, row, copy): the picture ``float32 [3, h, w]`` and its target.
+
+        Raises:
+            UserError: see :meth:`AugmentedImages.prepared`.
+        """
+        return self.prepared(self.rows[key[1]], *key)
+
+    def stand_ins(self, key: Key, count: int) -> list[Key]:
+        """So many others that may take the place of a sample; they follow from seed and key alone."""
+        rows = np.random.default_rng([self.seed, *key]).integers(len(self), size=count)
+        return [(key[0], row) for row in rows.tolist()]
+
+    def some_keys(self, count: int) -> list[Key]:
+        """Samples of epoch 0, at most ``count``, spread evenly over the split."""
+        rows = np.unique(np.linspace(0, len(self) - 1, num=min(count, len(self))).round().astype(int))
+        return [(0, row) for row in rows.tolist()]
 
 
 def _seed_of(seed: int, *key: int) -> int:

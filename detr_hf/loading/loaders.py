@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from detr_hf.errors import UserError
 from detr_hf.loading.bad_samples import Sample, Samples
 from detr_hf.loading.collate import Batch, collate
-from detr_hf.loading.dataset import Key, PreparedImages
+from detr_hf.loading.dataset import AugmentedImages, PreparedImages
 from detr_hf.loading.samplers import EvaluationSampler, StepSampler
+from detr_hf.loading.stream_sampler import StreamSampler
+from detr_hf.loading.streamed import StreamedImages
 
 
 class BatchLoader:
@@ -28,8 +30,8 @@ class BatchLoader:
 
     def __init__(
         self,
-        images: PreparedImages,
-        sampler: StepSampler | EvaluationSampler,
+        images: AugmentedImages,
+        sampler: StepSampler | StreamSampler | EvaluationSampler,
         workers: int,
         skip_bad: bool = False,
     ) -> None:
@@ -73,7 +75,7 @@ class _FaultsAsValues(Dataset[Any]):
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
 
-    def __getitem__(self, key: Key) -> Sample | UserError:
+    def __getitem__(self, key: Any) -> Sample | UserError:
         try:
             return self._samples[key]
         except UserError as fault:
@@ -92,7 +94,7 @@ def _collate_or_fault(samples: list[Any]) -> Batch | UserError:
 class TrainingLoader(BatchLoader):
     """Endless in epochs: each pass gives the rest of the sampler's epoch; see :class:`StepSampler`."""
 
-    sampler: StepSampler
+    sampler: StepSampler | StreamSampler
 
 
 def training_loader(
@@ -125,9 +127,41 @@ def training_loader(
     return TrainingLoader(images, sampler, workers, skip_bad)
 
 
+def stream_loader(
+    images: StreamedImages,
+    batch_size: int,
+    micro_batch_size: int,
+    seed: int,
+    shuffle_buffer: int,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    skip_bad: bool = False,
+) -> TrainingLoader:
+    """As `training_loader`, of a stream: this process reads undecoded rows, loading processes do the rest.
+
+    Args:
+        shuffle_buffer: rows held to be shuffled, over all processes.
+
+    Raises:
+        UserError: the batch size does not divide.
+    """
+    sampler = StreamSampler(
+        *(images.stream, len(images), batch_size, micro_batch_size, rank, world_size, seed, shuffle_buffer),
+        with_spares=skip_bad,
+    )
+    return TrainingLoader(images, sampler, workers, skip_bad)
+
+
+class EvaluationLoader(BatchLoader):
+    """Batches of a table of images, which can be looked at one by one as well."""
+
+    images: PreparedImages
+
+
 def evaluation_loader(
     images: PreparedImages, batch_size: int, workers: int = 0, rank: int = 0, world_size: int = 1
-) -> BatchLoader:
+) -> EvaluationLoader:
     """Every picture of a split once, over all processes, in batches without padding.
 
     Args:
@@ -137,4 +171,4 @@ def evaluation_loader(
         rank, world_size: of this process.
     """
     sizes = list(zip(images.rows["height"], images.rows["width"], strict=True))
-    return BatchLoader(images, EvaluationSampler(sizes, batch_size, rank, world_size), workers)
+    return EvaluationLoader(images, EvaluationSampler(sizes, batch_size, rank, world_size), workers)

@@ -11,6 +11,12 @@ from albumentations.core.type_definitions import Targets
 from PIL import Image
 
 
+def whole_patches(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
+    """The nearest size of whole patches, at least one each way; ``side`` of a patch in pixels."""
+    height, width = (max(1, round(pixels / side)) * side for pixels in size_hw)
+    return height, width
+
+
 def short_edge_size(size_hw: tuple[int, int], short_edge: int, max_long_edge: int | None) -> tuple[int, int]:
     """DETR's resize rule: the short edge becomes ``short_edge``, the long edge at most ``max_long_edge``.
 
@@ -45,6 +51,8 @@ class ShortEdgeResize(albumentations.DualTransform):
     Args:
         short_edges: the sizes to choose from, in pixels.
         max_long_edge: bound for the long edge, in pixels.
+        multiple_of: round both edges to the nearest multiple of so many pixels, which changes the aspect a
+            little and may pass ``max_long_edge`` by half of it.
         p: probability.
 
     Raises:
@@ -53,19 +61,29 @@ class ShortEdgeResize(albumentations.DualTransform):
 
     _targets = (Targets.IMAGE, Targets.MASK, Targets.BBOXES)
 
-    def __init__(self, short_edges: list[int], max_long_edge: int | None = None, p: float = 1.0) -> None:
+    def __init__(
+        self,
+        short_edges: list[int],
+        max_long_edge: int | None = None,
+        multiple_of: int | None = None,
+        p: float = 1.0,
+    ) -> None:
         super().__init__(p=p)
         if not isinstance(short_edges, (list, tuple)) or not short_edges:
             raise ValueError("short_edges must be a list with at least one size")
         _require_sizes(
-            short_edges=short_edges, max_long_edge=[] if max_long_edge is None else [max_long_edge]
+            short_edges=short_edges,
+            max_long_edge=[] if max_long_edge is None else [max_long_edge],
+            multiple_of=[] if multiple_of is None else [multiple_of],
         )
         self.short_edges = list(short_edges)
         self.max_long_edge = max_long_edge
+        self.multiple_of = multiple_of
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         edge = self.py_random.choice(self.short_edges)
-        return {"new_hw": short_edge_size(params["shape"][:2], edge, self.max_long_edge)}
+        new_hw = short_edge_size(params["shape"][:2], edge, self.max_long_edge)
+        return {"new_hw": new_hw if self.multiple_of is None else whole_patches(new_hw, self.multiple_of)}
 
     def apply(self, img: np.ndarray, new_hw: tuple[int, int], **params: Any) -> np.ndarray:
         return _resize(img, new_hw, Image.Resampling.BILINEAR)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +56,7 @@ class StepSampler(Sampler[list[Key]]):
         if num_samples < 1:
             raise UserError("the training split has no image")
         self.factors, self.aspects, self._group_size = factors, aspects, micro_batch_size
-        micro_batch_size = min(micro_batch_size, max(1, batch_size // world_size))
-        if batch_size % (micro_batch_size * world_size):
-            raise UserError(
-                f"optim.batch_size {batch_size} cannot be shared out as micro-batches of {micro_batch_size} "
-                f"on {world_size} process(es); make it a multiple of {micro_batch_size * world_size}"
-            )
+        micro_batch_size = share_of_micro_batches(batch_size, micro_batch_size, world_size)
         self.num_samples, self.batch_size, self.micro_batch_size = num_samples, batch_size, micro_batch_size
         self.rank, self.world_size, self.seed = rank, world_size, seed
         self.epoch, self.step = 0, 0
@@ -79,6 +75,13 @@ class StepSampler(Sampler[list[Key]]):
     def set_position(self, epoch: int, step: int = 0) -> None:
         """Make the next iteration start at optimiser step ``step`` of ``epoch``, both counted from 0."""
         self.epoch, self.step = epoch, step
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Nothing: the order follows from the step. A stream has something to keep, see `StreamSampler`."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state()`` gave."""
 
     def __len__(self) -> int:
         """Micro-batches that are left in the current epoch, on this process."""
@@ -118,6 +121,21 @@ class StepSampler(Sampler[list[Key]]):
             return whole[self.rank :: self.world_size]
         size = len(whole) // self.world_size
         return whole[self.rank * size : (self.rank + 1) * size]
+
+
+def share_of_micro_batches(batch_size: int, micro_batch_size: int, world_size: int) -> int:
+    """Pictures in a forward pass of one process: ``micro_batch_size``, or its whole share of a step if less.
+
+    Raises:
+        UserError: a process's share of the step is not whole, or not whole micro-batches.
+    """
+    micro_batch_size = min(micro_batch_size, max(1, batch_size // world_size))
+    if batch_size % (micro_batch_size * world_size):
+        raise UserError(
+            f"optim.batch_size {batch_size} cannot be shared out as micro-batches of {micro_batch_size} "
+            f"on {world_size} process(es); make it a multiple of {micro_batch_size * world_size}"
+        )
+    return micro_batch_size
 
 
 class EvaluationSampler(Sampler[list[Key]]):

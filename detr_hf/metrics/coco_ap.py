@@ -21,9 +21,9 @@ from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_xyxy_to_xywh
 from detr_hf.metrics.per_image import ImageEntry, PerImageMetric, Row, check_classes, digest
 
-_ALL, _SMALL, _MEDIUM, _LARGE = range(4)  # pycocotools' areas: all, < 32^2, 32^2..96^2, > 96^2 pixels
-_FIRST_1, _FIRST_10, _FIRST_100 = range(3)  # its limits on detections per image, best first
-_IOU_50, _IOU_75 = 0, 5  # of its ten IoU thresholds 0.50, 0.55, ..., 0.95
+ALL, SMALL, MEDIUM, LARGE = range(4)  # pycocotools' areas: all, < 32^2, 32^2..96^2, > 96^2 pixels
+FIRST_1, FIRST_10, FIRST_100 = range(3)  # its limits on detections per image, best first
+IOU_50, IOU_75 = 0, 5  # of its ten IoU thresholds 0.50, 0.55, ..., 0.95
 
 _DESCRIPTION = "COCO average precision and recall of boxes (IoU 0.50 to 0.95), overall and per class."
 _INPUTS = """
@@ -34,7 +34,7 @@ iscrowd [M].
 
 
 @dataclass(frozen=True)
-class _Boxes:
+class ImageBoxes:
     """One image's detections and ground truth, boxes as xywh in pixels."""
 
     boxes: NDArray[np.float64]
@@ -75,7 +75,7 @@ class CocoAP(PerImageMetric):
             features=datasets.Features(features),
         )
 
-    def _reduce(self, image_id: int, prediction: Row, reference: Row) -> _Boxes:
+    def _reduce(self, image_id: int, prediction: Row, reference: Row) -> ImageBoxes:
         where = f"image {image_id}"
         found = _read_boxes(prediction, f"prediction for {where}")
         scores = _column(prediction, "scores", len(found), np.float64, f"prediction for {where}")
@@ -86,30 +86,31 @@ class CocoAP(PerImageMetric):
         crowd = _column(reference, "iscrowd", len(truth), np.bool_, f"ground truth of {where}")
         check_classes(labels, self.labels, f"prediction for {where}")
         check_classes(truth_labels, self.labels, f"ground truth of {where}")
-        return _Boxes(found, scores, labels, truth, truth_labels, areas, crowd)
+        return ImageBoxes(found, scores, labels, truth, truth_labels, areas, crowd)
 
     def _truth_digest(self, reference: Row) -> int:
         return digest(*(reference[key] for key in ("boxes_xyxy_px", "labels", "areas", "iscrowd")))
 
     def _score(self, entries: list[ImageEntry]) -> dict[str, Any]:
-        precision, recall = _run_pycocotools(entries, self.labels.num_classes)
+        scored = score_boxes(entries, self.labels.num_classes).eval
+        precision, recall = scored["precision"], scored["recall"]
         result: dict[str, Any] = {
-            "AP": _mean(precision[:, :, :, _ALL, _FIRST_100]),
-            "AP50": _mean(precision[_IOU_50, :, :, _ALL, _FIRST_100]),
-            "AP75": _mean(precision[_IOU_75, :, :, _ALL, _FIRST_100]),
-            "AP_small": _mean(precision[:, :, :, _SMALL, _FIRST_100]),
-            "AP_medium": _mean(precision[:, :, :, _MEDIUM, _FIRST_100]),
-            "AP_large": _mean(precision[:, :, :, _LARGE, _FIRST_100]),
-            "AR1": _mean(recall[:, :, _ALL, _FIRST_1]),
-            "AR10": _mean(recall[:, :, _ALL, _FIRST_10]),
-            "AR": _mean(recall[:, :, _ALL, _FIRST_100]),
+            "AP": mean_of_filled(precision[:, :, :, ALL, FIRST_100]),
+            "AP50": mean_of_filled(precision[IOU_50, :, :, ALL, FIRST_100]),
+            "AP75": mean_of_filled(precision[IOU_75, :, :, ALL, FIRST_100]),
+            "AP_small": mean_of_filled(precision[:, :, :, SMALL, FIRST_100]),
+            "AP_medium": mean_of_filled(precision[:, :, :, MEDIUM, FIRST_100]),
+            "AP_large": mean_of_filled(precision[:, :, :, LARGE, FIRST_100]),
+            "AR1": mean_of_filled(recall[:, :, ALL, FIRST_1]),
+            "AR10": mean_of_filled(recall[:, :, ALL, FIRST_10]),
+            "AR": mean_of_filled(recall[:, :, ALL, FIRST_100]),
         }
-        objects = _count_objects(entries, self.labels.num_classes)
+        objects = count_objects(entries, self.labels.num_classes)
         result["per_class"] = {
             category.name: {
-                "AP": _mean(precision[:, :, category.id, _ALL, _FIRST_100]),
-                "AP50": _mean(precision[_IOU_50, :, category.id, _ALL, _FIRST_100]),
-                "AR": _mean(recall[:, category.id, _ALL, _FIRST_100]),
+                "AP": mean_of_filled(precision[:, :, category.id, ALL, FIRST_100]),
+                "AP50": mean_of_filled(precision[IOU_50, :, category.id, ALL, FIRST_100]),
+                "AR": mean_of_filled(recall[:, category.id, ALL, FIRST_100]),
                 "objects": int(objects[category.id]),
             }
             for category in self.labels.categories
@@ -117,7 +118,7 @@ class CocoAP(PerImageMetric):
         return result
 
 
-def _count_objects(entries: list[ImageEntry], num_classes: int) -> NDArray[np.int64]:
+def count_objects(entries: list[ImageEntry], num_classes: int) -> NDArray[np.int64]:
     """Objects of every class [C] in the ground truth, crowds left out."""
     labels = [entry.content.truth_labels[~entry.content.truth_crowd] for entry in entries]
     return np.bincount(np.concatenate(labels), minlength=num_classes)
@@ -148,19 +149,21 @@ def _check_finite(values: NDArray[Any], name: str, what: str) -> None:
         )
 
 
-def _mean(values: NDArray[np.float64]) -> float | None:
+def mean_of_filled(values: NDArray[np.float64]) -> float | None:
     """Mean over what pycocotools filled in; None where it left only its -1 for 'no such object'."""
     filled = values[values > -1]
     return float(filled.mean()) if filled.size else None
 
 
-def _run_pycocotools(
-    entries: list[ImageEntry], num_classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision [10 IoUs, 101 recalls, C, 4 areas, 3 limits] and recall [10, C, 4, 3]."""
+def score_boxes(entries: list[ImageEntry], num_classes: int) -> COCOeval:
+    """Run pycocotools over entries whose content is ``ImageBoxes``.
+
+    Its ``eval`` holds "precision" [10 IoUs, 101 recalls, C, 4 areas, 3 limits] and "recall" [10, C, 4, 3],
+    with -1 where there is no such object.
+    """
     truth, found = [], []
     for entry in entries:
-        image: _Boxes = entry.content
+        image: ImageBoxes = entry.content
         for box, label, area, crowd in zip(
             image.truth_boxes.tolist(),
             image.truth_labels.tolist(),
@@ -180,7 +183,7 @@ def _run_pycocotools(
         )
         scoring.evaluate()
         scoring.accumulate()
-    return scoring.eval["precision"], scoring.eval["recall"]
+    return scoring
 
 
 def _annotation(image_id: int, label: int, box: list[float], area: float, **more: float) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_NONE = "-"
+NONE = "-"
 
 
 def detection_table(result: Mapping[str, Any]) -> str:
     """Box AP and AR over IoU 0.50 to 0.95 at 100 detections an image, from ``CocoAP.compute()``."""
     rows = [
-        ["AP 0.50:0.95", "all", "100", _share(result["AP"])],
-        ["AR 0.50:0.95", "all", "100", _share(result["AR"])],
+        ["AP 0.50:0.95", "all", "100", share(result["AP"])],
+        ["AR 0.50:0.95", "all", "100", share(result["AR"])],
     ]
     return markdown_table(["Boxes", "area", "maxDets", "value"], rows, left=2)
 
@@ -20,7 +20,7 @@ def detection_table(result: Mapping[str, Any]) -> str:
 def panoptic_table(result: Mapping[str, Any]) -> str:
     """PQ, SQ, RQ in percent and the number of classes N, from ``PanopticQuality.compute()``."""
     rows = [
-        [name, *(_percent(result[name][key]) for key in ("pq", "sq", "rq")), str(result[name]["n"])]
+        [name, *(percent(result[name][key]) for key in ("pq", "sq", "rq")), str(result[name]["n"])]
         for name in ("All", "Things", "Stuff")
     ]
     return markdown_table(["Panoptic", "PQ", "SQ", "RQ", "N"], rows)
@@ -35,12 +35,12 @@ def per_class_table(result: Mapping[str, Any]) -> str:
             rows.append(
                 [
                     name,
-                    *(_percent(row[k]) for k in ("pq", "sq", "rq")),
+                    *(percent(row[k]) for k in ("pq", "sq", "rq")),
                     *(str(row[k]) for k in ("tp", "fp", "fn")),
                 ]
             )
         else:
-            rows.append([name, *(_share(row[k]) for k in ("AP", "AP50", "AR")), str(row["objects"])])
+            rows.append([name, *(share(row[k]) for k in ("AP", "AP50", "AR")), str(row["objects"])])
     header = (
         ["Class", "PQ", "SQ", "RQ", "TP", "FP", "FN"]
         if panoptic
@@ -64,9 +64,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: i
     return "\n".join(f"| {' | '.join(row)} |" for row in [padded[0], rule, *padded[1:]])
 
 
-def _share(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.3f}"
+def share(value: float | None) -> str:
+    """A share from 0 to 1 with three digits; a dash for None."""
+    return NONE if value is None else f"{value:.3f}"
 
 
-def _percent(value: float | None) -> str:
-    return _NONE if value is None else f"{100 * value:.1f}"
+def percent(value: float | None) -> str:
+    """A share from 0 to 1 in percent; a dash for None."""
+    return NONE if value is None else f"{100 * value:.1f}"

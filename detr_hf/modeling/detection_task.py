@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import DetrForObjectDetection
 
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.detector import DetectorOutput, run_detector
 from detr_hf.modeling.losses import Normalisers, box_losses, class_loss
@@ -25,6 +26,7 @@ class DetectionTask(nn.Module):
     predictions of a batch. What is saved is ``model``, a plain ``DetrForObjectDetection``.
     """
 
+    is_panoptic = False
     class_weights: Tensor | None
 
     def __init__(
@@ -38,6 +40,11 @@ class DetectionTask(nn.Module):
         self.model, self.labels, self.loss = model, labels, loss
         register_class_weights(self, class_weights)
         norm_in_one_pass(model)
+
+    @property
+    def patch_side(self) -> int | None:
+        """Pixels; see ``backbones.patch_side``."""
+        return patch_side(self.model)
 
     def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
         """This batch's share of what the step's losses are divided by."""
@@ -64,7 +71,8 @@ class DetectionTask(nn.Module):
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping]
     ) -> list[Detections]:
         """All queries of each image as boxes in original pixels; ``targets`` give ids and sizes only."""
-        return detections(run_detector(self.model, pixel_values, pixel_mask, all_layers=False), targets)
+        detected = run_detector(self.model, pixel_values, pixel_mask, all_layers=False)
+        return detections(detected.logits[-1], detected.boxes_cxcywh_norm[-1], targets)
 
 
 def register_class_weights(task: nn.Module, class_weights: Sequence[float] | None) -> None:

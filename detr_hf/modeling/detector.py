@@ -84,7 +84,7 @@ def run_detector(
 
 
 def _decode(model: DetrModel, memory: Tensor, memory_mask: Tensor, positions: Tensor) -> None:
-    query_positions = model.query_position_embeddings.weight.expand(len(memory), -1, -1)
+    query_positions = model.query_position_embeddings.weight.expand(memory.shape[0], -1, -1)
     model.decoder(
         inputs_embeds=torch.zeros_like(query_positions),
         attention_mask=None,

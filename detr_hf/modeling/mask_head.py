@@ -21,7 +21,7 @@ from detr_hf.modeling.detector import DetectorOutput
 
 
 def mask_logits(
-    model: DetrForSegmentation, detected: DetectorOutput, image: Tensor, query: Tensor, chunk: int
+    model: DetrForSegmentation, detected: DetectorOutput, image: Tensor, query: Tensor, chunk: int | None
 ) -> Tensor:
     """Mask logits ``[M, h, w]`` for M (image, query) pairs, at the resolution of the finest backbone map.
 
@@ -32,9 +32,11 @@ def mask_logits(
         query: ``int64 [M]`` index of the query.
         chunk: at most this many queries pass through the head at once. When gradients are wanted and there is
             more than one chunk, activations are recomputed in the backward pass, so that ``chunk`` bounds the
-            peak memory.
+            peak memory. None passes all at once, without a loop that depends on their number.
     """
     shared = _SharedMaps.of(model, detected)
+    if chunk is None:
+        return _head(model, shared, detected.queries[image, query], image)
     recompute = torch.is_grad_enabled() and len(image) > chunk
     masks = []
     for some in torch.arange(len(image), device=image.device).split(chunk):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import DetrForSegmentation
 
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.detection_task import register_class_weights, set_losses
 from detr_hf.modeling.detector import run_detector
@@ -29,6 +30,7 @@ class PanopticTask(nn.Module):
     that its dropout is off and its outputs, and with them the matching, are those of inference.
     """
 
+    is_panoptic = True
     class_weights: Tensor | None
 
     def __init__(
@@ -57,6 +59,11 @@ class PanopticTask(nn.Module):
         if self.frozen:
             self.model.detr.eval()
         return self
+
+    @property
+    def patch_side(self) -> int | None:
+        """Pixels; see ``backbones.patch_side``."""
+        return patch_side(self.model.detr)
 
     def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
         """This batch's share of what the step's losses are divided by."""
@@ -105,13 +112,17 @@ class PanopticTask(nn.Module):
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping]
     ) -> list[PanopticPrediction]:
         """One id map an image, in original pixels; ``targets`` give ids and sizes only."""
+        detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
+
+        def masks_of(image: Tensor, query: Tensor) -> Tensor:
+            return mask_logits(self.model, detected, image, query, self.mask_chunk)
+
         return panoptic_predictions(
-            self.model,
-            run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False),
+            detected.logits[-1],
+            detected.boxes_cxcywh_norm[-1],
+            masks_of,
             targets,
             canvas_hw=(pixel_values.shape[-2], pixel_values.shape[-1]),
             stuff_ids=self.labels.stuff_ids,
-            score_threshold=self.evaluation.score_threshold,
-            mask_threshold=self.evaluation.mask_threshold,
-            mask_chunk=self.mask_chunk,
+            evaluation=self.evaluation,
         )

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import DetrForSegmentation
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalise_boxes
-from detr_hf.modeling.detector import DetectorOutput
-from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.panoptic_merge import merge_masks
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
+from detr_hf.recipe import PanopticEvaluation
+
+MasksOf = Callable[[Tensor, Tensor], Tensor]
+"""Mask logits ``[M, h, w]`` of M queries, given as ``int64 [M]`` images of the batch and ``int64 [M]``
+queries."""
 
 
-def detections(detected: DetectorOutput, targets: Sequence[Mapping]) -> list[Detections]:
-    """All queries of the last layer as boxes, best first: one class each, the best that is not "no object".
+def detections(logits: Tensor, boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping]) -> list[Detections]:
+    """All queries as boxes, best first: one class each, the best that is not "no object".
 
     Args:
-        detected: the detector's output for B images.
-        targets: dicts with ``image_id`` and ``original_size_hw``; boxes are scaled to the latter and clipped
-            to it.
+        logits: ``[B, Q, C + 1]``, "no object" last.
+        boxes_cxcywh_norm: ``[B, Q, 4]``.
+        targets: B dicts with ``image_id`` and ``original_size_hw``; boxes are scaled to the latter and
+            clipped to it.
     """
-    scores, labels = detected.logits[-1].softmax(-1)[..., :-1].max(-1)
-    boxes = boxes_cxcywh_to_xyxy(detected.boxes_cxcywh_norm[-1])
+    scores, labels = logits.softmax(-1)[..., :-1].max(-1)
+    boxes = boxes_cxcywh_to_xyxy(boxes_cxcywh_norm)
     found = []
     for index, target in enumerate(targets):
         size_hw = target["original_size_hw"]
@@ -43,46 +46,47 @@ def detections(detected: DetectorOutput, targets: Sequence[Mapping]) -> list[Det
 
 
 def panoptic_predictions(
-    model: DetrForSegmentation,
-    detected: DetectorOutput,
+    logits: Tensor,
+    boxes_cxcywh_norm: Tensor,
+    masks_of: MasksOf,
     targets: Sequence[Mapping],
     canvas_hw: tuple[int, int],
     stuff_ids: Sequence[int],
-    score_threshold: float,
-    mask_threshold: float,
-    mask_chunk: int,
+    evaluation: PanopticEvaluation,
 ) -> list[PanopticPrediction]:
-    """Segment B images; only queries above ``score_threshold`` pass through the mask head.
+    """Segment B images; only queries above ``evaluation.score_threshold`` need a mask.
 
     Args:
-        model: the stock segmentation model.
-        detected: the detector's output.
-        targets: dicts with ``image_id``, ``size_hw`` (in the batch, without padding) and
+        logits: ``[B, Q, C + 1]``, "no object" last.
+        boxes_cxcywh_norm: ``[B, Q, 4]``.
+        masks_of: is asked once, for the masks of the queries that are kept.
+        targets: B dicts with ``image_id``, ``size_hw`` (in the batch, without padding) and
             ``original_size_hw``.
         canvas_hw: size of the padded batch.
         stuff_ids: class ids that are stuff.
-        score_threshold: queries must be surer than this of a class (0 to 1).
-        mask_threshold: see ``merge_masks``.
-        mask_chunk: queries per pass through the mask head.
+        evaluation: queries must be surer than its ``score_threshold`` of a class; for its
+            ``mask_threshold`` see ``merge_masks``.
     """
-    scores, labels = detected.logits[-1].softmax(-1).max(-1)
-    no_object = detected.logits.shape[-1] - 1
-    image, query = torch.nonzero((scores > score_threshold) & (labels != no_object), as_tuple=True)
-    masks = mask_logits(model, detected, image, query, mask_chunk)
+    scores, labels = logits.softmax(-1).max(-1)
+    no_object = logits.shape[-1] - 1
+    sure = (scores > evaluation.score_threshold) & (labels != no_object)
+    image, query = torch.nonzero(sure, as_tuple=True)
+    masks = masks_of(image, query)
+    boxes = detections(logits, boxes_cxcywh_norm, targets)
     predictions = []
-    for index, (target, boxes) in enumerate(zip(targets, detections(detected, targets), strict=True)):
+    for index, (target, found) in enumerate(zip(targets, boxes, strict=True)):
         mine = image == index
         resized = resize_masks(masks[mine], canvas_hw, target["size_hw"], target["original_size_hw"])
         kept = query[mine]
         id_map, segments = merge_masks(
-            resized, labels[index, kept], scores[index, kept], stuff_ids, mask_threshold
+            resized, labels[index, kept], scores[index, kept], stuff_ids, evaluation.mask_threshold
         )
         predictions.append(
             PanopticPrediction(
                 image_id=target["image_id"],
                 id_map=id_map.cpu().numpy(),
                 segments=[Segment(*segment) for segment in segments],
-                detections=boxes,
+                detections=found,
             )
         )
     return predictions

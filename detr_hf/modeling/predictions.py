@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from detr_hf.errors import UserError
+from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_xywh
+from detr_hf.labels import LabelMap
 
 
 @dataclass
@@ -28,6 +34,19 @@ class Detections:
         """Only the objects whose score is higher than ``score_threshold`` (0 to 1)."""
         keep = self.scores > score_threshold
         return Detections(self.image_id, self.boxes_xyxy_px[keep], self.scores[keep], self.labels[keep])
+
+    def to_coco(self, labels: LabelMap) -> list[dict[str, Any]]:
+        """Entries of COCO's results list, with boxes as (x, y, width, height) and the ids of the source."""
+        rows = zip(self.labels.tolist(), boxes_xyxy_to_xywh(self.boxes_xyxy_px), self.scores, strict=True)
+        return [_coco_entry(self.image_id, labels, label, box, score) for label, box, score in rows]
+
+    def to_supervision(self, labels: LabelMap | None = None) -> Any:
+        """A ``supervision.Detections``; with ``labels`` it carries the names as ``class_name``.
+
+        Raises:
+            UserError: supervision is not installed.
+        """
+        return _supervised(self.boxes_xyxy_px, self.scores, self.labels, None, labels)
 
 
 @dataclass(frozen=True)
@@ -55,3 +74,64 @@ class PanopticPrediction:
     id_map: NDArray[np.int32]
     segments: list[Segment]
     detections: Detections
+
+    def masks(self) -> NDArray[np.bool_]:
+        """``bool [S, H, W]``, the pixels of each segment, in the order of ``segments``."""
+        return self._ids()[:, None, None] == self.id_map
+
+    def to_coco(self, labels: LabelMap) -> list[dict[str, Any]]:
+        """Entries of COCO's results list, one a segment: tight box, area and run lengths of its mask."""
+        boxes, areas = boxes_and_areas_of_segments(self.id_map, self._ids())
+        entries = []
+        for segment, box, area in zip(self.segments, boxes_xyxy_to_xywh(boxes), areas.tolist(), strict=True):
+            entry = _coco_entry(self.image_id, labels, segment.category_id, box, segment.score)
+            mask = np.asfortranarray(self.id_map == segment.id, np.uint8)
+            runs = coco_mask.encode(mask)
+            entry["segmentation"] = {
+                "size": list(self.id_map.shape),
+                "counts": runs["counts"].decode("ascii"),
+            }
+            entries.append({**entry, "area": area})
+        return entries
+
+    def to_supervision(self, labels: LabelMap | None = None) -> Any:
+        """The segments as a ``supervision.Detections`` with masks; see ``Detections.to_supervision``."""
+        boxes, _ = boxes_and_areas_of_segments(self.id_map, self._ids())
+        scores = np.array([segment.score for segment in self.segments], np.float32)
+        classes = np.array([segment.category_id for segment in self.segments], np.int64)
+        return _supervised(boxes, scores, classes, self.masks(), labels)
+
+    def _ids(self) -> NDArray[np.int64]:
+        return np.array([segment.id for segment in self.segments], np.int64)
+
+
+Prediction = Detections | PanopticPrediction
+"""What a model of either stage gives for one image."""
+
+
+def _coco_entry(
+    image_id: int, labels: LabelMap, label: int, box_xywh_px: NDArray[np.float32], score: float
+) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "category_id": labels.categories[label].source_id,
+        "bbox": box_xywh_px.astype(float).round(2).tolist(),
+        "score": round(float(score), 6),
+    }
+
+
+def _supervised(
+    boxes_xyxy_px: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    masks: NDArray[np.bool_] | None,
+    labels: LabelMap | None,
+) -> Any:
+    try:
+        import supervision
+    except ImportError as error:
+        raise UserError("supervision is not installed; get it with: pip install 'detr-hf[viz]'") from error
+    names: dict[str, Any] = {} if labels is None else {"class_name": np.array(labels.names)[classes]}
+    return supervision.Detections(
+        xyxy=boxes_xyxy_px, mask=masks, confidence=scores, class_id=classes, data=names
+    )

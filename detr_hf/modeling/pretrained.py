@@ -182,7 +182,7 @@ def _config(source: str, revision: str | None) -> DetrConfig:
     except (OSError, ValueError) as error:
         raise UserError(
             f"{source}: no model found there ({_first_line(error)}). Give a folder with a config.json, "
-            "or the id of a model on the Hub."
+            "or the id of a model on the Hub; a private one needs `hf auth login`, or a valid HF_TOKEN."
         ) from error
     except StrictDataclassError as error:
         raise UserError(f"{source}: its config.json is not valid: {' '.join(str(error).split())}") from error

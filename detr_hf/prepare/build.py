@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from detr_hf.prepare.findings import Report, listed
 from detr_hf.prepare.hf import SavedSplit, open_saved
 from detr_hf.prepare.reading import cached_categories, read_source, write_json
 from detr_hf.prepare.source import Source
+from detr_hf.prepare.streams import StreamedSplit, look_at_the_first, open_streamed
 from detr_hf.recipe import Data, Split
 
 HOLD_OUT_SEED = 0
@@ -37,6 +39,8 @@ def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
     Raises:
         UserError: the data has faults, is empty, or its classes do not fit the label map.
     """
+    if data.streaming:
+        return _streamed_bundle(data, output_dir)
     sources, beside, remarks = _sources(data)
     labels = _labels(data.labels, beside, sources["train"])
     splits: dict[str, datasets.Dataset] = {}
@@ -55,6 +59,31 @@ def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
     _write_report(Path(output_dir), notes, reports, splits)
     is_panoptic = "panoptic" in splits["train"].column_names
     return DataBundle(datasets.DatasetDict(splits), labels, is_panoptic, notes)
+
+
+def _streamed_bundle(data: Data, output_dir: str | Path) -> DataBundle:
+    """The validation split like any other; of the training split no more than the first images."""
+    opened = open_streamed(data)
+    given = load_labels(data.labels) if data.labels is not None else None
+    names = opened.labels or (given if data.labels != CONSTRUCTION else None)
+    role = f"data.dataset {data.dataset}, split"
+    train = StreamedSplit(opened.train, f"{role} '{data.train_split}'", opened.roots, names)
+    validation = SavedSplit(opened.validation, f"{role} '{data.validation_split}'", opened.roots, names)
+    _require_one_kind({"train": train, "validation": validation})
+    labels = given or opened.labels or LabelMap.from_coco(train.categories())
+    images = data.epoch_images or opened.train_images
+    if images is None:
+        raise UserError(
+            f"data.epoch_images: {data.dataset} does not tell how many training images it has; write how "
+            "many make an epoch"
+        )
+    stream = train.checked(labels, images)
+    first = look_at_the_first(stream, train.name, may_be_bad=data.on_bad_sample == "skip")
+    truth, report = read_source(validation, labels)
+    splits = {"validation": _with_pictures(validation, truth)}
+    notes = [sentence for found in (first, report) for sentence in found.sentences()]
+    _write_report(Path(output_dir), notes, [first, report], splits)
+    return DataBundle(datasets.DatasetDict(splits), labels, stream.is_panoptic, notes, stream)
 
 
 def _sources(data: Data) -> tuple[dict[str, Source], LabelMap | None, list[str]]:
@@ -77,7 +106,7 @@ def coco_source(split: Split, name: str) -> Source:
     return CocoPanoptic(split.annotations, split.images, split.panoptic, name)
 
 
-def _require_one_kind(sources: dict[str, Source]) -> None:
+def _require_one_kind(sources: Mapping[str, Source | StreamedSplit]) -> None:
     kinds = {name: source.is_panoptic for name, source in sources.items()}
     if len(set(kinds.values())) > 1:
         with_masks = [name for name, is_panoptic in kinds.items() if is_panoptic]

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import datasets
 
+from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
+from detr_hf.prepare.findings import Report
+
+
+class Check(Protocol):
+    """Makes a raw row of a stream one with :func:`dataset_features`; ``place`` numbers it in messages."""
+
+    def __call__(self, raw: Mapping[str, Any], place: int, report: Report | None = None) -> dict[str, Any]:
+        """Raises UserError: the row cannot be used; the image is named."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageStream:
+    """A training split that is read while it is trained on.
+
+    Attributes:
+        rows: undecoded rows, in the columns of the source.
+        check: what makes them ours.
+        images: that count as an epoch.
+        is_panoptic: whether checked rows carry a ``panoptic`` PNG.
+    """
+
+    rows: datasets.IterableDataset
+    check: Check
+    images: int
+    is_panoptic: bool
 
 
 @dataclass
@@ -16,21 +44,29 @@ class DataBundle:
     """A data set that is ready for loading, with its one label map.
 
     Attributes:
-        dataset: splits "train" and "validation", both with :func:`dataset_features`.
+        dataset: splits "train" and "validation", both with :func:`dataset_features`; of a streamed set
+            "validation" alone.
         labels: the classes that ``objects.category`` counts, things first.
         is_panoptic: whether the rows carry a ``panoptic`` PNG.
         notes: one sentence for everything that was mended, dropped or is worth knowing, each with its count.
+        stream: the training split of a streamed set.
     """
 
     dataset: datasets.DatasetDict
     labels: LabelMap
     is_panoptic: bool
     notes: list[str] = field(default_factory=list)
+    stream: ImageStream | None = None
 
     def save(self, folder: str | Path) -> None:
         """Write a self-contained copy (images embedded) that ``data.dataset`` reads back, with its label
         map.
+
+        Raises:
+            UserError: the training split is a stream.
         """
+        if self.stream is not None:
+            raise UserError("data.streaming: a streamed data set cannot be saved whole; read it without")
         self.dataset.save_to_disk(folder)
         self.labels.save(folder)
 

@@ -49,6 +49,11 @@ class Columns:
     fields: dict[str, str]
     category: Any
 
+    @property
+    def tells_names(self) -> bool:
+        """Whether the classes of objects are told by name, as text."""
+        return isinstance(self.category, datasets.Value) and self.category.dtype in ("string", "large_string")
+
     @staticmethod
     def of(features: datasets.Features, name: str) -> Columns:
         """Recognise the layout.

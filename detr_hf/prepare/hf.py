@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from detr_hf.labels import LabelMap
 from detr_hf.prepare.coco import NUMBERED_IDS
 from detr_hf.prepare.columns import Columns, first_of
 from detr_hf.prepare.findings import Report
-from detr_hf.prepare.source import SourceImage, SourceObject, hash_of_words
+from detr_hf.prepare.saved_rows import SavedRows
+from detr_hf.prepare.source import SourceImage, hash_of_words
 
 LABEL_FILE = "label_map.json"
 
@@ -61,8 +62,7 @@ def _open_folder(folder: Path, revision: str | None) -> SavedData:
             "for COCO files give data.train with annotations and images"
         ) from failure
     splits = loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict({"train": loaded})
-    labels = LabelMap.load(folder) if (folder / LABEL_FILE).is_file() else None
-    return SavedData(splits, labels, (folder.resolve(),))
+    return SavedData(splits, labels_in_folder(folder), (folder.resolve(),))
 
 
 def _open_hub(name: str, revision: str | None) -> SavedData:
@@ -71,15 +71,30 @@ def _open_hub(name: str, revision: str | None) -> SavedData:
         splits = datasets.load_dataset(name, revision=revision)
     except Exception as failure:  # network, access, format: the message of the library says which
         raise UserError(
-            f"data.dataset: '{name}' is neither a folder nor a data set that the Hub gives us ({failure})"
+            f"data.dataset: '{name}' is neither a folder nor a data set that the Hub gives us ({failure}); "
+            "a private one needs `hf auth login`, or a valid HF_TOKEN"
         ) from failure
+    return SavedData(splits, labels_on_hub(name, revision), cache_roots())
+
+
+def labels_in_folder(folder: Path) -> LabelMap | None:
+    """The label map that was saved with a data set."""
+    return LabelMap.load(folder) if (folder / LABEL_FILE).is_file() else None
+
+
+def labels_on_hub(name: str, revision: str | None) -> LabelMap | None:
+    """The label map that was published with a data set."""
     try:
         file = hf_hub_download(name, LABEL_FILE, repo_type="dataset", revision=revision)
-        labels = LabelMap.load(Path(file).parent)
     except EntryNotFoundError:
-        labels = None
+        return None
+    return LabelMap.load(Path(file).parent)
+
+
+def cache_roots() -> tuple[Path, ...]:
+    """Where files of the Hub lie on this machine."""
     caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
-    return SavedData(splits, labels, tuple(Path(cache).resolve() for cache in caches))
+    return tuple(Path(cache).resolve() for cache in caches)
 
 
 class SavedSplit:
@@ -101,8 +116,8 @@ class SavedSplit:
         self.columns = Columns.of(dataset.features, name)
         self.is_panoptic = self.columns.panoptic is not None
         self.dataset = dataset
-        self._roots = roots
         self._labels = labels
+        self._unnumbered = SavedRows(self.columns, name, roots, numbers={})
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -130,7 +145,7 @@ class SavedSplit:
         kind = self.columns.category
         if isinstance(kind, datasets.ClassLabel):
             return list(kind.names)
-        if isinstance(kind, datasets.Value) and kind.dtype in ("string", "large_string"):
+        if self.columns.tells_names:
             found = (entry["category"] for objects in self._all_objects() for entry in objects)
             return sorted({name for name in found if name is not None})
         return None
@@ -152,36 +167,20 @@ class SavedSplit:
 
     def used_categories(self) -> set[int]:
         """The category ids that occur on objects."""
-        found = (self._number(entry["category"]) for objects in self._all_objects() for entry in objects)
+        found = (
+            self.rows.number_of(entry["category"]) for objects in self._all_objects() for entry in objects
+        )
         return {number for number in found if number is not None}
 
-    def _number(self, category: Any) -> int | None:
-        if isinstance(category, str):
-            return self._numbers.get(category)
-        return category
-
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {name: at for at, name in enumerate(self._names or ())}
+    def rows(self) -> SavedRows:
+        """The reader of this split's rows."""
+        return replace(self._unnumbered, numbers={name: at for at, name in enumerate(self._names or ())})
 
     def _all_objects(self) -> Iterator[list[dict[str, Any]]]:
         columns = [self.columns.objects] if self.columns.objects else list(self.columns.fields.values())
         for row in self.dataset.select_columns(columns):
-            yield self._objects(row)
-
-    def _objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """The objects of a row under our names, whichever way round the lists and dicts are nested."""
-        held = row[self.columns.objects] if self.columns.objects else row
-        if isinstance(held, Mapping):
-            spelt = {role: held[spelling] for role, spelling in self.columns.fields.items()}
-            lists = {role: values for role, values in spelt.items() if values is not None}
-            lengths = {role: len(values) for role, values in lists.items()}
-            if len(set(lengths.values())) > 1:
-                raise UserError(f"{self.name}: the lists of objects differ in length: {lengths}")
-            return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-        return [
-            {role: entry[spelling] for role, spelling in self.columns.fields.items()} for entry in held or []
-        ]
+            yield self._unnumbered.objects(row)
 
     def images(self, report: Report) -> Iterator[SourceImage]:
         """All pictures in order, undecoded."""
@@ -191,43 +190,9 @@ class SavedSplit:
         numbers = self.image_numbers(report)
         for position, row in enumerate(raw):
             try:
-                yield self._image(row, numbers[position], position)
+                yield self.rows.image(row, numbers[position], position)
             except UserError as fault:
                 report.fault(f"row {position}: {fault}", "row", f"row {position}")
-
-    def _image(self, row: dict[str, Any], number: int, position: int) -> SourceImage:
-        cell = row[self.columns.image]
-        panoptic = self._content(row[self.columns.panoptic]) if self.columns.panoptic else None
-        stored = Path((cell or {}).get("path") or f"row-{position}").name
-        name = row.get("file_name") or row.get("filename") or stored
-        width, height = row.get("width"), row.get("height")
-        objects = [self._object(entry, at) for at, entry in enumerate(self._objects(row), start=1)]
-        declared = (height, width) if width and height else None
-        return SourceImage(self._content(cell), number, str(name), declared, objects, panoptic)
-
-    def _object(self, entry: dict[str, Any], position: int) -> SourceObject:
-        known = entry.get("id")
-        number = known if isinstance(known, int) else position
-        category = self._number(entry["category"])
-        crowd = bool(entry.get("iscrowd"))
-        return SourceObject(
-            number, category, entry.get("bbox"), entry.get("area"), crowd, f"object {position}"
-        )
-
-    def _content(self, cell: dict[str, Any] | None) -> Path | bytes:
-        """Bytes as stored, or a file; a row may not point outside the data set or at the network."""
-        if cell and cell.get("bytes") is not None:
-            return cell["bytes"]
-        stored = (cell or {}).get("path")
-        if not stored:
-            raise UserError("it holds no picture")
-        path = Path(stored)
-        if not path.is_absolute() or not any(path.resolve().is_relative_to(root) for root in self._roots):
-            raise UserError(
-                f"its picture is kept as the path '{stored}', outside the data set; save it with the "
-                "pictures inside"
-            )
-        return path
 
     def image_numbers(self, report: Report) -> list[int]:
         """The number of each row: its image id, or its position where that is text."""

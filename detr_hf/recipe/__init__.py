@@ -6,7 +6,7 @@ imported: this package needs pydantic and PyYAML only. A setting that would do n
 
 from __future__ import annotations
 
-from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, PanopticEarlyStopping
+from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, Hub, PanopticEarlyStopping
 from detr_hf.recipe.durations import seconds_of
 from detr_hf.recipe.load import load_recipe, recipe_from_text, recipe_to_dict, recipe_to_yaml
 from detr_hf.recipe.schema import (
@@ -42,6 +42,7 @@ __all__ = [
     "EarlyStopping",
     "Ema",
     "Evaluation",
+    "Hub",
     "MaskLoss",
     "Optim",
     "PanopticCheckpoint",

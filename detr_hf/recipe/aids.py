@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from detr_hf.recipe.kinds import Count, CountOrNone, InnerShare, NotNegative, section
+from detr_hf.recipe.kinds import Count, CountOrNone, InnerShare, NotNegative, Text, section
 
 
 @section
@@ -40,3 +40,15 @@ class Compute:
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them
     compile: bool = False  # torch.compile of backbone, encoder and decoder layers
     tf32: bool = False  # float32 products with 10 bits of mantissa; needs an NVIDIA GPU
+
+
+@section
+class Hub:
+    """Where `push_to_hub: true` puts the best model, and how it is shown there."""
+
+    repo_id: Text  # user/name, or organisation/name
+    private: bool = True  # false: everybody may see it
+    revision: Text | None = None  # a new tag for what is pushed at the end, such as v1
+    licence: Text = "other"  # as the Hub spells licences; "other": none is stated
+    pictures: bool = True  # validation photographs with predictions, and the report that shows some
+    each_epoch: bool = False  # push in the background whenever `best/` is new, too

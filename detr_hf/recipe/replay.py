@@ -10,6 +10,7 @@ from detr_hf.recipe.load import load_recipe
 from detr_hf.recipe.schema import Recipe
 
 RECORD_FILE = "recipe.yaml"
+NOT_PUSHED = ("push_to_hub=null", "hub=null")  # a repeated run leaves what the first one published alone
 
 
 def replay_recipe(run: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -21,6 +22,7 @@ def replay_recipe(run: Path, overrides: Sequence[str] = ()) -> Recipe:
     record = run / RECORD_FILE
     if not record.is_file():
         raise UserError(f"--replay: {run} is no folder of a run; it has no {RECORD_FILE}.")
+    overrides = [*NOT_PUSHED, *overrides]
     if any(override.startswith("output_dir=") for override in overrides):
         recipe = load_recipe(record, overrides)
         if Path(recipe.output_dir).resolve() == run.resolve():

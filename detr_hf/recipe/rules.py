@@ -8,6 +8,7 @@ from typing import Any
 
 from detr_hf.recipe.durations import seconds_of
 from detr_hf.recipe.faults import Fault, quoted
+from detr_hf.recipe.repo_ids import EXAMPLE, fault_of_repo_id, fault_of_tag
 from detr_hf.recipe.schema import Data
 from detr_hf.recipe.tree import Path, default_of, look_up
 
@@ -76,6 +77,16 @@ IDLE = (
         "it is read with data.dataset only; remove it",
     ),
     Idle(
+        ("data.shuffle_buffer", "data.epoch_images"),
+        lambda look: look("data.streaming") is not True,
+        "it is read with data.streaming: true only; remove it",
+    ),
+    Idle(
+        ("data.validation_fraction",),
+        lambda look: look("data.streaming") is True,
+        "a stream is not divided; name the other split with data.validation_split",
+    ),
+    Idle(
         ("data.validation",),
         lambda look: not look.says("data.train"),
         "it is read with data.train only; name the splits of data.dataset with data.validation_split",
@@ -94,6 +105,11 @@ IDLE = (
         ("model.detector_revision",),
         lambda look: look("model.detector") == "demo",
         "a revision belongs to a model from the Hub; remove it",
+    ),
+    Idle(
+        ("hub",),
+        lambda look: look("push_to_hub") is not True,
+        "nothing is pushed; remove it, or set push_to_hub: true",
     ),
 )
 
@@ -193,10 +209,48 @@ def one_kind_of_class_weights(look: Look) -> Iterator[Fault]:
             yield Fault((section, "category_weights"), message)
 
 
+def what_a_stream_can_do(look: Look) -> Iterator[Fault]:
+    """Nothing that needs to know every image before the first step."""
+    if look("data.streaming") is not True:
+        return
+    if not look.says("data.dataset"):
+        message = "reads a data set of the Hub or a folder of Parquet files: give data.dataset, or remove it"
+        yield Fault(("data", "streaming"), message)
+    remove = "a stream is not known before it is read; remove one of the two"
+    if look.says("data.overfit"):
+        yield Fault(("data", "overfit"), f"takes images by number, and {remove}")
+    if look.says("data.repeat_threshold"):
+        yield Fault(("data", "repeat_threshold"), f"counts the classes of all images, and {remove}")
+    if look("data.batching") == "aspect":
+        yield Fault(("data", "batching"), f"aspect sorts by the shapes of all images, and {remove}")
+    for section in ("loss", "detection_loss"):
+        if look(f"{section}.balanced") is True:
+            message = "counts the objects of all images, which a stream cannot; give category_weights"
+            yield Fault((section, "balanced"), message)
+
+
 def shapes_to_group(look: Look) -> Iterator[Fault]:
     if look("data.batching") == "aspect" and look("optim.micro_batch_size") == 1:
         message = "aspect does nothing with optim.micro_batch_size: 1, which never pads; remove it"
         yield Fault(("data", "batching"), message)
+
+
+def hub_is_named(look: Look) -> Iterator[Fault]:
+    if look("push_to_hub") is not True:
+        return
+    if not look.says("hub"):
+        yield Fault(("hub",), f"missing; push_to_hub: true needs hub.repo_id, such as {EXAMPLE}")
+    for name, fault_of in (("repo_id", fault_of_repo_id), ("revision", fault_of_tag)):
+        value = look(f"hub.{name}")
+        if isinstance(value, str) and (fault := fault_of(value)):
+            yield Fault(("hub", name), fault)
+
+
+def epochs_before_the_last(look: Look) -> Iterator[Fault]:
+    epochs, every = look("optim.epochs"), look("evaluation.every")
+    if look("hub.each_epoch") is True and _is_count(epochs) and _is_count(every) and epochs <= every:
+        message = "true does nothing here: the only evaluation is at the end, when all is pushed; remove it"
+        yield Fault(("hub", "each_epoch"), message)
 
 
 def time_limit_is_a_duration(look: Look) -> Iterator[Fault]:
@@ -255,6 +309,9 @@ RULES: tuple[Callable[[Look], Iterator[Fault]], ...] = (
     patience_inside_run,
     one_kind_of_class_weights,
     shapes_to_group,
+    what_a_stream_can_do,
+    hub_is_named,
+    epochs_before_the_last,
     time_limit_is_a_duration,
     trackers_once,
     transform_entries,

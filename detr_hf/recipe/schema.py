@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, Literal
 
-from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, PanopticEarlyStopping
+from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, Hub, PanopticEarlyStopping
 from detr_hf.recipe.kinds import (
     Count,
     CountOrNone,
@@ -61,6 +61,9 @@ class Data:
     train_split: Text = "train"  # names of the splits in `dataset`
     validation_split: Text = "validation"
     demo: DemoData | None = None
+    streaming: bool = False  # read the training split of `dataset` while training; Parquet files or a Hub id
+    shuffle_buffer: Count = 1000  # images held in memory to be shuffled, over all processes
+    epoch_images: Count | None = None  # that make an epoch of a stream; None: as many as it says it has
     validation_fraction: InnerShare = 0.1  # held out of the training images when there is no validation split
     labels: Text | None = (
         None  # None: from the data; "construction": the preset; else the path of a label_map.json
@@ -270,6 +273,8 @@ class DetectionRecipe:
     early_stopping: EarlyStopping | None = None
     compute: Compute = field(default_factory=Compute)
     log_every: Count = 50  # optimiser steps between two lines of `metrics.jsonl`, besides one an epoch
+    push_to_hub: bool = False  # the best model, when the run is over
+    hub: Hub | None = None  # required with `push_to_hub: true`
 
 
 @section
@@ -296,6 +301,8 @@ class PanopticRecipe:
     early_stopping: PanopticEarlyStopping | None = None
     compute: Compute = field(default_factory=Compute)
     log_every: Count = 50
+    push_to_hub: bool = False
+    hub: Hub | None = None
 
 
 Recipe = DetectionRecipe | PanopticRecipe

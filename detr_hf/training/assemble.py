@@ -14,11 +14,18 @@ from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.loading.balance import aspects_of, repeat_factors
-from detr_hf.loading.dataset import PreparedImages
-from detr_hf.loading.loaders import BatchLoader, TrainingLoader, evaluation_loader, training_loader
+from detr_hf.loading.dataset import AugmentedImages, PreparedImages
+from detr_hf.loading.loaders import (
+    EvaluationLoader,
+    TrainingLoader,
+    evaluation_loader,
+    stream_loader,
+    training_loader,
+)
+from detr_hf.loading.streamed import StreamedImages
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.loading.truth import TruthOfSplit, check_labels
-from detr_hf.prepare.bundle import DataBundle
+from detr_hf.prepare.bundle import DataBundle, ImageStream
 from detr_hf.recipe import PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.bad_sample_log import BadSampleLog
 from detr_hf.training.checkpoints import (
@@ -64,6 +71,7 @@ def assemble(
         if checkpoint.parent.resolve() != folder.resolve():
             resumed.tracker_run = None  # the older run goes on to be shown by that name
     progress = resumed.progress
+    training.sampler.restore(resumed.stream)
     average, patience = aids(recipe, task, resumed, has_best=(folder / "best").is_dir())
     steps = total_steps(recipe, training.sampler.steps_per_epoch)
     evaluated = progress.evaluated_step == progress.step
@@ -101,6 +109,18 @@ def training_batches(
     recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, rank: int = 0, world_size: int = 1
 ) -> TrainingLoader:
     """Micro-batches of the training split, in the order and the shapes that the recipe asks for."""
+    if data.stream is not None:
+        return stream_loader(
+            streamed(recipe, data.stream, processor),
+            recipe.optim.batch_size,
+            recipe.optim.micro_batch_size,
+            recipe.seed,
+            recipe.data.shuffle_buffer,
+            recipe.data.workers,
+            rank,
+            world_size,
+            skip_bad=recipe.data.on_bad_sample == "skip",
+        )
     return training_loader(
         prepared(recipe, data, "train", processor),
         recipe.optim.batch_size,
@@ -152,6 +172,7 @@ def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: i
     repeating = recipe.data.repeat_threshold  # it decides how long an epoch is
     return {
         **({} if repeating is None else {"repeat_threshold": repeating}),
+        **({} if data.stream is None else _order_of_stream(recipe, data.stream)),
         "task": recipe.task,
         "classes": list(data.labels.names),
         "starts_from": ["/".join(Path(source).parts[-2:]) for source in sources],  # run from any folder
@@ -159,6 +180,11 @@ def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: i
         "batch_size": recipe.optim.batch_size,
         "training_images": training_images,
     }
+
+
+def _order_of_stream(recipe: Recipe, stream: ImageStream) -> dict[str, Any]:
+    """What the order of a stream follows from, beside seed and batch size."""
+    return {"shards": stream.rows.num_shards, "shuffle_buffer": recipe.data.shuffle_buffer}
 
 
 def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
@@ -184,9 +210,31 @@ def prepared(recipe: Recipe, data: DataBundle, split: str, processor: DetrImageP
     )
 
 
+def training_images(recipe: Recipe, data: DataBundle, processor: DetrImageProcessor) -> AugmentedImages:
+    """The training split with the recipe's transforms, whichever way it is read."""
+    if data.stream is not None:
+        return streamed(recipe, data.stream, processor)
+    return prepared(recipe, data, "train", processor)
+
+
+def streamed(recipe: Recipe, stream: ImageStream, processor: DetrImageProcessor) -> StreamedImages:
+    """As `prepared`, of a training split that is a stream."""
+    return StreamedImages(
+        stream.rows,
+        stream.check,
+        stream.images,
+        stream.is_panoptic,
+        build_transforms(recipe.transforms.train, "transforms.train"),
+        recipe.seed,
+        with_masks=isinstance(recipe, PanopticRecipe),
+        mean=processor.image_mean,
+        std=processor.image_std,
+    )
+
+
 def validation_loader(
     recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, rank: int = 0, world_size: int = 1
-) -> BatchLoader:
+) -> EvaluationLoader:
     """Every validation image once over all processes, in batches without padding."""
     images = prepared(recipe, data, "validation", processor)
     return evaluation_loader(images, recipe.evaluation.batch_size, recipe.data.workers, rank, world_size)

@@ -55,6 +55,7 @@ class Resumed:
     terms: list[Terms] = field(default_factory=list)  # of the epoch that was cut, of every process
     tracker_run: str | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
+    stream: dict[str, Any] = field(default_factory=dict)  # of a streamed training set, of all processes
 
 
 def save_model(
@@ -81,6 +82,7 @@ def save_training(
     terms: Terms | None = None,
     tracker_run: str | None = None,
     extra: Mapping[str, Tensor] | None = None,
+    stream: Mapping[str, Any] | None = None,
     keep: int = 0,
 ) -> None:
     """Write ``folder`` with all that a resume needs; every process calls it, the main one writes.
@@ -93,12 +95,13 @@ def save_training(
         terms: sums of the epoch under way (``EpochTerms.state``), of this process.
         tracker_run: the id that the trackers know the run by.
         extra: further tensors by name, such as averaged weights.
+        stream: what the sampler keeps of a streamed training set, of this process.
         keep: so many older states stay as ``step-.../`` beside ``folder``.
 
     Raises:
         UserError: it cannot be written; the checkpoint before is still there.
     """
-    everywhere = gather_object([(random_state(accelerator.device), terms or {})])
+    everywhere = gather_object([(random_state(accelerator.device), terms or {}, dict(stream or {}))])
     if not accelerator.is_main_process:
         return
     tensors = {
@@ -106,12 +109,13 @@ def save_training(
         for name, parameter in task.named_parameters()
         for kind, value in optimiser.state.get(parameter, {}).items()
     }
-    for rank, (states, _) in enumerate(everywhere):
+    for rank, (states, _, _) in enumerate(everywhere):
         tensors.update({f"random.{rank}.{name}": value for name, value in states.items()})
     for name, value in (extra or {}).items():
         tensors[f"extra.{name}"] = value.detach().to("cpu", copy=True).contiguous()
     facts: dict[str, Any] = {"progress": asdict(progress), "identity": dict(identity)}
-    facts |= {"terms": [sums for _, sums in everywhere], "tracker_run": tracker_run}
+    facts |= {"terms": [sums for _, sums, _ in everywhere], "tracker_run": tracker_run}
+    facts["stream"] = {lane: place for _, _, lanes in everywhere for lane, place in lanes.items()}
     if accelerator.scaler is not None:
         facts["scaler"] = accelerator.scaler.state_dict()
     with replacing(folder, manifest=True, keep_old=True) as partial:
@@ -246,7 +250,7 @@ def load_training(
         accelerator.scaler.load_state_dict(facts["scaler"])
     set_random_state(under(f"random.{accelerator.process_index}.", tensors), accelerator.device)
     extra = under("extra.", tensors)
-    return Resumed(progress, facts.get("terms", []), facts.get("tracker_run"), extra)
+    return Resumed(progress, facts.get("terms", []), facts.get("tracker_run"), extra, facts.get("stream", {}))
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ def evaluate_model(recipe: Recipe, data: DataBundle, model: str, out: Path) -> d
     accelerator = Accelerator()
     set_float32_products(recipe.compute.tf32)
     refuse_unfit(recipe, data)
-    task = _loaded(recipe, data.labels, model).to(accelerator.device)
+    task = finished_task(recipe, data.labels, model).to(accelerator.device)
     world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     loader = validation_loader(recipe, data, load_processor(model), **world)
     results = evaluate(accelerator, task, loader, TruthOfSplit(data.dataset["validation"]))
@@ -46,7 +46,12 @@ def evaluate_model(recipe: Recipe, data: DataBundle, model: str, out: Path) -> d
     return results
 
 
-def _loaded(recipe: Recipe, labels: LabelMap, source: str) -> Task:
+def finished_task(recipe: Recipe, labels: LabelMap, source: str) -> Task:
+    """The task of a recipe with the weights of a finished model.
+
+    Raises:
+        UserError: the model predicts other classes than ``labels`` has, or is of the other stage.
+    """
     model = load_finished(source)
     refuse_other_labels(model.config, source, labels)
     if isinstance(recipe, DetectionRecipe):

@@ -12,8 +12,10 @@ from accelerate.utils import broadcast_object_list, gather_object, tqdm
 from detr_hf.loading.loaders import BatchLoader
 from detr_hf.loading.truth import TruthOfSplit
 from detr_hf.metrics import CocoAP, PanopticQuality
+from detr_hf.metrics.per_image import ImageEntry
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
+from detr_hf.training.evidence import Evidence
 from detr_hf.training.nonfinite import anywhere
 from detr_hf.training.setup import Task
 
@@ -29,6 +31,7 @@ def evaluate(
     loader: BatchLoader,
     truth: TruthOfSplit,
     interrupted: Callable[[], bool] = lambda: False,
+    keep: Callable[[Evidence], None] | None = None,
 ) -> dict[str, Any]:
     """Box AP and AR of either stage; PQ as well for the second.
 
@@ -37,6 +40,7 @@ def evaluate(
 
     Args:
         interrupted: asked before every batch; where it says yes on any process, all of them give up.
+        keep: given what was counted in every image, on the main process.
 
     Returns:
         ``{"detection": ..., "panoptic": ...}`` as ``CocoAP`` and ``PanopticQuality`` give them; "panoptic"
@@ -68,9 +72,12 @@ def evaluate(
                 panoptic_metric.add(prediction=_panoptic_row(prediction), reference=reference)
     if anywhere(accelerator, given_up):
         raise GivenUp
-    results = {"detection": _merged(accelerator, box_metric)}
+    results, of_segments = {}, None
+    results["detection"], of_boxes = _merged(accelerator, box_metric)
     if panoptic_metric is not None:
-        results["panoptic"] = _merged(accelerator, panoptic_metric)
+        results["panoptic"], of_segments = _merged(accelerator, panoptic_metric)
+    if keep is not None and accelerator.is_main_process:
+        keep(Evidence(of_boxes, of_segments))
     return results
 
 
@@ -80,13 +87,18 @@ def score_of(results: dict[str, Any], name: str) -> float:
     return 0.0 if value is None else float(value)
 
 
-def _merged(accelerator: Accelerator, metric: CocoAP | PanopticQuality) -> dict[str, Any]:
+def _merged(
+    accelerator: Accelerator, metric: CocoAP | PanopticQuality
+) -> tuple[dict[str, Any], list[ImageEntry]]:
+    """The result on every process, and on the main one the entries of all images."""
     states = gather_object([metric.state()])
     result: list[Any] = [None]
+    entries: list[ImageEntry] = []
     if accelerator.is_main_process:
         metric.load_states(states)
+        entries = metric.state()
         result = [metric.compute()]
-    return broadcast_object_list(result)[0]
+    return broadcast_object_list(result)[0], entries
 
 
 def _box_row(found: Detections) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import find_executable_batch_size
@@ -13,10 +12,10 @@ from accelerate.utils import find_executable_batch_size
 from detr_hf.errors import UserError
 from detr_hf.loading.bad_samples import Samples
 from detr_hf.loading.collate import Batch, Target
-from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.dataset import AugmentedImages
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
-from detr_hf.training.assemble import prepared, refuse_unfit
+from detr_hf.training.assemble import refuse_unfit, training_images
 from detr_hf.training.optim import build_optimiser
 from detr_hf.training.setup import build_processor, build_task, start
 
@@ -48,7 +47,7 @@ def with_found_batch_size(recipe: Recipe, resolved: Recipe) -> Recipe:
         )
     data = build_bundle(resolved.data, resolved.output_dir)
     refuse_unfit(resolved, data)
-    images = prepared(resolved, data, "train", build_processor(resolved))
+    images = training_images(resolved, data, build_processor(resolved))
     canvas_hw, richest = hardest(images)
 
     def trial(batch_size: int) -> int:
@@ -100,11 +99,10 @@ def largest_that_fits(batch_size: int, trial: Callable[[int], int], accelerator:
         raise
 
 
-def hardest(images: PreparedImages) -> tuple[tuple[int, int], Target]:
+def hardest(images: AugmentedImages) -> tuple[tuple[int, int], Target]:
     """Height and width of the largest batch that a few samples can make, and the target with most objects."""
-    rows = np.unique(np.linspace(0, len(images) - 1, num=min(LOOKED_AT, len(images))).round().astype(int))
     samples = Samples(images, skip=True)  # a broken image is for the run itself to tell
-    targets = [samples[(0, int(row))].target for row in rows]
+    targets = [samples[key].target for key in images.some_keys(LOOKED_AT)]
     height, width = (max(target["size_hw"][side] for target in targets) for side in (0, 1))
     return (height, width), max(targets, key=lambda target: len(target["class_labels"]))
 

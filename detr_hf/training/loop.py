@@ -12,18 +12,24 @@ from detr_hf.errors import StoppedEarly
 from detr_hf.recipe import seconds_of
 from detr_hf.training.checkpoints import save_model, save_training
 from detr_hf.training.evaluation import GivenUp, evaluate, score_of
+from detr_hf.training.evidence import Evidence, keep_evidence
 from detr_hf.training.run import Run
 from detr_hf.training.step import optimiser_step
 from detr_hf.training.stopping import Stopping
 
 
-def train(run: Run) -> None:
+def train(run: Run, best_is_new: Callable[[], None] = lambda: None) -> None:
     """Train to the end of the recipe; evaluate after an epoch if due, and write ``last/`` and ``best/``.
+
+    Args:
+        run: ready for its next step.
+        best_is_new: called on the main process whenever ``best/`` was written.
 
     Raises:
         StoppedEarly: a signal or the time limit ended the run; ``last/`` holds where it was.
     """
     stopping = stopping_of(run)
+    run.best_is_new = best_is_new
     with stopping.watch():
         while (run.progress.step < run.total_steps or evaluation_is_due(run)) and not run.patience.is_over:
             if not evaluation_is_due(run):
@@ -94,6 +100,7 @@ def save_last(run: Run, stopping: Stopping) -> None:
         terms=run.meter.state(),
         tracker_run=run.log.run_id,
         extra=run.extra,
+        stream=run.training.sampler.state(run.progress.step),
         keep=run.recipe.checkpoint.keep,
     )
     run.accelerator.wait_for_everyone()
@@ -132,7 +139,8 @@ def evaluate_and_keep_best(run: Run, interrupted: Callable[[], bool]) -> None:
     """
     epoch = -(-run.progress.step // run.steps_per_epoch)
     with run.as_evaluated():
-        results = evaluate(run.accelerator, run.task, run.validation, run.truth, interrupted)
+        seen: list[Evidence] = []
+        results = evaluate(run.accelerator, run.task, run.validation, run.truth, interrupted, seen.append)
         run.progress.evaluated_step = run.progress.step
         run.log.write(run.progress.step, "validation", {"epoch": epoch, **results})
         name = run.recipe.checkpoint.best
@@ -143,6 +151,8 @@ def evaluate_and_keep_best(run: Run, interrupted: Callable[[], bool]) -> None:
             if run.accelerator.is_main_process:
                 facts = {"epoch": epoch, "step": run.progress.step, **results}
                 save_model(run.folder / "best", run.task, run.processor, facts)
+                keep_evidence(run.folder, seen)
+                run.best_is_new()
     run.patience.look_at(results)
     if run.patience.is_over:
         run.accelerator.print(f"early stopping: {run.patience}")

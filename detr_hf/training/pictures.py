@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detr_hf.draw import contact_sheet, draw_detections, draw_panoptic
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from detr_hf.draw import TrueBoxes, contact_sheet, draw_detections, draw_panoptic
 from detr_hf.images import decode_image
 from detr_hf.inference import draw_prediction
+from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import collate
 from detr_hf.loading.dataset import PreparedImages
 from detr_hf.loading.truth import TruthOfSplit
-from detr_hf.modeling.predictions import PanopticPrediction
-from detr_hf.training.sample_grid import TrueBoxes
+from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.predictions import Prediction
 from detr_hf.training.setup import Task
 
 
@@ -29,24 +34,41 @@ def save_pictures(
         score_threshold: boxes with a lower score are not drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    device = next(task.parameters()).device
     paths = []
     for index in range(min(count, len(images))):
-        batch = collate([images[(0, index)]]).to(device)
-        predicted = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)[0]
+        predicted = predicted_of(task, images, index)
         row = images.rows[index]
         photograph = decode_image(row["image"])
-        if isinstance(predicted, PanopticPrediction):
-            reference = truth.panoptic(predicted.image_id)
-            real = [(s["id"], s["category_id"], None) for s in reference["segments"] if not s["iscrowd"]]
-            left = draw_panoptic(photograph, reference["id_map"], real, task.labels)
-        else:
-            boxes = truth.detection(predicted.image_id)
-            left = draw_detections(
-                photograph, TrueBoxes(boxes["boxes_xyxy_px"], boxes["labels"]), task.labels, truth=True
-            )
+        left = draw_truth(photograph, row["image_id"], truth, task.labels, isinstance(task, PanopticTask))
         right = draw_prediction(photograph, predicted, task.labels, score_threshold)
         path = folder / f"{index:03d}_{Path(row['file_name']).stem}.jpg"
         contact_sheet([left, right], columns=2, titles=["truth", "prediction"]).convert("RGB").save(path)
         paths.append(path)
     return paths
+
+
+def predicted_of(task: Task, images: PreparedImages, index: int) -> Prediction:
+    """What a task in eval mode finds in one image of a split.
+
+    Raises:
+        UserError: the picture cannot be loaded.
+    """
+    device = next(task.parameters()).device
+    batch = collate([images[(0, index)]]).to(device)
+    return task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)[0]
+
+
+def draw_truth(
+    photograph: NDArray[np.uint8], image_id: int, truth: TruthOfSplit, labels: LabelMap, segments: bool
+) -> Image.Image:
+    """The truth over a photograph ``uint8 [H, W, 3]``: segments, or boxes with dashed lines.
+
+    Raises:
+        UserError: the PNG of the segments cannot be read.
+    """
+    if segments:
+        reference = truth.panoptic(image_id)
+        real = [(s["id"], s["category_id"], None) for s in reference["segments"] if not s["iscrowd"]]
+        return draw_panoptic(photograph, reference["id_map"], real, labels)
+    boxes = truth.detection(image_id)
+    return draw_detections(photograph, TrueBoxes(boxes["boxes_xyxy_px"], boxes["labels"]), labels, truth=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import DetrImageProcessor
 
-from detr_hf.loading.loaders import BatchLoader, TrainingLoader
+from detr_hf.loading.loaders import EvaluationLoader, TrainingLoader
 from detr_hf.loading.truth import TruthOfSplit
 from detr_hf.recipe import Recipe
 from detr_hf.training.bad_sample_log import BadSampleLog
@@ -38,7 +39,7 @@ class Run:
     optimiser: Optimizer
     schedule: LambdaLR
     training: TrainingLoader
-    validation: BatchLoader
+    validation: EvaluationLoader
     truth: TruthOfSplit
     log: RunLog
     identity: dict[str, Any]
@@ -49,6 +50,7 @@ class Run:
     average: AverageOfWeights | None = None  # where `optim.ema` asks for one
     extra: dict[str, Tensor] = field(default_factory=dict)  # further tensors that checkpoints carry
     started: float = field(default_factory=time.monotonic)  # what `time_limit` counts from
+    best_is_new: Callable[[], None] = lambda: None  # called when ``best/`` was written
 
     @property
     def folder(self) -> Path:

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from detr_hf.draw import contact_sheet, draw_detections, draw_panoptic
+from detr_hf.draw import TrueBoxes, contact_sheet, draw_detections, draw_panoptic
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalise_boxes
 from detr_hf.labels import LabelMap
 from detr_hf.loading.bad_samples import Samples
 from detr_hf.loading.collate import Target
-from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.dataset import AugmentedImages
 
 COLUMNS = 4
 
 
-@dataclass
-class TrueBoxes:
-    """True boxes in the form that drawing takes: ``float [N, 4]`` pixels, class ids ``[N]``, no scores."""
-
-    boxes_xyxy_px: np.ndarray
-    labels: np.ndarray
-    scores: None = None
-
-
 def save_training_grid(
-    images: PreparedImages, labels: LabelMap, path: str | Path, count: int = 16, skip_bad: bool = False
+    images: AugmentedImages, labels: LabelMap, path: str | Path, count: int = 16, skip_bad: bool = False
 ) -> Path:
     """Draw the first samples of epoch 0 as the model will see them, boxes and (in stage 2) masks over them.
 
@@ -46,11 +36,10 @@ def save_training_grid(
     Raises:
         UserError: one of the samples cannot be loaded, and is not to be skipped.
     """
-    rows = np.unique(np.linspace(0, len(images) - 1, num=min(count, len(images))).round().astype(int))
     samples = Samples(images, skip_bad)
     pictures, titles = [], []
-    for row in rows.tolist():
-        sample = samples[(0, row)]
+    for key in images.some_keys(count):
+        sample = samples[key]
         target = sample.target
         pictures.append(draw_sample(_colours(sample.image, images), target, labels))
         height, width = target["size_hw"]
@@ -72,7 +61,7 @@ def draw_sample(image: np.ndarray, target: Target, labels: LabelMap) -> Image.Im
     return draw_detections(image, TrueBoxes(boxes, classes), labels, truth=True)
 
 
-def _colours(pixels: Tensor, images: PreparedImages) -> np.ndarray:
+def _colours(pixels: Tensor, images: AugmentedImages) -> np.ndarray:
     """Undo the normalisation: ``float32 [3, h, w]`` to ``uint8 [h, w, 3]``."""
     colours = pixels.permute(1, 2, 0).numpy() * np.asarray(images.std) + np.asarray(images.mean)
     return np.clip(colours * 255 + 0.5, 0, 255).astype(np.uint8)

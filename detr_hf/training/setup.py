@@ -88,17 +88,21 @@ def refuse_unwritable(folder: Path) -> None:
         raise UserError(f"output_dir: {folder} cannot be written to ({error.strerror}).") from error
 
 
-def save_record(recipe: Recipe, accelerator: Accelerator) -> None:
+def save_record(recipe: Recipe, accelerator: Accelerator, data: DataBundle | None = None) -> None:
     """Write what it takes to repeat the run into its folder: recipe with all defaults, commit and versions.
 
     Called when nothing can be refused any more, so that a run by mistake leaves the record of another alone.
     """
     if accelerator.is_main_process:
         folder = Path(recipe.output_dir)
-        facts = json.dumps(environment(accelerator), indent=2)
+        facts = environment(accelerator)
+        if data is not None:
+            facts["images"] = {
+                name: len(split) for name, split in data.dataset.items() if hasattr(split, "__len__")
+            }
         with told_when_unwritable(folder):
             (folder / RECORD_FILE).write_text(recipe_to_yaml(recipe), encoding="utf-8")
-            (folder / ENVIRONMENT_FILE).write_text(facts, encoding="utf-8")
+            (folder / ENVIRONMENT_FILE).write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:

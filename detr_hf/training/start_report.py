@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from transformers import DetrForSegmentation
 
 from detr_hf.errors import UserError
-from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.dataset import AugmentedImages
 from detr_hf.loading.truth import images_with_more_objects
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.pretrained import LoadReport
@@ -22,11 +22,12 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     """Print what the run is made of and save the sheet of samples; the main process does."""
     if not run.accelerator.is_main_process:
         return
-    sizes = {name: len(split) for name, split in data.dataset.items()}
+    kind = "training" if data.stream is None else "streamed training"
+    sizes = {"train": len(run.training.images), "validation": len(run.validation.images)}
     things, stuff = len(data.labels.thing_ids), len(data.labels.stuff_ids)
     learnt = sum(p.numel() for p in run.task.parameters() if p.requires_grad)
     every = sum(p.numel() for p in run.task.parameters())
-    print(f"data: {sizes['train']} training and {sizes['validation']} validation images; ", end="")
+    print(f"data: {sizes['train']} {kind} and {sizes['validation']} validation images; ", end="")
     print(f"{data.labels.num_classes} classes ({things} things, {stuff} stuff)")
     for note in data.notes:
         print(f"  note: {note}")
@@ -41,7 +42,7 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     print(f"augmented training samples: {path}", flush=True)
 
 
-def _steps(images: PreparedImages) -> str:
+def _steps(images: AugmentedImages) -> str:
     return "; ".join(images.augmentation.describe())
 
 
@@ -49,7 +50,7 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
     """What the model cannot see or learn of this data."""
     model = run.task.model
     queries = model.config.num_queries
-    crowded, most = images_with_more_objects(data.dataset["train"], queries)
+    crowded, most = (0, 0) if data.stream else images_with_more_objects(data.dataset["train"], queries)
     if crowded:
         yield (
             f"{crowded} training images have more objects (up to {most}) than the model has queries "
@@ -65,7 +66,7 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
         )
 
 
-def _first_size(images: PreparedImages) -> tuple[int, int] | None:
+def _first_size(images: AugmentedImages) -> tuple[int, int] | None:
     try:
         return images[0, 0][1]["size_hw"]
     except UserError:  # a broken picture has its own moment, and its own policy

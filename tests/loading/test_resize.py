@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers.image_transforms import get_size_with_aspect_ratio
 
-from detr_hf.loading.resize import RandomSizeCrop, ShortEdgeResize, short_edge_size
+from detr_hf.loading.resize import RandomSizeCrop, ShortEdgeResize, short_edge_size, whole_patches
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,15 @@ def test_senseless_sizes_are_refused(arguments: dict) -> None:
 def test_a_crop_needs_its_bounds_in_order() -> None:
     with pytest.raises(ValueError, match="min_size 9 is above max_size 8"):
         RandomSizeCrop(9, 8)
+
+
+def test_edges_of_whole_patches() -> None:
+    assert whole_patches((144, 191), 16) == (144, 192)
+    assert whole_patches((5, 40), 16) == (16, 32), "at least one patch; the nearer of two"
+    resize = ShortEdgeResize([144], 256, multiple_of=16)
+    image, box = np.zeros((100, 133, 3), np.uint8), np.array([[0, 0, 133, 100]], np.float32)
+    out = _apply(resize, 0, image=image, bboxes=box)
+    assert out["image"].shape == (144, 192, 3)
+    np.testing.assert_allclose(out["bboxes"], [[0, 0, 192, 144]])
+    with pytest.raises(ValueError, match="multiple_of: 0 is not a size in pixels"):
+        ShortEdgeResize([144], multiple_of=0)

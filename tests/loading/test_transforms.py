@@ -100,7 +100,9 @@ def test_the_defaults_of_a_recipe_are_detr_s_policy_and_are_described() -> None:
     text = "\n".join(train.describe())
     assert text.count("ShortEdgeResize") == 3 and "max_long_edge=1333" in text and "RandomSizeCrop" in text
     validation = build_transforms(detr_validation_transforms(), "transforms.validation")
-    assert validation.describe() == ["ShortEdgeResize(p=1.0, max_long_edge=1333, short_edges=[800])"]
+    assert validation.describe() == [
+        "ShortEdgeResize(p=1.0, max_long_edge=1333, multiple_of=None, short_edges=[800])"
+    ]
     assert validation(IMAGE, NO_BOXES, None, 0).image.shape == (800, 1066, 3)
 
 

@@ -10,18 +10,14 @@ from torch.nn import functional
 from transformers import DetrForSegmentation, DetrImageProcessor
 from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 
-from detr_hf.modeling.detector import DetectorOutput, run_detector
 from detr_hf.modeling.panoptic_merge import merge_masks
-from detr_hf.modeling.postprocess import detections, panoptic_predictions, resize_masks
+from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.postprocess import detections, resize_masks
 from detr_hf.modeling.predictions import PanopticPrediction
+from detr_hf.recipe import MaskLoss, PanopticEvaluation
 from tests.tiny_models import LABELS, random_batch, tiny_segmenter
 
 PADDED = [(64, 96), (32, 128)]  # multiples of the coarsest stride: the same cells with and without padding
-
-
-def outputs(logits: Tensor, boxes: Tensor) -> DetectorOutput:
-    unused = torch.zeros(0)
-    return DetectorOutput(logits[None], boxes[None], unused, [], unused, unused, unused)
 
 
 def test_boxes_come_in_original_pixels_inside_the_image_best_first() -> None:
@@ -29,7 +25,7 @@ def test_boxes_come_in_original_pixels_inside_the_image_best_first() -> None:
     logits = torch.tensor([[[0.0, 1.0, 0.0], [3.0, 0.0, 0.0], [0.0, 2.0, 9.0]]])
     boxes = torch.tensor([[[0.5, 0.5, 0.5, 0.5], [0.1, 0.9, 0.4, 0.4], [0.5, 0.5, 1.0, 1.0]]])
     target = {"image_id": 7, "size_hw": (64, 96), "original_size_hw": (100, 200)}
-    (found,) = detections(outputs(logits, boxes), [target])
+    (found,) = detections(logits, boxes, [target])
     assert found.image_id == 7
     assert found.labels.tolist() == [
         0,
@@ -56,9 +52,7 @@ def test_detections_equal_stock_post_processing_but_for_the_clipping() -> None:
     stock = DetrImageProcessor().post_process_object_detection(
         DetrObjectDetectionOutput(logits=logits, pred_boxes=boxes), threshold=0.0, target_sizes=sizes
     )
-    for found, theirs, (height, width) in zip(
-        detections(outputs(logits, boxes), targets), stock, sizes, strict=True
-    ):
+    for found, theirs, (height, width) in zip(detections(logits, boxes, targets), stock, sizes, strict=True):
         order = theirs["scores"].argsort(descending=True)
         assert found.scores == pytest.approx(theirs["scores"][order].numpy())
         assert found.labels.tolist() == theirs["labels"][order].tolist()
@@ -109,18 +103,8 @@ def predict(
     score_threshold: float,
     chunk: int = 3,
 ) -> list[PanopticPrediction]:
-    pixel_values, pixel_mask, targets = batch
-    with torch.no_grad():
-        return panoptic_predictions(
-            model,
-            run_detector(model.detr, pixel_values, pixel_mask, all_layers=False),
-            targets,
-            canvas_hw=tuple(pixel_values.shape[-2:]),
-            stuff_ids=LABELS.stuff_ids,
-            score_threshold=score_threshold,
-            mask_threshold=0.4,
-            mask_chunk=chunk,
-        )
+    evaluation = PanopticEvaluation(score_threshold=score_threshold, mask_threshold=0.4)
+    return PanopticTask(model, LABELS, MaskLoss(), evaluation, chunk).predict(*batch)
 
 
 def alone(batch: tuple[Tensor, Tensor, list[dict]], index: int) -> tuple[Tensor, Tensor, list[dict]]:

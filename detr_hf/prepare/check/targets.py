@@ -66,7 +66,16 @@ def open_target(target: str, images: str | None = None, panoptic: str | None = N
 
 
 def target_of_data(data: Data, name: str, only: str | None = None) -> Target:
-    """The data of a recipe, without ``demo``. ``only`` names the one split that a single file stands for."""
+    """The data of a recipe, without ``demo``. ``only`` names the one split that a single file stands for.
+
+    Raises:
+        UserError: the data set is streamed, or see ``open_saved``.
+    """
+    if data.streaming:
+        raise UserError(
+            "data.streaming: a check reads a data set whole, which a stream is not made for; its images are "
+            "checked one by one as the training reads them"
+        )
     if data.dataset is not None:
         wanted = (data.train_split, data.validation_split)
         return _saved_target(data, name, wanted)

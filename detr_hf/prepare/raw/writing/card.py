@@ -13,6 +13,7 @@ from detr_hf.prepare.raw.splitting.split import TRAIN, VALIDATION, Splits
 from detr_hf.prepare.raw.writing.coco_files import SplitSummary
 
 CARD_FILE = "README.md"
+TRUTH_HEADING = "## Who drew the masks"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
 
@@ -90,7 +91,7 @@ def _opening(labels: LabelMap, parts: list[tuple[str, SplitSummary]]) -> str:
 def _truth(parts: list[tuple[str, SplitSummary]], teacher: str | None) -> str:
     drawn, total = _machine_made(parts), _total(parts)
     by_people = sum(total.values()) - sum(drawn.values())
-    text = f"## Who drew the masks\n\nPeople outlined {by_people} segments."
+    text = f"{TRUTH_HEADING}\n\nPeople outlined {by_people} segments."
     if not drawn:
         return text + " No segment is machine-made; what nobody outlined is void."
     who = f"`{teacher}`" if teacher else "a panoptic model"

@@ -43,20 +43,17 @@ def push_to_hub(out: str | Path, repo_id: str, private: bool = True) -> None:
     The card goes first: `datasets` adds the columns and splits to the metadata of the card that it finds.
 
     Raises:
-        UserError: as ``open_written``, or the Hub cannot be reached or refuses.
+        UserError: as ``open_written``; what the client raises of the Hub goes through.
     """
     bundle, folder = open_written(out), Path(out)
     top = folder if (folder / CARD_FILE).is_file() else folder.parent
     api = HfApi()
-    try:
-        api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-        _upload(api, repo_id, top / CARD_FILE, CARD_FILE)
-        bundle.dataset.push_to_hub(repo_id, private=private, embed_external_files=True)
-        _upload(api, repo_id, top / LABEL_MAP_FILE, LABEL_MAP_FILE)
-        for split in (TRAIN, VALIDATION):  # which segments are machine-made, and how sure the machine was
-            _upload(api, repo_id, folder / split / PANOPTIC_FILE, f"annotations/{split}_panoptic.json")
-    except Exception as error:  # network, access, quota: the message of the library says which
-        raise UserError(f"{repo_id}: could not be published on the Hub ({error})") from error
+    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+    _upload(api, repo_id, top / CARD_FILE, CARD_FILE)
+    bundle.dataset.push_to_hub(repo_id, private=private, embed_external_files=True)
+    _upload(api, repo_id, top / LABEL_MAP_FILE, LABEL_MAP_FILE)
+    for split in (TRAIN, VALIDATION):  # which segments are machine-made, and how sure the machine was
+        _upload(api, repo_id, folder / split / PANOPTIC_FILE, f"annotations/{split}_panoptic.json")
 
 
 def _upload(api: HfApi, repo_id: str, file: Path, name: str) -> None:

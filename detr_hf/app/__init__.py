@@ -1,0 +1,11 @@
+"""The page of `detr-hf app`: a picture or a video in, what the model sees out.
+
+`viewer` holds what one visitor looks at, `drawings` and `tables` show it, `page` is the Gradio page around
+them, `serve` opens it, `space` writes it as a Hugging Face Space.
+"""
+
+import os
+
+# Gradio reads these when it is imported, which only the modules of this package do.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -1,0 +1,204 @@
+"""One model for all visitors, and for each visitor the picture that they look at.
+
+Nothing about a visitor is kept in the model: a `Viewing` holds their picture and what was found in it, and is
+handed back in with every question.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from detr_hf.app.drawings import attention_pictures
+from detr_hf.errors import UserError
+from detr_hf.images import decode_image, image_size
+from detr_hf.inference import Predictor
+from detr_hf.inference.sheet import fitted
+from detr_hf.inference.sources import VIDEO_SUFFIXES
+from detr_hf.inference.video import predict_video
+from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
+
+BOXES, PANOPTIC, ATTENTION = "Boxes", "Panoptic", "Attention"
+"""The views of a picture."""
+
+Answer = TypeVar("Answer")
+AttentionPictures = list[tuple[Image.Image, str]]
+
+MAX_MEGAPIXELS = 50
+"""Of a picture that the page takes; a page has many visitors and one memory."""
+
+LONGEST_EDGE = 1600
+"""Pixels at which a picture is looked at and shown: the masks of all queries of a large one would fill the
+memory. The network itself sees it smaller than that."""
+
+KEPT_THRESHOLDS = 4
+"""Answers for so many positions of the slider are kept for each visitor."""
+
+MAX_VIDEO_SECONDS = 120
+"""Of a video that the page draws; the rest is left out."""
+
+
+@dataclass
+class Viewing:
+    """What one visitor looks at: a photograph ``uint8 [H, W, 3]`` under its name, and what was found in it.
+
+    The photograph is at most ``LONGEST_EDGE`` wide or high, ``size_hw`` is what it was before.
+
+    Which queries are kept decides all that a threshold changes, and their number says which ones they are:
+    the surest. So answers are kept by that number, and a slider that moves between two scores asks nothing.
+    """
+
+    name: str
+    size_hw: tuple[int, int]
+    photograph: NDArray[np.uint8]
+    all_queries: Detections
+    folder: TemporaryDirectory[str]
+    predictions: OrderedDict[int, Prediction] = field(default_factory=OrderedDict)
+    explained: OrderedDict[int, AttentionPictures] = field(default_factory=OrderedDict)
+
+    def file(self, suffix: str) -> Path:
+        """A place for a result, gone with the viewing."""
+        return Path(self.folder.name) / f"{Path(self.name).stem}{suffix}"
+
+    def count(self, score_threshold: float) -> int:
+        """How many queries are surer than the threshold."""
+        return len(self.all_queries.above(score_threshold).scores)
+
+
+@dataclass
+class Film:
+    """A visitor's video file under its name."""
+
+    name: str
+    path: Path
+    folder: TemporaryDirectory[str]
+
+
+class Viewer:
+    """The model behind the page; visitors take turns at it, a video after each frame.
+
+    Args:
+        predictor: a model of either stage.
+        folder: where visitors' results lie while they look at them.
+    """
+
+    def __init__(self, predictor: Predictor, folder: Path):
+        self.predictor, self.folder = predictor, folder
+        self.labels, self.is_panoptic = predictor.labels, predictor.is_panoptic
+        self.score_threshold = predictor.score_threshold
+        self.explains = isinstance(predictor.task, nn.Module)  # the inside of an exported model is closed
+        self._turn = threading.Lock()
+
+    def open(self, path: str | Path, score_threshold: float) -> Viewing:
+        """Look at an image file.
+
+        Raises:
+            UserError: it is no picture, damaged or too large; the message names the file without its folder.
+        """
+        name = Path(path).name
+        height, width = image_size(path, name)
+        if height * width > MAX_MEGAPIXELS * 1e6:
+            raise UserError(
+                f"{name}: refused, {width} x {height} is {height * width / 1e6:.0f} Mpx and this page takes "
+                f"up to {MAX_MEGAPIXELS}; scale the picture down first"
+            )
+        photograph = fitted(decode_image(path, name), LONGEST_EDGE)
+        prediction = self._ask(photograph, score_threshold)
+        queries = prediction.detections if isinstance(prediction, PanopticPrediction) else prediction
+        visit = TemporaryDirectory(dir=self.folder)
+        viewing = Viewing(name, (height, width), photograph, queries, visit)
+        viewing.predictions[viewing.count(score_threshold)] = prediction
+        return viewing
+
+    def prediction(self, viewing: Viewing, score_threshold: float) -> Prediction:
+        """What the model finds above a threshold; the network runs only for segments not cut out before."""
+        if not self.is_panoptic:
+            return viewing.all_queries.above(score_threshold)
+        count = viewing.count(score_threshold)
+        return _kept(viewing.predictions, count, lambda: self._ask(viewing.photograph, score_threshold))
+
+    def attention(self, viewing: Viewing, score_threshold: float) -> AttentionPictures:
+        """Pictures of where the kept queries look and what they cover, best query first."""
+
+        def explain() -> AttentionPictures:
+            with self._turn:
+                mine = self._with_threshold(score_threshold)
+                explanation = mine.explain(fitted(viewing.photograph))
+            return attention_pictures(explanation, self.labels)
+
+        return _kept(viewing.explained, viewing.count(score_threshold), explain)
+
+    def open_video(self, path: str | Path) -> Film:
+        """A video file to be drawn."""
+        return Film(Path(path).name, Path(path), TemporaryDirectory(dir=self.folder))
+
+    def draw_video(self, film: Film, score_threshold: float) -> tuple[Path, str]:
+        """Draw what is found into every frame.
+
+        Returns:
+            The drawn MP4, and one sentence on it.
+
+        Raises:
+            UserError: it is no video, or the packages for videos are missing.
+        """
+        mine = self._with_threshold(score_threshold)
+        mine.task.predict = self._in_turn(mine.task.predict)
+        out = Path(film.folder.name) / f"{Path(film.name).stem}.mp4"
+        try:
+            done = predict_video(mine, film.path, out, seconds=MAX_VIDEO_SECONDS)
+        except UserError as error:
+            raise UserError(str(error).replace(str(film.path), film.name)) from error
+        return out, (
+            f"{film.name}: what is surer than {score_threshold:.2f}, {done.frames} frames at "
+            f"{done.frames_per_second:.1f} a second"
+        )
+
+    def _in_turn(self, ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*arguments: Any) -> Any:
+            with self._turn:
+                return ask(*arguments)
+
+        return asked
+
+    def _ask(self, photograph: NDArray[np.uint8], score_threshold: float) -> Prediction:
+        with self._turn:
+            return self._with_threshold(score_threshold).predict([photograph])[0]
+
+    def _with_threshold(self, score_threshold: float) -> Predictor:
+        """The same weights under a threshold of one's own: the model's is changed for nobody else."""
+        mine = copy.copy(self.predictor)
+        mine.task = copy.copy(self.predictor.task)
+        mine.score_threshold = score_threshold
+        return mine
+
+
+def name_of(model: str) -> str:
+    """What to call a model: its Hub id, or the last two folders of its path (`panoptic/best`)."""
+    path = Path(model)
+    return "/".join(path.resolve().parts[-2:]) if path.is_dir() else model
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a file's name says so; its content is tried later."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _kept(answers: OrderedDict[int, Answer], key: int, ask: Callable[[], Answer]) -> Answer:
+    """The answer from before, or a new one in the place of the oldest."""
+    answer = answers.get(key)
+    if answer is None:
+        answer = answers[key] = ask()
+        while len(answers) > KEPT_THRESHOLDS:
+            answers.popitem(last=False)
+    return answer

@@ -1,0 +1,50 @@
+"""`detr-hf app`: a web page around a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detr_hf.cli.kinds import port, share
+from detr_hf.errors import UserError
+
+HELP = "Open a web page on this machine: drop a picture or a video, see what the model sees."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "model", help="a folder such as runs/panoptic/best, or a Hub id; `demo` is the tiny one"
+    )
+    parser.add_argument("--port", type=port, help="where to listen (default: a free one from 7860 on)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
+    )
+    parser.add_argument(
+        "--threshold", type=share, default=0.85, help="where the slider stands at first (default: 0.85)"
+    )
+    parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
+    parser.add_argument(
+        "--space",
+        metavar="DIR",
+        help="serve nothing; write the page as a Hugging Face Space into a folder",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    try:
+        from detr_hf.app.serve import serve
+        from detr_hf.app.space import write_space
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise UserError("the page needs Gradio: pip install 'detr-hf[app]'") from None
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    if arguments.space:
+        write_space(arguments.model, Path(arguments.space), arguments.threshold)
+        print(f"{arguments.space}: a Space, ready to be uploaded; README.md in it says how to try it here")
+        return
+    serve(arguments.model, arguments.host, arguments.port, arguments.threshold, arguments.device)

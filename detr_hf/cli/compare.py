@@ -1,0 +1,29 @@
+"""`detr-hf compare`: runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detr_hf.errors import UserError
+
+HELP = "Set runs side by side: their numbers, what differs in their recipes, and their curves on one page."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("folders", metavar="RUN", nargs="+", help="run folders, two or more")
+    parser.add_argument(
+        "--out", metavar="FILE", default="compare.html", help="the page (default: compare.html)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    if len(arguments.folders) < 2:
+        raise UserError("compare: give two run folders or more.")
+    from detr_hf.report.compare import compare_runs, comparison_text, write_comparison
+
+    found = compare_runs([Path(folder) for folder in arguments.folders])
+    print(comparison_text(found))
+    print(f"\npage: {write_comparison(found, Path(arguments.out))}")

@@ -1,0 +1,70 @@
+"""`detr-hf push`: a run or a data set to the Hub."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detr_hf.errors import UserError
+
+if TYPE_CHECKING:
+    from detr_hf.hub.target import Target
+
+HELP = "Put a run's model, or a data set that `prepare` wrote, on the Hub with its card."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("folder", help="a run folder, a model in one, or a data set folder")
+    parser.add_argument("name", help="user/name on the Hub; the token is that of `hf auth login` or HF_TOKEN")
+    parser.add_argument("--public", action="store_true", help="everybody may see it (default: only you)")
+    parser.add_argument("--revision", metavar="TAG", help="a new tag for what is pushed, such as v1")
+    parser.add_argument("--licence", default="other", help="as the Hub spells it (default: other, unstated)")
+    parser.add_argument("--no-pictures", action="store_true", help="leave pictures and report out")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    from detr_hf.recipe.repo_ids import fault_of_repo_id, fault_of_tag
+
+    if fault := fault_of_repo_id(arguments.name):
+        raise UserError(f"push: {fault}.")
+    if arguments.revision is not None and (fault := fault_of_tag(arguments.revision)):
+        raise UserError(f"--revision: {fault}.")
+    from detr_hf.hub.push_dataset import is_written_dataset
+    from detr_hf.hub.target import Target
+
+    source = Path(arguments.folder)
+    target = Target(
+        arguments.name,
+        private=not arguments.public,
+        revision=arguments.revision,
+        licence=arguments.licence,
+        pictures=not arguments.no_pictures,
+    )
+    (_push_dataset if is_written_dataset(source) else _push_run)(source, target)
+
+
+def _push_run(source: Path, target: Target) -> None:
+    from detr_hf.hub.access import check_access, progress_bars
+    from detr_hf.hub.push_run import push_run
+    from detr_hf.hub.run_facts import run_facts
+
+    facts = run_facts(source)
+    check_access(target)
+    with progress_bars():
+        pushed = push_run(facts, target)
+    print(f"{facts.model} is on the Hub: {pushed.url}")
+
+
+def _push_dataset(source: Path, target: Target) -> None:
+    from detr_hf.hub.push_dataset import push_dataset
+    from detr_hf.hub.target import UNSTATED
+
+    if target.licence != UNSTATED or not target.pictures:
+        raise UserError(
+            f"{source}: is a data set, whose card has its licence (`write.license` of `detr-hf prepare`) and "
+            "which holds its pictures; leave out --licence and --no-pictures."
+        )
+    print(f"{source} is on the Hub: {push_dataset(source, target)}")

@@ -1,0 +1,65 @@
+"""`detr-hf report`: the page of a finished run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detr_hf.cli.kinds import count, share
+from detr_hf.errors import UserError
+
+if TYPE_CHECKING:
+    from detr_hf.prepare.bundle import DataBundle
+    from detr_hf.recipe import Recipe
+
+HELP = "Make the report of a finished run again: report.html, report.md and report.json."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("folder", metavar="RUN", help="a run folder, with recipe.yaml and best/ in it")
+    parser.add_argument(
+        "--threshold", type=share, help="score above which a box counts (default: the one with the best F1)"
+    )
+    parser.add_argument(
+        "--images",
+        type=count,
+        help="worst images to draw, and as many best (default: evaluation.pictures, at most 6)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    from detr_hf.recipe import load_recipe
+    from detr_hf.recipe.replay import RECORD_FILE
+
+    folder = Path(arguments.folder)
+    if not (folder / RECORD_FILE).is_file():
+        raise UserError(f"{folder}: is no folder of a run; it has no {RECORD_FILE}.")
+    if not (folder / "best").is_dir():
+        raise UserError(f"{folder}: has no best/ yet; the first evaluation of a run writes it.")
+    recipe = load_recipe(folder / RECORD_FILE)
+    from accelerate import Accelerator
+    from transformers.utils.logging import disable_progress_bar
+
+    from detr_hf.report.runs import report_again
+
+    disable_progress_bar()
+    accelerator = Accelerator()  # before any other state: it alone sees ACCELERATE_USE_CPU
+    with accelerator.main_process_first():
+        recipe, data = _with_data(recipe, folder)
+    page = report_again(folder, recipe, data, arguments.threshold, arguments.images)
+    accelerator.print(f"report: {page}")
+
+
+def _with_data(recipe: Recipe, folder: Path) -> tuple[Recipe, DataBundle | UserError]:
+    """The recipe without `demo` in it, and its data, or why that cannot be read."""
+    from detr_hf.demo.resolve import resolve_demo
+    from detr_hf.prepare.build import build_bundle
+
+    try:
+        recipe = resolve_demo(recipe)
+        return recipe, build_bundle(recipe.data, folder)
+    except UserError as fault:
+        return recipe, fault

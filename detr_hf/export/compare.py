@@ -1,0 +1,154 @@
+"""An exported file against PyTorch, on the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detr_hf.export.graph import DetectorGraph, SegmenterGraph
+from detr_hf.inference.onnx_task import run_session
+from detr_hf.loading.collate import Target, collate
+
+BOX_TOLERANCE = 1e-4
+"""Of the sides of the picture."""
+
+PROBABILITY_TOLERANCE = 1e-3
+
+LEAST_MASK_IOU = 0.999
+
+UNDECIDED_LOGIT = 1e-3
+"""Pixels whose mask logit is nearer to 0 belong to neither side: rounding decides them."""
+
+MASKS_A_PASS = (4, 12)
+"""So many queries, the surest, are compared by their masks as well: the least and the most."""
+
+ALL_MASKS, NO_MASKS = -1.0, 2.0
+
+
+@dataclass
+class Differences:
+    """The largest ones found.
+
+    Attributes:
+        passes: how many batches went through both.
+        boxes: in shares of the sides of the picture.
+        probabilities: of any class.
+        labels: queries whose likeliest class is another, by more than rounding.
+        masks: how many were compared; 0 in stage 1.
+        mask_iou: the smallest of any mask, 0 where another number of masks came out; None without masks.
+    """
+
+    passes: int = 0
+    boxes: float = 0.0
+    probabilities: float = 0.0
+    labels: int = 0
+    masks: int = 0
+    mask_iou: float | None = None
+
+    def __str__(self) -> str:
+        told = f"boxes {self.boxes:.1e}, probabilities {self.probabilities:.1e}, other labels {self.labels}"
+        if self.mask_iou is None:
+            return told
+        return f"{told}, least mask IoU {self.mask_iou:.5f} over {self.masks} masks"
+
+    def within_tolerance(self) -> bool:
+        """Whether the file may be trusted; what is not a number is not."""
+        return (
+            self.boxes <= BOX_TOLERANCE
+            and self.probabilities <= PROBABILITY_TOLERANCE
+            and self.labels == 0
+            and (self.mask_iou is None or self.mask_iou > LEAST_MASK_IOU)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``export.json``, with the tolerances."""
+        tolerances = {
+            "boxes": BOX_TOLERANCE,
+            "probabilities": PROBABILITY_TOLERANCE,
+            "mask_iou": LEAST_MASK_IOU,
+        }
+        return {**asdict(self), "tolerances": tolerances}
+
+
+@torch.no_grad()
+def compare(
+    graph: DetectorGraph | SegmenterGraph, session: Any, samples: Sequence[tuple[Tensor, Target]]
+) -> Differences:
+    """Run both over each picture alone, over a padded batch of two, and over a part of a picture.
+
+    Args:
+        graph: the model in PyTorch, on the CPU.
+        session: the exported file, see ``open_session``.
+        samples: at least one picture ``float32 [3, h, w]`` with its target.
+    """
+    found = Differences()
+    for pixels, mask, threshold in _passes(graph, samples):
+        given = (pixels, mask) if threshold is None else (pixels, mask, torch.tensor([threshold]))
+        _take_in(found, graph(*given), run_session(session, pixels, mask, threshold))
+    return found
+
+
+def _passes(
+    graph: DetectorGraph | SegmenterGraph, samples: Sequence[tuple[Tensor, Target]]
+) -> Iterator[tuple[Tensor, Tensor, float | None]]:
+    part = _part(samples[-1])
+    for group in [*([sample] for sample in samples), [samples[0], part]]:
+        batch = collate(group)
+        has_masks = isinstance(graph, SegmenterGraph)
+        threshold = _threshold(graph, batch.pixel_values, batch.pixel_mask) if has_masks else None
+        yield batch.pixel_values, batch.pixel_mask, threshold
+    small = collate([part])
+    for threshold in (ALL_MASKS, NO_MASKS) if isinstance(graph, SegmenterGraph) else (None,):
+        yield small.pixel_values, small.pixel_mask, threshold
+
+
+def _part(sample: tuple[Tensor, Target]) -> tuple[Tensor, Target]:
+    """The upper left of a picture, two thirds as high and half as wide."""
+    pixels, target = sample
+    return pixels[:, : pixels.shape[1] * 2 // 3, : pixels.shape[2] // 2], target
+
+
+def _threshold(graph: torch.nn.Module, pixels: Tensor, mask: Tensor) -> float:
+    """In the widest gap below one of the surest queries, where rounding cannot move a query across."""
+    logits = graph(pixels, mask, torch.tensor([NO_MASKS]))[0]
+    best = logits.softmax(-1)[..., :-1].amax(-1).flatten().sort(descending=True).values
+    fewest, most = MASKS_A_PASS
+    if len(best) <= most:
+        return ALL_MASKS
+    last = fewest - 1 + int((best[fewest - 1 : most] - best[fewest : most + 1]).argmax())
+    return float(best[last : last + 2].mean())
+
+
+def _take_in(found: Differences, wanted: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+    found.passes += 1
+    found.boxes = _larger(found.boxes, (wanted[1] - given[1]).abs().max())
+    probabilities = wanted[0].softmax(-1)
+    found.probabilities = _larger(found.probabilities, (probabilities - given[0].softmax(-1)).abs().max())
+    first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
+    other = wanted[0].argmax(-1) != given[0].argmax(-1)
+    found.labels += int((other & (first - second > 2 * PROBABILITY_TOLERANCE)).sum())
+    if len(wanted) == 4:
+        worst = _least_iou(wanted[2], wanted[3], given[2], given[3])
+        found.mask_iou = worst if found.mask_iou is None else min(found.mask_iou, worst)
+        found.masks += len(wanted[2])
+
+
+def _larger(known: float, new: Tensor) -> float:
+    """The larger of two; what is not a number stays, and fails every comparison."""
+    return float(torch.maximum(torch.tensor(known), new))
+
+
+def _least_iou(wanted: Tensor, queries: Tensor, given: Tensor, given_queries: Tensor) -> float:
+    """Of masks ``[M, h, w]`` of the same queries ``[M, 2]``; 1 where there are none."""
+    if wanted.shape != given.shape or not torch.equal(queries, given_queries):
+        return 0.0
+    decided = wanted.abs() >= UNDECIDED_LOGIT
+    ours, theirs = (wanted > 0) & decided, (given > 0) & decided
+    both = (ours & theirs).flatten(1).sum(1)
+    either = (ours | theirs).flatten(1).sum(1)
+    iou = torch.where(either > 0, both / either.clamp(min=1), 1.0)
+    return float(iou.min()) if len(iou) else 1.0

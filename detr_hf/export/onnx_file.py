@@ -1,0 +1,82 @@
+"""One graph to one ``model.onnx``, of any batch size, height and width."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detr_hf.errors import UserError
+from detr_hf.export.graph import DetectorGraph, SegmenterGraph
+from detr_hf.inference.onnx_task import DETECTOR_OUTPUTS, INPUTS, SEGMENTER_OUTPUTS
+
+EXAMPLE_HW = (96, 160)
+"""Sides of the pictures that are traced, in pixels: different ones, that neither is taken for the other."""
+
+
+def write_onnx(graph: DetectorGraph | SegmenterGraph, file: Path, opset: int) -> dict[str, Any]:
+    """Trace a graph and write it, weights and all; beyond 1.5 GB they go into a file beside it.
+
+    Returns:
+        ``inputs`` and ``outputs``: name, type and shape of each; sizes that may vary are named.
+
+    Raises:
+        UserError: the exporter of this torch cannot take the model.
+    """
+    import onnx_ir  # comes with the extra, which is asked for before
+
+    has_masks = isinstance(graph, SegmenterGraph)
+    pixels, mask = torch.randn(2, 3, *EXAMPLE_HW), torch.ones(2, *EXAMPLE_HW, dtype=torch.int64)
+    mask[1, EXAMPLE_HW[0] // 2 :] = 0
+    given, dynamic = [pixels, mask], [_dims(0, 2, 3), _dims(0, 1, 2)]
+    if has_masks:
+        given, dynamic = [*given, torch.tensor([0.0])], [*dynamic, {}]
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # sizes that two inputs share are named once
+        try:
+            program = torch.onnx.export(
+                graph,
+                tuple(given),
+                input_names=list(INPUTS[: len(given)]),
+                output_names=list(SEGMENTER_OUTPUTS if has_masks else DETECTOR_OUTPUTS),
+                dynamic_shapes=tuple(dynamic),
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise UserError(
+                f"torch {torch.__version__} could not export this model; another backbone or another "
+                f"version of torch may do. It said:\n{error}"
+            ) from error
+    assert program is not None
+    inputs, outputs = program.model.graph.inputs, program.model.graph.outputs
+    if has_masks:  # their sizes have formulas for names
+        outputs[2].shape = onnx_ir.Shape(["masks", "mask_height", "mask_width"])
+        outputs[3].shape = onnx_ir.Shape(["masks", 2])
+    _forget_this_machine(program.model)
+    program.save(file)
+    return {"inputs": _described(inputs), "outputs": _described(outputs)}
+
+
+def _dims(batch: int, height: int, width: int) -> dict[int, str]:
+    return {batch: "batch", height: "height", width: "width"}
+
+
+def _forget_this_machine(model: Any) -> None:
+    """Every node carries the stack it was traced from, with the paths of the files; nobody needs that."""
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+
+
+def _described(values: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": value.name,
+            "type": str(value.dtype.numpy()),
+            "shape": [side if isinstance(side, int) else str(side.value) for side in value.shape],
+        }
+        for value in values
+    ]

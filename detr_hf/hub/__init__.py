@@ -1,0 +1,1 @@
+"""A run on the Hub: its model with a card that tells where it came from, and how to use it without us."""

@@ -1,0 +1,95 @@
+"""Putting a run on the Hub: one commit with the model, its card and what shows how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+from detr_hf.hub.access import told_of_the_hub
+from detr_hf.hub.card import card_text
+from detr_hf.hub.plain_paths import public_recipe, without_paths
+from detr_hf.hub.run_facts import CONFIG_FILE, RunFacts
+from detr_hf.hub.target import Target
+from detr_hf.labels import LABEL_MAP_FILE
+from detr_hf.recipe.replay import RECORD_FILE
+from detr_hf.training.checkpoints import METRICS_FILE
+from detr_hf.training.evaluation import score_of
+from detr_hf.training.tracking import METRICS_FILE as COURSE_FILE
+
+CARD_FILE = "README.md"
+MODEL_FILES = (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json", "preprocessor_config.json")
+PICTURES = "pictures"
+SHOWN_AT_THE_END = ("results.md", "report.md", "report.html", "report.json")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push has made: the commit's address and hash."""
+
+    url: str
+    commit: str
+
+
+def push_run(facts: RunFacts, target: Target, finished: bool = True) -> Pushed:
+    """Push a model with its card, and delete what an older push left that is no longer true.
+
+    All changes are one commit, so the repository is never half new. What is on the Hub already is not sent
+    again, so a push that was cut off goes on where it was when it is repeated.
+
+    Args:
+        facts: of the run.
+        target: where to; its repository is made when it is not there.
+        finished: with tables, pictures and report, which show the run's last and best model only.
+
+    Raises:
+        UserError: the Hub is out of reach, refuses or hangs up; no file of the run has changed.
+    """
+    api = HfApi()
+    contents = dict(contents_of(facts, target, finished))
+    with told_of_the_hub(target.repo_id):
+        api.create_repo(target.repo_id, private=target.private, exist_ok=True)
+        added = [CommitOperationAdd(name, content) for name, content in contents.items()]
+        there = api.list_repo_files(target.repo_id)
+        outdated = [CommitOperationDelete(name) for name in there if _is_outdated(name, contents)]
+        done = api.create_commit(target.repo_id, [*added, *outdated], commit_message=_message(facts))
+        if target.revision:
+            api.create_tag(target.repo_id, tag=target.revision, revision=done.oid)
+    return Pushed(str(done.commit_url), done.oid)
+
+
+def contents_of(facts: RunFacts, target: Target, finished: bool = True) -> Iterator[tuple[str, Path | bytes]]:
+    """Every file of a push: its name there, and the file here or its bytes."""
+    for pattern in (*MODEL_FILES, LABEL_MAP_FILE, METRICS_FILE):
+        for file in sorted(facts.model.glob(pattern)):
+            yield file.name, file
+    shown = list(_shown(facts, target)) if finished else []
+    pictures = [name for name, _ in shown if name.startswith(f"{PICTURES}/")]
+    yield CARD_FILE, card_text(facts, target, pictures).encode()
+    yield RECORD_FILE, public_recipe(facts.recipe).encode()
+    if (facts.folder / COURSE_FILE).is_file():
+        yield COURSE_FILE, (facts.folder / COURSE_FILE).read_bytes()  # a run may be writing to it
+    yield from shown
+
+
+def _shown(facts: RunFacts, target: Target) -> Iterator[tuple[str, Path | bytes]]:
+    """Tables, and what holds photographs where these may be shown; none names a path of this machine."""
+    for name in SHOWN_AT_THE_END if target.pictures else SHOWN_AT_THE_END[:1]:
+        if (facts.folder / name).is_file():
+            yield name, without_paths((facts.folder / name).read_text(encoding="utf-8")).encode()
+    if target.pictures:
+        for file in sorted((facts.folder / PICTURES).glob("*.jpg")):
+            yield f"{PICTURES}/{file.name}", file
+
+
+def _is_outdated(name: str, contents: dict[str, Path | bytes]) -> bool:
+    """Whether an older push left a file that would belie the new model."""
+    ours = name in SHOWN_AT_THE_END or (name.startswith(f"{PICTURES}/") and name.endswith(".jpg"))
+    return ours and name not in contents
+
+
+def _message(facts: RunFacts) -> str:
+    best = facts.recipe.checkpoint.best
+    return f"Epoch {facts.results.get('epoch', '?')}: {best} {score_of(facts.results, best):.3f}"

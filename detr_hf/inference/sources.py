@@ -1,0 +1,91 @@
+"""What there is to predict: the images and videos that a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from glob import glob
+from pathlib import Path
+
+from detr_hf.errors import UserError
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".gif"}
+
+
+@dataclass
+class Sources:
+    """Image files, and videos: files, or the numbers of cameras."""
+
+    images: list[Path] = field(default_factory=list)
+    videos: list[Path | int] = field(default_factory=list)
+
+
+def find_sources(words: Sequence[str]) -> Sources:
+    """The images and videos that words of a command line mean, each once.
+
+    A word is a file, a folder (the images directly in it), a pattern (``*``, ``?``, ``[...]``, ``**``) or the
+    number of a camera. A name that is really there is taken as it stands, whatever signs are in it.
+
+    Raises:
+        UserError: a word means nothing that is there.
+    """
+    images: dict[Path, None] = {}
+    videos: dict[Path | int, None] = {}
+    for word in words:
+        path = Path(word)
+        if word.isdecimal() and not path.exists():
+            videos[int(word)] = None
+        elif path.is_dir():
+            images |= dict.fromkeys(find_images(path))
+        else:
+            for file in [path] if path.is_file() else _matches(word):
+                (videos if file.suffix.lower() in VIDEO_SUFFIXES else images)[file] = None
+    return Sources(list(images), list(videos))
+
+
+def find_images(source: Path) -> list[Path]:
+    """The image file itself, or all image files directly in a folder, sorted; hidden ones are left out.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    if source.is_file():
+        return [source]
+    found = sorted(
+        path
+        for path in source.glob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    if not found:
+        what = "holds no image" if source.is_dir() else "does not exist"
+        raise UserError(f"{source} {what}; give an image file or a folder of images.")
+    return found
+
+
+def _matches(word: str) -> list[Path]:
+    """Image and video files whose path fits a pattern, sorted."""
+    pattern = Path(word)
+    found = [Path(pattern.anchor)]
+    for part in pattern.relative_to(pattern.anchor).parts:
+        found = [deeper for folder in found for deeper in _inside(folder, part)]
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    files = sorted({path for path in found if path.suffix.lower() in known and path.is_file()})
+    if not files:
+        what = "fits no image or video" if any(sign in word for sign in "*?[") else "does not exist"
+        raise UserError(
+            f"{word} {what}; give an image, a folder of images, a video, a pattern such as 'photos/*.jpg', "
+            "or the number of a camera."
+        )
+    return files
+
+
+def _inside(folder: Path, part: str) -> list[Path]:
+    """What fits one part of a pattern in a folder. Brackets that fit nothing as a choice of signs mean
+    themselves."""
+    if (folder / part).exists():
+        return [folder / part]
+    if part == "**":
+        return [folder, *(folder / name for name in glob("**/", root_dir=folder, recursive=True))]
+    found = glob(part, root_dir=folder) or glob(part.replace("[", "[[]"), root_dir=folder)
+    return [folder / name for name in found]

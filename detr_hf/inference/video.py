@@ -1,0 +1,116 @@
+"""Video in, video out: what a model sees, drawn over every frame."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from accelerate.utils import tqdm
+from PIL import Image
+
+from detr_hf.draw import draw_detections, draw_panoptic
+from detr_hf.errors import UserError
+from detr_hf.inference.predictor import Predictor
+from detr_hf.inference.steady import SteadyShades
+from detr_hf.inference.tiling import TiledPredictor
+from detr_hf.inference.video_reader import Frame, open_footage
+from detr_hf.inference.video_writer import VideoWriter
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
+
+
+@dataclass(frozen=True)
+class VideoSummary:
+    """How many frames were written, and how long that took in seconds."""
+
+    frames: int
+    took: float
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.frames / max(self.took, 1e-9)
+
+
+def predict_video(
+    predictor: Predictor | TiledPredictor,
+    source: Path | str | int,
+    out: Path | str,
+    batch_size: int = 1,
+    seconds: float | None = None,
+) -> VideoSummary:
+    """Draw what a model finds over a video, at the times of its frames; sound is left out.
+
+    A class has one colour throughout, and a thing its shade of it for as long as it is followed. If the loop
+    ends early (Ctrl-C, a damaged source), the file holds what was done by then and can be played.
+
+    Args:
+        predictor: of either stage.
+        source: a video file, or the number of a camera.
+        out: ``.mp4`` or ``.gif``.
+        batch_size: frames in one pass.
+        seconds: end after so much of the source.
+
+    Raises:
+        UserError: the source cannot be read, ``out`` cannot be written or is the source, or PyAV is missing.
+    """
+    source, out = source if isinstance(source, int) else Path(source), Path(out)
+    if isinstance(source, Path) and source.resolve() == out.resolve():
+        raise UserError(f"{out} is the video itself; choose another file for the result.")
+    footage = open_footage(source, seconds)
+    start, written = time.monotonic(), 0
+    draw = FramePainter(predictor.labels, predictor.score_threshold)
+    bar = tqdm(total=footage.count, desc=Path(str(source)).name, unit="frame")
+    with VideoWriter(out, footage.rate) as writer, bar:
+        for frame, predicted in _predicted(predictor, footage.frames, batch_size):
+            writer.add(draw(frame.pixels, predicted), frame.at)
+            written += 1
+            bar.update()
+    return VideoSummary(written, time.monotonic() - start)
+
+
+def _predicted(
+    predictor: Predictor | TiledPredictor, frames: Iterator[Frame], batch_size: int
+) -> Iterator[tuple[Frame, Prediction]]:
+    ahead: deque[Frame] = deque()
+
+    def pixels() -> Iterator[np.ndarray]:
+        for frame in frames:
+            ahead.append(frame)
+            yield frame.pixels
+
+    for predicted in predictor.stream(pixels(), batch_size):
+        yield ahead.popleft(), predicted
+
+
+class FramePainter:
+    """Draws one frame after the other of one video; names without scores, whose digits would flicker.
+
+    Args:
+        labels: give names and colours.
+        score_threshold: boxes must be surer.
+    """
+
+    def __init__(self, labels: LabelMap, score_threshold: float) -> None:
+        self._labels, self._score_threshold = labels, score_threshold
+        self._shades = SteadyShades(labels)
+
+    def __call__(self, pixels: np.ndarray, predicted: Prediction) -> Image.Image:
+        """The next frame ``uint8 [H, W, 3]`` with what was found in it."""
+        if isinstance(predicted, PanopticPrediction):
+            segments = [(segment.id, segment.category_id, None) for segment in predicted.segments]
+            shades = self._shades.of(predicted)
+            return draw_panoptic(pixels, predicted.id_map, segments, self._labels, shades)
+        return draw_detections(pixels, _Scoreless(predicted.above(self._score_threshold)), self._labels)
+
+
+class _Scoreless:
+    """Boxes without scores."""
+
+    scores = None
+
+    def __init__(self, found: Detections) -> None:
+        self.boxes_xyxy_px, self.labels = found.boxes_xyxy_px, found.labels

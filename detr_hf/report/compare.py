@@ -1,0 +1,234 @@
+"""Runs side by side: their numbers, what differs in their recipes, and their curves laid over one another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detr_hf.errors import UserError
+from detr_hf.html_page import head, text, write_text
+from detr_hf.metrics.tables import NONE, markdown_table
+from detr_hf.recipe.replay import RECORD_FILE
+from detr_hf.report.charts import STYLE, Axis, Line, line_chart
+from detr_hf.report.facts import facts_of, read_json, read_recipe
+from detr_hf.report.history import Points, curves, read_lines, totals
+from detr_hf.report.markdown import plain
+from detr_hf.report.tables import said
+from detr_hf.report.write import NUMBERS_FILE
+from detr_hf.training.checkpoints import METRICS_FILE as RESULTS_FILE
+from detr_hf.training.tracking import METRICS_FILE as LOG_FILE
+
+METRICS = (
+    ("PQ", "panoptic.All.pq", True),
+    ("SQ", "panoptic.All.sq", True),
+    ("RQ", "panoptic.All.rq", True),
+    ("PQ things", "panoptic.Things.pq", True),
+    ("PQ stuff", "panoptic.Stuff.pq", True),
+    *((f"box {name}", f"detection.{name}", False) for name in ("AP", "AP50", "AP75", "AR")),
+    *((f"box AP {size}", f"detection.AP_{size}", False) for size in ("small", "medium", "large")),
+)
+COSTS = (
+    *((name, name) for name in ("epochs", "steps")),
+    ("minutes of training steps", "minutes"),
+    ("images a second", "images_per_second"),
+    ("most memory, MB", "memory_mb"),
+)
+SAME_IN_RUNS = ("commit", "hardware", "Python", "libraries")  # facts that are shown where they differ
+NOT_COMPARED = ("output_dir",)
+SHARE = (0.0, 1.0)
+_STYLE = STYLE + ".scroll { overflow-x: auto; } .best { font-weight: 700; } td.n { white-space: normal; }"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run: its name in the comparison and what its folder says."""
+
+    name: str
+    results: dict[str, Any]
+    recipe: dict[str, Any]
+    totals: dict[str, Any]
+    facts: dict[str, str]
+    history: dict[str, Points]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: what it is, a cell for each run, and which cells are the best."""
+
+    name: str
+    cells: list[str]
+    best: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Tables of runs.
+
+    Attributes:
+        runs: in the order given.
+        metrics, settings: rows with a cell for each run; of settings only those that differ.
+        notes: why numbers may not be comparable.
+    """
+
+    runs: list[Compared]
+    metrics: list[Row]
+    settings: list[Row]
+    notes: list[str]
+
+
+def compare_runs(folders: Sequence[Path]) -> Comparison:
+    """Read runs, finished or not.
+
+    Raises:
+        UserError: a folder is no run.
+    """
+    runs = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    metrics = [row for name, at, in_percent in METRICS if (row := _metric(runs, name, at, in_percent))]
+    metrics += [Row(name, [said(run.totals.get(key), digits=1) for run in runs]) for name, key in COSTS]
+    flat = [_flat(run.recipe) for run in runs]
+    keys = dict.fromkeys(key for recipe in flat for key in recipe if key not in NOT_COMPARED)
+    settings = [Row(key, [recipe.get(key, NONE) for recipe in flat]) for key in keys]
+    settings += [Row(name, [run.facts[name] for run in runs]) for name in SAME_IN_RUNS]
+    return Comparison(runs, metrics, [row for row in settings if len(set(row.cells)) > 1], _notes(runs))
+
+
+def comparison_text(found: Comparison) -> str:
+    """Both tables as Markdown; the best of a row has a star."""
+    names = [run.name for run in found.runs]
+    metrics = [
+        [row.name, *(f"*{cell}" if at in row.best else cell for at, cell in enumerate(row.cells))]
+        for row in found.metrics
+    ]
+    parts = [f"note: {note}" for note in found.notes]
+    parts.append(markdown_table(["", *names], metrics))
+    if found.settings:
+        cells = [[plain(cell) for cell in (row.name, *row.cells)] for row in found.settings]
+        parts.append(markdown_table(["differs", *names], cells, left=1 + len(names)))
+    else:
+        parts.append("The recipes do not differ.")
+    return "\n\n".join(parts)
+
+
+def write_comparison(found: Comparison, path: Path) -> Path:
+    """Write the page with the tables and the curves.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    return write_text(path, "".join(_page(found)))
+
+
+def _page(found: Comparison) -> Iterator[str]:
+    yield head("Comparison of " + ", ".join(run.name for run in found.runs), _STYLE)
+    yield "<h1>Comparison of runs</h1>\n" + "".join(f"<p>{text(note)}</p>" for note in found.notes)
+    yield _table(found, found.metrics, "")
+    if any(row.best for row in found.metrics):
+        yield '<p class="dim">Bold: the best of a row.</p>\n'
+    yield '<h2>Curves</h2>\n<div class="charts">' + "".join(_charts(found.runs)) + "</div>\n"
+    yield "<h2>What differs</h2>\n"
+    yield (
+        _table(found, found.settings, "setting") if found.settings else "<p>The recipes do not differ.</p>\n"
+    )
+    yield "</html>\n"
+
+
+def _table(found: Comparison, rows: Sequence[Row], corner: str) -> str:
+    heads = "".join(f'<th class="n">{text(run.name)}</th>' for run in found.runs)
+    body = "".join(
+        f"<tr><td>{text(row.name)}</td>"
+        + "".join(
+            f'<td class="n{" best" if at in row.best else ""}">{text(cell)}</td>'
+            for at, cell in enumerate(row.cells)
+        )
+        + "</tr>\n"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><tr><th>{corner}</th>{heads}</tr>{body}</table></div>\n'
+
+
+def _charts(runs: Sequence[Compared]) -> Iterator[str]:
+    steps = Axis("optimiser step", low=0)
+    drawn = (
+        ("Loss", "loss", "loss", Axis("loss", low=0)),
+        ("PQ on the validation split", "scores", "PQ", Axis("PQ, 0 to 1", *SHARE)),
+        ("Box AP on the validation split", "scores", "box AP", Axis("AP, 0 to 1", *SHARE)),
+        ("Box AR on the validation split", "scores", "box AR", Axis("AR, 0 to 1", *SHARE)),
+    )
+    for title, part, name, axis in drawn:
+        lines = [Line(run.name, run.history[part].get(name, [])) for run in runs]
+        if any(line.points for line in lines):
+            yield line_chart(title, lines, steps, axis)
+    pairs = (("precision_recall", "recall", "IoU 0.50"), ("threshold_sweep", "threshold", "f1"))
+    axes = (("Precision and recall", "recall", "precision"), ("F1 by score threshold", "score above", "F1"))
+    for (part, x, y), (title, x_label, y_label) in zip(pairs, axes, strict=True):
+        lines = [Line(run.name, _reported(run.report, part, x, y)) for run in runs]
+        if any(line.points for line in lines):
+            yield line_chart(title, lines, Axis(x_label, *SHARE), Axis(y_label, *SHARE), "boxes at IoU 0.50")
+
+
+def _reported(report: Mapping[str, Any], part: str, x: str, y: str) -> list[list[float]]:
+    columns = report.get(part) or {}
+    pairs = zip(columns.get(x) or [], columns.get(y) or [], strict=False)
+    return [[float(at), float(value)] for at, value in pairs if at is not None and value is not None]
+
+
+def _read(folder: Path, name: str) -> Compared:
+    if not (folder / RECORD_FILE).is_file():
+        raise UserError(f"{folder}: is no folder of a run; it has no {RECORD_FILE}.")
+    results, recipe = read_json(folder / "best" / RESULTS_FILE), read_recipe(folder)
+    lines = read_lines(folder / LOG_FILE)
+    sums = totals(lines)
+    facts = dict(facts_of(folder, recipe, sums, results))
+    return Compared(name, results, recipe, sums, facts, curves(lines), read_json(folder / NUMBERS_FILE))
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The names of the folders, or their paths where two are named alike."""
+    short = [folder.resolve().name for folder in folders]
+    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
+
+
+def _metric(runs: Sequence[Compared], name: str, at: str, in_percent: bool) -> Row | None:
+    values = [_value(run.results, at) for run in runs]
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    best = frozenset(i for i, value in enumerate(values) if value == max(known) and len(set(known)) > 1)
+    return Row(name, [said(value, in_percent) for value in values], best)
+
+
+def _value(results: Any, at: str) -> float | None:
+    for key in at.split("."):
+        results = results.get(key) if isinstance(results, Mapping) else None
+    return float(results) if isinstance(results, int | float) else None
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A recipe as ``{"optim.lr": "0.0001"}``."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else str(value)
+    return flat
+
+
+def _notes(runs: Sequence[Compared]) -> list[str]:
+    """Scores of different images say nothing about the runs."""
+    truths = {
+        json.dumps({name: row.get("objects") for name, row in (classes or {}).items()})
+        for run in runs
+        if (classes := (run.results.get("detection") or {}).get("per_class")) is not None
+    }
+    unscored = [run.name for run in runs if not run.results]
+    notes = (
+        ["the runs were scored on different objects: their numbers cannot be compared"]
+        if len(truths) > 1
+        else []
+    )
+    return notes + [f"{name} has no best/ yet" for name in unscored]

@@ -1,0 +1,208 @@
+"""A report for a training that ends, and for a run folder at any later time."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
+from detr_hf.loading.balance import objects_of_classes
+from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.modeling.predictions import Prediction
+from detr_hf.modeling.pretrained import load_processor
+from detr_hf.prepare.bundle import DataBundle
+from detr_hf.recipe import Recipe
+from detr_hf.report.salvage import salvaged
+from detr_hf.report.subject import Subject
+from detr_hf.report.write import write_report
+from detr_hf.training.assemble import prepared, refuse_unfit, validation_loader
+from detr_hf.training.checkpoints import METRICS_FILE
+from detr_hf.training.evaluate_run import finished_task
+from detr_hf.training.evaluation import evaluate
+from detr_hf.training.evidence import EVIDENCE_FILE, Evidence, keep_evidence, load_evidence
+from detr_hf.training.pictures import predicted_of
+from detr_hf.training.run import Run
+from detr_hf.training.setup import Task
+
+MOST_IMAGES = 6
+"""Of either end, where nobody asks for more; the recipe's `evaluation.pictures` may ask for fewer."""
+
+
+def report_finished(run: Run, data: DataBundle) -> None:
+    """Report on a run whose task holds its best weights; the main process does. Never raises.
+
+    What the evaluation behind ``best/`` saw is in a file by then, so no image passes the model again but
+    those that are drawn.
+    """
+    if not run.accelerator.is_main_process:
+        return
+    try:
+        labels, settings = run.task.labels, run.recipe.evaluation
+        evidence = stored_evidence(run.folder, labels)
+        subject = Subject(
+            folder=run.folder,
+            labels=labels,
+            score_threshold=None,
+            usual_threshold=settings.score_threshold,
+            evidence=evidence,
+            images=run.validation.images,
+            truth=run.truth,
+            training_objects=counted_objects(data),
+            predict=lambda index: predicted_of(run.task, run.validation.images, index),
+            notes=()
+            if evidence
+            else (f"{EVIDENCE_FILE} is missing: `{command(run.folder)}` makes it again",),
+        )
+        page = write_report(subject, min(settings.pictures, MOST_IMAGES))
+    except Exception as error:  # whatever it is, the run is done and whole
+        print(
+            f"warning: no report ({type(error).__name__}: {error}). The run is complete; make the report "
+            f"with\n  {command(run.folder)}",
+            flush=True,
+        )
+        return
+    print(f"report:             {page}", flush=True)
+
+
+def report_again(
+    folder: Path,
+    recipe: Recipe,
+    data: DataBundle | UserError,
+    score_threshold: float | None = None,
+    images: int | None = None,
+) -> Path:
+    """Report on a run folder; predicts the validation split again where the file of predictions is missing.
+
+    On several processes each predicts its share of the images, and the main one writes.
+
+    Args:
+        folder: of the run, with ``best/``.
+        recipe: of the run, without `demo` in it.
+        data: of the recipe, or why it cannot be read: the report then says so, and shows what can be.
+        score_threshold: above which a box counts; None: the one with the best F1.
+        images: how many of the worst images to draw, and as many of the best.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: there is no ``best/``, or a file cannot be written.
+    """
+    accelerator, best = Accelerator(), folder / "best"
+    labels = LabelMap.load(best)
+    notes: list[str] = []
+    bundle = _usable(recipe, data, labels, notes)
+    faults: dict[int, str] = {}
+    whole = bundle is not None
+    if isinstance(data, UserError):
+        bundle, faults = salvaged(recipe.data, labels)
+    task_of = cache(lambda: finished_task(recipe, labels, str(best)).to(accelerator.device).eval())
+    evidence = _evidence(accelerator, folder, recipe, labels, bundle if whole else None, task_of, notes)
+    settings = recipe.evaluation
+    shown = min(settings.pictures, MOST_IMAGES) if images is None else images
+    validation = None if bundle is None else prepared(recipe, bundle, "validation", load_processor(str(best)))
+
+    def predict(index: int) -> Prediction:
+        assert validation is not None
+        return predicted_of(task_of(), validation, index)
+
+    subject = Subject(
+        folder=folder,
+        labels=labels,
+        score_threshold=score_threshold,
+        usual_threshold=settings.score_threshold,
+        evidence=evidence,
+        images=validation,
+        truth=None if bundle is None else TruthOfSplit(bundle.dataset["validation"]),
+        faults=faults,
+        training_objects=None if bundle is None else counted_objects(bundle),
+        predict=predict,
+        notes=tuple(notes),
+    )
+    if accelerator.is_main_process:
+        return write_report(subject, shown)
+    return folder
+
+
+def stored_evidence(folder: Path, labels: LabelMap) -> Evidence | None:
+    """What the evaluation behind ``best/`` saw, if it was kept."""
+    return load_evidence(folder / EVIDENCE_FILE, folder / "best" / METRICS_FILE, labels.num_classes)
+
+
+def counted_objects(data: DataBundle) -> list[int] | None:
+    """Objects of each class in the training images; None where they only stream by."""
+    split = data.dataset.get("train")
+    return objects_of_classes(split, data.labels.num_classes).tolist() if isinstance(split, Dataset) else None
+
+
+def command(folder: Path) -> str:
+    """What makes the report of a run again."""
+    return f"detr-hf report {shlex.quote(str(folder))}"
+
+
+def _usable(
+    recipe: Recipe, data: DataBundle | UserError, labels: LabelMap, notes: list[str]
+) -> DataBundle | None:
+    """The data where it is there and fits the model; else None, and a note."""
+    fault: str | UserError = ""
+    if isinstance(data, DataBundle):
+        try:
+            refuse_unfit(recipe, data)
+            if not (other := labels.difference(data.labels)):
+                return data
+            fault = f"its label map {other}"
+        except UserError as unfit:
+            fault = unfit
+    else:
+        fault = data
+    notes.append(f"the data cannot be used: {fault}")
+    return None
+
+
+def _evidence(
+    accelerator: Accelerator,
+    folder: Path,
+    recipe: Recipe,
+    labels: LabelMap,
+    data: DataBundle | None,
+    task_of: Callable[[], Task],
+    notes: list[str],
+) -> Evidence | None:
+    """What was kept of the evaluation behind ``best/``, or else what is predicted anew; main process only."""
+    kept = stored_evidence(folder, labels) if accelerator.is_main_process else None
+    if broadcast_object_list([kept is not None])[0]:
+        return kept
+    if data is not None:
+        return _predicted_again(accelerator, folder, recipe, data, task_of, notes)
+    notes.append(f"{EVIDENCE_FILE} is missing or of another evaluation, so nothing is known of single images")
+    return None
+
+
+def _predicted_again(
+    accelerator: Accelerator,
+    folder: Path,
+    recipe: Recipe,
+    data: DataBundle,
+    task_of: Callable[[], Task],
+    notes: list[str],
+) -> Evidence | None:
+    """Evaluate ``best/`` anew and keep what was seen; a picture that cannot be read is noted."""
+    world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
+    loader = validation_loader(recipe, data, load_processor(str(folder / "best")), **world)
+    seen: list[Evidence] = []
+    try:
+        evaluate(accelerator, task_of(), loader, TruthOfSplit(data.dataset["validation"]), keep=seen.append)
+    except UserError as fault:
+        if accelerator.num_processes > 1:
+            raise  # the others wait for this process's share
+        notes.append(f"the images could not be predicted again: {fault}")
+        return None
+    keep_evidence(folder, seen)
+    return seen[0] if seen else None

@@ -1,0 +1,121 @@
+"""What a report is made from, and every number that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detr_hf import __version__
+from detr_hf.labels import LabelMap
+from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.modeling.predictions import Prediction
+from detr_hf.report.boxes import box_numbers
+from detr_hf.report.facts import facts_of, read_json, read_recipe
+from detr_hf.report.history import curves, read_lines, totals
+from detr_hf.report.quality import ImageQuality, qualities
+from detr_hf.training.checkpoints import METRICS_FILE as RESULTS_FILE
+from detr_hf.training.evidence import Evidence
+from detr_hf.training.tracking import METRICS_FILE as LOG_FILE
+
+ROUNDED = 0.0005  # results are shown with three digits
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A finished run as far as it is at hand.
+
+    Attributes:
+        folder: of the run, with ``best/``.
+        labels: classes of ``best/``.
+        score_threshold: above which a box counts for the confusion matrix, the drawings, and in stage 1 for
+            the ranking of images; None: the one with the best F1.
+        usual_threshold: the recipe's, where no F1 is known.
+        evidence: of the evaluation behind ``best/``; None where it could not be had.
+        images, truth: of the validation split; None where the data cannot be read.
+        faults: by image id, what is wrong with images that ``images`` is without.
+        training_objects: of each class; None where they cannot be counted.
+        predict: the prediction for a row of ``images``; None where no model is at hand.
+        notes: what is missing, and why.
+    """
+
+    folder: Path
+    labels: LabelMap
+    score_threshold: float | None
+    usual_threshold: float
+    evidence: Evidence | None = None
+    images: PreparedImages | None = None
+    truth: TruthOfSplit | None = None
+    faults: Mapping[int, str] = field(default_factory=dict)
+    training_objects: Sequence[int] | None = None
+    predict: Callable[[int], Prediction] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def numbers_of(subject: Subject) -> tuple[dict[str, Any], list[ImageQuality]]:
+    """Every number of the report as plain JSON, and the ranking of the images, the worst first."""
+    results = read_json(subject.folder / "best" / RESULTS_FILE)
+    lines = read_lines(subject.folder / LOG_FILE)
+    recipe, sums = read_recipe(subject.folder), totals(lines)
+    boxes: dict[str, Any] = {}
+    ranked: list[ImageQuality] = []
+    threshold = subject.score_threshold
+    if subject.evidence is not None:
+        boxes = box_numbers(subject.evidence.boxes, subject.labels, threshold)
+        threshold = boxes["score_threshold"]
+        ranked = qualities(subject.evidence, subject.usual_threshold if threshold is None else threshold)
+    numbers = {
+        "run": str(subject.folder),
+        "made_by": f"detr-hf {__version__}",
+        "notes": [" ".join(note.split()) for note in (*subject.notes, *_differences(results, boxes))],
+        "score_threshold": subject.usual_threshold if threshold is None else threshold,
+        "results": results,
+        "facts": dict(facts_of(subject.folder, recipe, sums, results)),
+        "totals": sums,
+        "recipe": recipe,
+        "classes": _classes(subject, results, boxes),
+        **{name: boxes.get(name) for name in ("sizes", "precision_recall", "threshold_sweep", "confusion")},
+        "images": [one.as_dict() for one in ranked],
+        "history": curves(lines),
+    }
+    return numbers, ranked
+
+
+def _differences(results: dict[str, Any], boxes: dict[str, Any]) -> list[str]:
+    """Where the evidence does not give the numbers of ``best/``: it was predicted anew, elsewhere."""
+    told = results.get("detection") or {}
+    pairs = [(name, told.get(name), boxes.get(name)) for name in ("AP", "AR")]
+    return [
+        f"the predictions were made again and give {name} {new:.3f}; best/{RESULTS_FILE} says {old:.3f}"
+        for name, old, new in pairs
+        if old is not None and new is not None and abs(old - new) > ROUNDED
+    ]
+
+
+def _classes(subject: Subject, results: dict[str, Any], boxes: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a class, in the label map's order."""
+    of_boxes = (results.get("detection") or {}).get("per_class") or {}
+    of_segments = (results.get("panoptic") or {}).get("per_class") or {}
+    counts, best = subject.training_objects, boxes.get("best_f1") or {}
+    rows = []
+    for category in subject.labels.categories:
+        box, segment = of_boxes.get(category.name) or {}, of_segments.get(category.name) or {}
+        rows.append(
+            {
+                "class": category.name,
+                "kind": "thing" if category.is_thing else "stuff",
+                "training_objects": None if counts is None else int(counts[category.id]),
+                "validation_objects": box.get("objects"),
+                **{name: box.get(name) for name in ("AP", "AP50", "AR")},
+                **{
+                    name.upper(): segment.get(name)
+                    for name in ("pq", "sq", "rq", "tp", "fp", "fn")
+                    if segment
+                },
+                "best_f1": (best.get(category.name) or {}).get("f1"),
+                "best_threshold": (best.get(category.name) or {}).get("threshold"),
+            }
+        )
+    return rows

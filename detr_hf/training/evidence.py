@@ -1,0 +1,133 @@
+"""What an evaluation counted in every image, kept in a file: from it a report is made without the model."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from detr_hf.metrics.coco_ap import ImageBoxes
+from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.pq_counts import ClassCounts
+from detr_hf.training.checkpoints import METRICS_FILE
+
+EVIDENCE_FILE = "best_predictions.safetensors"
+
+_BOX_COLUMNS = ("boxes", "scores", "labels")
+_TRUTH_COLUMNS = ("truth_boxes", "truth_labels", "truth_areas", "truth_crowd")
+_SEGMENT_COLUMNS = ("classes", "counts", "iou")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One validation split as a model saw it, sorted by image id.
+
+    Attributes:
+        boxes: entries with ``ImageBoxes``: every detection, and the truth.
+        segments: entries with ``ClassCounts``, of the same images; None for stage 1.
+    """
+
+    boxes: list[ImageEntry]
+    segments: list[ImageEntry] | None = None
+
+    def __post_init__(self) -> None:
+        for entries in (self.boxes, self.segments or []):
+            entries.sort(key=lambda entry: entry.image_id)
+
+
+def save_evidence(path: Path, evidence: Evidence, metrics_file: Path) -> None:
+    """Write it beside ``best/``, whose metrics file tells later which evaluation it is of.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
+    columns = {"of": np.array([_mark(metrics_file)]), **_box_arrays(evidence.boxes)}
+    if evidence.segments is not None:
+        columns |= _segment_arrays(evidence.segments)
+    partial = path.with_name(f"{path.name}.partial")
+    save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, partial)
+    partial.replace(path)
+
+
+def keep_evidence(run_folder: Path, seen: Sequence[Evidence]) -> None:
+    """Save what the evaluation behind ``best/`` saw; only a report would miss it: a failure is told."""
+    for evidence in seen:
+        try:
+            save_evidence(run_folder / EVIDENCE_FILE, evidence, run_folder / "best" / METRICS_FILE)
+        except (OSError, SafetensorError) as error:
+            print(f"warning: {run_folder / EVIDENCE_FILE} could not be written ({error})", flush=True)
+
+
+def load_evidence(path: Path, metrics_file: Path, num_classes: int) -> Evidence | None:
+    """Read it back; None where it is missing, damaged, or of another evaluation than ``metrics_file``."""
+    try:
+        columns = load_file(path)
+        if columns["of"].tolist() != [_mark(metrics_file)]:
+            return None
+        evidence = Evidence(_box_entries(columns), _segment_entries(columns))
+        return evidence if _fits(columns, num_classes) else None
+    except (OSError, ValueError, KeyError, IndexError, TypeError, SafetensorError):
+        return None
+
+
+def _mark(metrics_file: Path) -> int:
+    return zlib.crc32(metrics_file.read_bytes())
+
+
+def _box_arrays(entries: list[ImageEntry]) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {"image_ids": np.array([entry.image_id for entry in entries], np.int64)}
+    contents: list[ImageBoxes] = [entry.content for entry in entries]
+    arrays["counts"] = np.array([len(one.scores) for one in contents], np.int64)
+    arrays["truth_counts"] = np.array([len(one.truth_labels) for one in contents], np.int64)
+    for name in (*_BOX_COLUMNS, *_TRUTH_COLUMNS):
+        arrays[name] = np.concatenate([getattr(one, name) for one in contents])
+    return arrays
+
+
+def _box_entries(columns: dict[str, NDArray[Any]]) -> list[ImageEntry]:
+    of_found = _pieces(columns, _BOX_COLUMNS, columns["counts"])
+    of_truth = _pieces(columns, _TRUTH_COLUMNS, columns["truth_counts"])
+    rows = zip(columns["image_ids"].tolist(), of_found, of_truth, strict=True)
+    return [ImageEntry(image_id, 0, ImageBoxes(*found, *truth)) for image_id, found, truth in rows]
+
+
+def _pieces(
+    columns: dict[str, NDArray[Any]], names: tuple[str, ...], counts: NDArray[np.int64]
+) -> list[tuple[NDArray[Any], ...]]:
+    """The columns of each image, cut from those of all images."""
+    ends = np.cumsum(counts)
+    if any(len(columns[name]) != (ends[-1] if len(ends) else 0) for name in names):
+        raise ValueError("columns of different lengths")
+    return list(zip(*(np.split(columns[name], ends[:-1]) for name in names), strict=True))
+
+
+def _segment_arrays(entries: list[ImageEntry]) -> dict[str, NDArray[Any]]:
+    contents: list[ClassCounts] = [entry.content for entry in entries]
+    return {
+        "segment_image_ids": np.array([entry.image_id for entry in entries], np.int64),
+        "segment_lengths": np.array([len(one.classes) for one in contents], np.int64),
+        **{f"segment_{n}": np.concatenate([getattr(one, n) for one in contents]) for n in _SEGMENT_COLUMNS},
+    }
+
+
+def _segment_entries(columns: dict[str, NDArray[Any]]) -> list[ImageEntry] | None:
+    if "segment_image_ids" not in columns:
+        return None
+    names = tuple(f"segment_{name}" for name in _SEGMENT_COLUMNS)
+    pieces = _pieces(columns, names, columns["segment_lengths"])
+    rows = zip(columns["segment_image_ids"].tolist(), pieces, strict=True)
+    return [ImageEntry(image_id, 0, ClassCounts(*piece)) for image_id, piece in rows]
+
+
+def _fits(columns: dict[str, NDArray[Any]], num_classes: int) -> bool:
+    """Whether all class ids are classes of the model."""
+    names = ("labels", "truth_labels", "segment_classes")
+    classes = np.concatenate([columns[name] for name in names if name in columns])
+    return len(classes) == 0 or (int(classes.min()) >= 0 and int(classes.max()) < num_classes)

@@ -1,0 +1,175 @@
+"""The page in headless Chromium: a picture in, boxes and segments out, no console error, no stranger asked.
+
+Skipped where the extra [app], selenium, Chromium or its driver is missing (Debian: chromium-driver).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.app.server import Server, running_space
+from tests.raw_factories import png_header
+
+pytest.importorskip("gradio", reason="pip install 'detr-hf[app]'")
+httpx = pytest.importorskip("httpx")
+webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
+exceptions = pytest.importorskip("selenium.common.exceptions")
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="no Chromium with chromedriver here"),
+]
+
+PATIENCE = 180.0  # seconds until something that must come is given up
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_space(tmp_path_factory.mktemp("browsed")) as running:
+        yield running
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for flag in (
+        *("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"),
+        *("disable-component-update", "disable-sync", "window-size=1280,1120"),
+        f"user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(f"--{flag}")
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path / "downloads")})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def until(what: Callable[[], Any], why: str) -> Any:
+    """Wait for something to come true; an element that is just being replaced counts as not yet."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            if value := what():
+                return value
+        except exceptions.WebDriverException:
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"waited in vain for {why}")
+
+
+def status_of(browser: Any) -> str:
+    return browser.find_element("css selector", "#status .said").text
+
+
+def rows(browser: Any) -> list[Any]:
+    """The lines of the table of what was found."""
+    found: list[Any] = browser.find_elements("css selector", "#table tbody tr")
+    return found
+
+
+def drop(browser: Any, file: Path) -> None:
+    """Give the page a file; the one before is taken away first."""
+    for cross in browser.find_elements("css selector", "#drop button[aria-label='Clear']"):
+        cross.click()
+    until(
+        lambda: browser.find_elements("css selector", "#drop input[type=file]"), "the drop zone"
+    ).pop().send_keys(str(file))
+
+
+def picture_of(browser: Any) -> str:
+    """The address of the drawn picture, once it has loaded."""
+    image = browser.find_element("css selector", "#picture img")
+    loaded = browser.execute_script("return arguments[0].complete && arguments[0].naturalWidth", image)
+    return str(image.get_attribute("src")) if loaded else ""
+
+
+def another_picture(browser: Any, last: str) -> str:
+    """The address of the drawn picture, once it is not the last one."""
+    address = picture_of(browser)
+    return "" if address == last else address
+
+
+def choose(browser: Any, view: str) -> None:
+    browser.find_element("css selector", f"#views label[data-testid='{view}-radio-label']").click()
+
+
+def strangers_asked(browser: Any, address: str) -> list[str]:
+    """Every request that went elsewhere, by Chromium's own record."""
+    asked = []
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            asked.append(message["params"]["request"]["url"])
+    assert any(url.startswith(address) for url in asked), "the record is empty"
+    return [
+        url
+        for url in asked
+        if not url.startswith((address, "data:", "blob:", "chrome:", "chrome-untrusted:"))
+    ]
+
+
+def test_a_visit(server: Server, browser: Any, street: Path, tmp_path: Path) -> None:
+    """One visitor from the first look to the last: all in one test, because a browser starts slowly."""
+    browser.get(server.address)
+    until(lambda: "Drop a picture" in status_of(browser), "the page")
+    assert browser.find_element("css selector", "#head h1").text == "demo"
+    assert len(browser.find_elements("css selector", "#legend li")) == 21
+
+    drop(browser, street)
+    until(lambda: "segments above 0.50" in status_of(browser), "the segments")
+    panoptic = until(lambda: picture_of(browser), "the panoptic picture")
+    assert len(rows(browser)) >= 3 and "street.png" in status_of(browser)
+    browser.save_screenshot(str(tmp_path / "page.png"))  # pytest keeps it a while, to be looked at
+
+    choose(browser, "Boxes")
+    boxes = until(lambda: another_picture(browser, panoptic), "the boxes")
+    assert differ(panoptic, boxes)
+
+    browser.find_element("css selector", "#download").click()
+    [file] = until(lambda: list((tmp_path / "downloads").glob("*.json")), "the JSON file")
+    record = json.loads(file.read_text())
+    assert file.name == "street.json" and len(record["objects"]) == len(rows(browser))
+
+    choose(browser, "Attention")
+    maps = until(lambda: browser.find_elements("css selector", "#gallery img"), "the attention")
+    assert len(maps) >= 4
+
+    for bad in bad_ones(tmp_path):
+        drop(browser, bad)
+        until(lambda bad=bad: f"{bad.name}: " in status_of(browser), f"the message on {bad.name}")
+        assert "bad" in browser.find_element("css selector", "#status .said").get_attribute("class")
+    drop(browser, street)
+    until(lambda: "segments above 0.50" in status_of(browser), "a good picture after bad ones")
+
+    assert server.is_up and not [line for line in server.lines if "Traceback" in line]
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert strangers_asked(browser, server.address) == []
+
+
+def bad_ones(folder: Path) -> list[Path]:
+    (folder / "letter.jpg").write_text("Dear Sir or Madam, this is no picture.\n")
+    (folder / "vast.png").write_bytes(png_header(25_000, 20_000))
+    return [folder / "letter.jpg", folder / "vast.png"]
+
+
+def differ(first: str, second: str) -> bool:
+    """Whether two shown pictures are two pictures, by their pixels."""
+    one, other = (
+        np.asarray(Image.open(io.BytesIO(httpx.get(url).content)).convert("RGB"), np.int16)
+        for url in (first, second)
+    )
+    return one.shape == other.shape and bool((abs(one - other).max(-1) > 30).mean() > 0.2)

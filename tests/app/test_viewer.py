@@ -1,0 +1,153 @@
+"""What visitors see: their own picture at their own threshold, the network asked no more than needed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detr_hf.app import viewer as module
+from detr_hf.app.viewer import KEPT_THRESHOLDS, name_of
+from detr_hf.errors import UserError
+from detr_hf.inference import Predictor
+from detr_hf.modeling.predictions import PanopticPrediction
+from tests.app.conftest import MakeViewer
+
+SWEEP = [0.05 + 0.01 * step for step in range(95)]
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The threshold of every pass through the network."""
+    seen: list[float] = []
+    real = Predictor.predict
+
+    def counted(self: Predictor, *arguments: Any) -> Any:
+        seen.append(self.score_threshold)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Predictor, "predict", counted)
+    return seen
+
+
+def test_boxes_are_filtered_without_another_pass(
+    make_viewer: MakeViewer, photograph: Path, passes: list[float]
+) -> None:
+    viewer = make_viewer("detection")
+    viewing = viewer.open(photograph, 0.5)
+    counts = [len(viewer.prediction(viewing, threshold).scores) for threshold in SWEEP]
+    assert len(passes) == 1
+    assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1]
+
+
+def test_segments_are_cut_out_once_for_each_set_of_queries(
+    make_viewer: MakeViewer, photograph: Path, passes: list[float]
+) -> None:
+    viewer = make_viewer("panoptic")
+    viewing = viewer.open(photograph, SWEEP[0])
+    for threshold in SWEEP:
+        viewer.prediction(viewing, threshold)
+    sets = {viewing.count(threshold) for threshold in SWEEP}
+    assert len(passes) == len(sets) and 2 < len(sets) < len(SWEEP)
+    assert len(viewing.predictions) <= KEPT_THRESHOLDS
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.3, 0.4])
+def test_an_answer_from_before_is_what_the_model_says_now(
+    make_viewer: MakeViewer, photograph: Path, models: dict[str, Path], threshold: float
+) -> None:
+    viewer = make_viewer("panoptic")
+    viewing = viewer.open(photograph, 0.9)
+    for other in SWEEP[::5]:
+        viewer.prediction(viewing, other)
+    ours = viewer.prediction(viewing, threshold)
+    [fresh] = Predictor.from_pretrained(models["panoptic"], threshold, "cpu").predict([photograph])
+    assert isinstance(ours, PanopticPrediction) and isinstance(fresh, PanopticPrediction)
+    assert ours.segments == fresh.segments
+    np.testing.assert_array_equal(ours.id_map, fresh.id_map)
+
+
+def test_visitors_at_once_get_what_they_would_get_alone(
+    make_viewer: MakeViewer, street: Path, models: dict[str, Path]
+) -> None:
+    """Each with a threshold of their own, which must not become anybody else's."""
+    viewer = make_viewer("demo")
+    thresholds = [0.1, 0.6, 0.97] * 2
+
+    def visit(threshold: float) -> Any:
+        return viewer.prediction(viewer.open(street, threshold), threshold)
+
+    with ThreadPoolExecutor(3) as visitors:
+        together = list(visitors.map(visit, thresholds))
+    assert viewer.predictor.score_threshold == 0.3
+    alone = Predictor.from_pretrained(models["demo"], device="cpu")
+    for threshold, prediction in zip(thresholds, together, strict=True):
+        alone.score_threshold = threshold
+        [expected] = alone.predict([street])
+        assert isinstance(expected, PanopticPrediction) and prediction.segments == expected.segments
+    assert len({len(prediction.segments) for prediction in together}) > 1
+
+
+def test_results_are_gone_with_the_viewing(make_viewer: MakeViewer, photograph: Path) -> None:
+    viewer = make_viewer("detection")
+    viewing = viewer.open(photograph, 0.5)
+    viewing.file(".json").write_text("{}")
+    assert viewing.file(".json").name == "my yard.json"
+    assert len(list(viewer.folder.iterdir())) == 1
+    del viewing
+    assert not list(viewer.folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("letter.jpg", "not an image"), ("vast.png", "too large|refused"), ("cut.png", "damaged")],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_bad_file_is_told_by_name_without_its_folder(
+    make_viewer: MakeViewer, bad_files: dict[str, Path], name: str, reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason) as told:
+        make_viewer("detection").open(bad_files[name], 0.5)
+    assert str(told.value).startswith(name) and str(bad_files[name].parent) not in str(told.value)
+
+
+def test_the_page_takes_smaller_pictures_than_the_package(
+    make_viewer: MakeViewer, photograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_MEGAPIXELS", 0.01)
+    with pytest.raises(UserError, match="128 x 96"):
+        make_viewer("detection").open(photograph, 0.5)
+
+
+@pytest.mark.parametrize("stage", ["detection", "panoptic"])
+def test_attention_of_the_kept_queries(make_viewer: MakeViewer, photograph: Path, stage: str) -> None:
+    viewer = make_viewer(stage)
+    viewing = viewer.open(photograph, 0.3)
+    pictures = viewer.attention(viewing, 0.3)
+    kept = viewing.count(0.3)
+    assert kept and viewer.attention(viewing, 0.3) is pictures
+    if stage == "detection":
+        assert len(pictures) == kept
+    else:  # a query that says "no object" may be surer than its best class
+        assert 0 < len(pictures) <= 2 * kept
+    assert all(name in viewer.labels.names for name in (title.split()[0] for _, title in pictures))
+    assert all(picture.width >= 128 for picture, _ in pictures)
+
+
+def test_a_large_picture_is_looked_at_smaller(
+    make_viewer: MakeViewer, photograph: Path, tmp_path: Path
+) -> None:
+    Image.open(photograph).resize((2560, 1920)).save(tmp_path / "large.png")
+    viewing = make_viewer("detection").open(tmp_path / "large.png", 0.1)
+    assert viewing.size_hw == (1920, 2560) and viewing.photograph.shape == (1200, 1600, 3)
+    assert viewing.all_queries.boxes_xyxy_px.max() <= 1600
+
+
+def test_models_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
+    (tmp_path / "panoptic" / "best").mkdir(parents=True)
+    assert name_of(str(tmp_path / "panoptic" / "best")) == "panoptic/best"
+    assert name_of("your-name/yard") == "your-name/yard" and name_of("demo") == "demo"

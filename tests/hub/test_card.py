@@ -1,0 +1,142 @@
+"""The model card: whole, valid, true, and free of paths and tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import EvalResult, ModelCard
+
+from detr_hf.hub import card
+from detr_hf.hub.card import card_text
+from detr_hf.hub.run_facts import run_facts
+from detr_hf.hub.target import Target
+from tests.hub.cards import faults_of_card
+from tests.hub.runs import finished_run
+
+TARGET = Target("user/yard")
+
+
+def filled(folder: Path, target: Target = TARGET, pictures: tuple[str, ...] = ()) -> str:
+    return card_text(run_facts(folder), target, pictures)
+
+
+@pytest.mark.parametrize("panoptic", [False, True])
+def test_a_filled_card_is_whole_and_valid(tmp_path: Path, panoptic: bool) -> None:
+    text = filled(finished_run(tmp_path / "run", panoptic=panoptic))
+    _, head, body = text.split("---\n", 2)
+    assert not re.findall(r"\{[a-z_]+\}", text), "a gap is left"
+    assert "<!--" not in text and "None" not in body and "\n\n\n" not in body
+    assert faults_of_card(text) == []
+    data = ModelCard(text).data
+    assert (data.license, data.license_name, data.library_name) == ("other", "unstated", "transformers")
+    assert data.pipeline_tag == ("image-segmentation" if panoptic else "object-detection")
+    assert data.model_name == "yard" and data.datasets is None
+    assert str(tmp_path) not in text
+    assert ("label_ids_to_fuse" in body) is panoptic
+    assert "model-index" in head and "No licence has been stated" in body
+    assert "40 images, and 8 to validate" in body
+
+
+def test_numbers_of_both_stages_are_in_the_metadata(tmp_path: Path) -> None:
+    results: list[EvalResult] = ModelCard(filled(finished_run(tmp_path / "run"))).data.eval_results
+    numbers = {(found.task_type, found.metric_type): found.metric_value for found in results}
+    assert numbers["image-segmentation", "pq"] == 0.6124
+    assert numbers["image-segmentation", "pq_things"] == 0.7
+    assert numbers["image-segmentation", "pq_stuff"] == 0.5
+    assert {kind for task, kind in numbers if task == "image-segmentation"} == {
+        f"{name}{part}" for name in ("pq", "sq", "rq") for part in ("", "_things", "_stuff")
+    }
+    assert numbers["object-detection", "ap"] == 0.5
+    assert {kind for task, kind in numbers if task == "object-detection"} == {"ap", "ap50", "ar"}
+    assert {(found.dataset_type, found.dataset_split) for found in results} == {("custom", "validation")}
+
+
+def test_what_could_not_be_measured_is_left_out(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    results = json.loads((run / "best" / "metrics.json").read_text())
+    results["panoptic"]["Stuff"] = {"pq": None, "sq": None, "rq": None, "n": 0}
+    (run / "best" / "metrics.json").write_text(json.dumps(results))
+    kinds = {found.metric_type for found in ModelCard(filled(run)).data.eval_results}
+    assert "pq_things" in kinds and "pq_stuff" not in kinds
+
+
+def test_licence_tag_and_pictures(tmp_path: Path) -> None:
+    target = Target("user/yard", licence="cc-by-4.0", revision="v1")
+    text = filled(finished_run(tmp_path / "run"), target, ("pictures/000_a b.jpg",))
+    assert ModelCard(text).data.license == "cc-by-4.0" and ModelCard(text).data.license_name is None
+    assert "`cc-by-4.0`, as whoever published it chose" in text
+    assert 'revision="v1"' in text
+    assert "(pictures/000_a%20b.jpg)" in text
+
+
+def test_the_base_is_told_through_the_run_before(tmp_path: Path) -> None:
+    """Stage 2 starts from a folder; what that was fine-tuned from stands in the recipe beside it."""
+    alone = ModelCard(filled(finished_run(tmp_path / "run")))
+    assert alone.data.base_model == "facebook/detr-resnet-50-panoptic"
+    finished_run(tmp_path / "stage1", panoptic=False)
+    text = filled(tmp_path / "run")
+    assert ModelCard(text).data.base_model == ["facebook/detr-resnet-50", "facebook/detr-resnet-50-panoptic"]
+    assert "Fine-tuned from `facebook/detr-resnet-50` and `facebook/detr-resnet-50-panoptic`." in text
+    demo = finished_run(tmp_path / "demo", "model.detector=demo", "model.mask_head=demo")
+    assert ModelCard(filled(demo)).data.base_model is None
+    assert "a model that has no name on the Hub" in filled(demo)
+    scratch = finished_run(tmp_path / "scratch", "model.scratch=true", panoptic=False)
+    assert "Trained from random weights." in filled(scratch)
+    assert ModelCard(filled(scratch)).data.base_model is None
+
+
+def test_machine_made_segments_are_told_only_where_the_data_has_them(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    annotations = tmp_path / "data" / "train.json"
+    assert "machine" not in filled(run) and "pseudo" not in filled(run), "the file is gone"
+    annotations.parent.mkdir()
+    annotations.write_text('{"segments_info": [{"id": 1}]}')
+    assert "machine" not in filled(run) and "pseudo" not in filled(run)
+    annotations.write_text('{"segments_info": [{"id": 1, "pseudo": true}, {"id": 2, "pseudo":true}]}')
+    # the same file is training and validation split here
+    assert "**4 segments are marked as pseudo-labelled: a model drew them" in filled(run)
+
+
+def test_a_prepared_data_set_tells_its_own_story(tmp_path: Path) -> None:
+    folder = tmp_path / "prepared"
+    split = [f"data.{name}.annotations={folder / name / 'panoptic.json'}" for name in ("train", "validation")]
+    (folder / "train").mkdir(parents=True)
+    (folder / "README.md").write_text(
+        "---\npretty_name: Our yard\n---\n\n# Our yard\n\n## Who drew the masks\n\nPeople outlined 4. "
+        f"**The masks of stuff are machine-made** by `{tmp_path / 'teacher'}`.\n\n## Files\n\nmany\n"
+    )
+    text = filled(finished_run(tmp_path / "run", *split))
+    assert "Trained on Our yard: 40 images" in text
+    assert "**The masks of stuff are machine-made** by `teacher`.\n" in text
+    assert "many" not in text and str(tmp_path) not in text
+
+
+def test_a_data_set_of_the_hub_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_card(_: Any) -> Any:
+        raise ConnectionError
+
+    monkeypatch.setattr("detr_hf.hub.data_facts.DatasetCard.load", no_card)
+    source = ("data.train=null", "data.validation=null", "data.dataset=someone/photos")
+    data = ModelCard(filled(finished_run(tmp_path / "run", *source))).data
+    assert data.datasets == ["someone/photos"]
+    assert {found.dataset_type for found in data.eval_results} == {"someone/photos"}
+
+
+def test_marks_across_the_pieces_of_a_file_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detr_hf.hub.data_facts.CHUNK", 70)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.json").write_text("x".join(['{"id": 1, "pseudo": true}'] * 40))
+    assert "**80 segments are marked" in filled(finished_run(tmp_path / "run"))
+
+
+def test_the_installed_package_finds_its_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert card.template() == card.TEMPLATE.read_text(encoding="utf-8")
+    (tmp_path / "hub_card.md").write_text("packaged")
+    monkeypatch.setattr(card, "PACKAGED_TEMPLATE", tmp_path / "hub_card.md")
+    assert card.template() == "packaged"

@@ -1,0 +1,76 @@
+"""What kept queries saw, and that it is what the model used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detr_hf.errors import UserError
+from detr_hf.inference import Predictor, draw_explanation, sample_of
+from detr_hf.inference.explanation import cross_attention, explain
+from detr_hf.inference.pictures import as_rgb
+from detr_hf.loading.collate import collate
+from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.predictions import Detections, PanopticPrediction
+from tests.tiny_models import random_batch, tiny_detector
+
+
+@pytest.mark.parametrize(("ours", "apart"), [("eager", 1e-6), ("sdpa", 1e-4)])
+def test_attention_is_what_stock_puts_out_with_eager_attention(ours: str, apart: float) -> None:
+    """To the last digits where the layers before attend in the same way."""
+    stock, detector = tiny_detector(), tiny_detector()
+    stock.set_attn_implementation("eager")
+    detector.set_attn_implementation(ours)
+    pixels, mask, _ = random_batch([1, 1], [(64, 96), (96, 70)])  # the second one is padded
+    with torch.no_grad():
+        expected = stock(pixels, mask, output_attentions=True)
+        with cross_attention(detector) as recorded:
+            found = run_detector(detector, pixels, mask, all_layers=False)
+    assert len(recorded) == 1
+    torch.testing.assert_close(recorded[0], expected.cross_attentions[-1], atol=apart, rtol=apart)
+    torch.testing.assert_close(found.logits[-1], expected.logits, atol=1e-4, rtol=1e-4)
+    assert not detector.model.decoder.layers[-1].encoder_attn._forward_pre_hooks, "left as it was"
+
+
+def test_an_explanation_of_stage_2(segmenter: Path, photographs: Path) -> None:
+    predictor = Predictor.from_pretrained(segmenter, score_threshold=0.3)
+    explained = predictor.explain(photographs / "1.png")
+    predicted = predictor.predict([photographs / "1.png"])[0]
+    assert isinstance(predicted, PanopticPrediction)
+    assert isinstance(explained.prediction, PanopticPrediction)
+    np.testing.assert_array_equal(explained.prediction.id_map, predicted.id_map)
+    sure = predicted.detections.above(0.3)
+    assert [view.label for view in explained.queries] == sure.labels[: len(explained.queries)].tolist()
+    for view, box in zip(explained.queries, sure.boxes_xyxy_px, strict=False):
+        assert view.mask is not None and view.mask.shape == view.attention.shape == (120, 90)
+        assert view.mask.min() >= 0 and view.mask.max() <= 1
+        assert view.attention.max() == pytest.approx(1) and view.attention.min() >= 0
+        np.testing.assert_allclose(view.box_xyxy_px, box, atol=1e-3)
+    assert explained.queries, "a low threshold keeps some queries of random weights"
+    largest = np.argmax([view.mask for view in explained.queries], 0)
+    owners = {view.label for view in explained.queries}
+    assert largest.shape == (120, 90) and owners >= {one.category_id for one in predicted.segments}
+
+
+def test_an_explanation_of_stage_1_and_of_nothing(detector: Path, photographs: Path) -> None:
+    predictor = Predictor.from_pretrained(detector, score_threshold=0.3)
+    explained = predictor.explain(photographs / "0.png")
+    assert isinstance(explained.prediction, Detections)
+    assert len(explained.queries) == len(explained.prediction.above(0.3).scores) > 0
+    assert all(view.mask is None for view in explained.queries)
+    assert draw_explanation(explained, predictor.labels, 0.3).width > 1900
+    predictor.score_threshold = 1.0
+    nothing = predictor.explain(photographs / "0.png")
+    assert nothing.queries == []
+    assert draw_explanation(nothing, predictor.labels, 1.0).height > 100
+
+
+def test_an_exported_model_is_not_explained(detector: Path, photographs: Path) -> None:
+    predictor = Predictor.from_pretrained(detector)
+    photograph = as_rgb(photographs / "0.png")
+    batch = collate([sample_of(0, photograph, predictor.resize, predictor.processor)])
+    with pytest.raises(UserError, match="an exported model cannot be explained"):
+        explain(object(), photograph, batch, 0.5)

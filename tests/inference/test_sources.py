@@ -1,0 +1,74 @@
+"""Which files a user means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from detr_hf.errors import UserError
+from detr_hf.inference import Sources, find_images, find_sources
+
+
+def plant(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_find_images(tmp_path: Path, photographs: Path) -> None:
+    assert [path.name for path in find_images(photographs)] == ["0.png", "1.png", "2.png"]
+    assert find_images(photographs / "1.png") == [photographs / "1.png"]
+    with pytest.raises(UserError, match="holds no image"):
+        find_images(tmp_path)
+    with pytest.raises(UserError, match="does not exist"):
+        find_images(tmp_path / "absent")
+
+
+def test_a_folder_without_what_a_mac_hides_in_it(tmp_path: Path) -> None:
+    plant(tmp_path, "b.jpg", "a.PNG", "._b.jpg", "notes.txt", "deep/c.jpg")
+    assert [path.name for path in find_images(tmp_path)] == ["a.PNG", "b.jpg"]
+
+
+PATTERNS = [
+    ("*.jpg", ["a.jpg", "b c.jpg"]),
+    ("?.jpg", ["a.jpg"]),
+    ("[ab]*.jpg", ["a.jpg", "b c.jpg"]),
+    ("b c.jpg", ["b c.jpg"]),
+    ("site [1]/*.jpg", ["site [1]/x.jpg", "site [1]/y [2] z.jpg"]),  # a folder of that very name
+    ("site [1]/y [2] z.jpg", ["site [1]/y [2] z.jpg"]),
+    ("site [1]/y [2]*.jpg", ["site [1]/y [2] z.jpg"]),  # no choice of signs, as nothing fits one
+    ("site ?1?/x.jpg", ["site [1]/x.jpg"]),
+    ("**/x.jpg", ["deep/er/x.jpg", "site [1]/x.jpg"]),
+    ("deep/**/*", ["deep/er/x.jpg"]),
+]
+
+
+@pytest.mark.parametrize(("pattern", "expected"), PATTERNS)
+def test_patterns(pattern: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a.jpg", "b c.jpg", "site [1]/x.jpg", "site [1]/y [2] z.jpg", "deep/er/x.jpg", "deep/er/x.txt"]
+    plant(tmp_path, *names)
+    assert find_sources([str(tmp_path / pattern)]).images == [tmp_path / name for name in expected]
+    monkeypatch.chdir(tmp_path)
+    assert find_sources([pattern]).images == [Path(name) for name in expected]
+
+
+def test_images_videos_and_cameras_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(plant(tmp_path, "a.jpg", "film.MP4", "1", "pic"))
+    found = find_sources(["a.jpg", "*", "0", "1", "film.MP4", "pic"])
+    assert found == Sources([Path("a.jpg"), Path("1"), Path("pic")], [Path("film.MP4"), 0])
+
+
+@pytest.mark.parametrize("word", ["absent.jpg", "*.tiff", "absent/*.jpg", "-3", ""])
+def test_words_that_mean_nothing(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"does not exist|fits no image or video|holds no image"):
+        find_sources([word])
+
+
+def test_a_pattern_goes_into_no_file_that_cannot_be_read(tmp_path: Path) -> None:
+    plant(tmp_path, "shut/a.jpg", "b.jpg")
+    os.symlink(tmp_path / "nowhere.jpg", tmp_path / "broken.jpg")
+    assert find_sources([str(tmp_path / "*.jpg")]).images == [tmp_path / "b.jpg"]

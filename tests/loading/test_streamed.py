@@ -1,0 +1,119 @@
+"""Samples of a stream: the same as those of a table, and the same for any number of workers."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from detr_hf.errors import UserError
+from detr_hf.loading.collate import Batch
+from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.loaders import TrainingLoader, stream_loader
+from detr_hf.loading.streamed import StreamedImages
+from detr_hf.loading.transforms import build_transforms
+from detr_hf.prepare.build import build_bundle
+from detr_hf.prepare.bundle import DataBundle
+from detr_hf.recipe import Data
+from tests.loading.test_loaders import POLICY, pytestmark  # noqa: F401  the same cache and filter
+from tests.stream_factories import write_parquet
+
+
+def bundle_of(folder: Path, **data: Any) -> DataBundle:
+    return build_bundle(Data(dataset=str(folder), streaming=True, **data), folder.parent / "run")
+
+
+def images_of(bundle: DataBundle, policy: Any = POLICY, **more: Any) -> StreamedImages:
+    stream = bundle.stream
+    assert stream is not None
+    what = (stream.rows, stream.check, stream.images, stream.is_panoptic)
+    return StreamedImages(*what, build_transforms(policy, "transforms.train"), seed=5, **more)
+
+
+def loader_of(bundle: DataBundle, workers: int, **more: Any) -> TrainingLoader:
+    return stream_loader(images_of(bundle), 4, 2, seed=5, shuffle_buffer=8, workers=workers, **more)
+
+
+def same(first: Batch, second: Batch) -> bool:
+    targets = zip(first.targets, second.targets, strict=True)
+    return torch.equal(first.pixel_values, second.pixel_values) and all(
+        one["image_id"] == other["image_id"]
+        and torch.equal(one["boxes_cxcywh_norm"], other["boxes_cxcywh_norm"])
+        for one, other in targets
+    )
+
+
+@pytest.mark.parametrize("stuff", [False, True])
+def test_samples_are_those_of_the_same_set_as_a_table(stuff: bool, tmp_path: Path) -> None:
+    folder = write_parquet(tmp_path / "set", stuff=stuff)
+    bundle = bundle_of(folder)
+    streamed = images_of(bundle, policy=[], with_masks=stuff)
+    again = build_bundle(
+        Data(dataset=str(folder), streaming=True, train_split="validation", validation_split="train"),
+        tmp_path,
+    )
+    table = PreparedImages(again.dataset["validation"], build_transforms([], "x"), 5, with_masks=stuff)
+    keys = streamed.some_keys(20)
+    assert len(keys) == len(table) == len(streamed) == 11
+    for at, key in enumerate(keys):
+        (pixels, target), (known, truth) = streamed[key], table[0, at]
+        assert torch.equal(pixels, known) and target.keys() == truth.keys()
+        for name, value in truth.items():
+            found = target[name]  # type: ignore[literal-required]
+            assert torch.equal(found, value) if isinstance(value, torch.Tensor) else found == value
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_do_not_depend_on_workers(workers: int, tmp_path: Path) -> None:
+    bundle = bundle_of(write_parquet(tmp_path / "set"))
+    alone, helped = loader_of(bundle, 0), loader_of(bundle, workers)
+    for _ in range(2):
+        pairs = list(zip(alone, helped, strict=True))
+        assert len(pairs) == 4 and all(same(first, second) for first, second in pairs)
+
+
+def test_a_picture_is_augmented_anew_each_time_it_is_shown(tmp_path: Path) -> None:
+    images = images_of(bundle_of(write_parquet(tmp_path / "set")))
+    key = images.some_keys(1)[0]
+    shown = {tuple(images[key._replace(place=place)][1]["size_hw"]) for place in range(20)}
+    assert len(shown) > 1 and torch.equal(images[key][0], images[key][0])
+
+
+def test_what_goes_to_a_worker_can_be_pickled(tmp_path: Path) -> None:
+    """Where processes are not forked (macOS, Windows)."""
+    images = images_of(bundle_of(write_parquet(tmp_path / "set")))
+    key = images.some_keys(1)[0]
+    copy = pickle.loads(pickle.dumps(images))
+    assert torch.equal(copy[pickle.loads(pickle.dumps(key))][0], images[key][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_picture_is_named_and_stops(workers: int, tmp_path: Path) -> None:
+    loader = loader_of(bundle_of(write_parquet(tmp_path / "set", broken=[104])), workers)
+    with pytest.raises(UserError, match=r"^image 104 '104\.jpg': "):
+        list(chain(*[loader] * 4))
+
+
+def test_a_bad_picture_is_replaced_by_one_that_follows_it(tmp_path: Path) -> None:
+    bundle = bundle_of(write_parquet(tmp_path / "set", broken=[104, 106]))
+    found = []
+    for workers in (0, 2):
+        loader = loader_of(bundle, workers, skip_bad=True)
+        batches = [batch for _ in range(4) for batch in loader]
+        assert [len(batch) for batch in batches] == [2] * 16
+        shown = [target["image_id"] for batch in batches for target in batch.targets]
+        assert not {104, 106} & set(shown)
+        found.append((shown, [bad for batch in batches for bad in batch.skipped]))
+    assert found[0] == found[1]
+    bad = found[0][1]
+    assert bad and all(one.fault.startswith("image 10") and one.replaced_by > one.row for one in bad)
+
+
+def test_too_many_bad_pictures_in_a_row_stop(tmp_path: Path) -> None:
+    bundle = bundle_of(write_parquet(tmp_path / "set", broken=range(100, 111)))
+    with pytest.raises(UserError, match="none of 3 other pictures could be loaded"):
+        list(loader_of(bundle, 0, skip_bad=True))
