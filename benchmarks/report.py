@@ -39,12 +39,22 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
             *_table(["case", "variant"], ["ours", "stock"], _variant_rows(results)),
             "",
             *_facts(results),
-            f"Sizes: {_listed(first['settings'])}.",
-            "",
+            *_sizes(results),
             f"Machine: {_listed(first['machine'])}.",
             "",
         ]
     )
+
+
+def _sizes(results: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for the first case, and one for each case that ran with others."""
+    first = results[0]["settings"]
+    lines = [f"Sizes: {_listed(first)}.", ""]
+    for result in results:
+        other = {name: size for name, size in result["settings"].items() if size != first[name]}
+        if other:
+            lines += [f"Of `{result['case']}`: {_listed(other)}.", ""]
+    return lines
 
 
 def _row(result: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from detr_hf.errors import UserError
 from detr_hf.loading.bad_samples import Sample, Samples
 from detr_hf.loading.collate import Batch, collate
 from detr_hf.loading.dataset import AugmentedImages, PreparedImages
-from detr_hf.loading.samplers import EvaluationSampler, StepSampler
+from detr_hf.loading.samplers import EvaluationSampler, StepSampler, TrainingSampler
 from detr_hf.loading.stream_sampler import StreamSampler
 from detr_hf.loading.streamed import StreamedImages
 
@@ -31,7 +31,7 @@ class BatchLoader:
     def __init__(
         self,
         images: AugmentedImages,
-        sampler: StepSampler | StreamSampler | EvaluationSampler,
+        sampler: TrainingSampler | EvaluationSampler,
         workers: int,
         skip_bad: bool = False,
     ) -> None:
@@ -92,9 +92,9 @@ def _collate_or_fault(samples: list[Any]) -> Batch | UserError:
 
 
 class TrainingLoader(BatchLoader):
-    """Endless in epochs: each pass gives the rest of the sampler's epoch; see :class:`StepSampler`."""
+    """Endless in epochs: each pass gives the rest of the sampler's epoch; see :class:`TrainingSampler`."""
 
-    sampler: StepSampler | StreamSampler
+    sampler: TrainingSampler
 
 
 def training_loader(

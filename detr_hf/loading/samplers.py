@@ -15,7 +15,56 @@ from detr_hf.loading.dataset import Key
 from detr_hf.loading.orders import Order, grouped, occurrences, repeated, repeated_length, shuffled
 
 
-class StepSampler(Sampler[list[Key]]):
+class TrainingSampler(Sampler[list[Any]]):
+    """Micro-batches of keys for the optimiser steps of one epoch after another, and where in them a run is.
+
+    Args:
+        batch_size: pictures per optimiser step, over all processes.
+        micro_batch_size: pictures per forward pass of one process, at most; a process with a smaller share of
+            the step takes it in one pass.
+        rank, world_size: of this process.
+        seed: of the run.
+
+    Raises:
+        UserError: a process's share of the step is not whole, or not whole micro-batches.
+    """
+
+    def __init__(self, batch_size: int, micro_batch_size: int, rank: int, world_size: int, seed: int) -> None:
+        self.micro_batch_size = share_of_micro_batches(batch_size, micro_batch_size, world_size)
+        self.batch_size, self.rank, self.world_size, self.seed = batch_size, rank, world_size, seed
+        self.epoch, self.step = 0, 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one epoch."""
+        raise NotImplementedError
+
+    @property
+    def micro_batches_per_step(self) -> int:
+        """Forward passes of one process in one optimiser step."""
+        return self.batch_size // (self.micro_batch_size * self.world_size)
+
+    def set_position(self, epoch: int, step: int = 0) -> None:
+        """Make the next iteration start at optimiser step ``step`` of ``epoch``, both counted from 0."""
+        self.epoch, self.step = epoch, step
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What spares finding the place behind ``step`` steps of the run; here the order tells it."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over the ``state()`` of all processes, as many as there were."""
+
+    def __len__(self) -> int:
+        """Micro-batches that are left in the current epoch, on this process."""
+        return max(0, self.steps_per_epoch - self.step) * self.micro_batches_per_step
+
+    def _in_micro_batches(self, mine: list[Any]) -> Iterator[list[Any]]:
+        for start in range(0, len(mine), self.micro_batch_size):
+            yield mine[start : start + self.micro_batch_size]
+
+
+class StepSampler(TrainingSampler):
     """Micro-batches of (epoch, row) keys such that an optimiser step sees the same pictures however it is
     cut.
 
@@ -28,11 +77,7 @@ class StepSampler(Sampler[list[Key]]):
 
     Args:
         num_samples: rows in the split.
-        batch_size: pictures per optimiser step, over all processes.
-        micro_batch_size: pictures per forward pass of one process, at most; a process with a smaller share of
-            the step takes it in one pass.
-        rank, world_size: of this process.
-        seed: of the run.
+        batch_size, micro_batch_size, rank, world_size, seed: see :class:`TrainingSampler`.
         factors: ``[rows]``, how often an epoch shows each row; None: once.
         aspects: ``[rows]``, height / width of the pictures, to put like shapes into one micro-batch; which
             pictures make up a step then depends on ``micro_batch_size``, still not on the processes. None:
@@ -55,11 +100,9 @@ class StepSampler(Sampler[list[Key]]):
     ) -> None:
         if num_samples < 1:
             raise UserError("the training split has no image")
-        self.factors, self.aspects, self._group_size = factors, aspects, micro_batch_size
-        micro_batch_size = share_of_micro_batches(batch_size, micro_batch_size, world_size)
-        self.num_samples, self.batch_size, self.micro_batch_size = num_samples, batch_size, micro_batch_size
-        self.rank, self.world_size, self.seed = rank, world_size, seed
-        self.epoch, self.step = 0, 0
+        super().__init__(batch_size, micro_batch_size, rank, world_size, seed)
+        self.num_samples, self.factors, self.aspects = num_samples, factors, aspects
+        self._group_size = micro_batch_size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,33 +110,11 @@ class StepSampler(Sampler[list[Key]]):
         rows = self.num_samples if self.factors is None else repeated_length(self.factors)
         return max(1, rows // self.batch_size)
 
-    @property
-    def micro_batches_per_step(self) -> int:
-        """Forward passes of one process in one optimiser step."""
-        return self.batch_size // (self.micro_batch_size * self.world_size)
-
-    def set_position(self, epoch: int, step: int = 0) -> None:
-        """Make the next iteration start at optimiser step ``step`` of ``epoch``, both counted from 0."""
-        self.epoch, self.step = epoch, step
-
-    def state(self, step: int) -> dict[str, Any]:
-        """Nothing: the order follows from the step. A stream has something to keep, see `StreamSampler`."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state()`` gave."""
-
-    def __len__(self) -> int:
-        """Micro-batches that are left in the current epoch, on this process."""
-        return max(0, self.steps_per_epoch - self.step) * self.micro_batches_per_step
-
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, first = self.epoch, self.step
         keys = self._keys(epoch)
         for step in np.arange(len(keys)).reshape(-1, self.batch_size)[first:]:
-            mine = [keys[place] for place in self._share(step)]
-            for start in range(0, len(mine), self.micro_batch_size):
-                yield mine[start : start + self.micro_batch_size]
+            yield from self._in_micro_batches([keys[place] for place in self._share(step)])
         self.set_position(epoch + 1)
 
     def _keys(self, epoch: int) -> list[Key]:

@@ -9,10 +9,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import datasets
-from torch.utils.data import Sampler
 
 from detr_hf.loading.lanes import Lane, Row, number_of_lanes
-from detr_hf.loading.samplers import share_of_micro_batches
+from detr_hf.loading.samplers import TrainingSampler
 
 SPARES = 3
 """So many may take the place of one that cannot be loaded: those that follow it in its lane."""
@@ -30,7 +29,7 @@ class StreamKey(NamedTuple):
     spares: tuple[StreamKey, ...] = ()
 
 
-class StreamSampler(Sampler[list[StreamKey]]):
+class StreamSampler(TrainingSampler):
     """Micro-batches of undecoded rows such that an optimiser step sees the same pictures however it is cut.
 
     A stream has no end, it begins anew: an epoch is a number of pictures that the recipe or the data set
@@ -43,8 +42,8 @@ class StreamSampler(Sampler[list[StreamKey]]):
     Args:
         stream: of undecoded rows.
         epoch_images: pictures that count as an epoch.
-        batch_size, micro_batch_size, rank, world_size, seed: as of
-            :class:`~detr_hf.loading.samplers.StepSampler`.
+        batch_size, micro_batch_size, rank, world_size, seed: see
+            :class:`~detr_hf.loading.samplers.TrainingSampler`.
         shuffle_buffer: rows held to be shuffled, over all lanes.
         with_spares: hand over what may stand in for a sample.
 
@@ -64,30 +63,24 @@ class StreamSampler(Sampler[list[StreamKey]]):
         shuffle_buffer: int,
         with_spares: bool = False,
     ) -> None:
-        self.micro_batch_size = share_of_micro_batches(batch_size, micro_batch_size, world_size)
-        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
-        self.steps_per_epoch = max(1, epoch_images // batch_size)
+        super().__init__(batch_size, micro_batch_size, rank, world_size, seed)
+        self._epoch_images = epoch_images
         self.lanes = number_of_lanes(stream.num_shards, batch_size)
-        self._stream, self._seed, self._spares = stream, seed, SPARES if with_spares else 0
+        self._stream, self._spares = stream, SPARES if with_spares else 0
         self._window = max(1, shuffle_buffer // self.lanes)
         needed = {slot % self.lanes for slot in range(rank, batch_size, world_size)}
         self._own = {lane: self._lane(lane) for lane in sorted(needed)}
         self._rows: dict[int, Iterator[tuple[Row, ...]]] = {}
         weakref.finalize(self, self._rows.clear)  # open files are let go of before the interpreter ends
         self._reached: int | None = None  # the step of the run that the open lanes are at
-        self.epoch, self.step = 0, 0
 
     def _lane(self, lane: int, marks: Mapping[int, Any] | None = None) -> Lane:
-        return Lane(self._stream, lane, self.lanes, self._window, self._seed, marks)
+        return Lane(self._stream, lane, self.lanes, self._window, self.seed, marks)
 
     @property
-    def micro_batches_per_step(self) -> int:
-        """Forward passes of one process in one optimiser step."""
-        return self.batch_size // (self.micro_batch_size * self.world_size)
-
-    def set_position(self, epoch: int, step: int = 0) -> None:
-        """Make the next iteration start at optimiser step ``step`` of ``epoch``, both counted from 0."""
-        self.epoch, self.step = epoch, step
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one epoch."""
+        return max(1, self._epoch_images // self.batch_size)
 
     def state(self, step: int) -> dict[str, Any]:
         """What saves reading a stream from its start again to go on behind ``step`` steps of the run.
@@ -108,16 +101,10 @@ class StreamSampler(Sampler[list[StreamKey]]):
         """Rows of each lane that so many steps take."""
         return step * (self.batch_size // self.lanes)
 
-    def __len__(self) -> int:
-        """Micro-batches that are left in the current epoch, on this process."""
-        return max(0, self.steps_per_epoch - self.step) * self.micro_batches_per_step
-
     def __iter__(self) -> Iterator[list[StreamKey]]:
         epoch = self.epoch
         for step in range(epoch * self.steps_per_epoch + self.step, (epoch + 1) * self.steps_per_epoch):
-            mine = self._keys(epoch, step)
-            for start in range(0, len(mine), self.micro_batch_size):
-                yield mine[start : start + self.micro_batch_size]
+            yield from self._in_micro_batches(self._keys(epoch, step))
         self.set_position(epoch + 1)
 
     def _keys(self, epoch: int, step: int) -> list[StreamKey]:
