@@ -33,10 +33,13 @@ def _parts(numbers: Mapping[str, Any], worst: Sequence[Drawn], best: Sequence[Dr
         yield _table(["Panoptic", "PQ", "SQ", "RQ", "N"], panoptic)
     if boxes := tables.box_rows(results):
         yield markdown_table(["Boxes", "area", "maxDets", "value"], boxes, left=2)
-    columns = tables.class_columns(numbers["classes"])
+    classes, others = tables.occurring(numbers["classes"])
+    columns = tables.class_columns(classes)
     yield "## Classes"
     heads = ["class", *(column.head for column in columns)]
-    yield _table(heads, tables.class_rows(numbers["classes"], columns))
+    yield _table(heads, tables.class_rows(classes, columns))
+    if others:
+        yield others
     if numbers["threshold_sweep"]:
         yield "## Boxes\n\n" + tables.best_threshold(numbers["threshold_sweep"])
         yield _table(
@@ -73,7 +76,6 @@ def _row(drawn: Drawn) -> list[str]:
 
 
 def _confusion(confusion: Mapping[str, Any]) -> Iterator[str]:
-    names, counts, left_out = tables.readable_confusion(confusion)
-    more = f" {left_out} classes with fewer confusions are in report.json only." if left_out else ""
-    yield f"## Confusion of things\n\n{CONFUSION.format(**confusion)}{more}"
+    names, counts, more = tables.readable_confusion(confusion)
+    yield f"## Confusion of things\n\n{CONFUSION.format(**confusion)} {more}".rstrip()
     yield _table(["truth", *names], [[name, *map(str, row)] for name, row in zip(names, counts, strict=True)])

@@ -145,7 +145,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _classes(numbers: Mapping[str, Any]) -> str:
-    classes, columns = numbers["classes"], tables.class_columns(numbers["classes"])
+    classes, others = tables.occurring(numbers["classes"])
+    columns = tables.class_columns(classes)
     curves = (numbers["precision_recall"] or {}).get("classes") or {}
     heads = "".join(
         f'<th{_aligned(c)} title="{text(c.means)}" data-first="{"up" if c.key == "kind" else "down"}">'
@@ -161,7 +162,7 @@ def _classes(numbers: Mapping[str, Any]) -> str:
             cells += f'<td data-v="{tables.said(row.get("AP50"))}">{sparkline(curves.get(row["class"]))}</td>'
         rows.append(f"<tr><td>{text(row['class'])}</td>{cells}</tr>\n")
     return (
-        '<p class="dim">A click on a head sorts by it.</p>\n'
+        f'<p class="dim">A click on a head sorts by it. {others}</p>\n'
         '<div class="scroll"><table class="sortable classes">'
         f"<thead><tr><th>class</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
     )
@@ -194,14 +195,9 @@ def _boxes(numbers: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _confusion(confusion: Mapping[str, Any]) -> Iterator[str]:
-    names, counts, left_out = tables.readable_confusion(confusion)
-    more = (
-        f" The {len(names) - 1} most confused classes; {left_out} others are in report.json."
-        if left_out
-        else ""
-    )
-    said = text(CONFUSION.format(**confusion) + " Colours show shares of a row.")
-    yield f'<p class="dim">{said}{more}</p>\n<div class="scroll"><table class="confusion">'
+    names, counts, more = tables.readable_confusion(confusion)
+    said = text(f"{CONFUSION.format(**confusion)} Colours show shares of a row. {more}")
+    yield f'<p class="dim">{said}</p>\n<div class="scroll"><table class="confusion">'
     heads = "".join(f"<th><span>{text(name)}</span></th>" for name in names)
     yield f"<thead><tr><th>truth \\ prediction</th>{heads}</tr></thead><tbody>"
     for i, (name, row) in enumerate(zip(names, counts, strict=True)):

@@ -38,6 +38,14 @@ CLASS_COLUMNS = (
 )
 
 
+def occurring(classes: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], str]:
+    """The classes that some image has an object of, and a sentence on the others; "" where there are none."""
+    counts = ("training_objects", "validation_objects")
+    shown = [row for row in classes if any(row.get(key) != 0 for key in counts)]
+    others = len(classes) - len(shown)
+    return shown, f"{others} more classes: no image has an object of them." if others else ""
+
+
 def class_columns(classes: Sequence[Mapping[str, Any]]) -> list[Column]:
     """Those that some class has a value for, and the counts in any case."""
     always = ("training_objects", "validation_objects", "AP")
@@ -120,16 +128,19 @@ def best_threshold(sweep: Mapping[str, Any]) -> str:
     )
 
 
-def readable_confusion(confusion: Mapping[str, Any]) -> tuple[list[str], list[list[int]], int]:
-    """Names and counts of the classes that are shown, background last, and how many are left out.
+def readable_confusion(confusion: Mapping[str, Any]) -> tuple[list[str], list[list[int]], str]:
+    """Names and counts of the classes that are shown, background last, and a sentence on those left out.
 
-    Of many classes those with the most confusions and misses are shown; others are left out, not summed.
+    Of many classes those with the most confusions and misses are shown, and none that does not occur; others
+    are left out, not summed.
     """
     names, counts = list(confusion["classes"]), confusion["counts"]
-    shown = list(range(len(names)))
-    if len(names) > MOST_CONFUSED:
-        wrong = [sum(counts[i]) + sum(row[i] for row in counts) - 2 * counts[i][i] for i in shown]
+    seen = {i: sum(counts[i]) + sum(row[i] for row in counts) for i in range(len(names))}
+    shown = [i for i in seen if seen[i]]
+    if len(shown) > MOST_CONFUSED:
+        wrong = {i: seen[i] - 2 * counts[i][i] for i in shown}
         shown = sorted(sorted(shown, key=lambda i: -wrong[i])[:MOST_CONFUSED])
-    places = [*shown, len(names)]
+    places, others = [*shown, len(names)], len(names) - len(shown)
     table = [[counts[i][j] for j in places] for i in places]
-    return [*(names[i] for i in shown), "background"], table, len(names) - len(shown)
+    more = f"{others} more classes, with fewer confusions or none: see report.json." if others else ""
+    return [*(names[i] for i in shown), "background"], table, more

@@ -14,7 +14,7 @@ import pytest
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.per_image import ImageEntry
 from detr_hf.report.subject import Subject
-from detr_hf.report.tables import readable_confusion
+from detr_hf.report.tables import occurring, readable_confusion
 from detr_hf.report.write import write_report
 from detr_hf.training.evidence import Evidence
 from tests.report.report_factories import LABELS, foreign_addresses, random_entries, read_page, write_run
@@ -108,10 +108,26 @@ def test_many_classes_show_the_most_confused() -> None:
     counts = np.zeros((41, 41), int)
     counts[np.arange(40), np.arange(40)] = 5
     counts[35, 36], counts[40, 3], counts[7, 40] = 3, 2, 1
-    shown, table, left_out = readable_confusion({"classes": names, "counts": counts.tolist()})
-    assert len(shown) == 31 and left_out == 10 and shown[-1] == "background"
+    shown, table, more = readable_confusion({"classes": names, "counts": counts.tolist()})
+    assert len(shown) == 31 and more.startswith("10 more classes") and shown[-1] == "background"
     assert {"class 35", "class 36", "class 3", "class 7"} <= set(shown)
     assert table[shown.index("class 35")][shown.index("class 36")] == 3
+
+
+def test_classes_that_do_not_occur_are_counted_and_left_out() -> None:
+    """guards: 38 empty rows of 48, of a preset whose classes are not all in the data."""
+    counts = np.zeros((4, 4), int)
+    counts[1, 1], counts[3, 2] = 5, 1
+    shown, table, more = readable_confusion({"classes": ["ahu", "crane", "lime"], "counts": counts.tolist()})
+    assert shown == ["crane", "lime", "background"] and more.startswith("1 more classes")
+    assert table == [[5, 0, 0], [0, 0, 0], [0, 1, 0]]
+    rows = [
+        {"class": "ahu", "training_objects": 0, "validation_objects": 0},
+        {"class": "crane", "training_objects": 3, "validation_objects": 0},
+        {"class": "lime", "training_objects": None, "validation_objects": 0},
+    ]
+    classes, others = occurring(rows)
+    assert [row["class"] for row in classes] == ["crane", "lime"] and others.startswith("1 more classes")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
