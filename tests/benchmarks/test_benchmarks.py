@@ -66,6 +66,7 @@ def test_without_a_case_all_run_and_both_sides_agree(tmp_path: Path) -> None:
     assert set(inference["variants"]) == {"the detector alone", "3 queries kept"}
 
 
+@pytest.mark.slow
 def test_grouped_batches_pad_less_than_random_ones_and_those_less_than_squares(tmp_path: Path) -> None:
     """The same pictures on both sides: five of 64 x 85, three of 85 x 64, two of 60 x 107, squares of 107."""
     file = tmp_path / "result.json"
