@@ -24,6 +24,8 @@ SIZES = ["--size", "96x128", "--queries", "10", "--kept", "6", "--backbone", "re
 SIZES += ["--pictures", "10", "--short-edge", "64"]
 TOY = [*SIZES, "--threads", "1", "--repeats", "1"]
 CLOSE = 1e-4
+TIED = 1e-3
+"""Share of pixels where two masks of random weights are equal but for the last bits of float32."""
 
 
 def run(*flags: str) -> str:
@@ -41,7 +43,9 @@ def check(result: dict[str, Any], case: str) -> None:
     assert min(*ours.values(), *stock.values()) > 0
     assert result["time_ratio"] == pytest.approx(stock["seconds"] / ours["seconds"])
     assert result["memory_ratio"] == pytest.approx(stock["peak_mb"] / ours["peak_mb"])
-    assert 0 <= result["max_relative_difference"] < CLOSE
+    differences = dict(result["differences"])
+    assert differences.pop("id map", 0) < TIED
+    assert 0 <= max(differences.values()) < CLOSE
     assert result["compared"] >= 2
     assert result["settings"]["size"] == [96, 128]
 
