@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,32 +16,14 @@ from detr_hf.errors import UserError
 from detr_hf.prepare.check.run import check_target
 from detr_hf.prepare.check.targets import open_target
 from tests.factories import write_coco_detection, write_coco_panoptic
+from tests.html_reader import Page, read_page
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&'"
 
 
-class Seen(HTMLParser):
-    """The elements and attributes of a page, and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag == name]
-
-
-def page_of(annotations: str, folder: Path, **settings: Any) -> Seen:
+def page_of(annotations: str, folder: Path, **settings: Any) -> Page:
     write_page(check_target(open_target(annotations), threads=1, **settings), folder / "page.html")
-    return Seen((folder / "page.html").read_text(encoding="utf-8"))
+    return read_page(folder / "page.html")
 
 
 def spoil(content: dict[str, Any]) -> None:

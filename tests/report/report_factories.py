@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.coco_ap import ImageBoxes
 from detr_hf.metrics.per_image import ImageEntry
+from tests.html_reader import Page
 
 LABELS = LabelMap.from_names(["brick", "cone"], stuff=["sky"])
 SQUARES = [(0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 10.0, 10.0), (40.0, 0.0, 10.0, 10.0), (60.0, 0.0, 10.0, 10.0)]
@@ -49,29 +49,6 @@ def random_entries(seed: int, images: int = 12, classes: int = 3) -> list[ImageE
         content = ImageBoxes(boxes, rng.random(len(copies)).round(2), said, truth, labels, areas, crowd)
         entries.append(ImageEntry(image_id, 0, content))
     return entries
-
-
-class Page(HTMLParser):
-    """The elements of a page with their attributes, and its text."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(content)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag == name]
-
-
-def read_page(path: Path) -> Page:
-    return Page(path.read_text(encoding="utf-8"))
 
 
 def foreign_addresses(page: Page) -> list[str]:

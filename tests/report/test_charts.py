@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detr_hf.report.charts import Axis, Line, bar_chart, line_chart, sparkline
-from tests.report.report_factories import Page
+from tests.html_reader import Page
 
 SHARE = Axis("share", 0.0, 1.0)
 

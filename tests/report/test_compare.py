@@ -10,7 +10,8 @@ import pytest
 from detr_hf.cli import main
 from detr_hf.errors import UserError
 from detr_hf.report.compare import compare_runs, comparison_text, write_comparison
-from tests.report.report_factories import foreign_addresses, read_page, write_run
+from tests.html_reader import read_page
+from tests.report.report_factories import foreign_addresses, write_run
 
 
 def two_runs(folder: Path) -> list[Path]:

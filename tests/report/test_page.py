@@ -17,7 +17,8 @@ from detr_hf.report.subject import Subject
 from detr_hf.report.tables import occurring, readable_confusion
 from detr_hf.report.write import write_report
 from detr_hf.training.evidence import Evidence
-from tests.report.report_factories import LABELS, foreign_addresses, random_entries, read_page, write_run
+from tests.html_reader import read_page
+from tests.report.report_factories import LABELS, foreign_addresses, random_entries, write_run
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&' [l](http://e.org) `c` | ]]>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

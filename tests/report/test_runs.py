@@ -14,8 +14,9 @@ from detr_hf.recipe import Split
 from detr_hf.report import runs
 from detr_hf.training.evidence import EVIDENCE_FILE
 from tests.factories import write_coco_detection, write_coco_panoptic
+from tests.html_reader import read_page
 from tests.raw_factories import png_header
-from tests.report.report_factories import foreign_addresses, read_page
+from tests.report.report_factories import foreign_addresses
 from tests.tiny_runs import (
     ALL_LABELS,
     detection_recipe,
