@@ -25,6 +25,10 @@ ALL_LABELS = LabelMap.from_names(THINGS, stuff=STUFF)
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
 
 
+class Killed(BaseException):
+    """Ends a run as a kill would: nothing catches it."""
+
+
 def save_detector(folder: Path, labels: LabelMap = THING_LABELS, **settings: Any) -> Path:
     """A tiny detector as a run would leave it; ``settings`` go to its config."""
     return _save(tiny_detector(labels=labels, **settings), labels, folder)

@@ -12,8 +12,9 @@ from detr_hf.hub.metadata import PIPELINES, metadata_of
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.hub.run_facts import RunFacts
 from detr_hf.hub.target import UNSTATED, Target
-from detr_hf.metrics.tables import detection_table, markdown_table, panoptic_table, per_class_table
+from detr_hf.metrics.tables import markdown_table, per_class_table
 from detr_hf.recipe import DetectionRecipe
+from detr_hf.training.finish import tables
 
 TEMPLATE = Path(__file__).parents[2] / "hub_card.md"
 PACKAGED_TEMPLATE = Path(__file__).parent / "hub_card.md"
@@ -56,7 +57,7 @@ def card_text(facts: RunFacts, target: Target, pictures: Sequence[str] = ()) -> 
         truth=without_paths(facts.data.truth),
         split=facts.data.split,
         dataset_name=facts.data.name,
-        results_table=_results(facts),
+        results_table=tables(facts.results),
         per_class_table=_results_by_class(facts),
         access_sentence=_access(target),
         usage=_usage(facts, target),
@@ -98,11 +99,6 @@ def _dataset_sentence(facts: RunFacts) -> str:
     if not {"train", "validation"} <= set(counts):
         return f"Trained on {name}."
     return f"Trained on {name}: {counts['train']} images, and {counts['validation']} to validate."
-
-
-def _results(facts: RunFacts) -> str:
-    parts = [panoptic_table(facts.results["panoptic"])] if facts.is_panoptic else []
-    return "\n\n".join([*parts, detection_table(facts.results["detection"])])
 
 
 def _results_by_class(facts: RunFacts) -> str:

@@ -105,7 +105,7 @@ def _classes(subject: Subject, results: dict[str, Any], boxes: dict[str, Any]) -
         rows.append(
             {
                 "class": category.name,
-                "kind": "thing" if category.is_thing else "stuff",
+                "kind": subject.labels.kind(category.name),
                 "training_objects": None if counts is None else int(counts[category.id]),
                 "validation_objects": box.get("objects"),
                 **{name: box.get(name) for name in ("AP", "AP50", "AR")},

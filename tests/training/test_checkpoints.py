@@ -22,6 +22,7 @@ from detr_hf.training.loop import Run, train
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import (
     ALL_LABELS,
+    Killed,
     assembled,
     detection_recipe,
     lines_of,
@@ -32,10 +33,6 @@ from tests.tiny_runs import (
 
 MEASURED = ("images_per_second", "data_seconds", "step_seconds", "memory_mb")
 ONE_STEP = ("optim.max_steps=1", "optim.schedule.warmup_steps=0")
-
-
-class Killed(BaseException):
-    """Ends a run as a kill would: nothing catches it."""
 
 
 def killed_after_checkpoints(recipe: Recipe, count: int, monkeypatch: pytest.MonkeyPatch) -> None:

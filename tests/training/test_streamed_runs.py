@@ -22,6 +22,7 @@ from detr_hf.training.start_report import report_start
 from tests.stream_factories import write_parquet
 from tests.tiny_runs import (
     ALL_LABELS,
+    Killed,
     assembled,
     detection_recipe,
     lines_of,
@@ -34,10 +35,6 @@ from tests.training.test_two_processes import NO_DROPOUT, run_on
 
 FILES = Split(annotations="none", images="none", panoptic="none")
 NO_WARM_UP = "optim.schedule.warmup_steps=0"
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
 
 
 def streamed_recipe(stage: str, home: Path, output: Path, *overrides: str, **data: Any) -> Recipe:
