@@ -1,6 +1,7 @@
 """Kill a small training at random moments, let it go on each time, and compare it with an undisturbed one.
 
     python tools/chaos.py --kills 20 --processes 1 2
+    python tools/chaos.py --kills 10 --processes 2 --set compute.shard=true
 
 Runs on the CPU with the data and the checkpoint that come with the package. Kills are SIGKILL, aimed in turn
 at optimiser steps, at checkpoint writing and at evaluation; on several processes at all of them or at one.
@@ -26,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from detr_hf.recipe import recipe_from_text, recipe_to_yaml
 
 STEPS_AN_EPOCH = 6
 BATCH = 8
@@ -68,11 +71,13 @@ class Tally:
 class Attempt:
     """One start of the training command: its processes, and how far it says it is."""
 
+    threads = 1  # of every process
+
     def __init__(self, recipe: Path, out: Path, processes: int) -> None:
         script = Path(__file__).resolve().parents[1] / "detr_hf" / "train.py"
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         command = [sys.executable, *(launcher if processes > 1 else []), str(script), str(recipe)]
-        alone = {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        alone = {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(self.threads)}
         self.out, self.text, self.step, self.start = out, "", 0, 0
         self.phase, self.seen = "", 0
         self.process = subprocess.Popen(
@@ -137,13 +142,16 @@ def send(process: psutil.Process, number: int) -> None:
         process.send_signal(number)
 
 
-def write_recipe(folder: Path, name: str, epochs: int, processes: int) -> tuple[Path, Path]:
+def write_recipe(
+    folder: Path, name: str, epochs: int, processes: int, changes: list[str]
+) -> tuple[Path, Path]:
     """A recipe file and the folder that its run writes into, which is emptied."""
     out, file = folder / name, folder / f"{name}.yaml"
     shutil.rmtree(out, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     values = {"images": STEPS_AN_EPOCH * BATCH, "batch": BATCH, "micro": min(4, BATCH // processes)}
-    file.write_text(RECIPE.format(out=out, data=folder / "data", epochs=epochs, **values), encoding="utf-8")
+    text = RECIPE.format(out=out, data=folder / "data", epochs=epochs, **values)
+    file.write_text(recipe_to_yaml(recipe_from_text(text, changes)), encoding="utf-8")
     return file, out
 
 
@@ -210,21 +218,25 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="SIGKILLs for each number of processes")
     parser.add_argument("--terms", type=int, default=3, help="SIGTERMs for each number of processes")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes")
+    parser.add_argument("--threads", type=int, default=1, help="of every process")
+    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="settings of the recipe")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--out", default="runs/chaos", help="folder for data and runs")
     arguments = parser.parse_args()
     folder, dice = Path(arguments.out).resolve(), random.Random(arguments.seed)
+    Attempt.threads, changes = arguments.threads, arguments.set
     rows, failed = [], False
     for processes in arguments.processes:
         epochs = 4 + 2 * max(arguments.kills, arguments.terms) // 3
-        recipe, quiet = write_recipe(folder, f"quiet{processes}", epochs, processes)
+        recipe, quiet = write_recipe(folder, f"quiet{processes}", epochs, processes, changes)
         undisturbed = Attempt(recipe, quiet, processes)
         if undisturbed.finish() != 0:
             sys.exit(f"the undisturbed run failed:\n{undisturbed.text[-3000:]}")
         for number, times in ((signal.SIGKILL, arguments.kills), (signal.SIGTERM, arguments.terms)):
             if not times:
                 continue
-            recipe, out = write_recipe(folder, f"{number.name.lower()}{processes}", epochs, processes)
+            name = f"{number.name.lower()}{processes}"
+            recipe, out = write_recipe(folder, name, epochs, processes, changes)
             tally = disturb(recipe, out, processes, number, times, dice)
             equal = len(hashes(quiet)) == 2 and hashes(quiet) == hashes(out)
             failed |= not equal or bool(tally.faults)

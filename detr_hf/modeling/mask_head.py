@@ -68,18 +68,23 @@ class _SharedMaps:
 
 
 def _head(model: DetrForSegmentation, shared: _SharedMaps, queries: Tensor, image: Tensor) -> Tensor:
-    """Mask logits ``[m, h, w]`` of the queries ``[m, d]`` that belong to images ``[m]``."""
+    """Mask logits ``[m, h, w]`` of the queries ``[m, d]`` that belong to images ``[m]``.
+
+    Maps are expanded by ``index_select``: on a CPU the gradient of ``map[image]`` is added up in any order,
+    in twice the time.
+    """
     head = model.mask_head
-    attention = _attention_maps(model.bbox_attention, queries, shared.keys[image], shared.key_mask[image])
+    keys, key_mask = shared.keys.index_select(0, image), shared.key_mask[image]
+    attention = _attention_maps(model.bbox_attention, queries, keys, key_mask)
     convolution = head.conv1.conv
     from_attention = functional.conv2d(
         attention, convolution.weight[:, -attention.shape[1] :], padding=convolution.padding
     )
-    hidden = head.conv1.activation(head.conv1.norm(shared.first[image] + from_attention))
+    hidden = head.conv1.activation(head.conv1.norm(shared.first.index_select(0, image) + from_attention))
     hidden = head.conv2(hidden)
     for stage, adapted in zip(_fusion_stages(model), shared.adapted, strict=True):
         upsampled = functional.interpolate(hidden, size=adapted.shape[-2:], mode="nearest")
-        hidden = stage.refine(adapted[image] + upsampled)
+        hidden = stage.refine(adapted.index_select(0, image) + upsampled)
     return head.output_conv(hidden)[:, 0]
 
 

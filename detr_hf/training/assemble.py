@@ -42,6 +42,7 @@ from detr_hf.training.meter import Meter
 from detr_hf.training.optim import build_optimiser, build_schedule
 from detr_hf.training.run import Run, total_steps
 from detr_hf.training.setup import Task, build_processor
+from detr_hf.training.sharding import sharded_twin
 from detr_hf.training.tracking import RunLog
 
 
@@ -61,22 +62,23 @@ def assemble(
     world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     training = training_batches(recipe, data, processor, **world)
     task.to(accelerator.device)
-    optimiser = build_optimiser(task, recipe.optim)
+    trained = with_learning_weights(recipe, accelerator, task)
+    optimiser = build_optimiser(trained, recipe.optim)
     identity = identity_of(recipe, data, task, len(training.images))
     checkpoint = agreed_checkpoint(accelerator, folder, recipe.resume)
     resumed = Resumed(Progress())
     if checkpoint is not None:
-        resumed = load_training(checkpoint, accelerator, task, optimiser, identity)
+        resumed = load_training(checkpoint, accelerator, task, optimiser, identity, trained)
         accelerator.print(f"going on from {checkpoint} at step {resumed.progress.step}")
         if checkpoint.parent.resolve() != folder.resolve():
             resumed.tracker_run = None  # the older run goes on to be shown by that name
     progress = resumed.progress
     training.sampler.restore(resumed.stream)
-    average, patience = aids(recipe, task, resumed, has_best=(folder / "best").is_dir())
+    average, patience = aids(recipe, trained, resumed, has_best=(folder / "best").is_dir())
     steps = total_steps(recipe, training.sampler.steps_per_epoch)
-    evaluated = progress.evaluated_step == progress.step
     schedule = build_schedule(optimiser, recipe.optim.schedule, steps, progress.step)
-    model, prepared_optimiser = accelerator.prepare(task, optimiser)
+    model = accelerator.prepare_model(trained, evaluation_mode=trained is not task)
+    prepared_optimiser = accelerator.prepare_optimizer(optimiser)
     meter = Meter(accelerator, prepared_optimiser, recipe.optim.batch_size)
     meter.restore(resumed.terms, **world)
     accelerator.wait_for_everyone()  # all have read the checkpoint
@@ -86,6 +88,7 @@ def assemble(
         recipe=recipe,
         accelerator=accelerator,
         task=task,
+        trained=trained,
         model=model,
         processor=processor,
         optimiser=prepared_optimiser,
@@ -93,7 +96,7 @@ def assemble(
         training=training,
         validation=validation_loader(recipe, data, processor, **world),
         truth=TruthOfSplit(data.dataset["validation"]),
-        log=RunLog(accelerator, recipe, progress.step, resumed.tracker_run, evaluated),
+        log=RunLog(accelerator, recipe, progress.step, resumed.tracker_run, progress.is_evaluated),
         identity=identity,
         progress=progress,
         meter=meter,
@@ -103,6 +106,12 @@ def assemble(
         extra=extra_tensors(average, patience),
         started=time.monotonic() if started is None else started,
     )
+
+
+def with_learning_weights(recipe: Recipe, accelerator: Accelerator, task: Task) -> Task:
+    """What the optimiser changes: the task, or its sharded twin, which averages its gradients itself."""
+    shards = recipe.compute.shard and accelerator.num_processes > 1
+    return sharded_twin(task, accelerator) if shards else task
 
 
 def training_batches(
@@ -136,10 +145,10 @@ def training_batches(
 
 
 def aids(
-    recipe: Recipe, task: Task, resumed: Resumed, has_best: bool
+    recipe: Recipe, trained: Task, resumed: Resumed, has_best: bool
 ) -> tuple[AverageOfWeights | None, Patience]:
     """Averaged weights and patience as the checkpoint left them; without ``best/`` no score counts yet."""
-    average = None if recipe.optim.ema is None else AverageOfWeights(task, recipe.optim.ema)
+    average = None if recipe.optim.ema is None else AverageOfWeights(trained, recipe.optim.ema)
     patience = Patience(recipe)
     if average is not None:
         average.load(under("ema.", resumed.extra))

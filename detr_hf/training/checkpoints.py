@@ -28,6 +28,7 @@ from detr_hf.modeling.pretrained import load_finished
 from detr_hf.training.folders import MANIFEST_FILE, faults_of, old_of, replacing
 from detr_hf.training.random_state import random_state, set_random_state
 from detr_hf.training.setup import Task
+from detr_hf.training.sharding import deal_out, dealt_out_like, whole
 
 TENSORS_FILE = "training_state.safetensors"
 STATE_FILE = "training_state.json"
@@ -45,6 +46,11 @@ class Progress:
     best_step: int | None = None
     evaluated_step: int | None = None  # the step of the last evaluation
     skipped: int = 0  # steps without an update, because loss or gradient were not finite
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the weights of this very step have been scored."""
+        return self.evaluated_step == self.step
 
 
 @dataclass
@@ -84,6 +90,7 @@ def save_training(
     extra: Mapping[str, Tensor] | None = None,
     stream: Mapping[str, Any] | None = None,
     keep: int = 0,
+    trained: Task | None = None,
 ) -> None:
     """Write ``folder`` with all that a resume needs; every process calls it, the main one writes.
 
@@ -97,22 +104,27 @@ def save_training(
         extra: further tensors by name, such as averaged weights.
         stream: what the sampler keeps of a streamed training set, of this process.
         keep: so many older states stay as ``step-.../`` beside ``folder``.
+        trained: the sharded twin of ``task`` whose weights the optimiser has, if there is one.
 
     Raises:
         UserError: it cannot be written; the checkpoint before is still there.
     """
     everywhere = gather_object([(random_state(accelerator.device), terms or {}, dict(stream or {}))])
-    if not accelerator.is_main_process:
-        return
-    tensors = {
-        f"optimiser.{kind}.{name}": torch.as_tensor(value).contiguous().cpu()
-        for name, parameter in task.named_parameters()
+    state = {
+        f"optimiser.{kind}.{name}": torch.as_tensor(value)
+        for name, parameter in (trained or task).named_parameters()
         for kind, value in optimiser.state.get(parameter, {}).items()
     }
+    state |= {f"extra.{name}": value.detach() for name, value in (extra or {}).items()}
+    tensors: dict[str, Tensor] = {}
+    for name, value in state.items():
+        gathered = whole(value)
+        if accelerator.is_main_process:
+            tensors[name] = gathered.to("cpu", copy=True).contiguous()
+    if not accelerator.is_main_process:
+        return
     for rank, (states, _, _) in enumerate(everywhere):
         tensors.update({f"random.{rank}.{name}": value for name, value in states.items()})
-    for name, value in (extra or {}).items():
-        tensors[f"extra.{name}"] = value.detach().to("cpu", copy=True).contiguous()
     facts: dict[str, Any] = {"progress": asdict(progress), "identity": dict(identity)}
     facts |= {"terms": [sums for _, sums, _ in everywhere], "tracker_run": tracker_run}
     facts["stream"] = {lane: place for _, _, lanes in everywhere for lane, place in lanes.items()}
@@ -225,9 +237,22 @@ def _damage(folder: Path, faults: list[str]) -> str:
 
 
 def load_training(
-    folder: Path, accelerator: Accelerator, task: Task, optimiser: Optimizer, identity: Mapping[str, Any]
+    folder: Path,
+    accelerator: Accelerator,
+    task: Task,
+    optimiser: Optimizer,
+    identity: Mapping[str, Any],
+    trained: Task | None = None,
 ) -> Resumed:
     """Put model, optimiser and random state back, and tell how far the run was.
+
+    Args:
+        folder: a checkpoint that is whole.
+        accelerator: whose scaler and device are set, too.
+        task: takes the weights.
+        optimiser: of the same parameters as when it was saved.
+        identity: of this run.
+        trained: the sharded twin of ``task`` whose weights the optimiser has, if there is one.
 
     Raises:
         UserError: the checkpoint belongs to another run, or is not one that this version reads.
@@ -245,7 +270,9 @@ def load_training(
             f"resume: {folder} cannot be read ({type(error).__name__}: {error}); "
             "remove it or set `resume: never`."
         ) from error
-    _restore_optimiser(optimiser, task, tensors)
+    trained = trained or task
+    deal_out(task, trained)
+    _restore_optimiser(optimiser, trained, tensors)
     if accelerator.scaler is not None and "scaler" in facts:
         accelerator.scaler.load_state_dict(facts["scaler"])
     set_random_state(under(f"random.{accelerator.process_index}.", tensors), accelerator.device)
@@ -274,13 +301,14 @@ def settle_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> Non
         last.rename(aside)
 
 
-def _restore_optimiser(optimiser: Optimizer, task: Task, tensors: Mapping[str, Tensor]) -> None:
+def _restore_optimiser(optimiser: Optimizer, trained: Task, tensors: Mapping[str, Tensor]) -> None:
+    parameters = dict(trained.named_parameters())
     saved: dict[str, dict[str, Tensor]] = {}
     for key in tensors:
         if key.startswith("optimiser."):
             _, kind, name = key.split(".", 2)
-            saved.setdefault(name, {})[kind] = tensors[key]
-    names = {parameter: name for name, parameter in task.named_parameters()}
+            saved.setdefault(name, {})[kind] = dealt_out_like(tensors[key], parameters[name])
+    names = {parameter: name for name, parameter in parameters.items()}
     order = [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
     state = {index: saved[name] for index, name in enumerate(order) if name in saved}
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

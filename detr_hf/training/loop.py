@@ -46,10 +46,10 @@ def evaluation_is_due(run: Run) -> bool:
     """At the end of every so many epochs and of the run, unless it has been done at this step already."""
     step, settings = run.progress.step, run.recipe.evaluation
     if step >= run.total_steps:
-        return run.progress.evaluated_step != step or run.progress.best is None
+        return not run.progress.is_evaluated or run.progress.best is None
     epoch, inside = divmod(step, run.steps_per_epoch)
     due = step > 0 and inside == 0 and epoch % settings.every == 0
-    return due and run.progress.evaluated_step != step
+    return due and not run.progress.is_evaluated
 
 
 def train_epoch(run: Run, stopping: Stopping) -> None:
@@ -89,6 +89,7 @@ def train_epoch(run: Run, stopping: Stopping) -> None:
 
 def save_last(run: Run, stopping: Stopping) -> None:
     """Write ``last/``: everything that going on from this step takes."""
+    run.bring_up_to_date()
     save_training(
         run.folder / "last",
         run.accelerator,
@@ -102,6 +103,7 @@ def save_last(run: Run, stopping: Stopping) -> None:
         extra=run.extra,
         stream=run.training.sampler.state(run.progress.step),
         keep=run.recipe.checkpoint.keep,
+        trained=run.trained,
     )
     run.accelerator.wait_for_everyone()
     stopping.saved()

@@ -91,6 +91,28 @@ def test_any_chunk_gives_the_same_masks_and_gradients() -> None:
         assert gradient_difference(others, wanted) < EXACT
 
 
+def test_several_threads_add_a_gradient_up_in_the_same_order_every_time() -> None:
+    """Guards: the gradient of ``map[image]``, where threads add to one image in the order they get there."""
+    threads, wanted = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    try:
+        torch.set_num_threads(4)
+        torch.use_deterministic_algorithms(False)
+        model = tiny_segmenter()
+        detected = detected_by(model)
+        image, query = torch.tensor([0, 1]).repeat_interleave(6), torch.arange(6).repeat(2)
+        found = []
+        for _ in range(12):
+            model.zero_grad()
+            mask_logits(model, detected, image, query, chunk=None).square().sum().backward()
+            found.append(gradients(model))
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(wanted, warn_only=True)
+    for other in found[1:]:
+        for name, gradient in found[0].items():
+            assert torch.equal(gradient, other[name]), name
+
+
 @pytest.mark.usefixtures("float64")
 def test_gradients_equal_the_stock_model_also_in_the_detector() -> None:
     ours, theirs = tiny_segmenter(), tiny_segmenter()

@@ -43,3 +43,14 @@ def test_products_and_convolutions_follow_the_recipe(wanted: bool) -> None:
         assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == wanted
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_a_run_can_be_repeated_bit_for_bit_unless_it_says_otherwise() -> None:
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        for wanted in (False, True):
+            set_up_device(recipe(*["compute.deterministic=false"] * (not wanted)), accelerator())
+            assert torch.are_deterministic_algorithms_enabled() == wanted
+        assert torch.is_deterministic_algorithms_warn_only_enabled(), "a missing kernel is told, not refused"
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=True)
