@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made is there to stay: no garbage collection need walk through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
