@@ -21,7 +21,7 @@ from detr_hf.recipe import (
 from detr_hf.recipe.prepare import load_prepare_recipe, prepare_recipe_from_text, prepare_recipe_to_yaml
 from tests.doc_commands import check_torchrun
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "recipes"
 FILES = sorted(FOLDER.rglob("*.y*ml"))
 LAUNCH = [file for file in FILES if file.parent.name == "launch"]

@@ -1,0 +1,255 @@
+"""What a recipe is refused for: one fault each, by its path."""
+
+from __future__ import annotations
+
+import pytest
+
+from detr_hf.recipe import recipe_from_text
+from tests.recipe.texts import DETECTION, PANOPTIC, STREAM, faults_of, replace
+
+BAD_VALUES = [
+    ("optim: {epochs: 3, lrr: 1}", "optim.lrr: unknown key; did you mean `lr`?"),
+    (
+        "optim: {epochs: 3, score_threshold: 1}",
+        "optim.score_threshold: unknown key; did you mean `evaluation.score_threshold`",
+    ),
+    ("optim: {epochs: 3, zebra: 1}", "optim.zebra: unknown key; valid here: epochs, max_steps"),
+    ("lr: 1e-4", "lr: unknown key; did you mean `optim.lr`?"),
+    ("model: {detector: x}", "model.detector: unknown key here; it belongs to `task: panoptic`"),
+    (
+        "evaluation: {mask_threshold: 0.5}",
+        "evaluation.mask_threshold: unknown key here; it belongs to `task: panoptic`",
+    ),
+    ("optim: {epochs: ten}", "optim.epochs: expected a whole number, got 'ten'"),
+    ("optim: {epochs: '10'}", "optim.epochs: expected a whole number, got '10'; remove the quotes"),
+    ("optim: {epochs: true}", "optim.epochs: expected a whole number, got true"),
+    ("optim: {epochs: 1.5}", "optim.epochs: expected a whole number, got 1.5"),
+    ("optim: {epochs: 0}", "optim.epochs: must be at least 1, got 0"),
+    ("optim: {epochs: [3]}", "optim.epochs: expected a whole number, got [3]"),
+    ("optim: {epochs: 1_0}", "optim.epochs: expected a whole number, got '1_0'"),
+    ("optim: {lr: 1e-4}", "optim.epochs: missing"),
+    ("optim:", "optim: expected a section of settings, got nothing"),
+    ("optim: 3", "optim: expected a section of settings, got 3"),
+    ("optim: {epochs: 3, lr: true}", "optim.lr: expected a number, got true"),
+    ("optim: {epochs: 3, lr: '1e-4'}", "optim.lr: expected a number, got '1e-4'; remove the quotes"),
+    ("optim: {epochs: 3, lr: 0}", "optim.lr: must be greater than 0, got 0"),
+    ("optim: {epochs: 3, lr: .inf}", "optim.lr: expected a number, got '.inf'"),
+    ("optim: {epochs: 3, lr: 1e999}", "optim.lr: expected a finite number"),
+    ("optim: {epochs: 3, lr: }", "optim.lr: expected a number, got nothing"),
+    ("optim: {epochs: 3, clip_norm: -1}", "optim.clip_norm: must be greater than 0, got -1"),
+    (
+        "optim: {epochs: 3, batch_size: 6}",
+        "optim.batch_size: must be a multiple of optim.micro_batch_size, got 6 and 4",
+    ),
+    ("optim: {epochs: 3, batch_size: 2}", "optim.batch_size: must be a multiple"),
+    (
+        "optim: {epochs: 3, schedule: {name: stp}}",
+        "optim.schedule.name: expected one of `step`, `cosine`, `constant`, got 'stp'; did you mean `step`?",
+    ),
+    ("optim: {epochs: 3, schedule: {drop_at: 1}}", "optim.schedule.drop_at: must be less than 1, got 1"),
+    (
+        "optim: {epochs: 3, schedule: {name: cosine, drop_at: 0.5}}",
+        "optim.schedule.drop_at: does nothing here",
+    ),
+    (
+        "optim: {epochs: 3, schedule: {name: constant, factor: 0.5}}",
+        "optim.schedule.factor: does nothing here",
+    ),
+    (
+        "optim: {epochs: 3, max_steps: 10, schedule: {warmup_steps: 10}}",
+        "optim.schedule.warmup_steps: must be below",
+    ),
+    ("optim: {epochs: 3, 4: 5}", "optim: line 6: a key must be a word, got 4"),
+    ("optim: {epochs: 3, ? [a] : 5}", "optim: line 6: a key must be a word, got a list or mapping"),
+    ("optim: {epochs: !!python/name:os.system x}", "optim.epochs: the tag"),
+    ("optim: {epochs: !!int ten}", "optim.epochs: 'ten' does not fit its tag"),
+    ("seed: -1", "seed: must be at least 0, got -1"),
+    ("output_dir: 2024", "output_dir: expected text, got 2024; put it in quotes"),
+    ("output_dir: ''", "output_dir: is empty"),
+    ("mixed_precision: false", "mixed_precision: expected one of `no`, `bf16`, `fp16`, got false"),
+    (
+        "mixed_precision: bf6",
+        "mixed_precision: expected one of `no`, `bf16`, `fp16`, got 'bf6'; did you mean `bf16`?",
+    ),
+    ("trackers: tensorboard", "trackers: expected a list, got 'tensorboard'"),
+    ("trackers: [tensorbord]", "trackers.0: expected one of `tensorboard`"),
+    ("trackers: [trackio, trackio]", "trackers: names a tracker twice"),
+    ("task: segmentation", "task: expected one of `detection`, `panoptic`, got 'segmentation'"),
+    (
+        "task: detektion",
+        "task: expected one of `detection`, `panoptic`, got 'detektion'; did you mean `detection`?",
+    ),
+    ("task: [detection]", "task: expected one of"),
+    ("checkpoint: {best: PQ}", "checkpoint.best: expected one of `AP`, `AP50`, `AR`, got 'PQ'"),
+    ("evaluation: {score_threshold: 85}", "evaluation.score_threshold: must be at most 1, got 85"),
+    ("model: {scratch: no}", "model.scratch: expected true or false, got 'no'"),
+    ("model: {pretrained: demo, revision: main}", "model.revision: does nothing here"),
+    ("loss: {class_cost: 0, l1_cost: 0, giou_cost: 0}", "loss: class_cost, l1_cost and giou_cost are all 0"),
+    ("data: {}", "data: names no images"),
+    ("data: {dataset: x, demo: {}}", "data: names `dataset` and `demo`; keep one"),
+    (
+        "data: {dataset: x, demo: null, train: null, valdation: 3}",
+        "data.valdation: unknown key; did you mean `validation`?",
+    ),
+    ("data: {demo: {trian: 3}}", "data.demo.trian: unknown key; did you mean `train`?"),
+    ("data: {demo: {}, validation_fraction: 0.1}", "data.validation_fraction: does nothing here"),
+    ("data: {demo: {}, revision: main}", "data.revision: does nothing here"),
+    ("data: {train: {images: i}}", "data.train.annotations: missing"),
+    ("data: {train: folder}", "data.train: expected a section of settings, got 'folder'"),
+    ("data: {train: {annotations: a, images: i}, train_split: t}", "data.train_split: does nothing here"),
+    (
+        "data: {train: {annotations: a, images: i}, validation: {annotations: a, images: i}, "
+        "validation_fraction: 0.2}",
+        "data.validation_fraction: does nothing here",
+    ),
+    (
+        "data: {train: {annotations: a, images: i, panoptic: p}, validation: {annotations: a, images: i}}",
+        "data.validation.panoptic: missing, but the other split has it",
+    ),
+    ("data: {dataset: x, validation: {annotations: a, images: i}}", "data.validation: does nothing here"),
+    (
+        "data: {dataset: x, validation_split: val, validation_fraction: 0.2}",
+        "data.validation_fraction: does nothing here",
+    ),
+    ("data: {demo: {}, overfit: 0}", "data.overfit: must be at least 1, got 0"),
+    ("data: {demo: {}, workers: -1}", "data.workers: must be at least 0, got -1"),
+    ("transforms: {train: HorizontalFlip}", "transforms.train: expected a list, got 'HorizontalFlip'"),
+    (
+        "transforms: {train: [HorizontalFlip]}",
+        "transforms.train.0: expected `name: value` pairs, got 'HorizontalFlip'",
+    ),
+    ("transforms: {train: [{p: 0.5}]}", "transforms.train.0.name: missing"),
+    ("transforms: {train: [{name: 3}]}", "transforms.train.0.name: missing"),
+    (
+        "transforms: {validation: [{name: OneOf, transforms: 3}]}",
+        "transforms.validation.0.transforms: expected a list",
+    ),
+    (
+        "transforms: {train: [{name: OneOf, transforms: [{name: A}, B]}]}",
+        "transforms.train.0.transforms.1: expected",
+    ),
+    ("transforms: {test: []}", "transforms.test: unknown key"),
+    ("early_stopping: {}", "early_stopping.patience: missing"),
+    ("early_stopping: {patience: 2, metric: PQ}", "early_stopping.metric: expected one of `AP`, `AP50`"),
+    ("loss: {category_weights: [1, 2]}", "loss.category_weights: expected `name: value` pairs, got [1, 2]"),
+    ("loss: {category_weights: {brick: 0}}", "loss.category_weights.brick: must be greater than 0, got 0"),
+    ("loss: {category_weights: {brick: 2}, balanced: true}", "loss.category_weights: balanced: true"),
+    ("data: {demo: {}, batching: shape}", "data.batching: expected one of `random`, `aspect`, got 'shape'"),
+    ("data: {demo: {}, on_bad_sample: ignore}", "data.on_bad_sample: expected one of `stop`, `skip`"),
+    ("data: {demo: {}, repeat_threshold: 1}", "data.repeat_threshold: must be less than 1, got 1"),
+    ("compute: {tf32: 1}", "compute.tf32: expected true or false, got 1"),
+    ("compute: {shard: true, compile: true}", "compute.shard: does not go with compute.compile"),
+    ("log_every: 0", "log_every: must be at least 1, got 0"),
+    ("early_stopping: {patience: 3}", "early_stopping.patience: can never run out: 3 evaluations in the run"),
+    ("optim: {epochs: 3, ema: {decay: 1}}", "optim.ema.decay: must be less than 1, got 1"),
+]
+
+
+@pytest.mark.parametrize(("section", "expected"), BAD_VALUES, ids=[section for section, _ in BAD_VALUES])
+def test_one_fault_is_reported_once(section: str, expected: str) -> None:
+    name, _, values = section.partition(":")
+    text = "\n" + replace(DETECTION, name, values.strip()).strip() + "\n"
+    faults = faults_of(text)
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(expected)
+
+
+BAD_PANOPTIC = [
+    (
+        "model",
+        "{detector: d, freeze_backbone: all}",
+        "model.freeze_backbone: does nothing here: the detector is frozen",
+    ),
+    ("model", "{detector: d, mask_head: fresh, revision: main}", "model.revision: does nothing here"),
+    ("model", "{detector: demo, detector_revision: main}", "model.detector_revision: does nothing here"),
+    ("model", "{mask_head: fresh}", "model.detector: missing"),
+    (
+        "model",
+        "{detector: d, pretrained: x}",
+        "model.pretrained: unknown key here; it belongs to `task: detection`",
+    ),
+    ("detection_loss", "{giou: 1.0}", "detection_loss: does nothing here"),
+    ("optim", "{epochs: 3, backbone_lr: 1e-5}", "optim.backbone_lr: does nothing here"),
+    ("optim", "{epochs: 3, class_head_lr: 1e-5}", "optim.class_head_lr: does nothing here"),
+    ("optim", "{epochs: 3, backbone_layer_decay: 0.5}", "optim.backbone_layer_decay: does nothing here"),
+    ("compute", "{gradient_checkpointing: true}", "compute.gradient_checkpointing: does nothing here"),
+    ("early_stopping", "{patience: 1, metric: AP}", "early_stopping.metric: a frozen detector's AP never"),
+    ("checkpoint", "{best: AP}", "checkpoint.best: a frozen detector's AP never changes; use PQ"),
+    ("loss", "{focal: 0, dice: 0}", "loss: focal and dice are both 0"),
+    ("data", "{train: {annotations: a, images: i}}", "data.train.panoptic: missing; `task: panoptic` needs"),
+    (
+        "data",
+        "{train: {annotations: a, images: i, panoptic: p}, validation: {annotations: a, images: i}}",
+        "data.validation.panoptic: missing; `task: panoptic` needs",
+    ),
+]
+
+
+@pytest.mark.parametrize(("section", "values", "expected"), BAD_PANOPTIC)
+def test_faults_of_a_panoptic_recipe(section: str, values: str, expected: str) -> None:
+    faults = faults_of(replace(PANOPTIC, section, values))
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(expected)
+
+
+def test_shards_know_no_loss_scaling() -> None:
+    [fault] = faults_of(DETECTION, "compute.shard=true", "mixed_precision=fp16")
+    assert fault.startswith("compute.shard: does not go with the loss scaling of fp16")
+    assert recipe_from_text(DETECTION, ["compute.shard=true", "mixed_precision=bf16"]).compute.shard
+
+
+def test_one_picture_at_a_time_has_no_shapes_to_group() -> None:
+    (fault,) = faults_of(DETECTION, "data.batching=aspect", "optim.micro_batch_size=1")
+    assert fault.startswith("data.batching: aspect does nothing with optim.micro_batch_size: 1")
+
+
+BAD_STREAMS = [
+    (
+        "data",
+        "{demo: {}, streaming: true}",
+        "data.streaming: reads a data set of the Hub or a folder",
+    ),
+    ("data", STREAM + ", overfit: 3}", "data.overfit: takes images by number, and a stream is not known"),
+    (
+        "data",
+        STREAM + ", repeat_threshold: 0.1}",
+        "data.repeat_threshold: counts the classes of all images",
+    ),
+    ("data", STREAM + ", batching: aspect}", "data.batching: aspect sorts by the shapes of all images, and"),
+    (
+        "data",
+        STREAM + ", validation_fraction: 0.2}",
+        "data.validation_fraction: does nothing here: a stream",
+    ),
+    ("data", STREAM + ", shuffle_buffer: 0}", "data.shuffle_buffer: must be at least 1, got 0"),
+    ("data", STREAM + ", epoch_images: 0}", "data.epoch_images: must be at least 1, got 0"),
+    ("data", "{dataset: d, shuffle_buffer: 9}", "data.shuffle_buffer: does nothing here: it is read with"),
+    ("data", "{dataset: d, epoch_images: 9}", "data.epoch_images: does nothing here: it is read with"),
+]
+
+
+@pytest.mark.parametrize(("section", "values", "expected"), BAD_STREAMS)
+def test_faults_of_a_streamed_recipe(section: str, values: str, expected: str) -> None:
+    faults = faults_of(replace(DETECTION, section, values))
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(expected)
+
+
+def test_a_stream_cannot_count_its_classes() -> None:
+    (fault,) = faults_of(replace(DETECTION, "data", STREAM + "}"), "loss.balanced=true")
+    assert fault.startswith("loss.balanced: counts the objects of all images, which a stream cannot")
+
+
+@pytest.mark.parametrize("frozen", ["all", "stem_and_first_stage"])
+def test_random_weights_cannot_be_frozen(frozen: str) -> None:
+    """Guards: a model from scratch has a random backbone; its frozen part would stay random."""
+    faults = faults_of(DETECTION, "model.scratch=true", f"model.freeze_backbone={frozen}")
+    assert len(faults) == 1
+    assert faults[0].startswith(f"model.freeze_backbone: {frozen} would freeze random weights")
+
+
+def test_a_frozen_backbone_has_no_learning_rate() -> None:
+    expected = "optim.backbone_lr: does nothing here: the backbone is frozen"
+    together = ["model.freeze_backbone=all", "optim.backbone_lr=1e-5"]
+    assert faults_of(DETECTION, *together)[0].startswith(expected)
+    assert faults_of(PANOPTIC, "model.freeze_detector=false", *together)[0].startswith(expected)
