@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import UserError
-from detr_hf.prepare.check.text import printable
+from detr_hf.foreign_text import printable
 
 WIDEST = 640  # pixels of a shown picture
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "detr_hf"
 
 TIERS = {
-    1: {"recipe", "labels", "geometry", "images", "errors", "presets", "hub_access"},
+    1: {"recipe", "labels", "geometry", "images", "errors", "presets", "hub_access", "foreign_text"},
     2: {"prepare", "loading", "modeling", "metrics"},
     3: {
         *("training", "inference", "draw", "captions", "report", "hub", "export", "teacher"),

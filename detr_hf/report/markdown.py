@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from detr_hf.foreign_text import plain_markdown
 from detr_hf.metrics.tables import markdown_table
-from detr_hf.prepare.check.text import printable
 from detr_hf.report import tables
 from detr_hf.report.pictures import Drawn
 from detr_hf.report.words import CONFUSION, QUALITY, RANKED_BY, SIZES, subtitle
@@ -18,16 +17,10 @@ def report_markdown(numbers: Mapping[str, Any], worst: Sequence[Drawn], best: Se
     return "\n\n".join(_parts(numbers, worst, best)) + "\n"
 
 
-def plain(value: Any) -> str:
-    """Any text as Markdown that shows it and does nothing: no markup, no link, one line."""
-    safe = printable(str(value)).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*\[\]])", r"\\\1", safe)
-
-
 def _parts(numbers: Mapping[str, Any], worst: Sequence[Drawn], best: Sequence[Drawn]) -> Iterator[str]:
-    yield f"# {plain(numbers['run'])}"
-    yield plain(subtitle(numbers))
-    yield from (f"**Note:** {plain(note)}" for note in numbers["notes"])
+    yield f"# {plain_markdown(numbers['run'])}"
+    yield plain_markdown(subtitle(numbers))
+    yield from (f"**Note:** {plain_markdown(note)}" for note in numbers["notes"])
     results = numbers["results"]
     if panoptic := tables.panoptic_rows(results):
         yield _table(["Panoptic", "PQ", "SQ", "RQ", "N"], panoptic)
@@ -56,12 +49,16 @@ def _parts(numbers: Mapping[str, Any], worst: Sequence[Drawn], best: Sequence[Dr
             yield f"## {title}\n\n{_measure(numbers)}"
             yield _table(["image", "id", "quality", "matched", "false", "missed"], map(_row, drawn))
     yield "## The run"
-    yield "\n".join(f"- {plain(name)}: {plain(value)}" for name, value in numbers["facts"].items())
+    yield "\n".join(
+        f"- {plain_markdown(name)}: {plain_markdown(value)}" for name, value in numbers["facts"].items()
+    )
     yield "Curves and pictures are in report.html, all numbers in report.json."
 
 
 def _table(heads: Sequence[str], rows: Any) -> str:
-    return markdown_table([plain(head) for head in heads], [[plain(cell) for cell in row] for row in rows])
+    return markdown_table(
+        [plain_markdown(head) for head in heads], [[plain_markdown(cell) for cell in row] for row in rows]
+    )
 
 
 def _measure(numbers: Mapping[str, Any]) -> str:

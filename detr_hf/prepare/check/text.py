@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from detr_hf.foreign_text import printable
 from detr_hf.prepare.check.ledger import CheckResult, Kind, Place
 from detr_hf.prepare.check.rules import ERROR, INFO, SEVERITIES, WARNING
 
@@ -39,8 +40,3 @@ def _kind_lines(kind: Kind, files_shown: int) -> list[str]:
 def _first(place: Place) -> list[str]:
     name = f"{place.split} {place.file}".strip()
     return [text if not name or place.file in text else f"{name}: {text}" for text in place.examples]
-
-
-def printable(line: str) -> str:
-    """Without control characters: names in data may hold codes that a terminal would carry out."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)

@@ -18,7 +18,7 @@ from detr_hf.prepare.bundle import dataset_features
 from detr_hf.prepare.check.mend import mend_target
 from detr_hf.prepare.check.run import check_target
 from detr_hf.prepare.check.targets import open_target
-from detr_hf.prepare.check.text import as_text, printable
+from detr_hf.prepare.check.text import as_text
 from detr_hf.recipe import Split
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.prepare.check.planted import codes, panoptic
@@ -185,4 +185,3 @@ def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
         check_target(open_target(write_coco_detection(tmp_path, mend=name).annotations), threads=1)
     )
     assert "\x1b" not in text and "image-missing" in text
-    assert printable("a\x1b[31m\nb") == "a\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}b"

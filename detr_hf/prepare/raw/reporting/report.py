@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from detr_hf.foreign_text import plain_markdown as plain
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.raw.findings import KINDS, Action, Finding, finding_to_list
 from detr_hf.prepare.raw.reading.folders import FolderFacts
@@ -135,19 +136,19 @@ class PrepareReport:
             yield from self._histograms()
         for heading, sentences in self.sections.items():
             yield f"\n## {heading.capitalize()}\n"
-            yield from (f"- {_plain(sentence)}" for sentence in sentences)
+            yield from (f"- {plain(sentence)}" for sentence in sentences)
         for action in ACTIONS:
             yield from _places(action, counts, places)
         if samples:
             yield "\n## Samples\n"
-            yield from (f"{_plain(name)}\n\n![{_plain(name)}]({path})\n" for name, path in samples.items())
+            yield from (f"{plain(name)}\n\n![{plain(name)}]({path})\n" for name, path in samples.items())
 
     def _folder_table(self, dropped: Counter[str]) -> Iterator[str]:
         yield "| class folder | layout | pictures | kept | dropped |\n| --- | --- | ---: | ---: | ---: |"
         for facts in self.folders:
             name = facts.class_folder
             kept, lost = self.statistics.folders[name], dropped[name]
-            yield f"| {_plain(name)} | {facts.layout} | {facts.pictures} | {kept} | {lost} |"
+            yield f"| {plain(name)} | {facts.layout} | {facts.pictures} | {kept} | {lost} |"
 
     def _class_table(self, labels: LabelMap) -> Iterator[str]:
         yield "\n## Classes\n"
@@ -156,17 +157,17 @@ class PrepareReport:
         of, idle = self.statistics, []
         for name in labels.names:
             if not of.objects[name]:
-                idle.append(_plain(name))
+                idle.append(plain(name))
                 continue
             sizes = " | ".join(str(of.sizes[name][size]) for size in OBJECT_SIZES)
-            row = f"{_plain(name)} | {labels.kind(name)} | {of.images[name]} | {of.objects[name]} | {sizes}"
+            row = f"{plain(name)} | {labels.kind(name)} | {of.images[name]} | {of.objects[name]} | {sizes}"
             yield f"| {row} |"
         if idle:
             yield f"\nWithout an object of their own: {', '.join(idle)}."
         if found := of.imbalance():
             yield (
-                f"\nImbalance: {_plain(found['most'])} has {found['objects_of_most']} objects, "
-                f"{found['ratio']} times as many as {_plain(found['least'])} ({found['objects_of_least']})."
+                f"\nImbalance: {plain(found['most'])} has {found['objects_of_most']} objects, "
+                f"{found['ratio']} times as many as {plain(found['least'])} ({found['objects_of_least']})."
             )
 
     def _histograms(self) -> Iterator[str]:
@@ -188,7 +189,7 @@ def _places(action: Action, counts: Counter[str], places: dict[str, list[Finding
     for kind in kinds:
         yield f"\n### {counts[kind]} {KINDS[kind].meaning}\n"
         for found in places[kind]:
-            yield f"- {_plain(found.file)}" + (f": {_plain(found.detail)}" if found.detail else "")
+            yield f"- {plain(found.file)}" + (f": {plain(found.detail)}" if found.detail else "")
         if counts[kind] > PLACES_SHOWN:
             yield f"- and {counts[kind] - PLACES_SHOWN} more, all in {REPORT_JSON}"
 
@@ -213,8 +214,3 @@ def about_stuff(summary: StuffSummary) -> list[str]:
     if summary.empty:
         sentences.append(f"no stuff was found in {len(summary.empty)}: {', '.join(summary.empty)}")
     return sentences
-
-
-def _plain(text: str) -> str:
-    """Text of the data, which may not act as Markdown or HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>|!#&])", r"\\\1", " ".join(text.split()))
