@@ -121,7 +121,7 @@ class Page:
 
     def _connect(self) -> None:
         shown = [self.status, self.bar, self.picture, self.gallery, self.film, self.again, self.table]
-        shown.append(self.download)
+        shown += [self.download, self.view]
         settings: list[Any] = [self.threshold, self.view]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress_on": self.status}
         self.drop.change(self.open, [self.drop, *settings], [self.visit, *shown], **quiet)
@@ -180,19 +180,23 @@ class Page:
             self.status: tables.summary(visit, prediction, threshold),
             self.table: tables.table(record, self.viewer.labels),
             self.download: gr.update(value=str(file)),
+            self.view: gr.update(visible=True),
             self.bar: gr.update(visible=True),
         }
 
     def draw_film(self, film: Film, threshold: float, progress: gr.Progress = _FROM_TQDM) -> Answer:
         """A video was dropped, or is to be drawn with another threshold."""
         try:
-            drawn, said = self.viewer.draw_video(film, threshold)
+            drawn, said, lines = self.viewer.draw_video(film, threshold)
         except UserError as error:
             return {**self._blank(), self.status: tables.said(str(error), "bad")}
         return {
             **self._blank(),
             self.status: tables.said(said),
             self.film: gr.update(value=str(drawn), visible=True),
+            self.download: gr.update(value=str(lines)),
+            self.view: gr.update(visible=False),
+            self.bar: gr.update(visible=True),
         }
 
     def _views(self, viewing: Viewing, prediction: Prediction, threshold: float, view: str) -> Answer:

@@ -143,11 +143,11 @@ class Viewer:
         """A video file to be drawn."""
         return Film(Path(path).name, Path(path), TemporaryDirectory(dir=self.folder))
 
-    def draw_video(self, film: Film, score_threshold: float) -> tuple[Path, str]:
+    def draw_video(self, film: Film, score_threshold: float) -> tuple[Path, str, Path]:
         """Draw what is found into every frame.
 
         Returns:
-            The drawn MP4, and one sentence on it.
+            The drawn MP4, one sentence on it, and the file of what was found, a line of JSON a frame.
 
         Raises:
             UserError: it is no video, or the packages for videos are missing.
@@ -156,13 +156,12 @@ class Viewer:
         mine.task.predict = self._in_turn(mine.task.predict)
         out = Path(film.folder.name) / f"{Path(film.name).stem}.mp4"
         try:
-            done = predict_video(mine, film.path, out, seconds=MAX_VIDEO_SECONDS)
+            lines = out.with_suffix(".jsonl")
+            done = predict_video(mine, film.path, out, seconds=MAX_VIDEO_SECONDS, lines=lines)
         except UserError as error:
             raise UserError(str(error).replace(str(film.path), film.name)) from error
-        return out, (
-            f"{film.name}: what is surer than {score_threshold:.2f}, {done.frames} frames at "
-            f"{done.frames_per_second:.1f} a second"
-        )
+        said = f"{film.name}: what is surer than {score_threshold:.2f}, {done.frames} frames at "
+        return out, said + f"{done.frames_per_second:.1f} a second", lines
 
     def _in_turn(self, ask: Callable[..., Any]) -> Callable[..., Any]:
         def asked(*arguments: Any) -> Any:

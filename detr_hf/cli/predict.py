@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=("json", "coco"),
         default="json",
-        help="json: a file for each image; coco: COCO's own files for all together (default: json)",
+        help="json: a file for each image or video; coco: COCO's own files for all images (default: json)",
     )
     parser.add_argument("--no-pictures", action="store_true", help="draw no pictures of images")
     parser.add_argument(
@@ -104,7 +104,8 @@ def _images(predictor: Any, images: list[Path], out: Path, arguments: argparse.N
 def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Namespace) -> None:
     from detr_hf.inference.video import predict_video
 
-    done = predict_video(predictor, video, file, arguments.batch_size, arguments.seconds)
+    lines = file.with_suffix(".jsonl") if arguments.format == "json" else None
+    done = predict_video(predictor, video, file, arguments.batch_size, arguments.seconds, lines)
     print(f"{file}: {done.frames} frames in {done.took:.1f} s, {done.frames_per_second:.1f} frames/s")
 
 

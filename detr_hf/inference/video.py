@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from accelerate.utils import tqdm
@@ -14,7 +17,9 @@ from PIL import Image
 
 from detr_hf.draw import draw_detections, draw_panoptic
 from detr_hf.errors import UserError
+from detr_hf.inference.files import own_file
 from detr_hf.inference.predictor import Predictor
+from detr_hf.inference.results import as_record
 from detr_hf.inference.steady import SteadyShades
 from detr_hf.inference.tiling import TiledPredictor
 from detr_hf.inference.video_reader import Frame, open_footage
@@ -41,6 +46,7 @@ def predict_video(
     out: Path | str,
     batch_size: int = 1,
     seconds: float | None = None,
+    lines: Path | str | None = None,
 ) -> VideoSummary:
     """Draw what a model finds over a video, at the times of its frames; sound is left out.
 
@@ -53,6 +59,8 @@ def predict_video(
         out: ``.mp4`` or ``.gif``.
         batch_size: frames in one pass.
         seconds: end after so much of the source.
+        lines: a file for what was found, a line of JSON a frame: its number, its time in ``seconds``, and
+            what ``as_record`` has.
 
     Raises:
         UserError: the source cannot be read, ``out`` cannot be written or is the source, or PyAV is missing.
@@ -64,12 +72,25 @@ def predict_video(
     start, written = time.monotonic(), 0
     draw = FramePainter(predictor.labels, predictor.score_threshold)
     bar = tqdm(total=footage.count, desc=Path(str(source)).name, unit="frame")
-    with VideoWriter(out, footage.rate) as writer, bar:
+    with VideoWriter(out, footage.rate) as writer, _opened(lines) as file, bar:
         for frame, predicted in _predicted(predictor, footage.frames, batch_size):
             writer.add(draw(frame.pixels, predicted), frame.at)
+            if file is not None:
+                record = as_record(predicted, predictor.labels, predictor.score_threshold)
+                file.write(json.dumps({"frame": written, "seconds": float(frame.at), **record}) + "\n")
             written += 1
             bar.update()
     return VideoSummary(written, time.monotonic() - start)
+
+
+def _opened(lines: Path | str | None) -> AbstractContextManager[TextIO | None]:
+    if lines is None:
+        return nullcontext()
+    file = own_file(Path(lines))
+    try:
+        return file.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror}).") from error
 
 
 def _predicted(

@@ -117,7 +117,10 @@ def test_a_video_comes_back_drawn(make_page: MakePage, photograph: Path, tmp_pat
     drawn = Path(shown(answer, page.film))
     assert drawn.name == "clip.mp4" and drawn.parent != tmp_path and drawn.stat().st_size > 500
     assert "clip.mp4" in answer[page.status] and "3 frames" in answer[page.status]
-    assert shown(answer, page.picture) is None and answer[page.bar]["visible"] is False
+    assert shown(answer, page.picture) is None
+    lines = Path(answer[page.download]["value"]).read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == [0, 1, 2]
+    assert answer[page.bar]["visible"] is True and answer[page.view]["visible"] is False
     film = answer[page.visit]
     assert page.show(film, 0.6, BOXES) == {page.again: {"visible": True, "__type__": "update"}}
     assert "surer than 0.60" in page.draw_film(film, 0.6)[page.status]

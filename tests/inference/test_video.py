@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from detr_hf import cli
 from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.demo.video import draw_film, write_film
 from detr_hf.errors import UserError
-from detr_hf.inference import Predictor, video, video_reader
+from detr_hf.inference import Predictor, as_record, video, video_reader
 from detr_hf.inference.steady import SteadyShades
 from detr_hf.inference.video import FramePainter, predict_video
 from detr_hf.inference.video_reader import Footage, Frame, open_footage
@@ -197,7 +198,16 @@ def test_wrong_suffixes_and_a_result_in_the_place_of_its_source(predictor: Predi
 
 
 def test_a_film_is_predicted_at_its_rate(predictor: Predictor, film: Path, tmp_path: Path) -> None:
-    done = predict_video(predictor, film, tmp_path / "seen.mp4", batch_size=4)
+    lines = tmp_path / "seen.jsonl"
+    done = predict_video(predictor, film, tmp_path / "seen.mp4", batch_size=4, lines=lines)
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [line["frame"] for line in found] == list(range(10))
+    assert [line["seconds"] for line in found] == pytest.approx([at / 25 for at in range(10)])
+    frame = next(iter(open_footage(film).frames))
+    alone = as_record(predictor.predict([frame.pixels])[0], predictor.labels, 0.5)
+    assert found[0]["objects"] and [one["label"] for one in found[0]["segments"]] == [
+        one["label"] for one in alone["segments"]
+    ]
     assert done.frames == 10 and done.frames_per_second > 0
     footage = open_footage(tmp_path / "seen.mp4")
     frames = list(footage.frames)
@@ -312,6 +322,12 @@ def test_the_command(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     cli.main(["predict", "demo", str(film), "--out", str(out), "--threshold", "0.5", "--seconds", "0.2"])
     told = capsys.readouterr().out
     assert str(out) in told and "5 frames in" in told and "frames/s" in told
+    assert len(out.with_suffix(".jsonl").read_text().splitlines()) == 5
+    linked = tmp_path / "linked.jsonl"
+    linked.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "demo", str(film), "--out", str(tmp_path / "linked.mp4"), "--seconds", "0.1"])
+    assert "is a link to another place" in capsys.readouterr().err and not (tmp_path / "elsewhere").exists()
     for wrong in (["--seconds", "0"], ["--explain", "--tile", "300"]):
         with pytest.raises(SystemExit):
             cli.main(["predict", "demo", str(film), "--out", str(out), *wrong])
