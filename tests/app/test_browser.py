@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detr_hf.demo.video import write_film
 from tests.app.server import Server, running_space
 from tests.raw_factories import png_header
 
@@ -148,12 +149,23 @@ def test_a_visit(server: Server, browser: Any, street: Path, tmp_path: Path) -> 
     maps = until(lambda: browser.find_elements("css selector", "#gallery img"), "the attention")
     assert len(maps) >= 4
 
+    drop(browser, write_film(tmp_path / "yard.mp4", "street", seed=2, seconds=0.3))
+    until(lambda: "yard.mp4: what is surer" in status_of(browser), "the drawn video")
+    film = until(lambda: browser.find_element("css selector", "#film video"), "the player")
+    until(lambda: film.get_property("videoWidth"), "a video that can be played")
+    assert not [one for one in browser.find_elements("css selector", "#views") if one.is_displayed()]
+    browser.save_screenshot(str(tmp_path / "film.png"))
+    browser.find_element("css selector", "#download").click()
+    [file] = until(lambda: list((tmp_path / "downloads").glob("*.jsonl")), "what was found in the video")
+    assert len(file.read_text().splitlines()) == 8  # 0.3 seconds of 25 a second
+
     for bad in bad_ones(tmp_path):
         drop(browser, bad)
         until(lambda bad=bad: f"{bad.name}: " in status_of(browser), f"the message on {bad.name}")
         assert "bad" in browser.find_element("css selector", "#status .said").get_attribute("class")
     drop(browser, street)
     until(lambda: "segments above 0.50" in status_of(browser), "a good picture after bad ones")
+    assert browser.find_element("css selector", "#views").is_displayed()
 
     assert server.is_up and not [line for line in server.lines if "Traceback" in line]
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
