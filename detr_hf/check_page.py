@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageColor
 
 from detr_hf.errors import UserError
 from detr_hf.html_page import head, picture_address, text, write_text
@@ -29,7 +30,8 @@ EXAMPLES_SHOWN = 20  # of one file
 FAULTS_SHOWN = 12  # of one picture
 LONGEST_NAME = 24  # letters of a class beside its box
 MARGIN = 0.06  # of a picture, on all sides, where boxes show that reach out of it
-_TINT = 0.45
+BAD_INK, GOOD_INK = "#e11d1d", "#2f6fde"
+_TINT = 0.4
 
 _STYLE = """
 .verdict { padding: .5rem .8rem; border-radius: 6px; background: var(--good); margin: .8rem 0; }
@@ -64,8 +66,10 @@ def _page(result: CheckResult) -> Iterator[str]:
     kinds = result.ledger.kinds()
     yield "".join(_findings(kinds)) if kinds else "<p>Nothing was found.</p>\n"
     if result.samples:
-        yield f'<h2>The worst {len(result.samples)} pictures</h2>\n<p class="dim">Red: objects with a fault.'
-        yield ' Blue: the others. The grey rim lies outside of the picture.</p>\n<div class="sheet">\n'
+        worst = len(result.samples)
+        yield f"<h2>The worst {'picture' if worst == 1 else f'{worst} pictures'}</h2>\n"
+        yield '<p class="dim">Red: objects with a fault. Blue: the others. '
+        yield 'The grey rim lies outside of the picture.</p>\n<div class="sheet">\n'
         yield from (_figure(sample, result) for sample in result.samples)
         yield "</div>\n"
     yield "<h2>Classes</h2>\n" + "".join(_classes(result))
@@ -103,7 +107,8 @@ def _places(kind: Kind) -> str:
         lines.append(f"<li><b>{text(where)}</b> {text(said)}{more}</li>")
     if len(kind.places) > FILES_SHOWN:
         lines.append(f"<li>and {len(kind.places) - FILES_SHOWN} more files: see --json</li>")
-    return f"<details><summary>{len(kind.places)} place(s)</summary><ul>{''.join(lines)}</ul></details>"
+    places = "1 place" if len(kind.places) == 1 else f"{len(kind.places)} places"
+    return f"<details><summary>{places}</summary><ul>{''.join(lines)}</ul></details>"
 
 
 def _classes(result: CheckResult) -> Iterator[str]:
@@ -150,21 +155,20 @@ def _drawing(seen: Inspection, names: tuple[str, ...]) -> str:
 
 
 def _rectangles(seen: Inspection, names: tuple[str, ...], width: int, height: int) -> Iterator[str]:
-    grave = " \n".join(fault.text for fault in seen.found if RULES[fault.code].severity != INFO)
     counted = (
         dict(zip(seen.row["objects"]["id"], seen.row["objects"]["bbox"], strict=True)) if seen.row else {}
     )
     is_panoptic = seen.source.panoptic is not None
     stroke = max(width, height) / 250
-    for known, index in zip(seen.source.objects, seen.classes, strict=True):
+    known_ones = zip(seen.source.objects, seen.classes, _with_a_fault(seen), strict=True)
+    for known, index, bad in sorted(known_ones, key=lambda one: one[2]):  # red ones on top
         recounted = is_panoptic and type(known.id) is int
         box = counted.get(known.id, known.bbox) if recounted else known.bbox
         if not is_box(box) or not all(map(math.isfinite, box)):
             continue
         x0, y0 = _within(box[0], width), _within(box[1], height)
         x1, y1 = _within(box[0] + box[2], width), _within(box[1] + box[3], height)
-        bad = re.search(rf"{re.escape(known.where)}(?!\w)", grave) is not None
-        ink = "#e11d1d" if bad else "#2f6fde"
+        ink = BAD_INK if bad else GOOD_INK
         name = names[index] if index is not None else f"category {known.category}"
         size = max(width, height) / 32
         yield (
@@ -177,13 +181,19 @@ def _rectangles(seen: Inspection, names: tuple[str, ...], width: int, height: in
         )
 
 
+def _with_a_fault(seen: Inspection) -> list[bool]:
+    """Of each object, whether a finding that counts names it."""
+    grave = " \n".join(fault.text for fault in seen.found if RULES[fault.code].severity != INFO)
+    return [re.search(rf"{re.escape(known.where)}(?!\w)", grave) is not None for known in seen.source.objects]
+
+
 def _within(value: float, edge: int) -> float:
     """A coordinate, held back at the rim around the picture."""
     return min(max(float(value), -MARGIN * edge), (1 + MARGIN) * edge)
 
 
 def _overlaid(seen: Inspection, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture, in panoptic sets with its segments as coloured areas where the PNG fits it."""
+    """The picture, in panoptic sets with its segments in the ink of their boxes where the PNG fits it."""
     if seen.source.panoptic is None:
         return pixels
     try:
@@ -192,6 +202,19 @@ def _overlaid(seen: Inspection, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return pixels
     if id_map.shape != pixels.shape[:2]:
         return pixels
-    shades = (id_map[..., None] * np.array([97, 57, 23]) + np.array([40, 90, 150])) % 256
-    mixed = (1 - _TINT) * pixels + _TINT * shades
-    return np.where(id_map[..., None] > 0, mixed, pixels).astype(np.uint8)
+    bad = {known.id for known, bad in zip(seen.source.objects, _with_a_fault(seen), strict=True) if bad}
+    good = {known.id for known in seen.source.objects} - bad
+    ids, place = np.unique(id_map, return_inverse=True)
+    shades = np.array([ImageColor.getrgb(GOOD_INK if int(one) in good else BAD_INK) for one in ids])
+    inside = (id_map > 0)[..., None]
+    mixed = np.where(inside, (1 - _TINT) * pixels + _TINT * shades[place.reshape(id_map.shape)], pixels)
+    mixed[_borders(id_map)] = 255
+    return mixed.astype(np.uint8)
+
+
+def _borders(id_map: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Where one segment ends and the next begins, a pixel wide."""
+    borders = np.zeros(id_map.shape, bool)
+    borders[:, 1:] |= id_map[:, 1:] != id_map[:, :-1]
+    borders[1:] |= id_map[1:] != id_map[:-1]
+    return borders

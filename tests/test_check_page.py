@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -47,8 +48,7 @@ def test_the_page_shows_findings_classes_and_the_worst_pictures(tmp_path: Path) 
 
 def test_boxes_outside_stay_on_the_rim(tmp_path: Path) -> None:
     seen = page_of(write_coco_detection(tmp_path, mend=spoil).annotations, tmp_path)
-    frame = seen.all("rect")[0]
-    assert float(frame["x"] or 0) == 60
+    [frame] = [one for one in seen.all("rect") if float(one["x"] or 0) == 60]
     assert float(frame["x"] or 0) + float(frame["width"] or 0) == pytest.approx(1.06 * 90)
 
 
@@ -96,3 +96,33 @@ def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_page(result, tmp_path / "file" / "page.html")
+
+
+def test_segments_have_the_ink_of_their_boxes(tmp_path: Path) -> None:
+    """A segment of an unknown category, and one that is painted but not listed, are red; the others blue."""
+
+    def fault(content: dict[str, Any]) -> None:
+        segments = content["annotations"][0]["segments_info"]
+        segments[0]["category_id"] = 999
+        left_out.append(segments.pop()["id"])
+        others.extend(segment["id"] for segment in segments[1:])
+        wrong.append(segments[0]["id"])
+
+    left_out: list[int] = []
+    wrong: list[int] = []
+    others: list[int] = []
+    split = write_coco_panoptic(tmp_path, count=1, mend=fault)
+    [image] = page_of(split.annotations, tmp_path).all("image")
+    data = base64.b64decode((image["href"] or "").partition(";base64,")[2])
+    with Image.open(BytesIO(data)) as picture:
+        drawn = np.asarray(picture.convert("RGB"), np.int32)
+    [png] = (tmp_path / "panoptic").glob("*.png")
+    with Image.open(png) as file:
+        parts = np.asarray(file, np.int32)
+    id_map = parts[..., 0] + 256 * parts[..., 1] + 65536 * parts[..., 2]
+    [photograph] = (tmp_path / "images").iterdir()
+    with Image.open(photograph) as file:
+        tint = drawn - 0.6 * np.asarray(file.convert("RGB"), np.int32)
+    redder = tint[..., 0] - tint[..., 2]
+    means = {one: float(redder[id_map == one].mean()) for one in (*wrong, *left_out, *others)}
+    assert others and min(means[one] for one in (*wrong, *left_out)) > max(means[one] for one in others) + 30
