@@ -46,6 +46,7 @@ def set_deterministic(wanted: bool) -> None:
     """Whether kernels add up in the same order every time; one that cannot says so once, and is used."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made
     torch.use_deterministic_algorithms(wanted, warn_only=True)
+    # Filling new memory takes time, and nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # The position embedding counts pixels with it: whole numbers, the same in any order.
     warnings.filterwarnings("ignore", message="cumsum_cuda_kernel does not have a deterministic")

@@ -62,4 +62,4 @@ def test_shards_on_one_process_are_told_to_do_nothing(
     start_from = save_detector(tmp_path / "start")
     told = said(detection_recipe(tmp_path / "a", split, start_from, "compute.shard=true"), capsys)
     assert "compute.shard does nothing on one process" in told
-    assert "shard" not in said(detection_recipe(tmp_path / "b", split, start_from), capsys)
+    assert "compute.shard" not in said(detection_recipe(tmp_path / "b", split, start_from), capsys)
