@@ -88,6 +88,7 @@ def _opened(lines: Path | str | None) -> AbstractContextManager[TextIO | None]:
         return nullcontext()
     file = own_file(Path(lines))
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         return file.open("w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}).") from error

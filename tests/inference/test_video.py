@@ -318,7 +318,7 @@ def test_ctrl_c_leaves_a_film_that_plays(tmp_path: Path) -> None:
 
 
 def test_the_command(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "seen.gif"
+    out = tmp_path / "new" / "seen.gif"
     cli.main(["predict", "demo", str(film), "--out", str(out), "--threshold", "0.5", "--seconds", "0.2"])
     told = capsys.readouterr().out
     assert str(out) in told and "5 frames in" in told and "frames/s" in told
