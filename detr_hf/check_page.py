@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageColor
+from PIL import Image
 
+from detr_hf.draw import painted
 from detr_hf.errors import UserError
 from detr_hf.html_page import head, picture_address, text, write_text
 from detr_hf.images import decode_id_map, decode_image
@@ -30,8 +31,7 @@ EXAMPLES_SHOWN = 20  # of one file
 FAULTS_SHOWN = 12  # of one picture
 LONGEST_NAME = 24  # letters of a class beside its box
 MARGIN = 0.06  # of a picture, on all sides, where boxes show that reach out of it
-BAD_INK, GOOD_INK = "#e11d1d", "#2f6fde"
-_TINT = 0.4
+BAD_INK, GOOD_INK = (0xE1, 0x1D, 0x1D), (0x2F, 0x6F, 0xDE)
 
 _STYLE = """
 .verdict { padding: .5rem .8rem; border-radius: 6px; background: var(--good); margin: .8rem 0; }
@@ -150,17 +150,22 @@ def _drawing(seen: Inspection, names: tuple[str, ...]) -> str:
     height, width = pixels.shape[:2]
     rim_x, rim_y = MARGIN * width, MARGIN * height
     view = f"{-rim_x:.1f} {-rim_y:.1f} {width + 2 * rim_x:.1f} {height + 2 * rim_y:.1f}"
-    image = f'<image href="{picture_address(_overlaid(seen, pixels))}" width="{width}" height="{height}"/>'
-    return f'<svg viewBox="{view}" role="img">{image}{"".join(_rectangles(seen, names, width, height))}</svg>'
+    bad = _with_a_fault(seen)
+    frames = _rectangles(seen, names, width, height, bad)
+    address = picture_address(_overlaid(seen, pixels, bad))
+    image = f'<image href="{address}" width="{width}" height="{height}"/>'
+    return f'<svg viewBox="{view}" role="img">{image}{"".join(frames)}</svg>'
 
 
-def _rectangles(seen: Inspection, names: tuple[str, ...], width: int, height: int) -> Iterator[str]:
+def _rectangles(
+    seen: Inspection, names: tuple[str, ...], width: int, height: int, faulty: list[bool]
+) -> Iterator[str]:
     counted = (
         dict(zip(seen.row["objects"]["id"], seen.row["objects"]["bbox"], strict=True)) if seen.row else {}
     )
     is_panoptic = seen.source.panoptic is not None
     stroke = max(width, height) / 250
-    known_ones = zip(seen.source.objects, seen.classes, _with_a_fault(seen), strict=True)
+    known_ones = zip(seen.source.objects, seen.classes, faulty, strict=True)
     for known, index, bad in sorted(known_ones, key=lambda one: one[2]):  # red ones on top
         recounted = is_panoptic and type(known.id) is int
         box = counted.get(known.id, known.bbox) if recounted else known.bbox
@@ -168,7 +173,7 @@ def _rectangles(seen: Inspection, names: tuple[str, ...], width: int, height: in
             continue
         x0, y0 = _within(box[0], width), _within(box[1], height)
         x1, y1 = _within(box[0] + box[2], width), _within(box[1] + box[3], height)
-        ink = BAD_INK if bad else GOOD_INK
+        ink = "#{:02x}{:02x}{:02x}".format(*(BAD_INK if bad else GOOD_INK))
         name = names[index] if index is not None else f"category {known.category}"
         size = max(width, height) / 32
         yield (
@@ -192,7 +197,7 @@ def _within(value: float, edge: int) -> float:
     return min(max(float(value), -MARGIN * edge), (1 + MARGIN) * edge)
 
 
-def _overlaid(seen: Inspection, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _overlaid(seen: Inspection, pixels: NDArray[np.uint8], bad: list[bool]) -> NDArray[np.uint8]:
     """The picture, in panoptic sets with its segments in the ink of their boxes where the PNG fits it."""
     if seen.source.panoptic is None:
         return pixels
@@ -202,19 +207,7 @@ def _overlaid(seen: Inspection, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return pixels
     if id_map.shape != pixels.shape[:2]:
         return pixels
-    bad = {known.id for known, bad in zip(seen.source.objects, _with_a_fault(seen), strict=True) if bad}
-    good = {known.id for known in seen.source.objects} - bad
-    ids, place = np.unique(id_map, return_inverse=True)
-    shades = np.array([ImageColor.getrgb(GOOD_INK if int(one) in good else BAD_INK) for one in ids])
-    inside = (id_map > 0)[..., None]
-    mixed = np.where(inside, (1 - _TINT) * pixels + _TINT * shades[place.reshape(id_map.shape)], pixels)
-    mixed[_borders(id_map)] = 255
-    return mixed.astype(np.uint8)
-
-
-def _borders(id_map: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Where one segment ends and the next begins, a pixel wide."""
-    borders = np.zeros(id_map.shape, bool)
-    borders[:, 1:] |= id_map[:, 1:] != id_map[:, :-1]
-    borders[1:] |= id_map[1:] != id_map[:-1]
-    return borders
+    known_ones = zip(seen.source.objects, bad, strict=True)
+    faulty = {known.id: is_bad for known, is_bad in known_ones if type(known.id) is int}
+    inks = {one: BAD_INK if faulty.get(one, True) else GOOD_INK for one in np.unique(id_map).tolist() if one}
+    return np.asarray(painted(Image.fromarray(pixels), id_map.astype(np.int64), inks))

@@ -99,7 +99,7 @@ def draw_panoptic(
     base, factor = _enlarged(image)
     ids = np.asarray(id_map, np.int64).repeat(factor, 0).repeat(factor, 1)
     colors = _shades([(segment_id, label) for segment_id, label, _ in listed], labels, shades or {})
-    canvas = _overlaid(base, ids, {segment[0]: color for segment, color in zip(listed, colors, strict=True)})
+    canvas = painted(base, ids, {segment[0]: color for segment, color in zip(listed, colors, strict=True)})
     boxes, areas = boxes_and_areas_of_segments(ids, np.array([segment[0] for segment in listed], np.int64))
     captions = Captions(canvas, len(listed))
     for i in np.argsort(-areas, kind="stable").tolist():
@@ -244,8 +244,8 @@ def _shade(color: Color, nth: int) -> Color:
     return red, green, blue
 
 
-def _overlaid(base: Image.Image, ids: NDArray[np.int64], colors: dict[int, Color]) -> Image.Image:
-    """The picture with coloured segments and white lines between them."""
+def painted(base: Image.Image, ids: NDArray[np.int64], colors: Mapping[int, Color]) -> Image.Image:
+    """A picture with coloured segments and white lines between them; ``ids`` is [H, W], others stay bare."""
     pixels = np.asarray(base, np.float32)
     known = np.array(sorted(colors), np.int64)
     if not len(known):

@@ -123,7 +123,7 @@ def test_segments_have_the_ink_of_their_boxes(tmp_path: Path) -> None:
     id_map = parts[..., 0] + 256 * parts[..., 1] + 65536 * parts[..., 2]
     [photograph] = (tmp_path / "images").iterdir()
     with Image.open(photograph) as file:
-        tint = drawn - 0.6 * np.asarray(file.convert("RGB"), np.int32)
+        tint = drawn - 0.5 * np.asarray(file.convert("RGB"), np.int32)
     redder = tint[..., 0] - tint[..., 2]
     means = {one: float(redder[id_map == one].mean()) for one in (*wrong, *left_out, *others)}
     assert others and min(means[one] for one in (*wrong, *left_out)) > max(means[one] for one in others) + 30
