@@ -302,15 +302,18 @@ def settle_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> Non
 
 
 def _restore_optimiser(optimiser: Optimizer, trained: Task, tensors: Mapping[str, Tensor]) -> None:
-    parameters = dict(trained.named_parameters())
     saved: dict[str, dict[str, Tensor]] = {}
     for key in tensors:
         if key.startswith("optimiser."):
             _, kind, name = key.split(".", 2)
-            saved.setdefault(name, {})[kind] = dealt_out_like(tensors[key], parameters[name])
-    names = {parameter: name for name, parameter in parameters.items()}
-    order = [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
-    state = {index: saved[name] for index, name in enumerate(order) if name in saved}
+            saved.setdefault(name, {})[kind] = tensors[key]
+    names = {parameter: name for name, parameter in trained.named_parameters()}
+    order = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state = {
+        index: {kind: dealt_out_like(value, parameter) for kind, value in saved[names[parameter]].items()}
+        for index, parameter in enumerate(order)
+        if names[parameter] in saved
+    }
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 

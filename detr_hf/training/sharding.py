@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
@@ -54,19 +55,22 @@ def sharded_twin(task: Task, accelerator: Accelerator) -> Task:
 @torch.no_grad()
 def gather_into(task: Task, trained: Task) -> None:
     """Bring a task up to date with its sharded twin; collective."""
-    if trained is not task:
-        for mine, theirs in zip(task.parameters(), trained.parameters(), strict=True):
-            if mine.requires_grad:
-                mine.copy_(whole(theirs))
+    for mine, theirs in _pairs(task, trained):
+        mine.copy_(whole(theirs))
 
 
 @torch.no_grad()
 def deal_out(task: Task, trained: Task) -> None:
     """Bring a sharded twin up to date with its task; the other way round."""
+    for mine, theirs in _pairs(task, trained):
+        theirs.copy_(dealt_out_like(mine, theirs))
+
+
+def _pairs(task: Task, trained: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each learning weight of a task and of its twin; none where they are the same."""
     if trained is not task:
-        for mine, theirs in zip(task.parameters(), trained.parameters(), strict=True):
-            if mine.requires_grad:
-                theirs.copy_(dealt_out_like(mine, theirs))
+        pairs = zip(task.parameters(), trained.parameters(), strict=True)
+        yield from (pair for pair in pairs if pair[0].requires_grad)
 
 
 def whole(tensor: Tensor) -> Tensor:
