@@ -12,7 +12,7 @@ from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
 from benchmarks.settings import Settings
-from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_cxcywh, normalise_boxes
+from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_cxcywh, normalize_boxes
 from detr_hf.labels import LabelMap, construction_labels
 
 LABELS: LabelMap = construction_labels()
@@ -41,7 +41,7 @@ def detector_of(settings: Settings) -> DetrForObjectDetection:
     """A stock detector, the same for the same settings."""
     torch.manual_seed(settings.seed)
     detector = DetrForObjectDetection(config_of(settings))
-    _randomise(detector)
+    _randomize(detector)
     _calibrate(detector, settings)
     return detector
 
@@ -50,7 +50,7 @@ def segmenter_of(settings: Settings) -> DetrForSegmentation:
     """A stock segmenter in eval mode whose detector is frozen, as stage 2 wants it."""
     torch.manual_seed(settings.seed)
     model = DetrForSegmentation(config_of(settings))
-    _randomise(model)
+    _randomize(model)
     _calibrate(model.detr, settings)
     attention = model.mask_head.conv1.conv.weight[:, -model.config.encoder_attention_heads :]
     with torch.no_grad():  # one softmax over all heads and pixels makes small numbers: let them be heard
@@ -60,7 +60,7 @@ def segmenter_of(settings: Settings) -> DetrForSegmentation:
 
 
 @torch.no_grad()
-def _randomise(model: nn.Module) -> None:
+def _randomize(model: nn.Module) -> None:
     """Norms off the identity, queries that disagree, and classes that win over "no object"."""
     for name, module in model.named_modules():
         if isinstance(module, nn.LayerNorm | nn.GroupNorm | DetrFrozenBatchNorm2d):
@@ -124,7 +124,7 @@ def targets_of(settings: Settings) -> list[dict[str, Any]]:
                 "original_size_hw": settings.size,
                 "class_labels": torch.from_numpy(classes),
                 "boxes_cxcywh_norm": torch.from_numpy(
-                    normalise_boxes(boxes_xyxy_to_cxcywh(boxes), settings.size)
+                    normalize_boxes(boxes_xyxy_to_cxcywh(boxes), settings.size)
                 ),
                 "segment_ids": torch.from_numpy(ids),
                 "id_map": torch.from_numpy(id_map),

@@ -1,6 +1,6 @@
 """``python -m benchmarks.prepare``: how merging, splitting and writing a data set grow with its pictures.
 
-Records are made up, with three polygons and two segments of pseudo-labelled stuff each, on pictures of
+Records are made up, with three polygons and two segments of pseudo-labeled stuff each, on pictures of
 48 x 64 pixels: small, so that what is measured is the cost of a picture whatever its size. The pictures
 themselves are not needed: these steps open none.
 """

@@ -1,4 +1,4 @@
-"""Names on pictures: fonts, and coloured tags that keep out of each other's way."""
+"""Names on pictures: fonts, and colored tags that keep out of each other's way."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def letter_size(size_wh: tuple[int, int], count: int) -> int:
 
 
 def contrast_to(color: Color) -> Color:
-    """Black or white, whichever reads better on a colour (ITU-R BT.601 luma)."""
+    """Black or white, whichever reads better on a color (ITU-R BT.601 luma)."""
     red, green, blue = color
     return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else WHITE
 

@@ -69,7 +69,7 @@ def _page(result: CheckResult) -> Iterator[str]:
         worst = len(result.samples)
         yield f"<h2>The worst {'picture' if worst == 1 else f'{worst} pictures'}</h2>\n"
         yield '<p class="dim">Red: objects with a fault. Blue: the others. '
-        yield 'The grey rim lies outside of the picture.</p>\n<div class="sheet">\n'
+        yield 'The gray rim lies outside of the picture.</p>\n<div class="sheet">\n'
         yield from (_figure(sample, result) for sample in result.samples)
         yield "</div>\n"
     yield "<h2>Classes</h2>\n" + "".join(_classes(result))

@@ -21,8 +21,8 @@ from detr_hf.labels import Color, LabelMap
 _SMALLEST_EDGE = 400  # a shorter edge below this is enlarged by a whole factor,
 _MOST_ENLARGED = 8  # but by no more than this
 _DASH = 4  # length of the dashes of true boxes, in line widths
-_BORDER = 245  # grey level of the lines between segments
-_OVERLAY = 0.5  # share of the segment's colour in a panoptic picture
+_BORDER = 245  # gray level of the lines between segments
+_OVERLAY = 0.5  # share of the segment's color in a panoptic picture
 
 
 class BoxesLike(Protocol):
@@ -50,7 +50,7 @@ def draw_detections(
     Args:
         image: uint8[H, W, 3].
         detections: see ``BoxesLike``; without scores only names are written.
-        labels: gives names and colours.
+        labels: gives names and colors.
         truth: draw with dashed lines, as ground truth.
 
     Returns:
@@ -83,13 +83,13 @@ def draw_panoptic(
     labels: LabelMap,
     shades: Mapping[int, int] | None = None,
 ) -> Image.Image:
-    """Segments as coloured areas with outlines and names over a picture; void stays as it is.
+    """Segments as colored areas with outlines and names over a picture; void stays as it is.
 
     Args:
         image: uint8[H, W, 3].
         id_map: int[H, W], 0 is void.
         segments: (id, category_id, score or None) each, as tuples or as objects with these attributes.
-        labels: gives names and colours; things of one class differ in shade.
+        labels: gives names and colors; things of one class differ in shade.
         shades: segment id -> which thing of its class it is; by the order of ``segments`` when left out.
 
     Returns:
@@ -201,7 +201,7 @@ def _at_corners(frame: Rectangle) -> list[Place]:
 
 
 def _draw_frame(pen: ImageDraw.ImageDraw, frame: Rectangle, color: Color, width: int, dashed: bool) -> None:
-    """A box in its colour with a thin rim of the contrary lightness, so that it stands out on any ground."""
+    """A box in its color with a thin rim of the contrary lightness, so that it stands out on any ground."""
     left, top, right, bottom = frame
     rim = max(1, width // 3)
     outer = (left - rim, top - rim, right - 1 + rim, bottom - 1 + rim)
@@ -224,7 +224,7 @@ def _dashes(start: int, stop: int, width: int) -> list[tuple[int, int]]:
 
 
 def _shades(segments: Sequence[tuple[int, int]], labels: LabelMap, shades: Mapping[int, int]) -> list[Color]:
-    """A colour per segment: the class colour, shifted in hue and lightness from one thing to the next."""
+    """A color per segment: the class color, shifted in hue and lightness from one thing to the next."""
     seen: dict[int, int] = {}
     colors = []
     for segment_id, label in segments:
@@ -245,7 +245,7 @@ def _shade(color: Color, nth: int) -> Color:
 
 
 def painted(base: Image.Image, ids: NDArray[np.int64], colors: Mapping[int, Color]) -> Image.Image:
-    """A picture with coloured segments and white lines between them; ``ids`` is [H, W], others stay bare."""
+    """A picture with colored segments and white lines between them; ``ids`` is [H, W], others stay bare."""
     pixels = np.asarray(base, np.float32)
     known = np.array(sorted(colors), np.int64)
     if not len(known):
@@ -285,5 +285,5 @@ def _interior_point(ids: NDArray[np.int64], segment_id: int, box: NDArray[np.int
         worn = mask.copy()
         worn[1:-1, 1:-1] &= mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
     rows, columns = np.nonzero(mask)
-    centre = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-    return left + int(columns[centre] - 1) * step, top + int(rows[centre] - 1) * step
+    center = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    return left + int(columns[center] - 1) * step, top + int(rows[center] - 1) * step

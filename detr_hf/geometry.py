@@ -1,7 +1,7 @@
 """Boxes, masks and id maps: every conversion of the package lives here, named by format and unit.
 
 Boxes are ``[..., 4]`` arrays or tensors. ``xyxy`` is (x min, y min, x max, y max) with exclusive maxima,
-``xywh`` is COCO's (x min, y min, width, height), ``cxcywh`` is DETR's (centre x, centre y, width, height).
+``xywh`` is COCO's (x min, y min, width, height), ``cxcywh`` is DETR's (center x, center y, width, height).
 ``px`` is pixels, ``norm`` is a share of the image WITHOUT padding. An id map is one integer array ``[H, W]``
 whose value is the id of the segment that owns the pixel; 0 is void. The box functions take numpy and torch
 alike and return what they got.
@@ -37,13 +37,13 @@ def boxes_xyxy_to_xywh(boxes: Boxes) -> Boxes:
 
 
 def boxes_xyxy_to_cxcywh(boxes: Boxes) -> Boxes:
-    """Corners to (centre x, centre y, width, height); ``[..., 4]`` in, ``[..., 4]`` out, any unit."""
+    """Corners to (center x, center y, width, height); ``[..., 4]`` in, ``[..., 4]`` out, any unit."""
     x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
     return _stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], boxes)
 
 
 def boxes_cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
-    """(centre x, centre y, width, height) to corners; ``[..., 4]`` in, ``[..., 4]`` out, any unit."""
+    """(center x, center y, width, height) to corners; ``[..., 4]`` in, ``[..., 4]`` out, any unit."""
     cx, cy, w, h = (boxes[..., i] for i in range(4))
     return _stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], boxes)
 
@@ -55,12 +55,12 @@ def _scale(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
     return np.asarray([width, height, width, height], dtype=boxes.dtype)
 
 
-def normalise_boxes(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
+def normalize_boxes(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
     """Pixels to shares of an image of ``size_hw`` (without padding), in any of the formats above."""
     return boxes / _scale(boxes, size_hw)
 
 
-def denormalise_boxes(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
+def denormalize_boxes(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
     """Shares of an image of ``size_hw`` (without padding) to pixels, in any of the formats above."""
     return boxes * _scale(boxes, size_hw)
 
@@ -106,13 +106,13 @@ def paired_giou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rgb_to_id(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """COCO panoptic colours ``uint8 [H, W, 3]`` to an id map ``int32 [H, W]``: R + 256 G + 65536 B."""
+    """COCO panoptic colors ``uint8 [H, W, 3]`` to an id map ``int32 [H, W]``: R + 256 G + 65536 B."""
     wide = rgb.astype(np.int32)  # uint8 arithmetic would wrap
     return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
 
 
 def id_to_rgb(id_map: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """An id map ``[H, W]`` with ids below 2**24 to COCO panoptic colours ``uint8 [H, W, 3]``."""
+    """An id map ``[H, W]`` with ids below 2**24 to COCO panoptic colors ``uint8 [H, W, 3]``."""
     ids = id_map.astype(np.int64)
     assert ids.size == 0 or (ids.min() >= 0 and ids.max() < 1 << 24), "a panoptic PNG holds ids below 2**24"
     return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)

@@ -50,9 +50,9 @@ def decode_image(source: ImageSource, name: str | None = None) -> np.ndarray:
         name: what to call the picture in messages; the path when left out.
 
     Returns:
-        uint8[H, W, 3], writable, upright (EXIF orientation applied). Grey is repeated over the channels;
-        16-bit grey is scaled from 0..65535 to 0..255; transparency is laid over white; CMYK is converted
-        without its colour profile. Of an animation, the first frame.
+        uint8[H, W, 3], writable, upright (EXIF orientation applied). Gray is repeated over the channels;
+        16-bit gray is scaled from 0..65535 to 0..255; transparency is laid over white; CMYK is converted
+        without its color profile. Of an animation, the first frame.
 
     Raises:
         UserError: the file is missing, no picture, damaged, of a sample type without a fixed range (float,
@@ -220,5 +220,5 @@ def _from_16_bit(image: Image.Image, name: str) -> Image.Image:
     samples = np.asarray(image).astype(np.int64)
     if samples.min() < 0 or samples.max() > 65535:
         raise UserError(f"{name}: pixels are 32-bit integers beyond 65535; save it with 8 bits a channel")
-    grey = ((samples + 128) // 257).astype(np.uint8)
-    return Image.fromarray(np.repeat(grey[..., None], 3, axis=2))
+    gray = ((samples + 128) // 257).astype(np.uint8)
+    return Image.fromarray(np.repeat(gray[..., None], 3, axis=2))

@@ -38,7 +38,7 @@ class Category:
 class LabelMap:
     """The classes of a data set or model, in the order of their ids.
 
-    Two maps are equal when names and thing/stuff agree in order: colours and source ids change no model.
+    Two maps are equal when names and thing/stuff agree in order: colors and source ids change no model.
     `void` names the categories of the source that are no class: their pixels are void, their boxes left out.
     """
 
@@ -63,7 +63,7 @@ class LabelMap:
     def from_coco(cls, categories: Iterable[Mapping[str, Any]], void: Sequence[str] = ()) -> LabelMap:
         """The `categories` of a COCO file: things first, then stuff, each in the order of their ids.
 
-        A category without `isthing` is a thing (detection files have none); one without `color` gets a colour
+        A category without `isthing` is a thing (detection files have none); one without `color` gets a color
         that depends on its id alone. Names in `void` become no class. Raises UserError for a category without
         id or name, for doubled ids or names, and for a `void` name that is no category.
         """
@@ -228,7 +228,7 @@ def _checked(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _color(given: Any, source_id: int, name: str) -> Color:
-    """The given colour, checked; else one from the id, with hues of neighbouring ids a golden angle apart."""
+    """The given color, checked; else one from the id, with hues of neighboring ids a golden angle apart."""
     if given is None:
         hue = source_id * 0.618033988749895 % 1.0
         value = (0.95, 0.75, 0.6)[source_id % 3]

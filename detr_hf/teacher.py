@@ -35,7 +35,7 @@ class DetrTeacher:
     Args:
         name: folder or Hub id, for messages.
         model: any panoptic DETR.
-        processor: gives the size and the colour statistics that it expects.
+        processor: gives the size and the color statistics that it expects.
         stuff: class id -> name of every stuff class.
         short_edge: pixels of the picture's short edge in the model; the processor's own when left out.
         device: where to run; the GPU when there is one.
@@ -66,7 +66,7 @@ class DetrTeacher:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the weights, the size and the colours; the same from a folder and from the Hub."""
+        """Of the weights, the size and the colors; the same from a folder and from the Hub."""
         digest = sha256(repr([self.resize.describe(), self.processor.image_mean]).encode())
         digest.update(repr([self.processor.image_std, sorted(self.stuff.items())]).encode())
         for key, tensor in self.model.state_dict().items():

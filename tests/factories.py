@@ -1,4 +1,4 @@
-"""Seeded tiny data sets: coloured rectangles and ellipses on noise, as COCO detection and panoptic
+"""Seeded tiny data sets: colored rectangles and ellipses on noise, as COCO detection and panoptic
 exports.
 """
 

@@ -17,18 +17,18 @@ def red_part(canvas: Image.Image) -> tuple[int, int, int, int] | None:
     return Image.fromarray(pixels[..., 0] - pixels[..., 1] > 150).getbbox()
 
 
-def grey(width: int = 400, height: int = 300) -> Image.Image:
+def gray(width: int = 400, height: int = 300) -> Image.Image:
     return Image.new("RGB", (width, height), (128, 128, 128))
 
 
 @pytest.mark.parametrize("point", [(0, 0), (399, 0), (0, 299), (399, 299), (200, -50), (900, 900)])
 def test_a_tag_lies_inside_the_picture(point: tuple[int, int]) -> None:
-    canvas = grey()
+    canvas = gray()
     captions = Captions(canvas, 1)
     captions.add("wheel loader", 0.5, RED, [(*point, 0.5, 0.5)])
     captions.draw()
     left, top, right, bottom = red_part(canvas)
-    alone = grey()
+    alone = gray()
     captions = Captions(alone, 1)
     captions.add("wheel loader", 0.5, RED, [(200, 150, 0.5, 0.5)])
     captions.draw()
@@ -37,7 +37,7 @@ def test_a_tag_lies_inside_the_picture(point: tuple[int, int]) -> None:
 
 
 def test_a_taken_place_is_left_to_the_first() -> None:
-    canvas = grey()
+    canvas = gray()
     captions = Captions(canvas, 2)
     captions.add("brick", None, (0, 0, 255), [(0, 0, 0.0, 0.0)])
     captions.add("brick", None, RED, [(0, 0, 0.0, 0.0), (0, 200, 0.0, 0.0)])
@@ -46,7 +46,7 @@ def test_a_taken_place_is_left_to_the_first() -> None:
 
 
 def test_names_without_room_are_counted_in_the_corner() -> None:
-    plain, noted = grey(), grey()
+    plain, noted = gray(), gray()
     for canvas, count in ((plain, 1), (noted, 3)):
         captions = Captions(canvas, 1)
         for _ in range(count):
@@ -60,7 +60,7 @@ def test_names_without_room_are_counted_in_the_corner() -> None:
 
 def test_a_long_name_is_cut_and_its_score_kept() -> None:
     def width_of(name: str, score: float | None) -> int:
-        canvas = grey()
+        canvas = gray()
         captions = Captions(canvas, 1)
         captions.add(name, score, RED, [(0, 0, 0.0, 0.0)])
         captions.draw()
@@ -90,7 +90,7 @@ def test_text_stands_out_from_its_tag() -> None:
 
 def test_names_beyond_ascii_are_drawn() -> None:
     """Guards: Pillow's own font has ASCII letters only."""
-    canvas = grey()
+    canvas = gray()
     captions = Captions(canvas, 1)
     captions.add("Żuraw wieżowy", 0.9, RED, [(0, 0, 0.0, 0.0)])
     captions.draw()

@@ -25,7 +25,7 @@ LABELS = LabelMap.from_coco(
 BRICK, SKY = 0, 1
 
 
-def grey(height: int = 480, width: int = 640, level: int = 128) -> np.ndarray:
+def gray(height: int = 480, width: int = 640, level: int = 128) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
@@ -40,8 +40,8 @@ def is_color(picture: Image.Image, color: tuple[int, int, int]) -> np.ndarray:
 # -- boxes
 
 
-def test_box_is_drawn_in_its_class_colour_at_its_place() -> None:
-    picture = draw_detections(grey(), boxes([100, 200, 300, 400], labels=[BRICK], scores=[0.9]), LABELS)
+def test_box_is_drawn_in_its_class_color_at_its_place() -> None:
+    picture = draw_detections(gray(), boxes([100, 200, 300, 400], labels=[BRICK], scores=[0.9]), LABELS)
     assert picture.size == (640, 480)
     assert picture.mode == "RGB"
     red = is_color(picture, (200, 0, 0))
@@ -54,7 +54,7 @@ def test_box_is_drawn_in_its_class_colour_at_its_place() -> None:
 
 
 def test_input_is_not_changed() -> None:
-    image = grey()
+    image = gray()
     draw_detections(image, boxes([10, 10, 90, 90], labels=[BRICK], scores=[0.9]), LABELS)
     draw_panoptic(image, np.ones((480, 640), np.int32), [(1, SKY, None)], LABELS)
     assert (image == 128).all()
@@ -63,35 +63,35 @@ def test_input_is_not_changed() -> None:
 @pytest.mark.parametrize("level", [0, 128, 200, 255])
 def test_box_stands_out_on_any_ground(level: int) -> None:
     """Along the box's edge some pixels differ strongly from the ground in lightness, whatever that is."""
-    picture = draw_detections(grey(level=level), boxes([100, 100, 300, 300], labels=[BRICK]), LABELS)
+    picture = draw_detections(gray(level=level), boxes([100, 100, 300, 300], labels=[BRICK]), LABELS)
     edge = np.asarray(picture.convert("L")).astype(int)[200, 90:110]
     assert np.abs(edge - level).max() > 50
 
 
 def test_no_box_leaves_the_picture_alone() -> None:
     empty = SimpleNamespace(boxes_xyxy_px=np.zeros((0, 4), np.float32), labels=[], scores=[])
-    assert (np.asarray(draw_detections(grey(), empty, LABELS)) == 128).all()
+    assert (np.asarray(draw_detections(gray(), empty, LABELS)) == 128).all()
 
 
 def test_better_score_lies_on_top_whatever_the_order() -> None:
     place = [100.0, 200, 300, 400]
     for order in ([BRICK, SKY], [SKY, BRICK]):
         scores = [0.9 if label == SKY else 0.3 for label in order]
-        picture = draw_detections(grey(), boxes(place, place, labels=order, scores=scores), LABELS)
+        picture = draw_detections(gray(), boxes(place, place, labels=order, scores=scores), LABELS)
         assert is_color(picture, (0, 0, 200))[300, 100]
 
 
 def test_truth_is_dashed() -> None:
     wall = boxes([100, 100, 500, 400], labels=[BRICK])
-    solid = is_color(draw_detections(grey(), wall, LABELS), (200, 0, 0))[150:350, 100]
-    dashed = is_color(draw_detections(grey(), wall, LABELS, truth=True), (200, 0, 0))[150:350, 100]
+    solid = is_color(draw_detections(gray(), wall, LABELS), (200, 0, 0))[150:350, 100]
+    dashed = is_color(draw_detections(gray(), wall, LABELS, truth=True), (200, 0, 0))[150:350, 100]
     assert solid.all()
     assert 0.3 < dashed.mean() < 0.7
 
 
 def test_scores_are_written_only_when_there_are_some() -> None:
     def tag_pixels(scores: list[float] | None) -> int:
-        picture = draw_detections(grey(), boxes([100, 200, 400, 400], labels=[BRICK], scores=scores), LABELS)
+        picture = draw_detections(gray(), boxes([100, 200, 400, 400], labels=[BRICK], scores=scores), LABELS)
         return int((np.asarray(picture)[:195] != 128).any(-1).sum())
 
     assert tag_pixels([0.5]) > 1.3 * tag_pixels(None)
@@ -99,7 +99,7 @@ def test_scores_are_written_only_when_there_are_some() -> None:
 
 def test_boxes_over_the_edge_and_without_area_are_drawn() -> None:
     wild = boxes([-50, -50, 900, 900], [639.9, 479.9, 640, 480], [700, 500, 710, 510], labels=[0, 1, 1])
-    assert is_color(draw_detections(grey(), wild, LABELS), (200, 0, 0))[240, 0]
+    assert is_color(draw_detections(gray(), wild, LABELS), (200, 0, 0))[240, 0]
 
 
 def test_a_hundred_boxes_leave_most_of_the_picture_visible() -> None:
@@ -107,12 +107,12 @@ def test_a_hundred_boxes_leave_most_of_the_picture_visible() -> None:
     corners = rng.uniform(0, 0.8, (100, 2)) * [640, 480]
     many = np.concatenate([corners, corners + rng.uniform(20, 100, (100, 2))], 1)
     crowd = boxes(*many.tolist(), labels=rng.integers(0, 2, 100).tolist(), scores=rng.random(100).tolist())
-    untouched = (np.asarray(draw_detections(grey(), crowd, LABELS)) == 128).all(-1).mean()
+    untouched = (np.asarray(draw_detections(gray(), crowd, LABELS)) == 128).all(-1).mean()
     assert untouched > 0.3
 
 
 def test_small_picture_is_enlarged_by_a_whole_factor() -> None:
-    picture = draw_detections(grey(128, 160), boxes([40, 50, 80, 100], labels=[BRICK]), LABELS)
+    picture = draw_detections(gray(128, 160), boxes([40, 50, 80, 100], labels=[BRICK]), LABELS)
     assert picture.size == (640, 512)
     red = is_color(picture, (200, 0, 0))
     rows, columns = np.nonzero(red[200:])
@@ -126,7 +126,7 @@ def test_segments_are_tinted_and_void_is_left() -> None:
     id_map = np.zeros((480, 640), np.int32)
     id_map[100:200, 100:300] = 7
     id_map[300:400, 100:300] = 70000
-    picture = np.asarray(draw_panoptic(grey(), id_map, [(7, BRICK, 0.9), (70000, SKY, None)], LABELS)).astype(
+    picture = np.asarray(draw_panoptic(gray(), id_map, [(7, BRICK, 0.9), (70000, SKY, None)], LABELS)).astype(
         int
     )
     assert picture.shape == (480, 640, 3)
@@ -138,9 +138,9 @@ def test_segments_are_tinted_and_void_is_left() -> None:
 
 def test_segment_objects_serve_as_well_as_tuples() -> None:
     id_map = np.ones((480, 640), np.int32)
-    as_tuple = draw_panoptic(grey(), id_map, [(1, SKY, 0.5)], LABELS)
+    as_tuple = draw_panoptic(gray(), id_map, [(1, SKY, 0.5)], LABELS)
     segment = SimpleNamespace(id=1, category_id=SKY, score=0.5)
-    assert as_tuple.tobytes() == draw_panoptic(grey(), id_map, [segment], LABELS).tobytes()
+    assert as_tuple.tobytes() == draw_panoptic(gray(), id_map, [segment], LABELS).tobytes()
 
 
 def test_things_of_one_class_differ_and_stuff_does_not() -> None:
@@ -148,7 +148,7 @@ def test_things_of_one_class_differ_and_stuff_does_not() -> None:
     for i in range(4):
         id_map[:, 160 * i : 160 * (i + 1)] = i + 1
     segments = [(1, BRICK, None), (2, BRICK, None), (3, SKY, None), (4, SKY, None)]
-    picture = np.asarray(draw_panoptic(grey(), id_map, segments, LABELS)).astype(int)
+    picture = np.asarray(draw_panoptic(gray(), id_map, segments, LABELS)).astype(int)
     colors = picture[20, 80::160]
     assert np.abs(colors[0] - colors[1]).sum() > 30
     assert (colors[2] == colors[3]).all()
@@ -159,26 +159,26 @@ def test_a_thing_has_the_shade_that_is_asked_for_whatever_the_order() -> None:
     id_map[:, 320:] = 2
     segments = [(1, BRICK, None), (2, BRICK, None)]
     shades = {1: 1, 2: 0}
-    usual = np.asarray(draw_panoptic(grey(), id_map, segments, LABELS))
+    usual = np.asarray(draw_panoptic(gray(), id_map, segments, LABELS))
     for order in (segments, segments[::-1]):
-        swapped = np.asarray(draw_panoptic(grey(), id_map, order, LABELS, shades))
+        swapped = np.asarray(draw_panoptic(gray(), id_map, order, LABELS, shades))
         assert (swapped[20, 80] == usual[20, 560]).all() and (swapped[20, 560] == usual[20, 80]).all()
 
 
 def test_a_line_runs_between_segments() -> None:
     id_map = np.ones((480, 640), np.int32)
     id_map[:, 320:] = 2
-    picture = np.asarray(draw_panoptic(grey(), id_map, [(1, SKY, None), (2, BRICK, None)], LABELS))
+    picture = np.asarray(draw_panoptic(gray(), id_map, [(1, SKY, None), (2, BRICK, None)], LABELS))
     assert picture[20, 315:325].min(-1).max() > 200
     assert picture[20, 100:300].min(-1).max() < 200
 
 
 def test_name_lies_inside_a_bent_segment() -> None:
-    """The centre of a frame is not in it: the tag must be on its thick left side."""
+    """The center of a frame is not in it: the tag must be on its thick left side."""
     id_map = np.zeros((480, 640), np.int32)
     id_map[40:440, 40:600] = 1
     id_map[60:420, 240:580] = 0
-    with_name = np.asarray(draw_panoptic(grey(), id_map, [(1, BRICK, None)], LABELS)).astype(int)
+    with_name = np.asarray(draw_panoptic(gray(), id_map, [(1, BRICK, None)], LABELS)).astype(int)
     tag = (np.abs(with_name - (182, 6, 6)).sum(-1) < 40) & (id_map == 1)
     assert tag[:, 60:220].sum() > 200
     assert tag[:, 240:].sum() == 0
@@ -186,21 +186,21 @@ def test_name_lies_inside_a_bent_segment() -> None:
 
 @pytest.mark.parametrize("segments", [[], [(9, BRICK, 0.5)]])
 def test_all_void_and_a_segment_without_pixels(segments: list) -> None:
-    assert (np.asarray(draw_panoptic(grey(), np.zeros((480, 640), np.int32), segments, LABELS)) == 128).all()
+    assert (np.asarray(draw_panoptic(gray(), np.zeros((480, 640), np.int32), segments, LABELS)) == 128).all()
 
 
 def test_single_pixel_and_thin_segments_are_drawn() -> None:
     id_map = np.zeros((480, 640), np.int32)
     id_map[10, 10] = 1
     id_map[200, :] = 2
-    picture = draw_panoptic(grey(), id_map, [(1, BRICK, 0.1), (2, SKY, 0.2)], LABELS)
+    picture = draw_panoptic(gray(), id_map, [(1, BRICK, 0.1), (2, SKY, 0.2)], LABELS)
     assert (np.asarray(picture)[0:40, 0:100] != 128).any()
 
 
 def test_panoptic_of_a_small_picture_is_enlarged_with_its_map() -> None:
     id_map = np.zeros((128, 128), np.int32)
     id_map[64:] = 1
-    picture = np.asarray(draw_panoptic(grey(128, 128), id_map, [(1, SKY, None)], LABELS))
+    picture = np.asarray(draw_panoptic(gray(128, 128), id_map, [(1, SKY, None)], LABELS))
     assert picture.shape == (512, 512, 3)
     assert (picture[:250, 300:] == 128).all()
     assert (picture[270:, 300:] != 128).any(-1).all()
@@ -225,7 +225,7 @@ def test_contact_sheet_keeps_order_and_aspect() -> None:
 
 
 def test_contact_sheet_with_titles_has_room_for_them() -> None:
-    cell = grey(100, 100)
+    cell = gray(100, 100)
     bare, titled = (contact_sheet([cell], 1, titles, 300) for titles in (None, ["truth " * 30]))
     assert titled.height > bare.height
     assert titled.width == bare.width == 300 + 2 * 7
@@ -235,7 +235,7 @@ def test_contact_sheet_with_titles_has_room_for_them() -> None:
 
 
 def test_one_picture_in_many_columns_makes_no_empty_ones() -> None:
-    assert contact_sheet([grey(10, 10)], 4, None, 240).width == 240 + 2 * 6
+    assert contact_sheet([gray(10, 10)], 4, None, 240).width == 240 + 2 * 6
 
 
 # -- a real photograph

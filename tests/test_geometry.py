@@ -47,15 +47,15 @@ def test_no_boxes_stay_no_boxes(make: Callable) -> None:
         g.boxes_cxcywh_to_xyxy,
     ):
         assert convert(none).shape == (0, 4)
-    assert g.normalise_boxes(none, (4, 5)).shape == (0, 4)
+    assert g.normalize_boxes(none, (4, 5)).shape == (0, 4)
 
 
 @KINDS
-def test_boxes_are_normalised_by_width_and_height_in_that_order(make: Callable) -> None:
+def test_boxes_are_normalized_by_width_and_height_in_that_order(make: Callable) -> None:
     boxes = make([[50.0, 25.0, 100.0, 50.0]])
-    shares = g.normalise_boxes(boxes, (100, 200))
+    shares = g.normalize_boxes(boxes, (100, 200))
     assert shares.tolist() == [[0.25, 0.25, 0.5, 0.5]]
-    assert g.denormalise_boxes(shares, (100, 200)).tolist() == boxes.tolist()
+    assert g.denormalize_boxes(shares, (100, 200)).tolist() == boxes.tolist()
     assert shares.dtype == boxes.dtype
 
 
@@ -104,19 +104,19 @@ def test_boxes_without_area_give_finite_numbers_and_gradients() -> None:
     assert torch.isfinite(point.grad).all()
 
 
-def test_colours_and_ids_by_hand() -> None:
-    colours = np.array(
+def test_colors_and_ids_by_hand() -> None:
+    colors = np.array(
         [[[0, 0, 0], [7, 0, 0], [0, 1, 0], [0, 0, 1], [255, 255, 255], [200, 100, 50]]], np.uint8
     )
-    ids = g.rgb_to_id(colours)
+    ids = g.rgb_to_id(colors)
     assert ids.dtype == np.int32
     assert ids.tolist() == [[0, 7, 256, 65536, 2**24 - 1, 200 + 256 * 100 + 65536 * 50]]
-    assert np.array_equal(g.id_to_rgb(ids), colours)
+    assert np.array_equal(g.id_to_rgb(ids), colors)
     assert g.id_to_rgb(ids).dtype == np.uint8
 
 
 @pytest.mark.parametrize("bad", [-1, 2**24])
-def test_ids_that_are_no_colour_are_refused(bad: int) -> None:
+def test_ids_that_are_no_color_are_refused(bad: int) -> None:
     with pytest.raises(AssertionError, match="2\\*\\*24"):
         g.id_to_rgb(np.array([[bad]]))
 

@@ -67,12 +67,12 @@ def test_embedded_bytes_win_over_a_path_that_is_gone() -> None:
 # What each stored mode must show: alpha 0 over white is white, alpha 51/255 of black over white is 204.
 MODES = {
     "bilevel": (Image.new("1", (4, 3), 1), "PNG", [255, 255, 255]),
-    "grey": (Image.new("L", (4, 3), 77), "PNG", [77, 77, 77]),
-    "grey jpeg": (Image.new("L", (4, 3), 77), "JPEG", [77, 77, 77]),
-    "grey 16 bit": (Image.fromarray(np.full((3, 4), 257 * 200, np.uint16)), "PNG", [200, 200, 200]),
-    "grey 16 bit tiff": (Image.fromarray(np.full((3, 4), 257 * 9 + 128, np.uint16)), "TIFF", [9, 9, 9]),
-    "grey 32 bit within 16": (Image.fromarray(np.full((3, 4), 65535, np.int32)), "TIFF", [255, 255, 255]),
-    "grey and alpha": (Image.new("LA", (4, 3), (0, 51)), "PNG", [204, 204, 204]),
+    "gray": (Image.new("L", (4, 3), 77), "PNG", [77, 77, 77]),
+    "gray jpeg": (Image.new("L", (4, 3), 77), "JPEG", [77, 77, 77]),
+    "gray 16 bit": (Image.fromarray(np.full((3, 4), 257 * 200, np.uint16)), "PNG", [200, 200, 200]),
+    "gray 16 bit tiff": (Image.fromarray(np.full((3, 4), 257 * 9 + 128, np.uint16)), "TIFF", [9, 9, 9]),
+    "gray 32 bit within 16": (Image.fromarray(np.full((3, 4), 65535, np.int32)), "TIFF", [255, 255, 255]),
+    "gray and alpha": (Image.new("LA", (4, 3), (0, 51)), "PNG", [204, 204, 204]),
     "palette": (Image.new("P", (4, 3), 1), "PNG", [10, 20, 30]),
     "rgba clear": (Image.new("RGBA", (4, 3), (10, 20, 30, 0)), "PNG", [255, 255, 255]),
     "rgba part": (Image.new("RGBA", (4, 3), (0, 0, 0, 51)), "PNG", [204, 204, 204]),
@@ -85,7 +85,7 @@ MODES["palette"][0].putpalette([0, 0, 0, 10, 20, 30])
 
 @pytest.mark.parametrize("case", MODES)
 def test_mode_is_converted_to_rgb(case: str) -> None:
-    """Guards: grey, palette and other pictures, on which stock preprocessing fails or guesses."""
+    """Guards: gray, palette and other pictures, on which stock preprocessing fails or guesses."""
     image, format, expected = MODES[case]
     decoded = decode_image(encoded(image, format))
     assert decoded.shape == (image.height, image.width, 3)
@@ -100,13 +100,13 @@ def test_transparent_palette_entry_is_laid_over_white() -> None:
     assert decoded.tolist() == [[[255, 255, 255], [0, 150, 0]]]
 
 
-def test_transparent_colour_of_an_rgb_png_is_laid_over_white() -> None:
+def test_transparent_color_of_an_rgb_png_is_laid_over_white() -> None:
     image = Image.fromarray(np.array([[[9, 9, 9], [8, 8, 8]]], np.uint8))
     assert decode_image(encoded(image, transparency=(9, 9, 9))).tolist() == [[[255] * 3, [8] * 3]]
 
 
 def test_first_frame_of_an_animation() -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    frames = [Image.new("RGB", (4, 4), color) for color in ((255, 0, 0), (0, 0, 255))]
     assert decode_image(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))[
         0, 0
     ].tolist() == [255, 0, 0]
@@ -229,13 +229,13 @@ def _png_16_bit_rgb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(row)) + png_chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "palette", "grey", "rgba", "16 bit"])
+@pytest.mark.parametrize("kind", ["jpeg", "palette", "gray", "rgba", "16 bit"])
 def test_id_map_of_another_kind_is_refused(kind: str) -> None:
     """Guards: Pillow opens a 16-bit RGB PNG as mode RGB without a word, with other ids in it."""
     data = {
         "jpeg": encoded(Image.new("RGB", (8, 8)), "JPEG"),
         "palette": encoded(Image.new("P", (8, 8))),
-        "grey": encoded(Image.new("L", (8, 8))),
+        "gray": encoded(Image.new("L", (8, 8))),
         "rgba": encoded(Image.new("RGBA", (8, 8))),
         "16 bit": _png_16_bit_rgb(),
     }[kind]

@@ -1,4 +1,4 @@
-"""The label map: order, colours, round trips, refusals, and the construction preset."""
+"""The label map: order, colors, round trips, refusals, and the construction preset."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_category_without_isthing_is_a_thing() -> None:
     assert LabelMap.from_coco([{"id": 1, "name": "RBC"}]).thing_ids == (0,)
 
 
-def test_generated_colours_depend_on_the_id_alone_and_differ() -> None:
+def test_generated_colors_depend_on_the_id_alone_and_differ() -> None:
     alone = LabelMap.from_coco([{"id": 9, "name": "grader"}])
     assert alone.color(0) == LabelMap.from_coco(MIXED).color(0)
     many = LabelMap.from_names([f"class {index}" for index in range(150)])
@@ -125,10 +125,10 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str | None, words: str) ->
 
 def test_equality_is_names_and_kinds_in_order() -> None:
     first = LabelMap.from_names(["a", "b"], stuff=["c"])
-    recoloured = LabelMap.from_coco(
+    recolored = LabelMap.from_coco(
         [{"id": 10 * i, "name": n, "isthing": i < 3} for i, n in enumerate("abc", 1)]
     )
-    assert first == recoloured and hash(first) == hash(recoloured)
+    assert first == recolored and hash(first) == hash(recolored)
     assert first != LabelMap.from_names(["b", "a"], stuff=["c"])
     assert first != LabelMap.from_names(["a", "b", "c"])
     assert first != "a, b, c"

@@ -112,7 +112,7 @@ def wrong_imports(root: Path) -> list[str]:
             elif target != room and TIER_OF[target] > TIER_OF[room]:
                 problems.append(f"{where}:{line}: `{room}` must not import `{target}`, which builds on it")
             elif target != room and TIER_OF[target] == TIER_OF[room] == STRANGERS:
-                problems.append(f"{where}:{line}: `{room}` must not import its neighbour `{target}`")
+                problems.append(f"{where}:{line}: `{room}` must not import its neighbor `{target}`")
     return problems
 
 
@@ -231,8 +231,8 @@ BROKEN = [
         "def f():\n    import detr_hf.cli\n",
         "`labels` must not import `cli`",
     ),
-    (wrong_imports, "detr_hf/prepare/a.py", "from detr_hf.loading import x\n", "its neighbour `loading`"),
-    (wrong_imports, "detr_hf/prepare/a.py", "from ..metrics import x\n", "its neighbour `metrics`"),
+    (wrong_imports, "detr_hf/prepare/a.py", "from detr_hf.loading import x\n", "its neighbor `loading`"),
+    (wrong_imports, "detr_hf/prepare/a.py", "from ..metrics import x\n", "its neighbor `metrics`"),
     (wrong_imports, "detr_hf/prepare/a.py", "from detr_hf import training\n", "must not import `training`"),
     (wrong_imports, "detr_hf/helpers.py", "", "`helpers` is in no tier"),
     (wrong_imports, "detr_hf/cli.py", "from detr_hf.helpers import x\n", "`helpers` is in no tier"),

@@ -20,11 +20,11 @@ from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch, Target
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.modeling.detection_task import DetectionTask
-from detr_hf.modeling.losses import Normalisers
+from detr_hf.modeling.losses import Normalizers
 from detr_hf.modeling.predictions import Detections
 from detr_hf.recipe import DetectionLoss
 from detr_hf.training.evaluation import evaluate
-from detr_hf.training.step import optimiser_step, step_normalisers
+from detr_hf.training.step import optimizer_step, step_normalizers
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_models import LABELS, random_batch, tiny_detector
 from tests.tiny_runs import ALL_LABELS, assembled, detection_recipe, panoptic_recipe, save_detector
@@ -39,26 +39,26 @@ def fresh_accelerate(own_cache: Path) -> Iterator[None]:
 
 
 class OneOfTwo:
-    """The accelerator of a process whose neighbour has the other part of the step."""
+    """The accelerator of a process whose neighbor has the other part of the step."""
 
     device = torch.device("cpu")
 
-    def __init__(self, neighbour: Normalisers):
-        self.neighbour = torch.tensor([neighbour.objects, neighbour.class_weight])
+    def __init__(self, neighbor: Normalizers):
+        self.neighbor = torch.tensor([neighbor.objects, neighbor.class_weight])
 
     def reduce(self, share: Tensor, reduction: str = "mean") -> Tensor:
-        return (share + self.neighbour) / (2 if reduction == "mean" else 1)
+        return (share + self.neighbor) / (2 if reduction == "mean" else 1)
 
 
-def test_the_normalisers_of_a_step_are_sums_over_its_processes() -> None:
+def test_the_normalizers_of_a_step_are_sums_over_its_processes() -> None:
     """Guards: Accelerate's `reduce`, a mean unless told otherwise, as number of boxes: the mean, or half of
     it, makes box and mask losses grow with the number of processes.
     """
     pixel_values, pixel_mask, targets = random_batch([3, 0, 5, 2, 9, 1])
     task = DetectionTask(tiny_detector(), LABELS, DetectionLoss())
     mine = [Batch(pixel_values[at : at + 2], pixel_mask[at : at + 2], targets[at : at + 2]) for at in (0, 2)]
-    found = step_normalisers(OneOfTwo(task.normalisers(targets[4:])), task, mine)  # type: ignore[arg-type]
-    whole = task.normalisers(targets)
+    found = step_normalizers(OneOfTwo(task.normalizers(targets[4:])), task, mine)  # type: ignore[arg-type]
+    whole = task.normalizers(targets)
     assert found.objects == whole.objects == 20
     assert found.class_weight == pytest.approx(whole.class_weight)
 
@@ -73,14 +73,14 @@ def test_gradients_are_summed_over_processes_not_averaged(
     run = assembled(detection_recipe(tmp_path / "run", split, start))
     batches = iter(run.training)
     micro_batches = [next(batches) for _ in range(run.training.sampler.micro_batches_per_step)]
-    learnt: list[float] = []
+    learned: list[float] = []
     backward = run.accelerator.backward
     monkeypatch.setattr(
-        run.accelerator, "backward", lambda loss: learnt.append(loss.item()) or backward(loss)
+        run.accelerator, "backward", lambda loss: learned.append(loss.item()) or backward(loss)
     )
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda _: 2))
-    loss = optimiser_step(run, micro_batches)
-    assert len(learnt) == 2 and sum(learnt) == pytest.approx(2 * loss)
+    loss = optimizer_step(run, micro_batches)
+    assert len(learned) == 2 and sum(learned) == pytest.approx(2 * loss)
 
 
 @pytest.mark.parametrize(("frozen", "learns"), [("stem_and_first_stage", False), ("none", True)])
@@ -104,7 +104,7 @@ def test_a_run_in_bfloat16_is_scored_in_float32(tmp_path: Path) -> None:
     projection: nn.Module = run.task.model.model.input_projection  # type: ignore[union-attr, assignment]
     projection.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     batch = next(iter(run.training))
-    run.model(batch.pixel_values, batch.pixel_mask, batch.targets, run.task.normalisers(batch.targets))
+    run.model(batch.pixel_values, batch.pixel_mask, batch.targets, run.task.normalizers(batch.targets))
     assert seen == [torch.bfloat16]
     seen.clear()
     evaluate(run.accelerator, run.task, run.validation, run.truth)

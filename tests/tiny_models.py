@@ -2,7 +2,7 @@
 value.
 
 Norms start as the identity, and class heads so small that every query says the same. A fault that applies a
-norm twice, or mixes up queries, would not show; so both are randomised here.
+norm twice, or mixes up queries, would not show; so both are randomized here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from detr_hf.geometry import (
     boxes_and_areas_of_segments,
     boxes_xyxy_to_cxcywh,
     masks_of_segments,
-    normalise_boxes,
+    normalize_boxes,
 )
 from detr_hf.labels import LabelMap
 
@@ -82,12 +82,12 @@ def _built(cls: type, backbone: str | Any, seed: int, settings: dict[str, Any]) 
     key = repr((cls, backbone, seed, settings, torch.get_default_dtype()))
     if key not in _MODELS:
         torch.manual_seed(seed)
-        _MODELS[key] = randomised(cls(tiny_config(backbone, **settings)), seed)
+        _MODELS[key] = randomized(cls(tiny_config(backbone, **settings)), seed)
     return copy.deepcopy(_MODELS[key])
 
 
 @torch.no_grad()
-def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
+def randomized(model: nn.Module, seed: int = 0) -> nn.Module:
     """Norms and biases random, and every query of another opinion; in place, in eval mode."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -108,13 +108,13 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
                     noise(layer.weight, gain / layer.in_features**0.5)
                     noise(layer.bias, 0.05)
         if isinstance(module, DetrForObjectDetection):
-            _randomise_detection_heads(module, noise)
+            _randomize_detection_heads(module, noise)
         if isinstance(module, DetrForSegmentation):
-            _randomise_mask_head(module, noise)
+            _randomize_mask_head(module, noise)
     return model.eval()
 
 
-def _randomise_detection_heads(model: DetrForObjectDetection, noise: Callable[..., None]) -> None:
+def _randomize_detection_heads(model: DetrForObjectDetection, noise: Callable[..., None]) -> None:
     noise(model.class_labels_classifier.weight, 0.5)
     noise(model.class_labels_classifier.bias, 0.5)
     for layer in model.bbox_predictor.layers:
@@ -123,7 +123,7 @@ def _randomise_detection_heads(model: DetrForObjectDetection, noise: Callable[..
     noise(model.model.query_position_embeddings.weight, 2.0)
 
 
-def _randomise_mask_head(model: DetrForSegmentation, noise: Callable[..., None]) -> None:
+def _randomize_mask_head(model: DetrForSegmentation, noise: Callable[..., None]) -> None:
     """Attention that differs from query to query, and is heard."""
     for projection in (model.bbox_attention.q_proj, model.bbox_attention.k_proj):
         projection.weight.mul_(3)
@@ -146,7 +146,7 @@ def random_target(
     id_map, segment_ids = ids[nearest], ids[:-1]
     boxes, areas = boxes_and_areas_of_segments(id_map, segment_ids)
     assert (areas > 0).all()
-    normed = normalise_boxes(boxes_xyxy_to_cxcywh(boxes), size_hw)
+    normed = normalize_boxes(boxes_xyxy_to_cxcywh(boxes), size_hw)
     return {
         "image_id": image_id,
         "size_hw": size_hw,

@@ -4,7 +4,7 @@
     python tools/chaos.py --kills 10 --processes 2 --set compute.shard=true
 
 Runs on the CPU with the data and the checkpoint that come with the package. Kills are SIGKILL, aimed in turn
-at optimiser steps, at checkpoint writing and at evaluation; on several processes at all of them or at one.
+at optimizer steps, at checkpoint writing and at evaluation; on several processes at all of them or at one.
 The same is done with SIGTERM, which must save first. The table says whether the weights in `last/` and
 `best/` are, bit for bit, those of the undisturbed run; the exit code is 1 where they are not.
 """

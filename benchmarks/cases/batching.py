@@ -91,8 +91,8 @@ class _Epoch:
         for rows in self.pictures.batches(by_aspect):
             batch = collate([self.pictures.sample(row) for row in rows])
             batch = self.pictures.square(batch) if square else batch
-            normalisers = self.task.normalisers(batch.targets)
-            self.task(batch.pixel_values, batch.pixel_mask, batch.targets, normalisers)["loss"].backward()
+            normalizers = self.task.normalizers(batch.targets)
+            self.task(batch.pixel_values, batch.pixel_mask, batch.targets, normalizers)["loss"].backward()
             self.task.zero_grad()
             self._count(batch)
 

@@ -17,7 +17,7 @@ from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, config_of, targets_of
 from benchmarks.settings import Settings
 from detr_hf.geometry import masks_of_segments
-from detr_hf.modeling.losses import Normalisers, box_losses, class_loss, mask_losses
+from detr_hf.modeling.losses import Normalizers, box_losses, class_loss, mask_losses
 from detr_hf.modeling.matching import Matches, MatchingCosts, match
 
 LAYERS = 6
@@ -44,21 +44,21 @@ class _Outputs:
 def ours(settings: Settings) -> Side:
     """All layers in one go."""
     out, targets = _Outputs(settings), targets_of(settings)
-    normalisers = Normalisers.of_targets(targets, settings.queries, no_object_weight=0.1)
+    normalizers = Normalizers.of_targets(targets, settings.queries, no_object_weight=0.1)
     pairs = Matches(torch.zeros_like(out.image), out.image, out.object_index, out.object_index)
     found: dict[str, Any] = {}
 
     def criterion() -> None:
         out.forget_gradients()
         matches = match(out.logits.detach(), out.boxes.detach(), targets, MatchingCosts())
-        terms = {"class": class_loss(out.logits, targets, matches, 0.1, normalisers)}
-        terms["box_l1"], terms["giou"] = box_losses(out.boxes, targets, matches, normalisers)
+        terms = {"class": class_loss(out.logits, targets, matches, 0.1, normalizers)}
+        terms["box_l1"], terms["giou"] = box_losses(out.boxes, targets, matches, normalizers)
         torch.stack([WEIGHTS[name] * term.sum() for name, term in terms.items()]).sum().backward()
         found.update(terms, matches=matches)
 
     def masks() -> Tensor:
         out.forget_gradients()
-        focal, dice = mask_losses(out.masks, targets, pairs, settings.size, normalisers)
+        focal, dice = mask_losses(out.masks, targets, pairs, settings.size, normalizers)
         (focal + dice).backward()
         return torch.stack([focal, dice]).detach()
 

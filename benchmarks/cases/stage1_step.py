@@ -25,7 +25,7 @@ def ours(settings: Settings) -> Side:
     def step(auxiliary: bool) -> None:
         model.zero_grad()
         task = DetectionTask(model, LABELS, DetectionLoss(auxiliary=auxiliary))
-        losses.update(task(pixel_values, pixel_mask, targets, task.normalisers(targets)))
+        losses.update(task(pixel_values, pixel_mask, targets, task.normalizers(targets)))
         losses["loss"].backward()
 
     def outcome() -> dict[str, Tensor]:

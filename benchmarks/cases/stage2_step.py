@@ -22,7 +22,7 @@ def ours(settings: Settings) -> Side:
 
     def step() -> None:
         model.zero_grad()
-        losses.update(task(pixel_values, pixel_mask, targets, task.normalisers(targets)))
+        losses.update(task(pixel_values, pixel_mask, targets, task.normalizers(targets)))
         losses["loss"].backward()
 
     def outcome() -> dict[str, Tensor]:

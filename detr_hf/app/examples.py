@@ -11,7 +11,7 @@ from detr_hf.demo.scene import draw_scene
 from detr_hf.demo.worlds import WorldName, world_categories
 from detr_hf.labels import LabelMap
 
-SEED = 77  # of no data set: nothing in the examples was learnt
+SEED = 77  # of no data set: nothing in the examples was learned
 COUNT = 4
 SIZE_HW = (480, 640)
 

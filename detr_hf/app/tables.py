@@ -51,7 +51,7 @@ def table(record: dict[str, Any], labels: LabelMap) -> str:
 
 
 def legend(labels: LabelMap) -> str:
-    """All classes with their colours: things, then stuff."""
+    """All classes with their colors: things, then stuff."""
     parts = []
     for title, ids in (("Things", labels.thing_ids), ("Stuff", labels.stuff_ids)):
         if ids:

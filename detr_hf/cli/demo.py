@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from-raw",
         action="store_true",
-        help="start from raw class folders: prepare them, with pseudo-labelled stuff, then both stages",
+        help="start from raw class folders: prepare them, with pseudo-labeled stuff, then both stages",
     )
     parser.add_argument(
         "--mess", action="store_true", help="with --from-raw: folders as untidy as real ones are"

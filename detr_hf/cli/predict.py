@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tile", type=count, help="look at large images in tiles of so many pixels")
     parser.add_argument(
-        "--tile-overlap", type=share, default=0.2, help="share that neighbouring tiles share (default: 0.2)"
+        "--tile-overlap", type=share, default=0.2, help="share that neighboring tiles share (default: 0.2)"
     )
     parser.add_argument("--seconds", type=float, help="end a video, or the camera, after so long")
 

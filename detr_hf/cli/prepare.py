@@ -77,4 +77,4 @@ def _refuse_unpublishable(name: str, recipe: PrepareRecipe) -> None:
     from detr_hf.hub.access import check_access
     from detr_hf.hub.target import Target
 
-    check_access(Target(name, licence=recipe.write.license), "dataset")
+    check_access(Target(name, license=recipe.write.license), "dataset")

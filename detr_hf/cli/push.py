@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="user/name on the Hub; the token is that of `hf auth login` or HF_TOKEN")
     parser.add_argument("--public", action="store_true", help="everybody may see it (default: only you)")
     parser.add_argument("--revision", metavar="TAG", help="a new tag for what is pushed, such as v1")
-    parser.add_argument("--licence", default="other", help="as the Hub spells it (default: other, unstated)")
+    parser.add_argument("--license", default="other", help="as the Hub spells it (default: other, unstated)")
     parser.add_argument("--no-pictures", action="store_true", help="leave pictures and report out")
 
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.name,
         private=not arguments.public,
         revision=arguments.revision,
-        licence=arguments.licence,
+        license=arguments.license,
         pictures=not arguments.no_pictures,
     )
     (_push_dataset if is_written_dataset(source) else _push_run)(source, target)
@@ -62,9 +62,9 @@ def _push_dataset(source: Path, target: Target) -> None:
     from detr_hf.hub.push_dataset import push_dataset
     from detr_hf.hub.target import UNSTATED
 
-    if target.licence != UNSTATED or not target.pictures:
+    if target.license != UNSTATED or not target.pictures:
         raise UserError(
-            f"{source}: is a data set, whose card has its licence (`write.license` of `detr-hf prepare`) and "
-            "which holds its pictures; leave out --licence and --no-pictures."
+            f"{source}: is a data set, whose card has its license (`write.license` of `detr-hf prepare`) and "
+            "which holds its pictures; leave out --license and --no-pictures."
         )
     print(f"{source} is on the Hub: {push_dataset(source, target)}")

@@ -1,9 +1,9 @@
 """Vector sketches and the canvas they are painted on.
 
-A `Sketch` is a list of coloured polygons in free units (x right, y UP, the ground at y = 0); it knows its
+A `Sketch` is a list of colored polygons in free units (x right, y UP, the ground at y = 0); it knows its
 exact bounds before anything is painted, so a scene can be planned first. The canvas is a uint8 array of four
 channels at twice the final size: RGB and, in the fourth, the id of the segment. One `cv2.fillPoly` therefore
-paints colour and label together, and the two can never disagree.
+paints color and label together, and the two can never disagree.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Points = Sequence[tuple[float, float]] | np.ndarray
 
 SUPERSAMPLING = 2
@@ -32,14 +32,14 @@ _TUBE_SHADES = (
 )
 
 
-def shade(colour: Colour, factor: float) -> Colour:
-    """The colour made brighter or darker by a factor; at most 255."""
-    red, green, blue = colour
+def shade(color: Color, factor: float) -> Color:
+    """The color made brighter or darker by a factor; at most 255."""
+    red, green, blue = color
     return min(255.0, red * factor), min(255.0, green * factor), min(255.0, blue * factor)
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """`share` of the second colour in the first one (0 to 1)."""
+def mix(first: Color, second: Color, share: float) -> Color:
+    """`share` of the second color in the first one (0 to 1)."""
     keep = 1.0 - share
     return (
         first[0] * keep + second[0] * share,
@@ -48,50 +48,48 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     )
 
 
-def vary(rng: np.random.Generator, colour: Colour, spread: float = 14.0) -> Colour:
-    """A plausible neighbour of a colour: common brightness change plus a smaller one per channel."""
+def vary(rng: np.random.Generator, color: Color, spread: float = 14.0) -> Color:
+    """A plausible neighbor of a color: common brightness change plus a smaller one per channel."""
     common = rng.uniform(-spread, spread)
-    return tuple(min(250.0, max(6.0, c + common + rng.uniform(-0.4, 0.4) * spread)) for c in colour)  # type: ignore[return-value]
+    return tuple(min(250.0, max(6.0, c + common + rng.uniform(-0.4, 0.4) * spread)) for c in color)  # type: ignore[return-value]
 
 
-def pick(rng: np.random.Generator, colours: Sequence[Colour], spread: float = 14.0) -> Colour:
-    """One of the colours, varied."""
-    return vary(rng, colours[int(rng.random() * len(colours))], spread)
+def pick(rng: np.random.Generator, colors: Sequence[Color], spread: float = 14.0) -> Color:
+    """One of the colors, varied."""
+    return vary(rng, colors[int(rng.random() * len(colors))], spread)
 
 
 class Sketch:
-    """Coloured polygons in painting order; later ones cover earlier ones."""
+    """Colored polygons in painting order; later ones cover earlier ones."""
 
     def __init__(self) -> None:
         self._polygons: list[np.ndarray] = []
-        self._colours: list[Colour] = []
+        self._colors: list[Color] = []
 
-    def poly(self, points: Points, colour: Colour) -> None:
+    def poly(self, points: Points, color: Color) -> None:
         self._polygons.append(np.asarray(points, dtype=np.float64))
-        self._colours.append(colour)
+        self._colors.append(color)
 
-    def rect(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
-        self.poly(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), colour)
+    def rect(self, x0: float, y0: float, x1: float, y1: float, color: Color) -> None:
+        self.poly(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), color)
 
-    def disc(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
-        self.poly(_UNIT_CIRCLE * (rx, ry) + (x, y), colour)
+    def disc(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
+        self.poly(_UNIT_CIRCLE * (rx, ry) + (x, y), color)
 
-    def bar(self, start: tuple[float, float], end: tuple[float, float], width: float, colour: Colour) -> None:
+    def bar(self, start: tuple[float, float], end: tuple[float, float], width: float, color: Color) -> None:
         """A straight beam with square ends."""
-        self.poly(_beam(start, end, -width / 2, width / 2), colour)
+        self.poly(_beam(start, end, -width / 2, width / 2), color)
 
-    def tube(
-        self, start: tuple[float, float], end: tuple[float, float], radius: float, colour: Colour
-    ) -> None:
+    def tube(self, start: tuple[float, float], end: tuple[float, float], radius: float, color: Color) -> None:
         """A round beam: strips along the axis, lit from above (or from the left where it stands upright)."""
         side = -radius if end[0] - start[0] < -1e-9 else radius
         offset = -side
         for factor, share in _TUBE_SHADES:
             following = offset + 2.0 * side * share
-            self.poly(_beam(start, end, offset, following), shade(colour, factor))
+            self.poly(_beam(start, end, offset, following), shade(color, factor))
             offset = following
 
-    def wheel(self, x: float, y: float, radius: float, hub: Colour = (150, 150, 148)) -> None:
+    def wheel(self, x: float, y: float, radius: float, hub: Color = (150, 150, 148)) -> None:
         self.disc(x, y, radius, radius, (34, 33, 34))
         self.disc(x, y, radius * 0.84, radius * 0.84, (52, 51, 52))
         self.disc(x, y, radius * 0.56, radius * 0.56, shade(hub, 0.7))
@@ -104,22 +102,22 @@ class Sketch:
         y0: float,
         x1: float,
         y1: float,
-        colour: Colour,
+        color: Color,
         depth: float = 0.0,
         lift: float = 0.0,
     ) -> None:
         """A box seen from the front with its right side (`depth` wide) and its top (`lift` high)."""
         if depth:
             side = ((x1, y0), (x1 + depth, y0 + lift), (x1 + depth, y1 + lift), (x1, y1))
-            self.poly(side, shade(colour, 0.68))
+            self.poly(side, shade(color, 0.68))
             self.poly(
-                ((x0, y1), (x1, y1), (x1 + depth, y1 + lift), (x0 + depth, y1 + lift)), shade(colour, 1.16)
+                ((x0, y1), (x1, y1), (x1 + depth, y1 + lift), (x0 + depth, y1 + lift)), shade(color, 1.16)
             )
         middle = y0 + 0.45 * (y1 - y0)
-        self.rect(x0, y0, x1, y1, shade(colour, 0.92))
-        self.rect(x0, middle, x1, y1, colour)
+        self.rect(x0, y0, x1, y1, shade(color, 0.92))
+        self.rect(x0, middle, x1, y1, color)
 
-    def glass(self, points: Points, tint: Colour = (74, 92, 106)) -> None:
+    def glass(self, points: Points, tint: Color = (74, 92, 106)) -> None:
         """A dark pane with a bright slanted reflection."""
         corners = np.asarray(points, dtype=np.float64)
         self.poly(corners, tint)
@@ -141,17 +139,17 @@ class Sketch:
     def moved(self, matrix: np.ndarray) -> PlacedSketch:
         """The sketch under a 2x2 matrix (applied to row vectors)."""
         lengths = [len(polygon) for polygon in self._polygons]
-        return PlacedSketch(np.concatenate(self._polygons) @ matrix, lengths, np.asarray(self._colours))
+        return PlacedSketch(np.concatenate(self._polygons) @ matrix, lengths, np.asarray(self._colors))
 
 
 class PlacedSketch:
     """A sketch in canvas pixels (y DOWN), with its lowest point at y = 0 and its middle at x = 0."""
 
-    def __init__(self, points: np.ndarray, lengths: list[int], colours: np.ndarray) -> None:
+    def __init__(self, points: np.ndarray, lengths: list[int], colors: np.ndarray) -> None:
         low, high = points.min(axis=0), points.max(axis=0)
         self._points = points - ((low[0] + high[0]) / 2.0, high[1])
         self._lengths = lengths
-        self._colours = colours
+        self._colors = colors
         self.width = float(high[0] - low[0])
         self.height = float(high[1] - low[1])
 
@@ -161,17 +159,17 @@ class PlacedSketch:
         self.width *= scale
         self.height *= scale
 
-    def fade(self, haze: Colour, share: float) -> None:
-        """Mix the haze into all colours (0 to 1)."""
-        self._colours = self._colours * (1.0 - share) + np.asarray(haze) * share
+    def fade(self, haze: Color, share: float) -> None:
+        """Mix the haze into all colors (0 to 1)."""
+        self._colors = self._colors * (1.0 - share) + np.asarray(haze) * share
 
     def paint(self, canvas: np.ndarray, x: float, y: float, segment: int) -> None:
-        """Paint with the middle of the foot at canvas pixel (x, y), labelled with the segment id."""
+        """Paint with the middle of the foot at canvas pixel (x, y), labeled with the segment id."""
         fixed = np.rint((self._points + np.array((x, y))) * (1 << _SHIFT_BITS)).astype(np.int32)
         start = 0
-        for length, colour in zip(self._lengths, self._colours.tolist(), strict=True):
+        for length, color in zip(self._lengths, self._colors.tolist(), strict=True):
             polygon = fixed[start : start + length]
-            cv2.fillPoly(canvas, [polygon], (*colour, segment), cv2.LINE_8, _SHIFT_BITS)
+            cv2.fillPoly(canvas, [polygon], (*color, segment), cv2.LINE_8, _SHIFT_BITS)
             start += length
 
 

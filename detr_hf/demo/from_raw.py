@@ -1,4 +1,4 @@
-"""`detr-hf demo --from-raw`: raw class folders, prepared with pseudo-labelled stuff, then both stages."""
+"""`detr-hf demo --from-raw`: raw class folders, prepared with pseudo-labeled stuff, then both stages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_from_raw(train: Train, out: Path, spec: RawSpec | None = None) -> dict[s
         spec: how many pictures, and whether untidy ones.
 
     Returns:
-        The summary: PQ of the pseudo-labelled stuff against the true stuff, results of both stages on the
+        The summary: PQ of the pseudo-labeled stuff against the true stuff, results of both stages on the
         prepared validation split (0 to 1), and minutes.
     """
     started = time.monotonic()
@@ -80,6 +80,6 @@ def _data(data: Data, splits: dict[str, Split]) -> Data:
 
 def _stuff_text(stuff: dict[str, Any]) -> str:
     return (
-        f"\nPseudo-labelled stuff against the true stuff, {stuff['pictures']} pictures:\n\n"
+        f"\nPseudo-labeled stuff against the true stuff, {stuff['pictures']} pictures:\n\n"
         f"{panoptic_table(stuff)}\n\n{per_class_table(stuff)}"
     )

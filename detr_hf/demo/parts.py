@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from detr_hf.demo.canvas import Colour, Sketch, mix, pick, shade, vary
+from detr_hf.demo.canvas import Color, Sketch, mix, pick, shade, vary
 
-DARK: Colour = (46, 46, 50)
-STEEL: Colour = (128, 130, 132)
+DARK: Color = (46, 46, 50)
+STEEL: Color = (128, 130, 132)
 # A rounded end for `profile`: (place along the axis, share of the radius).
 DOME = ((0.0, 1.0), (0.25, 0.95), (0.5, 0.84), (0.75, 0.64), (0.92, 0.4), (1.0, 0.25))
-BODY_COLOURS: tuple[Colour, ...] = (
+BODY_COLORS: tuple[Color, ...] = (
     (206, 58, 46),
     (46, 88, 158),
     (222, 222, 218),
@@ -24,20 +24,18 @@ BODY_COLOURS: tuple[Colour, ...] = (
 
 
 def cab(
-    sketch: Sketch, rng: np.random.Generator, x0: float, x1: float, base: float, top: float, colour: Colour
+    sketch: Sketch, rng: np.random.Generator, x0: float, x1: float, base: float, top: float, color: Color
 ) -> None:
     """A flat-nosed lorry cab with its front on the right."""
     height, nose = top - base, rng.uniform(0.02, 0.22) * (x1 - x0)
-    sketch.poly(((x0, base), (x1, base), (x1, base + 0.5 * height), (x1 - nose, top), (x0, top)), colour)
+    sketch.poly(((x0, base), (x1, base), (x1, base + 0.5 * height), (x1 - nose, top), (x0, top)), color)
     sketch.poly(
-        ((x0, base), (x1, base), (x1, base + 0.22 * height), (x0, base + 0.22 * height)), shade(colour, 0.8)
+        ((x0, base), (x1, base), (x1, base + 0.22 * height), (x0, base + 0.22 * height)), shade(color, 0.8)
     )
     left, right = x0 + 0.2 * (x1 - x0), x1 - 0.12 * (x1 - x0)
     low, high = base + 0.5 * height, base + 0.9 * height
     sketch.glass(((left, low), (right, low), (right - 0.7 * nose, high), (left, high)))
-    sketch.rect(
-        left, base + 0.34 * height, left + 0.16 * (x1 - x0), base + 0.38 * height, shade(colour, 0.55)
-    )
+    sketch.rect(left, base + 0.34 * height, left + 0.16 * (x1 - x0), base + 0.38 * height, shade(color, 0.55))
     sketch.rect(x1 - 0.14 * (x1 - x0), base + 0.1 * height, x1, base + 0.24 * height, (236, 226, 190))
     sketch.rect(x0, base - 0.06 * height, x1 + 0.02, base + 0.06 * height, DARK)
 
@@ -59,10 +57,10 @@ def heap_outline(rng: np.random.Generator, width: float, height: float, peaks: i
     power = rng.uniform(1.1, 1.7)
     profile = np.zeros_like(x)
     for number in range(peaks):
-        centre = 0.0 if peaks == 1 else (-0.4, 0.42)[number] + rng.uniform(-0.1, 0.1)
+        center = 0.0 if peaks == 1 else (-0.4, 0.42)[number] + rng.uniform(-0.1, 0.1)
         tall = 1.0 if number == 0 else rng.uniform(0.6, 0.95)
-        reach = (1.0 + centre) * (x < centre) + (1.0 - centre) * (x >= centre)
-        profile = np.maximum(profile, tall * (1.0 - (np.abs(x - centre) / reach) ** power))
+        reach = (1.0 + center) * (x < center) + (1.0 - center) * (x >= center)
+        profile = np.maximum(profile, tall * (1.0 - (np.abs(x - center) / reach) ** power))
     profile = profile * height * (1.0 + rng.uniform(-0.05, 0.05, len(x)))
     return np.stack([x * width / 2.0, np.maximum(profile, 0.0)], axis=1)
 
@@ -72,26 +70,26 @@ def heap(
     rng: np.random.Generator,
     width: float,
     height: float,
-    colour: Colour,
+    color: Color,
     at: tuple[float, float],
 ) -> None:
     """A pile of loose material with a lit flank, a shaded flank and lumps."""
     outline = heap_outline(rng, width, height, 2 if rng.random() < 0.3 else 1)
     x, y = at
-    sketch.poly(outline + at, colour)
+    sketch.poly(outline + at, color)
     top = outline[int(np.argmax(outline[:, 1]))]
     shadow_foot = rng.uniform(0.08, 0.3) * width
     right = outline[outline[:, 0] >= top[0]]
-    sketch.poly(np.concatenate([right * (0.99, 0.97), [[shadow_foot, 0.0]]]) + at, shade(colour, 0.78))
+    sketch.poly(np.concatenate([right * (0.99, 0.97), [[shadow_foot, 0.0]]]) + at, shade(color, 0.78))
     left = outline[outline[:, 0] <= top[0]]
     inner = np.concatenate([left * (0.82, 0.94), [[-0.12 * width, 0.1 * height]]])
-    sketch.poly(inner + at, shade(colour, 1.1))
+    sketch.poly(inner + at, shade(color, 1.1))
     for _ in range(14):
         lump_x = rng.uniform(-0.42, 0.42)
         lump_y = rng.uniform(0.02, 0.75) * (1.0 - 2.1 * abs(lump_x)) * height
         size = rng.uniform(0.012, 0.04) * width
         factor = rng.uniform(0.8, 1.18)
-        sketch.disc(x + lump_x * width, y + max(lump_y, size), size, size * 0.5, shade(colour, factor))
+        sketch.disc(x + lump_x * width, y + max(lump_y, size), size, size * 0.5, shade(color, factor))
 
 
 def profile(
@@ -99,8 +97,8 @@ def profile(
     start: tuple[float, float],
     end: tuple[float, float],
     radii: tuple[tuple[float, float], ...],
-    colour: Colour,
-    bands: tuple[Colour, float] | None = None,
+    color: Color,
+    bands: tuple[Color, float] | None = None,
 ) -> None:
     """A solid of revolution: (place along the axis 0..1, radius) pairs, shaded across, maybe with bands."""
     low, high = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
@@ -112,7 +110,7 @@ def profile(
     edges = (-1.0, -0.62, -0.2, 0.22, 0.5, 0.76, 1.0)
     for (a, b), factor in zip(pairwise(edges), (0.55, 0.78, 0.98, 1.16, 1.3, 1.06), strict=True):
         strip = np.concatenate([along + normal * radius * a, (along + normal * radius * b)[::-1]])
-        sketch.poly(strip, shade(colour, factor))
+        sketch.poly(strip, shade(color, factor))
         if bands is not None:
             _bands(sketch, along, normal * radius, (a, b), shade(bands[0], factor), bands[1])
 
@@ -122,7 +120,7 @@ def _bands(
     along: np.ndarray,
     normals: np.ndarray,
     strip: tuple[float, float],
-    colour: Colour,
+    color: Color,
     slant: float,
 ) -> None:
     """One band per second stretch of the axis, within one strip of a solid of revolution."""
@@ -137,14 +135,14 @@ def _bands(
             along[number + 1] + second * b + shift_b,
             along[number] + first * b + shift_b,
         )
-        sketch.poly(np.array(corners), colour)
+        sketch.poly(np.array(corners), color)
 
 
-def body_colour(rng: np.random.Generator) -> Colour:
+def body_color(rng: np.random.Generator) -> Color:
     """A usual paint of a street vehicle."""
-    return pick(rng, BODY_COLOURS, 18.0)
+    return pick(rng, BODY_COLORS, 18.0)
 
 
-def faded(rng: np.random.Generator, colour: Colour) -> Colour:
-    """A paint that has stood in the sun: varied and a little greyer."""
-    return mix(vary(rng, colour), (150, 146, 140), rng.uniform(0.0, 0.22))
+def faded(rng: np.random.Generator, color: Color) -> Color:
+    """A paint that has stood in the sun: varied and a little grayer."""
+    return mix(vary(rng, color), (150, 146, 140), rng.uniform(0.0, 0.22))

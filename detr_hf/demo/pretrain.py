@@ -27,7 +27,7 @@ from detr_hf.demo.pretrain_data import IMAGE_MEAN, IMAGE_STD, SceneMemory
 from detr_hf.demo.worlds import world_categories
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.detector import run_detector
-from detr_hf.modeling.losses import Normalisers, box_losses, class_loss, mask_losses
+from detr_hf.modeling.losses import Normalizers, box_losses, class_loss, mask_losses
 from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.matching import MatchingCosts, match
 from detr_hf.modeling.pretrained import load_segmenter
@@ -90,18 +90,18 @@ class Pretraining:
         with (self.out / LOG_FILE).open("a") as file:
             file.write(line + "\n")
 
-    def optimise(self, modules: list[nn.Module], steps: int, phase: str, loss_of_batch) -> None:  # type: ignore[no-untyped-def]
+    def optimize(self, modules: list[nn.Module], steps: int, phase: str, loss_of_batch) -> None:  # type: ignore[no-untyped-def]
         """AdamW with a short warm-up, a constant rate and a cosine tail over the last third."""
         parameters = [p for module in modules for p in module.parameters()]
-        optimiser = torch.optim.AdamW(parameters, self.plan.lr, weight_decay=self.plan.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
+        optimizer = torch.optim.AdamW(parameters, self.plan.lr, weight_decay=self.plan.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
         recent: list[float] = []
         for step in range(1, steps + 1):
             loss = loss_of_batch()
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, self.plan.clip_norm)
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             recent.append(loss.item())
             if step % 250 == 0 or step == steps:
@@ -125,9 +125,9 @@ class Pretraining:
         logits = torch.cat([detected.logits, logits])
         boxes = torch.cat([detected.boxes_cxcywh_norm, boxes])
         matches = match(logits, boxes, targets, MatchingCosts())
-        normalisers = Normalisers.of_targets(targets, logits.shape[2], self.plan.no_object_weight)
-        classes = class_loss(logits, targets, matches, self.plan.no_object_weight, normalisers)
-        l1, giou = box_losses(boxes, targets, matches, normalisers)
+        normalizers = Normalizers.of_targets(targets, logits.shape[2], self.plan.no_object_weight)
+        classes = class_loss(logits, targets, matches, self.plan.no_object_weight, normalizers)
+        l1, giou = box_losses(boxes, targets, matches, normalizers)
         per_layer = classes + 5 * l1 + 2 * giou
         dense = self.dense(detected.feature_maps[1], detected.memory, targets)
         return per_layer.sum() / self.plan.groups + dense
@@ -138,10 +138,10 @@ class Pretraining:
         with torch.no_grad():
             detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
             matches = match(detected.logits, detected.boxes_cxcywh_norm, targets, MatchingCosts())
-        normalisers = Normalisers.of_targets(targets, detected.logits.shape[2], self.plan.no_object_weight)
+        normalizers = Normalizers.of_targets(targets, detected.logits.shape[2], self.plan.no_object_weight)
         masks = mask_logits(self.model, detected, matches.image, matches.query, chunk=256)
         canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
-        focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalisers)
+        focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalizers)
         return focal + dice
 
     @torch.no_grad()
@@ -155,8 +155,8 @@ class Pretraining:
             detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
             logits, boxes = detected.logits, detected.boxes_cxcywh_norm
             matches = match(logits, boxes, targets, MatchingCosts())
-            normalisers = Normalisers.of_targets(targets, logits.shape[2], self.plan.no_object_weight)
-            l1, giou = box_losses(boxes, targets, matches, normalisers)
+            normalizers = Normalizers.of_targets(targets, logits.shape[2], self.plan.no_object_weight)
+            l1, giou = box_losses(boxes, targets, matches, normalizers)
             found = logits[0, matches.image, matches.query].argmax(-1)
             wanted = torch.cat([t["class_labels"] for t in targets])
             first = torch.tensor([0] + [len(t["class_labels"]) for t in targets]).cumsum(0)
@@ -187,15 +187,15 @@ def _rate(step: int, steps: int) -> float:
 def pretrain(plan: Plan, out: Path, data: Path, start: Path | None = None) -> None:
     """Run the three phases; ``out`` gets the checkpoint and its log, ``data`` the scenes.
 
-    ``start`` goes on from the weights and the log of an earlier pretraining, with fresh aids and optimisers.
+    ``start`` goes on from the weights and the log of an earlier pretraining, with fresh aids and optimizers.
     """
     run = Pretraining(plan, out, data, start)
     detector = run.model.detr
-    run.optimise([detector, run.dense], plan.warm_up_steps, "warm-up", run.warm_up_loss)
-    run.optimise([detector, run.dense, run.groups], plan.detector_steps, "detector", run.detector_loss)
+    run.optimize([detector, run.dense], plan.warm_up_steps, "warm-up", run.warm_up_loss)
+    run.optimize([detector, run.dense, run.groups], plan.detector_steps, "detector", run.detector_loss)
     detector.requires_grad_(False)
     heads: list[nn.Module] = [run.model.mask_head, run.model.bbox_attention]
-    run.optimise(heads, plan.mask_steps, "masks", run.mask_loss)
+    run.optimize(heads, plan.mask_steps, "masks", run.mask_loss)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from detr_hf.errors import UserError
 from detr_hf.geometry import (
     boxes_and_areas_of_segments,
     boxes_xyxy_to_cxcywh,
-    normalise_boxes,
+    normalize_boxes,
     rgb_to_id,
 )
 from detr_hf.labels import LabelMap
@@ -114,7 +114,7 @@ def _target(index: int, id_map: np.ndarray, classes: dict[int, int]) -> dict:
     ids = np.array(list(classes), np.int32)
     boxes, areas = boxes_and_areas_of_segments(id_map, ids)
     keep = areas >= SMALLEST_SEGMENT_PX
-    boxes_xyxy = torch.from_numpy(normalise_boxes(boxes[keep], id_map.shape))
+    boxes_xyxy = torch.from_numpy(normalize_boxes(boxes[keep], id_map.shape))
     return {
         "image_id": index,
         "size_hw": id_map.shape,

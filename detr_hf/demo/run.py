@@ -81,7 +81,7 @@ def run_stage(
 
 
 def _is_demo(data: Data, out: Path) -> bool:
-    """Whether a run learnt the drawn yard, or pictures that stand in the demo's own folder."""
+    """Whether a run learned the drawn yard, or pictures that stand in the demo's own folder."""
     return data.demo is not None or (data.train is not None and out in Path(data.train.images).parents)
 
 

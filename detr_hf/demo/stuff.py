@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from detr_hf.demo.canvas import Colour, mix, pick, shade, vary
+from detr_hf.demo.canvas import Color, mix, pick, shade, vary
 
 SKY, BUILDING, PLANT, GROUND, FENCE = 1, 2, 3, 4, 5
 STUFF_ROLES = {"sky": SKY, "building": BUILDING, "plant": PLANT, "ground": GROUND, "fence": FENCE}
@@ -20,7 +20,7 @@ STUFF_GRAIN = {
     FENCE: (0.06, 0.05),
 }
 
-_SKIES: tuple[tuple[Colour, Colour], ...] = (
+_SKIES: tuple[tuple[Color, Color], ...] = (
     ((84, 140, 204), (196, 216, 230)),
     ((112, 160, 208), (214, 224, 228)),
     ((176, 184, 192), (214, 216, 216)),
@@ -28,7 +28,7 @@ _SKIES: tuple[tuple[Colour, Colour], ...] = (
     ((98, 116, 160), (238, 190, 150)),
     ((190, 200, 206), (228, 226, 218)),
 )
-_GROUNDS: tuple[Colour, ...] = (
+_GROUNDS: tuple[Color, ...] = (
     (156, 128, 96),
     (172, 142, 104),
     (150, 108, 80),
@@ -36,7 +36,7 @@ _GROUNDS: tuple[Colour, ...] = (
     (168, 164, 154),
     (116, 112, 108),
 )
-_WALLS: tuple[Colour, ...] = (
+_WALLS: tuple[Color, ...] = (
     (190, 182, 168),
     (160, 156, 152),
     (176, 132, 108),
@@ -45,7 +45,7 @@ _WALLS: tuple[Colour, ...] = (
     (186, 160, 126),
 )
 _LEAF_MASSES = 34
-_GREENS: tuple[Colour, ...] = ((72, 104, 50), (88, 116, 58), (56, 88, 46), (104, 118, 58))
+_GREENS: tuple[Color, ...] = ((72, 104, 50), (88, 116, 58), (56, 88, 46), (104, 118, 58))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Backdrop:
     """What the light needs to know of a painted backdrop; canvas pixels."""
 
     horizon: int
-    haze: Colour
+    haze: Color
     cloudiness: float
 
 
@@ -77,41 +77,41 @@ def paint_backdrop(canvas: np.ndarray, rng: np.random.Generator) -> Backdrop:
     return Backdrop(horizon, haze, float(rng.uniform(0.0, 0.9)))
 
 
-def _fill_rows(region: np.ndarray, colours: np.ndarray, segment: int) -> None:
-    """One colour per row, uint8[H, W, 4] <- [H, 3]; as 32-bit words, far faster than bytes."""
-    words = np.full((len(colours), 4), segment, dtype=np.uint8)
-    words[:, :3] = colours
+def _fill_rows(region: np.ndarray, colors: np.ndarray, segment: int) -> None:
+    """One color per row, uint8[H, W, 4] <- [H, 3]; as 32-bit words, far faster than bytes."""
+    words = np.full((len(colors), 4), segment, dtype=np.uint8)
+    words[:, :3] = colors
     region.view(np.uint32)[..., 0] = words.view(np.uint32)
 
 
-def _paint_ground(canvas: np.ndarray, rng: np.random.Generator, horizon: int, haze: Colour) -> None:
+def _paint_ground(canvas: np.ndarray, rng: np.random.Generator, horizon: int, haze: Color) -> None:
     height, width = canvas.shape[:2]
     base = pick(rng, _GROUNDS, 16.0)
     rows = np.linspace(0.0, 1.0, height - horizon)[:, None] ** 0.6
     far = np.asarray(mix(base, haze, 0.25))
-    colours = np.rint(far * (1 - rows) + np.asarray(base) * rows)
-    _fill_rows(canvas[horizon:], colours, GROUND)
+    colors = np.rint(far * (1 - rows) + np.asarray(base) * rows)
+    _fill_rows(canvas[horizon:], colors, GROUND)
     depth = height - horizon
     if rng.random() < 0.55:
         _paint_tracks(canvas, rng, horizon, base)
     for _ in range(int(rng.integers(3, 9))):
         share = rng.uniform(0.08, 1.0)
-        centre = (int(rng.uniform(0, width)), int(horizon + share * depth))
+        center = (int(rng.uniform(0, width)), int(horizon + share * depth))
         axes = (
             int(rng.uniform(0.05, 0.2) * width * share) + 2,
             int(rng.uniform(0.01, 0.045) * height * share) + 1,
         )
         tone = shade(base, rng.uniform(0.84, 1.14)) if rng.random() < 0.8 else mix(base, haze, 0.55)
-        cv2.ellipse(canvas, centre, axes, 0, 0, 360, (*tone, GROUND), -1)
+        cv2.ellipse(canvas, center, axes, 0, 0, 360, (*tone, GROUND), -1)
     for _ in range(int(rng.integers(0, 26))):
         share = rng.uniform(0.05, 1.0)
-        centre = (int(rng.uniform(0, width)), int(horizon + share * depth))
+        center = (int(rng.uniform(0, width)), int(horizon + share * depth))
         size = 1 + int(rng.uniform(0.002, 0.009) * width * share)
         tone = shade(base, rng.uniform(0.6, 1.3))
-        cv2.ellipse(canvas, centre, (size + 1, size), 0, 0, 360, (*tone, GROUND), -1)
+        cv2.ellipse(canvas, center, (size + 1, size), 0, 0, 360, (*tone, GROUND), -1)
 
 
-def _paint_tracks(canvas: np.ndarray, rng: np.random.Generator, horizon: int, base: Colour) -> None:
+def _paint_tracks(canvas: np.ndarray, rng: np.random.Generator, horizon: int, base: Color) -> None:
     """Two wheel ruts that meet far away."""
     height, width = canvas.shape[:2]
     vanish = rng.uniform(0.1, 0.9) * width
@@ -126,9 +126,7 @@ def _paint_tracks(canvas: np.ndarray, rng: np.random.Generator, horizon: int, ba
         cv2.fillPoly(canvas, [rutted.astype(np.int32)], tone)
 
 
-def _paint_skyline(
-    canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int, int], haze: Colour
-) -> None:
+def _paint_skyline(canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int, int], haze: Color) -> None:
     horizon, width = sizes
     for _ in range(int(rng.integers(1, 5))):
         wide = int(rng.uniform(0.16, 0.42) * width)
@@ -139,7 +137,7 @@ def _paint_skyline(
 
 
 def _paint_house(
-    canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int], wall: Colour
+    canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int], wall: Color
 ) -> None:
     left, top, right, foot = box
     unfinished = rng.random() < 0.35
@@ -166,7 +164,7 @@ def _paint_house(
         cv2.rectangle(canvas, (left - 2, top - 4), (right + 2, top + 3), (*shade(wall, 1.12), BUILDING), -1)
 
 
-def _paint_trees(canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int, int], haze: Colour) -> None:
+def _paint_trees(canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int, int], haze: Color) -> None:
     horizon, width = sizes
     for _ in range(int(rng.integers(1, 5))):
         green = mix(pick(rng, _GREENS), haze, rng.uniform(0.0, 0.25))
@@ -179,13 +177,13 @@ def _paint_trees(canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int,
             cv2.rectangle(canvas, *trunk, (*mix((84, 66, 50), haze, 0.1), PLANT), -1)
         for number in range(_LEAF_MASSES):
             angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 1.0) ** 0.5
-            centre_x = x + np.cos(angle) * spread * reach
-            centre_y = foot - rise * 1.05 - np.sin(angle) * 0.72 * spread * reach
+            center_x = x + np.cos(angle) * spread * reach
+            center_y = foot - rise * 1.05 - np.sin(angle) * 0.72 * spread * reach
             if rise <= spread:
-                centre_y = min(centre_y + 0.5 * rise, foot - 0.16 * spread)
-            light = 0.62 + 0.5 * number / _LEAF_MASSES + 0.16 * (foot - rise - centre_y) / spread
+                center_y = min(center_y + 0.5 * rise, foot - 0.16 * spread)
+            light = 0.62 + 0.5 * number / _LEAF_MASSES + 0.16 * (foot - rise - center_y) / spread
             size = int(spread * (rng.uniform(0.12, 0.26) if number > 8 else 0.36))
-            cv2.circle(canvas, (int(centre_x), int(centre_y)), size, (*shade(green, light), PLANT), -1)
+            cv2.circle(canvas, (int(center_x), int(center_y)), size, (*shade(green, light), PLANT), -1)
 
 
 def _paint_fence(canvas: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
@@ -200,18 +198,18 @@ def _paint_fence(canvas: np.ndarray, rng: np.random.Generator, horizon: int) -> 
     if kind == 0:
         _paint_mesh(canvas, rng, (left, foot - tall, right, foot))
         return
-    colour = pick(rng, ((70, 120, 170), (90, 140, 110), (150, 150, 152), (176, 132, 86), (206, 196, 176)))
+    color = pick(rng, ((70, 120, 170), (90, 140, 110), (150, 150, 152), (176, 132, 86), (206, 196, 176)))
     if kind == 3:
-        tall, colour = int(tall * 0.55), pick(rng, ((196, 192, 184), (216, 120, 50), (206, 200, 190)))
+        tall, color = int(tall * 0.55), pick(rng, ((196, 192, 184), (216, 120, 50), (206, 200, 190)))
     step = int(rng.uniform(10, 30)) * (3 if kind == 3 else 1)
     for number, x in enumerate(range(left, right, step)):
         end = min(x + step - 1, right)
-        tone = shade(colour, (0.88, 1.0, 1.1)[number % 3] if kind == 1 else (0.9, 1.06)[number % 2])
+        tone = shade(color, (0.88, 1.0, 1.1)[number % 3] if kind == 1 else (0.9, 1.06)[number % 2])
         if kind == 3 and number % 2:
             tone = (188, 52, 44) if step % 2 else (214, 208, 196)
         cv2.rectangle(canvas, (x, foot - tall), (end, foot), (*tone, FENCE), -1)
     for y in (foot - tall, foot - tall // 3):
-        cv2.rectangle(canvas, (left, y), (right, y + 3), (*shade(colour, 0.66), FENCE), -1)
+        cv2.rectangle(canvas, (left, y), (right, y + 3), (*shade(color, 0.66), FENCE), -1)
 
 
 def _paint_mesh(canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
@@ -232,16 +230,16 @@ def _paint_mesh(canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, in
 
 
 def shadow(
-    canvas: np.ndarray, centre: tuple[float, float], axes: tuple[float, float], strength: float
+    canvas: np.ndarray, center: tuple[float, float], axes: tuple[float, float], strength: float
 ) -> None:
     """Darken a soft ellipse on the canvas (the ids stay as they are); canvas pixels."""
     rx, ry = max(axes[0], 2.0), max(axes[1], 2.0)
-    x0, x1 = max(int(centre[0] - 1.2 * rx), 0), min(int(centre[0] + 1.2 * rx) + 1, canvas.shape[1])
-    y0, y1 = max(int(centre[1] - 1.4 * ry), 0), min(int(centre[1] + 1.4 * ry) + 1, canvas.shape[0])
+    x0, x1 = max(int(center[0] - 1.2 * rx), 0), min(int(center[0] + 1.2 * rx) + 1, canvas.shape[1])
+    y0, y1 = max(int(center[1] - 1.4 * ry), 0), min(int(center[1] + 1.4 * ry) + 1, canvas.shape[0])
     if x1 <= x0 or y1 <= y0:
         return
-    across = ((np.arange(x0, x1) - centre[0]) / rx) ** 2
-    down = ((np.arange(y0, y1) - centre[1]) / ry) ** 2
+    across = ((np.arange(x0, x1) - center[0]) / rx) ** 2
+    down = ((np.arange(y0, y1) - center[1]) / ry) ** 2
     cover = np.clip((1.3 - across[None, :] - down[:, None]) * 1.4, 0.0, 1.0)
     keep = np.rint(256.0 * (1.0 - strength * cover)).astype(np.uint16)
     region = canvas[y0:y1, x0:x1]

@@ -1,4 +1,4 @@
-"""How good pseudo-labelled stuff is, where the truth is known: in the synthetic yard."""
+"""How good pseudo-labeled stuff is, where the truth is known: in the synthetic yard."""
 
 from __future__ import annotations
 

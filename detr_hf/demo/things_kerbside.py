@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from detr_hf.demo.canvas import Colour, Sketch, mix, pick, shade, vary
-from detr_hf.demo.parts import DARK, DOME, body_colour, profile
+from detr_hf.demo.canvas import Color, Sketch, mix, pick, shade, vary
+from detr_hf.demo.parts import DARK, DOME, body_color, profile
 
-RED: Colour = (200, 38, 36)
+RED: Color = (200, 38, 36)
 
 
 def traffic_light(sketch: Sketch, rng: np.random.Generator) -> None:
@@ -19,7 +19,7 @@ def traffic_light(sketch: Sketch, rng: np.random.Generator) -> None:
     sketch.rect(-0.26, 0, 0.26, 0.1, (90, 90, 88))
     sketch.box(-0.36, post, 0.36, post + 1.9, case, 0.16, 0.06)
     lit = int(rng.random() * 3)
-    lamps: tuple[Colour, ...] = ((60, 214, 110), (250, 196, 50), (240, 52, 44))
+    lamps: tuple[Color, ...] = ((60, 214, 110), (250, 196, 50), (240, 52, 44))
     for number, lamp in enumerate(lamps):
         y = post + 0.36 + 0.6 * number
         sketch.disc(0, y, 0.26, 0.26, (24, 24, 24))
@@ -46,9 +46,9 @@ def stop_sign(sketch: Sketch, rng: np.random.Generator) -> None:
     sketch.tube((0, 0), (0, post + 0.5), 0.1, pick(rng, ((150, 152, 150), (110, 86, 62))))
     angles = np.deg2rad(22.5 + 45.0 * np.arange(8))
     octagon = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (rng.uniform(0.72, 0.86), 0.86)
-    centre = (0.0, post + 0.75)
-    sketch.poly(octagon + centre, (232, 230, 226))
-    sketch.poly(octagon * 0.91 + centre, vary(rng, (196, 30, 34)))
+    center = (0.0, post + 0.75)
+    sketch.poly(octagon + center, (232, 230, 226))
+    sketch.poly(octagon * 0.91 + center, vary(rng, (196, 30, 34)))
     for x in (-0.5, -0.23, 0.04, 0.31):
         sketch.rect(x, post + 0.58, x + 0.18, post + 0.92, (236, 232, 230))
 
@@ -69,7 +69,7 @@ def bench(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def umbrella(sketch: Sketch, rng: np.random.Generator) -> None:
-    first = body_colour(rng)
+    first = body_color(rng)
     second = first if rng.random() < 0.4 else (234, 230, 222)
     height, half = rng.uniform(1.7, 2.3), rng.uniform(1.2, 1.5)
     sketch.tube((0, 0), (0, height), 0.08, (120, 110, 100))
@@ -80,15 +80,15 @@ def umbrella(sketch: Sketch, rng: np.random.Generator) -> None:
     quarter = np.linspace(0.0, np.pi / 2.0, 6)
     edges = half * np.cos(np.linspace(0.0, np.pi, 7))
     for number, (right, left) in enumerate(pairwise(edges)):
-        colour = shade(first if number % 2 else second, 0.7 + 0.1 * number)
+        color = shade(first if number % 2 else second, 0.7 + 0.1 * number)
         outer = np.stack([right * np.cos(quarter), 0.85 * np.sin(quarter)], axis=1)
         inner = np.stack([left * np.sin(quarter), 0.85 * np.cos(quarter)], axis=1)
-        sketch.poly(np.concatenate([outer, inner]) + np.array((0, height)), colour)
+        sketch.poly(np.concatenate([outer, inner]) + np.array((0, height)), color)
     sketch.rect(-0.05, height + 0.84, 0.05, height + 0.98, DARK)
 
 
 def suitcase(sketch: Sketch, rng: np.random.Generator) -> None:
-    paint = body_colour(rng)
+    paint = body_color(rng)
     width, height, depth = rng.uniform(0.9, 1.3), rng.uniform(1.1, 1.6), rng.uniform(0.2, 0.4)
     grip = rng.uniform(0.3, 0.6)
     for x in (0.3 * width, 0.64 * width):

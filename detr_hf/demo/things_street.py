@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 
 from detr_hf.demo.canvas import Sketch, pick, shade
-from detr_hf.demo.parts import DARK, STEEL, body_colour, cab, chassis
+from detr_hf.demo.parts import DARK, STEEL, body_color, cab, chassis
 
 
 def car(sketch: Sketch, rng: np.random.Generator) -> None:
-    paint = body_colour(rng)
+    paint = body_color(rng)
     roof, front = rng.uniform(1.4, 1.75), rng.uniform(1.0, 1.35)
     tail = -2.0 if rng.random() < 0.5 else -1.55
     sketch.poly(
@@ -39,7 +39,7 @@ def car(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def bus(sketch: Sketch, rng: np.random.Generator) -> None:
-    paint = body_colour(rng)
+    paint = body_color(rng)
     length, top = rng.uniform(3.4, 4.4), rng.uniform(2.7, 3.0)
     sketch.rect(-length, 0.4, length, top, paint)
     sketch.rect(-length, top - 0.14, length, top, shade(paint, 1.25))
@@ -58,7 +58,7 @@ def bus(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def train(sketch: Sketch, rng: np.random.Generator) -> None:
-    paint = body_colour(rng)
+    paint = body_color(rng)
     stripe = pick(rng, ((232, 190, 60), (232, 230, 224), (196, 52, 44)))
     length = rng.uniform(4.6, 6.0)
     sketch.rect(-length, 0.0, length + 0.3, 0.14, (104, 92, 84))
@@ -88,7 +88,7 @@ def train(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def truck(sketch: Sketch, rng: np.random.Generator) -> None:
-    front = body_colour(rng)
+    front = body_color(rng)
     cab(sketch, rng, 1.9, 3.1, 0.7, rng.uniform(2.3, 2.7), front)
     kind = rng.random()
     if kind < 0.6:
@@ -112,7 +112,7 @@ def truck(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def motorcycle(sketch: Sketch, rng: np.random.Generator) -> None:
-    paint = body_colour(rng)
+    paint = body_color(rng)
     sketch.bar((-0.75, 0.42), (0.1, 0.62), 0.16, STEEL)
     sketch.bar((0.82, 0.42), (0.48, 1.25), 0.14, (170, 170, 172))
     sketch.disc(0.02, 0.52, 0.32, 0.28, (86, 86, 90))

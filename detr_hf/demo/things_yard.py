@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from detr_hf.demo.canvas import Colour, Sketch, mix, pick, shade, vary
+from detr_hf.demo.canvas import Color, Sketch, mix, pick, shade, vary
 from detr_hf.demo.parts import DARK, DOME, STEEL, cab, chassis, faded, heap, profile
 
-YELLOW: Colour = (232, 176, 36)
-ORANGE: Colour = (226, 122, 36)
-SAND: tuple[Colour, ...] = ((206, 172, 116), (192, 156, 104), (214, 186, 140))
+YELLOW: Color = (232, 176, 36)
+ORANGE: Color = (226, 122, 36)
+SAND: tuple[Color, ...] = ((206, 172, 116), (192, 156, 104), (214, 186, 140))
 
 
 def wheel_loader(sketch: Sketch, rng: np.random.Generator) -> None:
@@ -155,15 +155,15 @@ def rcc_hume_pipes(sketch: Sketch, rng: np.random.Generator) -> None:
         y = radius + row * radius * 1.74
         for column in range(base - row):
             x = (column * 2 + row) * radius
-            colour = vary(rng, concrete, 8.0)
-            sketch.tube((x, y), (x + depth, y + lift), radius * 0.99, shade(colour, 0.9))
-            sketch.disc(x, y, radius, radius, shade(colour, 1.12))
+            color = vary(rng, concrete, 8.0)
+            sketch.tube((x, y), (x + depth, y + lift), radius * 0.99, shade(color, 0.9))
+            sketch.disc(x, y, radius, radius, shade(color, 1.12))
             sketch.disc(x, y, radius * inner, radius * inner, (58, 55, 52))
             sketch.disc(x + 0.1, y - 0.09, radius * inner * 0.8, radius * inner * 0.78, (92, 88, 82))
 
 
 def aac_blocks(sketch: Sketch, rng: np.random.Generator) -> None:
-    colour = pick(rng, ((222, 220, 212), (208, 208, 204), (226, 220, 204)), 8.0)
+    color = pick(rng, ((222, 220, 212), (208, 208, 204), (226, 220, 204)), 8.0)
     columns, rows = int(rng.integers(2, 5)), int(rng.integers(2, 6))
     block_w, block_h = 0.75, rng.uniform(0.34, 0.44)
     depth, lift = rng.uniform(0.4, 0.8), rng.uniform(0.14, 0.3)
@@ -177,8 +177,8 @@ def aac_blocks(sketch: Sketch, rng: np.random.Generator) -> None:
     for row in range(rows):
         for column in range(top_row if row == rows - 1 else columns):
             x, y = column * block_w, ground + row * block_h
-            sketch.box(x, y, x + block_w, y + block_h, shade(colour, 0.66), depth, lift)
-            face = shade(colour, rng.uniform(0.93, 1.05))
+            sketch.box(x, y, x + block_w, y + block_h, shade(color, 0.66), depth, lift)
+            face = shade(color, rng.uniform(0.93, 1.05))
             sketch.rect(x + 0.03, y + 0.03, x + block_w - 0.01, y + block_h - 0.01, face)
 
 

@@ -1,7 +1,7 @@
 """What the two worlds consist of: the construction yard, and the street of the tiny model's pretraining.
 
 Both are painted by the same code. They share no thing class; the five kinds of stuff are the same paintings
-under the names that each vocabulary gives them. Ids, names and colours of the yard are those of the
+under the names that each vocabulary gives them. Ids, names and colors of the yard are those of the
 construction data set, those of the street are COCO panoptic's.
 """
 

@@ -27,12 +27,12 @@ def check_access(target: Target, kind: str = "model") -> None:
 
     Raises:
         UserError: there is no token or it may not write there, the Hub is out of reach or does not know the
-            licence, the tag exists, or the repository is public where it was to be private.
+            license, the tag exists, or the repository is public where it was to be private.
     """
     api = HfApi()
     with told_of_the_hub(target.repo_id):
         _refuse_token_for_reading(api)
-        _refuse_unknown_licence(target.licence)
+        _refuse_unknown_license(target.license)
         api.create_repo(target.repo_id, repo_type=kind, private=target.private, exist_ok=True)
         _refuse_foreign_repo(api, target.repo_id, kind)
         is_private = api.repo_info(target.repo_id, repo_type=kind).private
@@ -56,12 +56,12 @@ def _refuse_token_for_reading(api: HfApi) -> None:
         raise UserError(f"the Hub: the token may only read; {LOG_IN}.")
 
 
-def _refuse_unknown_licence(licence: str) -> None:
+def _refuse_unknown_license(license: str) -> None:
     try:
-        ModelCard(f"---\nlicense: {licence}\n---\n").validate(repo_type="model")
+        ModelCard(f"---\nlicense: {license}\n---\n").validate(repo_type="model")
     except ValueError as error:
         raise UserError(
-            f"licence: the Hub does not take {licence!r} ({short(error)}); write one as it spells them, such "
+            f"license: the Hub does not take {license!r} ({short(error)}); write one as it spells them, such "
             "as apache-2.0 or cc-by-4.0, or `other`."
         ) from error
 

@@ -38,7 +38,7 @@ def card_text(facts: RunFacts, target: Target, pictures: Sequence[str] = ()) -> 
 
     Args:
         facts: of its run.
-        target: where it goes, and the licence.
+        target: where it goes, and the license.
         pictures: names of picture files that are pushed beside it.
     """
     labels, config, panoptic = facts.labels, facts.config, facts.is_panoptic
@@ -68,7 +68,7 @@ def card_text(facts: RunFacts, target: Target, pictures: Sequence[str] = ()) -> 
         recipe=public_recipe(facts.recipe).strip(),
         limits=_limits(facts),
         num_queries=config.get("num_queries", 100),
-        licence_sentence=_licence(target),
+        license_sentence=_license(target),
     )
     return re.sub(r"\n{3,}", "\n\n", filled)
 
@@ -127,7 +127,7 @@ def _training_table(facts: RunFacts) -> str:
         ["epochs", length],
         ["chosen", f"epoch {facts.results.get('epoch', '?')}, the best by {recipe.checkpoint.best}"],
         ["images a step", str(optim.batch_size)],
-        ["optimiser", f"AdamW, learning rate {optim.lr:g}, {optim.schedule.name} schedule"],
+        ["optimizer", f"AdamW, learning rate {optim.lr:g}, {optim.schedule.name} schedule"],
         ["precision", {"no": "float32"}.get(recipe.mixed_precision, recipe.mixed_precision)],
         ["seed", str(recipe.seed)],
         ["hardware", f"{ran['processes']} x {ran['device']}" if "device" in ran else ""],
@@ -143,8 +143,8 @@ def _limits(facts: RunFacts) -> str:
     return "The model gives boxes, no masks."
 
 
-def _licence(target: Target) -> str:
+def _license(target: Target) -> str:
     own_terms = "The base model and the data have terms of their own."
-    if target.licence == UNSTATED:
-        return f"No licence has been stated for this model; ask whoever published it. {own_terms}"
-    return f"`{target.licence}`, as whoever published it chose. {own_terms}"
+    if target.license == UNSTATED:
+        return f"No license has been stated for this model; ask whoever published it. {own_terms}"
+    return f"`{target.license}`, as whoever published it chose. {own_terms}"

@@ -95,12 +95,12 @@ def _truth_of(card: DatasetCard) -> str:
 
 
 def _marks(splits: list[Split]) -> str:
-    """How many segments the annotation files mark as pseudo-labelled; "" where none is."""
+    """How many segments the annotation files mark as pseudo-labeled; "" where none is."""
     counts = [sum(_occurrences(Path(split.annotations))) for split in splits]
     if not sum(counts):
         return ""
     return (
-        f"**{sum(counts)} segments are marked as pseudo-labelled: a model drew them, and nobody checked each "
+        f"**{sum(counts)} segments are marked as pseudo-labeled: a model drew them, and nobody checked each "
         "one.** Numbers for these classes measure agreement with that model as much as with the world."
     )
 

@@ -17,11 +17,11 @@ PQ_PARTS = {"All": "", "Things": " of things", "Stuff": " of stuff"}
 
 
 def metadata_of(facts: RunFacts, target: Target) -> ModelCardData:
-    """Licence, base model, data and results of a run, as the Hub spells them."""
-    is_other = target.licence == "other"
+    """License, base model, data and results of a run, as the Hub spells them."""
+    is_other = target.license == "other"
     bases = list(facts.base_models)
     return ModelCardData(
-        license=target.licence,
+        license=target.license,
         license_name="unstated" if is_other else None,
         library_name="transformers",
         pipeline_tag=PIPELINES[facts.is_panoptic],

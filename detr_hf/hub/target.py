@@ -9,7 +9,7 @@ from pathlib import Path
 from detr_hf.recipe import Hub, Recipe
 
 UNSTATED = "other"
-"""The licence of what nobody has stated one for."""
+"""The license of what nobody has stated one for."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Target:
         repo_id: user/name.
         private: nobody else may see it. Says how a new repository is made; one that is there stays as it is.
         revision: a new tag for what is pushed; None: no tag.
-        licence: as the Hub spells licences.
+        license: as the Hub spells licenses.
         pictures: push photographs with predictions, and the report that shows some.
     """
 
     repo_id: str
     private: bool = True
     revision: str | None = None
-    licence: str = UNSTATED
+    license: str = UNSTATED
     pictures: bool = True
 
     @classmethod
@@ -36,13 +36,13 @@ class Target:
         hub = recipe.hub
         if not recipe.push_to_hub or not isinstance(hub, Hub):
             return None
-        return cls(hub.repo_id, hub.private, hub.revision, hub.licence, hub.pictures)
+        return cls(hub.repo_id, hub.private, hub.revision, hub.license, hub.pictures)
 
     def command(self, folder: str | Path) -> str:
         """The command that pushes ``folder`` there."""
         words = ["detr-hf", "push", str(folder), self.repo_id]
         words += [] if self.private else ["--public"]
         words += ["--revision", self.revision] if self.revision else []
-        words += ["--licence", self.licence] if self.licence != UNSTATED else []
+        words += ["--license", self.license] if self.license != UNSTATED else []
         words += [] if self.pictures else ["--no-pictures"]
         return shlex.join(words)

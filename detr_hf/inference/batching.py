@@ -18,7 +18,7 @@ WAITING = 2
 def batches_of(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
     """Up to ``batch_size`` samples of equal size at a time; their ``image_id`` must count from 0.
 
-    Nothing needs padding then, so that no result depends on its neighbours.
+    Nothing needs padding then, so that no result depends on its neighbors.
     """
     groups: dict[tuple[int, int], list[Sample]] = {}
     for sample in samples:

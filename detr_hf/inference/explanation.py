@@ -15,7 +15,7 @@ from transformers import DetrForObjectDetection
 from transformers.models.detr.modeling_detr import DetrCrossAttention
 
 from detr_hf.errors import UserError
-from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalise_boxes
+from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalize_boxes
 from detr_hf.loading.collate import Batch
 from detr_hf.modeling.detection_task import DetectionTask
 from detr_hf.modeling.detector import DetectorOutput, run_detector
@@ -79,7 +79,7 @@ def explain(task: Any, photograph: NDArray[np.uint8], batch: Batch, score_thresh
     scores, labels, kept = _kept_queries(detected.logits[-1, 0], score_threshold, task.is_panoptic)
     size_hw = (photograph.shape[0], photograph.shape[1])
     boxes = boxes_cxcywh_to_xyxy(detected.boxes_cxcywh_norm[-1, 0, kept])
-    boxes_px = clip_boxes_xyxy(denormalise_boxes(boxes, size_hw), size_hw).float().cpu().numpy()
+    boxes_px = clip_boxes_xyxy(denormalize_boxes(boxes, size_hw), size_hw).float().cpu().numpy()
     looks = _attention_maps(attention[-1][0, :, kept].mean(0), detected, size_hw)
     masks = _masks(task, detected, kept, batch, size_hw)
     views = [

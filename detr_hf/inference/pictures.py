@@ -1,4 +1,4 @@
-"""Pictures of any origin as the model takes them: upright RGB, resized, in the processor's colours."""
+"""Pictures of any origin as the model takes them: upright RGB, resized, in the processor's colors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def as_rgb(image: Picture) -> np.ndarray:
 def sample_of(
     index: int, image: np.ndarray, resize: Augmentation, processor: DetrImageProcessor
 ) -> tuple[Tensor, Target]:
-    """One picture ``uint8 [H, W, 3]`` as the model takes it: resized, in the processor's colours."""
+    """One picture ``uint8 [H, W, 3]`` as the model takes it: resized, in the processor's colors."""
     resized = resize(image, np.zeros((0, 4), np.float32), None, 0).image
     pixels = torch.from_numpy(np.ascontiguousarray(resized)).permute(2, 0, 1).float() / 255
     mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)

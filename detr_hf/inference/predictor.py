@@ -55,7 +55,7 @@ class Predictor:
 
     Args:
         task: stage 1 or stage 2, with its label map.
-        processor: gives the size and the colour statistics that the model expects. Where the backbone cuts
+        processor: gives the size and the color statistics that the model expects. Where the backbone cuts
             pictures into patches, the sides are rounded to whole ones, so that no rim is lost.
         score_threshold: queries must be surer than this (0 to 1) to become a segment, and to be drawn or
             listed.
@@ -132,7 +132,7 @@ class Predictor:
         """One prediction an image, in order, as they are asked for; ``image_id`` counts them from 0.
 
         Pictures that the model sees at the same size share a batch. Nothing is padded, so a result does not
-        depend on its neighbours. Detections hold all queries, best first; call ``above`` on them to keep the
+        depend on its neighbors. Detections hold all queries, best first; call ``above`` on them to keep the
         sure ones.
 
         Args:

@@ -22,7 +22,7 @@ MOST_QUERIES = 24
 
 _WIDTH = 1984  # of a sheet in pixels
 _COLUMNS = 4  # of heat maps: an even number, as mask and attention stand side by side
-_HEAT = 0.72  # share of the colour where a map is at its highest
+_HEAT = 0.72  # share of the color where a map is at its highest
 _DIMMED = 0.55  # brightness of the photograph under a map
 
 
@@ -40,7 +40,7 @@ def draw_explanation(explanation: Explanation, labels: LabelMap, score_threshold
 
     Args:
         explanation: of a photograph of up to about ``SHEET_EDGE`` pixels.
-        labels: give names and colours.
+        labels: give names and colors.
         score_threshold: that of the explanation.
 
     Returns:
@@ -64,16 +64,16 @@ def draw_explanation(explanation: Explanation, labels: LabelMap, score_threshold
     return _stacked(sheets)
 
 
-def heat_over(photograph: NDArray[np.uint8], heat: NDArray[np.float32], colours: int) -> Image.Image:
+def heat_over(photograph: NDArray[np.uint8], heat: NDArray[np.float32], colors: int) -> Image.Image:
     """A map ``float32 [H, W]`` of values from 0 to 1 over the dimmed photograph ``uint8 [H, W, 3]``.
 
-    ``colours`` is one of cv2's colour maps.
+    ``colors`` is one of cv2's color maps.
     """
     levels = np.rint(heat.clip(0, 1) * 255).astype(np.uint8)
-    paint = cv2.applyColorMap(levels, colours)[..., ::-1].astype(np.float32)
+    paint = cv2.applyColorMap(levels, colors)[..., ::-1].astype(np.float32)
     share = _HEAT * heat[..., None].clip(0, 1)
-    grey = photograph.mean(-1, keepdims=True, dtype=np.float32)
-    ground = _DIMMED * (0.5 * photograph + 0.5 * grey)
+    gray = photograph.mean(-1, keepdims=True, dtype=np.float32)
+    ground = _DIMMED * (0.5 * photograph + 0.5 * gray)
     return Image.fromarray(np.rint((1 - share) * ground + share * paint).astype(np.uint8))
 
 

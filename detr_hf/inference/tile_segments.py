@@ -126,7 +126,7 @@ def _painted(
 
 
 def _territories(windows: Sequence[Window]) -> list[Window]:
-    """Each tile up to the middle of what it shares with its neighbours; together they cover the picture."""
+    """Each tile up to the middle of what it shares with its neighbors; together they cover the picture."""
     columns = _middles({(left, right) for left, _, right, _ in windows})
     rows = _middles({(top, bottom) for _, top, _, bottom in windows})
     return [

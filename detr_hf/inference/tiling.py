@@ -1,6 +1,6 @@
 """Large pictures tile by tile, put together again so that nothing is counted twice.
 
-Neighbouring tiles overlap, and in the part that both see one object looks the same in both. So two finds of
+Neighboring tiles overlap, and in the part that both see one object looks the same in both. So two finds of
 one class are one object when they agree there, be they whole or cut by the edge of a tile.
 """
 
@@ -27,7 +27,7 @@ class TiledPredictor:
     Args:
         predictor: of either stage.
         tile: side of a tile in pixels; smaller pictures are seen whole.
-        overlap: the least share of a tile's side that its neighbour sees as well.
+        overlap: the least share of a tile's side that its neighbor sees as well.
 
     Raises:
         UserError: a tile of no size, or an overlap that is no share below 0.9.

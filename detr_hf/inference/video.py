@@ -50,7 +50,7 @@ def predict_video(
 ) -> VideoSummary:
     """Draw what a model finds over a video, at the times of its frames; sound is left out.
 
-    A class has one colour throughout, and a thing its shade of it for as long as it is followed. If the loop
+    A class has one color throughout, and a thing its shade of it for as long as it is followed. If the loop
     ends early (Ctrl-C, a damaged source), the file holds what was done by then and can be played.
 
     Args:
@@ -112,7 +112,7 @@ class FramePainter:
     """Draws one frame after the other of one video; names without scores, whose digits would flicker.
 
     Args:
-        labels: give names and colours.
+        labels: give names and colors.
         score_threshold: boxes must be surer.
     """
 

@@ -23,7 +23,7 @@ GIF_EDGE = 640
 _MP4_CLOCK = Fraction(1, 90_000)
 _GIF_CLOCK = Fraction(1, 100)  # of the format
 _GIF_STEP = 2  # ticks between frames at least: browsers slow down what is faster
-_FREE_COLOURS = 192  # of a GIF's 256; the others are spread evenly, for what comes later
+_FREE_COLORS = 192  # of a GIF's 256; the others are spread evenly, for what comes later
 
 
 class VideoWriter:
@@ -107,13 +107,13 @@ class VideoWriter:
         return "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
 
     def _mp4_frame(self, picture: Image.Image) -> Any:
-        """Odd sides get their last row or column twice: the colour planes have half the size."""
+        """Odd sides get their last row or column twice: the color planes have half the size."""
         pixels = np.asarray(picture.convert("RGB"))
         padding = ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0))
         return self._av.VideoFrame.from_ndarray(np.pad(pixels, padding, "edge"), format="rgb24")
 
     def _gif_frame(self, picture: Image.Image) -> Any:
-        """In the colours of the first frame, without dithering, whose dots would swarm."""
+        """In the colors of the first frame, without dithering, whose dots would swarm."""
         assert self._palette is not None
         indexed = picture.convert("RGB").quantize(palette=self._palette, dither=Image.Dither.NONE)
         return self._av.VideoFrame.from_ndarray((np.asarray(indexed), _argb(self._palette)), format="pal8")
@@ -125,18 +125,18 @@ def _reduced(size_wh: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def _palette(first: Image.Image) -> Image.Image:
-    """256 colours for all frames: those of the first one, and a few from everywhere."""
-    own = first.convert("RGB").quantize(_FREE_COLOURS, Image.Quantize.MEDIANCUT, kmeans=2)
-    colours = np.array(own.getpalette(), np.uint8).reshape(-1, 3)[:_FREE_COLOURS]
+    """256 colors for all frames: those of the first one, and a few from everywhere."""
+    own = first.convert("RGB").quantize(_FREE_COLORS, Image.Quantize.MEDIANCUT, kmeans=2)
+    colors = np.array(own.getpalette(), np.uint8).reshape(-1, 3)[:_FREE_COLORS]
     levels = np.linspace(0, 255, 4).round().astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 3)
-    spare = np.zeros((256 - len(colours) - len(cube), 3), np.uint8)
+    spare = np.zeros((256 - len(colors) - len(cube), 3), np.uint8)
     palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([colours, cube, spare]).tobytes())
+    palette.putpalette(np.concatenate([colors, cube, spare]).tobytes())
     return palette
 
 
 def _argb(palette: Image.Image) -> NDArray[np.uint8]:
     """The palette ``uint8 [256, 4]`` as FFmpeg stores it: alpha, red, green, blue."""
-    colours = np.array(palette.getpalette(), np.uint8).reshape(256, 3)
-    return np.concatenate([np.full((256, 1), 255, np.uint8), colours], 1)
+    colors = np.array(palette.getpalette(), np.uint8).reshape(256, 3)
+    return np.concatenate([np.full((256, 1), 255, np.uint8), colors], 1)

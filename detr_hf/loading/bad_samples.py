@@ -66,7 +66,7 @@ class Samples(Dataset[Sample]):
 
     def _replaced(self, key: Any, fault: str) -> Sample:
         epoch, row, *_ = key
-        others = self.images.stand_ins(key, MOST_TRIES)
+        others = self.images.replacement_keys(key, MOST_TRIES)
         faults: list[tuple[int, str]] = [(row, fault)]
         for other in others:
             try:

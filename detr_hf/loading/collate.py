@@ -13,7 +13,7 @@ from torch import Tensor
 class Target(TypedDict):
     """The truth about one sample, after augmentation.
 
-    ``boxes_cxcywh_norm`` is normalised by ``size_hw``, the picture without padding; crowd objects are not in
+    ``boxes_cxcywh_norm`` is normalized by ``size_hw``, the picture without padding; crowd objects are not in
     it. Of panoptic sets ``id_map`` holds the segment of every pixel and ``segment_ids`` which of them is
     object n; pixels of crowds and of what was dropped keep an id that is not in ``segment_ids``.
     """
@@ -32,7 +32,7 @@ class Batch:
     """B samples padded at the right and at the bottom to the largest height H and width W among them.
 
     Attributes:
-        pixel_values: ``float32 [B, 3, H, W]``, colour normalised; 0 in the padding.
+        pixel_values: ``float32 [B, 3, H, W]``, color normalized; 0 in the padding.
         pixel_mask: ``int64 [B, H, W]``, 1 on the picture and 0 on the padding.
         targets: B targets, unpadded.
         skipped: one :class:`~detr_hf.loading.bad_samples.BadSample` for each picture that could not be loaded

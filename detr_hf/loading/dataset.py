@@ -1,4 +1,4 @@
-"""Rows of the data set to normalised pictures and targets."""
+"""Rows of the data set to normalized pictures and targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detr_hf.geometry import (
     boxes_and_areas_of_segments,
     boxes_xywh_to_xyxy,
     boxes_xyxy_to_cxcywh,
-    normalise_boxes,
+    normalize_boxes,
 )
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.loading.collate import Target
@@ -42,14 +42,14 @@ def undecoded(split: datasets.Dataset) -> datasets.Dataset:
 
 
 class AugmentedImages(Dataset[tuple[Tensor, Target]]):
-    """Augmented samples, wherever their rows come from: decoding, augmentation, target, colours.
+    """Augmented samples, wherever their rows come from: decoding, augmentation, target, colors.
 
     Args:
         augmentation: from :func:`detr_hf.loading.transforms.build_transforms`.
         seed: of the run.
         is_panoptic: whether rows have a PNG; boxes then come from it: they frame what a crop leaves visible.
         with_masks: add ``id_map`` and ``segment_ids`` to the targets; the rows must be panoptic.
-        mean, std: of the colour channels, for values from 0 to 1.
+        mean, std: of the color channels, for values from 0 to 1.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class AugmentedImages(Dataset[tuple[Tensor, Target]]):
     def __getitem__(self, key: Any) -> tuple[Tensor, Target]:
         raise NotImplementedError
 
-    def stand_ins(self, key: Any, count: int) -> Sequence[Any]:
+    def replacement_keys(self, key: Any, count: int) -> Sequence[Any]:
         """The keys of at most ``count`` samples that may take the place of one; always the same for it."""
         raise NotImplementedError
 
-    def some_keys(self, count: int) -> Sequence[Any]:
+    def preview_keys(self, count: int) -> Sequence[Any]:
         """The keys of at most ``count`` samples of epoch 0."""
         raise NotImplementedError
 
@@ -114,9 +114,9 @@ class AugmentedImages(Dataset[tuple[Tensor, Target]]):
         if self.with_masks:
             target["segment_ids"] = torch.from_numpy(ids[kept].astype(np.int32))
             target["id_map"] = torch.from_numpy(np.ascontiguousarray(out.id_map, dtype=np.int32))
-        return self._normalised(out.image), target
+        return self._normalized(out.image), target
 
-    def _normalised(self, image: np.ndarray) -> Tensor:
+    def _normalized(self, image: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return ((pixels - mean[:, None, None]) / std[:, None, None]).contiguous()
@@ -156,12 +156,12 @@ class PreparedImages(AugmentedImages):
         """
         return self.prepared(self.rows[key[1]], *key)
 
-    def stand_ins(self, key: Key, count: int) -> list[Key]:
+    def replacement_keys(self, key: Key, count: int) -> list[Key]:
         """So many others that may take the place of a sample; they follow from seed and key alone."""
         rows = np.random.default_rng([self.seed, *key]).integers(len(self), size=count)
         return [(key[0], row) for row in rows.tolist()]
 
-    def some_keys(self, count: int) -> list[Key]:
+    def preview_keys(self, count: int) -> list[Key]:
         """Samples of epoch 0, at most ``count``, spread evenly over the split."""
         rows = np.unique(np.linspace(0, len(self) - 1, num=min(count, len(self))).round().astype(int))
         return [(0, row) for row in rows.tolist()]
@@ -190,7 +190,7 @@ def _visible_segments(out: Augmented, ids: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _target(row: dict[str, Any], out: Augmented, boxes_xyxy_px: np.ndarray, categories: np.ndarray) -> Target:
     size_hw = (out.image.shape[0], out.image.shape[1])
-    boxes = normalise_boxes(boxes_xyxy_to_cxcywh(boxes_xyxy_px.astype(np.float32)), size_hw)
+    boxes = normalize_boxes(boxes_xyxy_to_cxcywh(boxes_xyxy_px.astype(np.float32)), size_hw)
     return {
         "image_id": row["image_id"],
         "size_hw": size_hw,

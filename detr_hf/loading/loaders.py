@@ -113,7 +113,7 @@ def training_loader(
 
     Args:
         images: of the training split.
-        batch_size: pictures per optimiser step over all processes; ``micro_batch_size`` per forward pass.
+        batch_size: pictures per optimizer step over all processes; ``micro_batch_size`` per forward pass.
         seed: of the run; decides the order of the samples.
         workers: loading processes; 0 loads in this one.
         rank, world_size: of this process.

@@ -1,4 +1,4 @@
-"""Which samples make up each optimiser step, on each process, in each micro-batch."""
+"""Which samples make up each optimizer step, on each process, in each micro-batch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from detr_hf.loading.orders import Order, grouped, occurrences, repeated, repeat
 
 
 class TrainingSampler(Sampler[list[Any]]):
-    """Micro-batches of keys for the optimiser steps of one epoch after another, and where in them a run is.
+    """Micro-batches of keys for the optimizer steps of one epoch after another, and where in them a run is.
 
     Args:
-        batch_size: pictures per optimiser step, over all processes.
+        batch_size: pictures per optimizer step, over all processes.
         micro_batch_size: pictures per forward pass of one process, at most; a process with a smaller share of
             the step takes it in one pass.
         rank, world_size: of this process.
@@ -36,16 +36,16 @@ class TrainingSampler(Sampler[list[Any]]):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in one epoch."""
+        """Optimizer steps in one epoch."""
         raise NotImplementedError
 
     @property
     def micro_batches_per_step(self) -> int:
-        """Forward passes of one process in one optimiser step."""
+        """Forward passes of one process in one optimizer step."""
         return self.batch_size // (self.micro_batch_size * self.world_size)
 
     def set_position(self, epoch: int, step: int = 0) -> None:
-        """Make the next iteration start at optimiser step ``step`` of ``epoch``, both counted from 0."""
+        """Make the next iteration start at optimizer step ``step`` of ``epoch``, both counted from 0."""
         self.epoch, self.step = epoch, step
 
     def state(self, step: int) -> dict[str, Any]:
@@ -65,10 +65,10 @@ class TrainingSampler(Sampler[list[Any]]):
 
 
 class StepSampler(TrainingSampler):
-    """Micro-batches of (epoch, row) keys such that an optimiser step sees the same pictures however it is
+    """Micro-batches of (epoch, row) keys such that an optimizer step sees the same pictures however it is
     cut.
 
-    Each epoch is a fresh seeded permutation; each optimiser step takes the next ``batch_size`` of it, and a
+    Each epoch is a fresh seeded permutation; each optimizer step takes the next ``batch_size`` of it, and a
     last incomplete step is left out. With fewer samples than ``batch_size`` an epoch is one step, in which
     samples repeat. Of a step, sample k goes to process ``k % world_size``; where pictures of like shape go
     together, every process takes its share in one piece.
@@ -106,7 +106,7 @@ class StepSampler(TrainingSampler):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in one epoch."""
+        """Optimizer steps in one epoch."""
         rows = self.num_samples if self.factors is None else repeated_length(self.factors)
         return max(1, rows // self.batch_size)
 

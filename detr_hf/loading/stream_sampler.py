@@ -1,4 +1,4 @@
-"""Which rows of a stream make up each optimiser step, on each process, in each micro-batch."""
+"""Which rows of a stream make up each optimizer step, on each process, in each micro-batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StreamKey(NamedTuple):
 
 
 class StreamSampler(TrainingSampler):
-    """Micro-batches of undecoded rows such that an optimiser step sees the same pictures however it is cut.
+    """Micro-batches of undecoded rows such that an optimizer step sees the same pictures however it is cut.
 
     A stream has no end, it begins anew: an epoch is a number of pictures that the recipe or the data set
     declares, and the next epoch goes on where it ended. So no picture is left out, every process has as many
@@ -79,7 +79,7 @@ class StreamSampler(TrainingSampler):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in one epoch."""
+        """Optimizer steps in one epoch."""
         return max(1, self._epoch_images // self.batch_size)
 
     def state(self, step: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rows of a stream to normalised pictures and targets."""
+"""Rows of a stream to normalized pictures and targets."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class StreamedImages(AugmentedImages):
         """
         return self.prepared(self._check(key.row, key.place), key.place)
 
-    def stand_ins(self, key: StreamKey, count: int) -> list[StreamKey]:
+    def replacement_keys(self, key: StreamKey, count: int) -> list[StreamKey]:
         """What may take the place of a sample: those that follow it in its lane."""
         return list(key.spares[:count])
 
-    def some_keys(self, count: int) -> list[StreamKey]:
+    def preview_keys(self, count: int) -> list[StreamKey]:
         """The first rows of the stream as it lies there, at most ``count``; the next may stand in for one."""
         rows = islice(self.stream, count + SPARES)
         keys = [StreamKey(0, place, row) for place, row in enumerate(rows)]

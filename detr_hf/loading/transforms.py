@@ -68,7 +68,7 @@ class Augmentation:
             filter_invalid_bboxes=True,
         )
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Got processor for bboxes")  # a policy of colours alone
+            warnings.filterwarnings("ignore", message="Got processor for bboxes")  # a policy of colors alone
             self._compose = albumentations.Compose(list(steps), bbox_params=boxes)
 
     def describe(self) -> list[str]:
@@ -114,7 +114,7 @@ def _require_rgb(image: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
             f"the transforms made a picture of type {image.dtype} and shape {image.shape}; "
-            "they must keep 8-bit RGB (normalisation follows by itself)"
+            "they must keep 8-bit RGB (normalization follows by itself)"
         )
 
 
@@ -161,7 +161,7 @@ def _build(entry: dict[str, Any], key: str) -> Any:
 def _kind(name: str, key: str) -> Any:
     if name in DONE_BY_LOADING:
         raise UserError(
-            f"{key}: leave {name} out; pictures are normalised and made tensors after the transforms"
+            f"{key}: leave {name} out; pictures are normalized and made tensors after the transforms"
         )
     known = _known_kinds()
     if name not in known:

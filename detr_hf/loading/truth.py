@@ -55,7 +55,7 @@ def panoptic_truth(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class TruthOfSplit:
+class GroundTruth:
     """The truth of a split by image id.
 
     Args:
@@ -95,7 +95,7 @@ def check_labels(split: datasets.Dataset, num_classes: int) -> None:
 def images_with_more_objects(split: datasets.Dataset, queries: int) -> tuple[int, int]:
     """How many images have more objects (crowds apart) than the model has queries, and the most of any image.
 
-    Each query is matched with one object at most, so what is beyond cannot be learnt from.
+    Each query is matched with one object at most, so what is beyond cannot be learned from.
     """
     crowded = most = 0
     for batch in split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE):

@@ -12,7 +12,7 @@ from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.detector import DetectorOutput, run_detector
-from detr_hf.modeling.losses import Normalisers, box_losses, class_loss
+from detr_hf.modeling.losses import Normalizers, box_losses, class_loss
 from detr_hf.modeling.matching import Matches, MatchingCosts, match
 from detr_hf.modeling.postprocess import detections
 from detr_hf.modeling.predictions import Detections
@@ -22,7 +22,7 @@ from detr_hf.recipe import DetectionLoss
 class DetectionTask(nn.Module):
     """The stock detector and DETR's set criterion.
 
-    A task answers what the training loop asks: the normalisers of some targets, the losses of a batch and the
+    A task answers what the training loop asks: the normalizers of some targets, the losses of a batch and the
     predictions of a batch. What is saved is ``model``, a plain ``DetrForObjectDetection``.
     """
 
@@ -46,25 +46,25 @@ class DetectionTask(nn.Module):
         """Pixels; see ``backbones.patch_side``."""
         return patch_side(self.model)
 
-    def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
+    def normalizers(self, targets: Sequence[Mapping]) -> Normalizers:
         """This batch's share of what the step's losses are divided by."""
         queries, no_object = self.model.config.num_queries, self.loss.no_object_weight
-        return Normalisers.of_targets(targets, queries, no_object, self.class_weights)
+        return Normalizers.of_targets(targets, queries, no_object, self.class_weights)
 
     def forward(
-        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalisers: Normalisers
+        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalizers: Normalizers
     ) -> dict[str, Tensor]:
-        """Losses of a (micro-)batch: the weighted sum under "loss", to be learnt from, and its detached
+        """Losses of a (micro-)batch: the weighted sum under "loss", to be learned from, and its detached
         terms.
 
         Args:
             pixel_values: ``[B, 3, H, W]``.
             pixel_mask: ``[B, H, W]``.
             targets: B dicts with ``class_labels`` and ``boxes_cxcywh_norm``.
-            normalisers: of the whole optimiser step.
+            normalizers: of the whole optimizer step.
         """
         detected = run_detector(self.model, pixel_values, pixel_mask, all_layers=self.loss.auxiliary)
-        return set_losses(detected, targets, self.loss, normalisers, self.class_weights)[0]
+        return set_losses(detected, targets, self.loss, normalizers, self.class_weights)[0]
 
     @torch.no_grad()
     def predict(
@@ -85,14 +85,14 @@ def set_losses(
     detected: DetectorOutput,
     targets: Sequence[Mapping],
     loss: DetectionLoss,
-    normalisers: Normalisers,
+    normalizers: Normalizers,
     class_weights: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Matches]:
     """DETR's set criterion over all layers of ``detected``, and the matches of its last layer."""
     logits, boxes = detected.logits, detected.boxes_cxcywh_norm
     matches = match(logits, boxes, targets, MatchingCosts(loss.class_cost, loss.l1_cost, loss.giou_cost))
-    classes = class_loss(logits, targets, matches, loss.no_object_weight, normalisers, class_weights)
-    l1, giou = box_losses(boxes, targets, matches, normalisers)
+    classes = class_loss(logits, targets, matches, loss.no_object_weight, normalizers, class_weights)
+    l1, giou = box_losses(boxes, targets, matches, normalizers)
     per_layer = loss.class_weight * classes + loss.box_l1 * l1 + loss.giou * giou
     terms = {"loss": per_layer.sum(), "class": classes[-1], "box_l1": l1[-1], "giou": giou[-1]}
     if len(per_layer) > 1:

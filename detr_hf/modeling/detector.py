@@ -51,7 +51,7 @@ def run_detector(
 
     Args:
         detector: the stock model, with ``config.auxiliary_loss`` off.
-        pixel_values: ``[B, 3, H, W]`` normalised images.
+        pixel_values: ``[B, 3, H, W]`` normalized images.
         pixel_mask: ``[B, H, W]``, 1 where the image is real.
         all_layers: supervise every decoder layer (L = number of layers) or the last one alone (L = 1).
     """

@@ -1,7 +1,7 @@
 """DETR's criterion (Carion et al. 2020, eq. 2 and appendix A.2; mask losses: section 4.4).
 
-Every term is a plain SUM over what one process sees in one forward pass, divided by a normaliser of the whole
-optimiser step. The normalisers depend on the targets alone, so they are known before any forward pass and the
+Every term is a plain SUM over what one process sees in one forward pass, divided by a normalizer of the whole
+optimizer step. The normalizers depend on the targets alone, so they are known before any forward pass and the
 sum over micro-batches and processes is the loss of the whole step, however it was cut.
 """
 
@@ -19,8 +19,8 @@ from detr_hf.modeling.matching import Matches
 
 
 @dataclass(frozen=True)
-class Normalisers:
-    """What the terms of one optimiser step are divided by, summed over its micro-batches and processes.
+class Normalizers:
+    """What the terms of one optimizer step are divided by, summed over its micro-batches and processes.
 
     Attributes:
         objects: number of objects; the divisor of the box and mask terms.
@@ -38,7 +38,7 @@ class Normalisers:
         num_queries: int,
         no_object_weight: float,
         class_weights: Tensor | None = None,
-    ) -> Normalisers:
+    ) -> Normalizers:
         """The share of one (micro-)batch; add the shares up with ``+``.
 
         Where a picture has more objects than there are queries, which of them are matched is not known yet:
@@ -54,8 +54,8 @@ class Normalisers:
             weight = sum(total * share for total, share in zip(of_objects, shares, strict=True))
         return cls(float(sum(counts)), weight + no_object_weight * unmatched)
 
-    def __add__(self, other: Normalisers) -> Normalisers:
-        return Normalisers(self.objects + other.objects, self.class_weight + other.class_weight)
+    def __add__(self, other: Normalizers) -> Normalizers:
+        return Normalizers(self.objects + other.objects, self.class_weight + other.class_weight)
 
 
 def class_loss(
@@ -63,7 +63,7 @@ def class_loss(
     targets: Sequence[Mapping],
     matches: Matches,
     no_object_weight: float,
-    normalisers: Normalisers,
+    normalizers: Normalizers,
     class_weights: Tensor | None = None,
 ) -> Tensor:
     """Weighted cross-entropy of each layer, ``[L]``: matched queries learn their object's class, others "no
@@ -74,7 +74,7 @@ def class_loss(
         targets: dicts with ``class_labels int64 [N]``.
         matches: the pairs of all L layers.
         no_object_weight: weight of "no object" against 1 for every class (the paper's 0.1).
-        normalisers: of the whole optimiser step.
+        normalizers: of the whole optimizer step.
         class_weights: ``float32 [C]``; None: 1 for every class.
     """
     no_object = logits.shape[-1] - 1
@@ -85,11 +85,11 @@ def class_loss(
         weight[:no_object] = class_weights
     weight[no_object] = no_object_weight
     nll = functional.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight, reduction="none")
-    return nll.view(logits.shape[0], -1).sum(1) / max(normalisers.class_weight, 1e-6)
+    return nll.view(logits.shape[0], -1).sum(1) / max(normalizers.class_weight, 1e-6)
 
 
 def box_losses(
-    boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping], matches: Matches, normalisers: Normalisers
+    boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping], matches: Matches, normalizers: Normalizers
 ) -> tuple[Tensor, Tensor]:
     """L1 and generalised-IoU loss of each layer, ``[L]`` and ``[L]``, over matched pairs.
 
@@ -97,14 +97,14 @@ def box_losses(
         boxes_cxcywh_norm: ``[L, B, Q, 4]``.
         targets: dicts with ``boxes_cxcywh_norm [N, 4]``.
         matches: the pairs of all L layers.
-        normalisers: of the whole optimiser step.
+        normalizers: of the whole optimizer step.
     """
     predicted = boxes_cxcywh_norm[matches.layer, matches.image, matches.query]
     truth = _gather_objects(targets, matches, "boxes_cxcywh_norm").to(predicted)
     l1 = (predicted - truth).abs().sum(-1)
     giou = 1 - paired_giou(boxes_cxcywh_to_xyxy(predicted), boxes_cxcywh_to_xyxy(truth))
     zeros = predicted.new_zeros(boxes_cxcywh_norm.shape[0])
-    objects = max(normalisers.objects, 1.0)
+    objects = max(normalizers.objects, 1.0)
     return zeros.index_add(0, matches.layer, l1) / objects, zeros.index_add(0, matches.layer, giou) / objects
 
 
@@ -113,7 +113,7 @@ def mask_losses(
     targets: Sequence[Mapping],
     matches: Matches,
     canvas_hw: tuple[int, int],
-    normalisers: Normalisers,
+    normalizers: Normalizers,
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> tuple[Tensor, Tensor]:
@@ -128,7 +128,7 @@ def mask_losses(
         targets: dicts with ``id_map int32 [H, W]``, ``segment_ids [N]`` and ``size_hw`` (without padding).
         matches: pairs of one layer, ordered by image.
         canvas_hw: height and width of the padded batch in pixels.
-        normalisers: of the whole optimiser step.
+        normalizers: of the whole optimizer step.
         alpha: focal weight of the foreground against ``1 - alpha``.
         gamma: focal exponent.
     """
@@ -144,7 +144,7 @@ def mask_losses(
         predicted = full[:, 0, :height, :width]
         focal = focal + _focal_sum(predicted, truth, alpha, gamma)
         dice = dice + _dice_sum(predicted, truth)
-    objects = max(normalisers.objects, 1.0)
+    objects = max(normalizers.objects, 1.0)
     return focal / objects, dice / objects
 
 

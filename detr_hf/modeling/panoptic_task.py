@@ -15,7 +15,7 @@ from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.detection_task import register_class_weights, set_losses
 from detr_hf.modeling.detector import run_detector
-from detr_hf.modeling.losses import Normalisers, mask_losses
+from detr_hf.modeling.losses import Normalizers, mask_losses
 from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.matching import MatchingCosts, match
 from detr_hf.modeling.postprocess import panoptic_predictions
@@ -65,15 +65,15 @@ class PanopticTask(nn.Module):
         """Pixels; see ``backbones.patch_side``."""
         return patch_side(self.model.detr)
 
-    def normalisers(self, targets: Sequence[Mapping]) -> Normalisers:
+    def normalizers(self, targets: Sequence[Mapping]) -> Normalizers:
         """This batch's share of what the step's losses are divided by."""
         weight = (self.detection_loss or DetectionLoss()).no_object_weight
-        return Normalisers.of_targets(targets, self.model.config.num_queries, weight, self.class_weights)
+        return Normalizers.of_targets(targets, self.model.config.num_queries, weight, self.class_weights)
 
     def forward(
-        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalisers: Normalisers
+        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalizers: Normalizers
     ) -> dict[str, Tensor]:
-        """Losses of a (micro-)batch: the weighted sum under "loss", to be learnt from, and its detached
+        """Losses of a (micro-)batch: the weighted sum under "loss", to be learned from, and its detached
         terms.
 
         The matching is known before the mask head runs, so only matched queries pass through it.
@@ -83,14 +83,14 @@ class PanopticTask(nn.Module):
             pixel_mask: ``[B, H, W]``.
             targets: B dicts with ``class_labels``, ``boxes_cxcywh_norm``, ``segment_ids``, ``id_map``,
                 ``size_hw``.
-            normalisers: of the whole optimiser step.
+            normalizers: of the whole optimizer step.
         """
         layers = self.detection_loss is not None and self.detection_loss.auxiliary
         with torch.no_grad() if self.frozen else nullcontext():
             detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=layers)
         if self.detection_loss is not None:
             terms, matches = set_losses(
-                detected, targets, self.detection_loss, normalisers, self.class_weights
+                detected, targets, self.detection_loss, normalizers, self.class_weights
             )
         else:
             terms = {"loss": pixel_values.new_zeros(())}
@@ -102,7 +102,7 @@ class PanopticTask(nn.Module):
         canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
         settings = self.loss
         focal, dice = mask_losses(
-            masks, targets, matches, canvas_hw, normalisers, settings.focal_alpha, settings.focal_gamma
+            masks, targets, matches, canvas_hw, normalizers, settings.focal_alpha, settings.focal_gamma
         )
         loss = terms.pop("loss") + settings.focal * focal + settings.dice * dice
         return {"loss": loss, "mask_focal": focal.detach(), "mask_dice": dice.detach(), **terms}

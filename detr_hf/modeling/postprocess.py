@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalise_boxes
+from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalize_boxes
 from detr_hf.modeling.panoptic_merge import merge_masks
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
 from detr_hf.recipe import PanopticEvaluation
@@ -33,7 +33,7 @@ def detections(logits: Tensor, boxes_cxcywh_norm: Tensor, targets: Sequence[Mapp
     for index, target in enumerate(targets):
         size_hw = target["original_size_hw"]
         order = scores[index].argsort(descending=True, stable=True)
-        pixels = clip_boxes_xyxy(denormalise_boxes(boxes[index, order], size_hw), size_hw)
+        pixels = clip_boxes_xyxy(denormalize_boxes(boxes[index, order], size_hw), size_hw)
         found.append(
             Detections(
                 image_id=target["image_id"],

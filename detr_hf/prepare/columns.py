@@ -1,4 +1,4 @@
-"""Where a saved data set keeps what: the usual spellings and nestings of columns, recognised."""
+"""Where a saved data set keeps what: the usual spellings and nestings of columns, recognized."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Columns:
 
     @staticmethod
     def of(features: datasets.Features, name: str) -> Columns:
-        """Recognise the layout.
+        """Recognize the layout.
 
         Raises:
             UserError: there is no image column, or no objects with boxes (or segments) and categories.

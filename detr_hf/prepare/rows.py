@@ -269,7 +269,7 @@ def _png_faults(id_map: np.ndarray, source: SourceImage, size_hw: tuple[int, int
                 "png-unknown-ids",
                 "its PNG holds ids that no segment of the annotation file has: "
                 f"{listed(map(str, unknown), limit=5)}; "
-                "export PNG and JSON together, and keep the PNG as it is (no resizing, no colour conversion)",
+                "export PNG and JSON together, and keep the PNG as it is (no resizing, no color conversion)",
             )
         )
     return faults

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from detr_hf.recipe.kinds import Count, CountOrNone, InnerShare, NotNegative, Text, section
+from detr_hf.recipe.kinds import Count, InnerShare, NonNegativeInt, NotNegative, Text, section
 
 
 @section
 class Ema:
     """An exponential moving average of the weights, which is then what is evaluated and kept as `best/`."""
 
-    decay: InnerShare = 0.9998  # share of the average that stays after an optimiser step
-    warmup_steps: CountOrNone = 2000  # the decay rises from 0 as 1 - exp(-steps / warmup_steps); 0: no rise
+    decay: InnerShare = 0.9998  # share of the average that stays after an optimizer step
+    warmup_steps: NonNegativeInt = (
+        2000  # the decay rises from 0 as 1 - exp(-steps / warmup_steps); 0: no rise
+    )
 
 
 @section
@@ -35,12 +37,12 @@ class PanopticEarlyStopping:
 
 @section
 class Compute:
-    """Memory and speed; none of it changes what is learnt beyond rounding."""
+    """Memory and speed; none of it changes what is learned beyond rounding."""
 
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them
     compile: bool = False  # torch.compile of backbone, encoder and decoder layers
     deterministic: bool = True  # kernels that repeat their sums exactly; on a GPU some are slower
-    shard: bool = False  # deal weights, gradients and optimiser state out over the processes (FSDP2)
+    shard: bool = False  # deal weights, gradients and optimizer state out over the processes (FSDP2)
     tf32: bool = False  # float32 products with 10 bits of mantissa; needs an NVIDIA GPU
 
 
@@ -48,9 +50,9 @@ class Compute:
 class Hub:
     """Where `push_to_hub: true` puts the best model, and how it is shown there."""
 
-    repo_id: Text  # user/name, or organisation/name
+    repo_id: Text  # user/name, or organization/name
     private: bool = True  # false: everybody may see it
     revision: Text | None = None  # a new tag for what is pushed at the end, such as v1
-    licence: Text = "other"  # as the Hub spells licences; "other": none is stated
+    license: Text = "other"  # as the Hub spells licenses; "other": none is stated
     pictures: bool = True  # validation photographs with predictions, and the report that shows some
     each_epoch: bool = False  # push in the background whenever `best/` is new, too

@@ -44,7 +44,7 @@ class Fault:
 
 
 def quoted(value: Any) -> str:
-    """A value as the user would recognise it, cut short when long."""
+    """A value as the user would recognize it, cut short when long."""
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, Hub, PanopticEarlyStopping
 from detr_hf.recipe.kinds import (
     Count,
-    CountOrNone,
     FreezeBackbone,
     InnerShare,
+    NonNegativeInt,
     NotNegative,
     Positive,
     Probability,
@@ -72,7 +72,7 @@ class Data:
     repeat_threshold: InnerShare | None = None  # classes in a smaller share of images are shown more often
     batching: Literal["random", "aspect"] = "random"  # "aspect": images of like shape together, less padding
     on_bad_sample: Literal["stop", "skip"] = "stop"  # "skip": another training image takes its place
-    workers: CountOrNone = (
+    workers: NonNegativeInt = (
         4  # processes that load images, per training process; 0 loads in the process itself
     )
 
@@ -108,7 +108,7 @@ class Transforms:
     """Lists of albumentations transforms (or ours: ShortEdgeResize, RandomSizeCrop), applied in order.
 
     An entry is `{name: ..., argument: value, ...}`; containers such as OneOf take a list of entries as
-    `transforms`. Normalisation with the mean and standard deviation of the image processor follows by itself.
+    `transforms`. Normalization with the mean and standard deviation of the image processor follows by itself.
     """
 
     train: TransformList = field(default_factory=detr_training_transforms)
@@ -171,7 +171,7 @@ class MaskLoss:
     focal_gamma: NotNegative = 2.0
 
 
-# ---- optimisation
+# ---- optimization
 
 
 @section
@@ -181,7 +181,7 @@ class Schedule:
     name: Literal["step", "cosine", "constant"] = "step"
     drop_at: InnerShare = 0.8  # share of the run after which the rates drop (step only)
     factor: InnerShare = 0.1  # what they are multiplied by then (step only)
-    warmup_steps: CountOrNone = 0  # optimiser steps of linear rise from 0
+    warmup_steps: NonNegativeInt = 0  # optimizer steps of linear rise from 0
 
 
 @section
@@ -189,8 +189,8 @@ class Optim:
     """AdamW and the batch. Weight decay spares norms and biases."""
 
     epochs: Count
-    max_steps: Count | None = None  # stop after this many optimiser steps, even inside an epoch
-    batch_size: Count = 16  # images per optimiser step, over all processes and accumulation
+    max_steps: Count | None = None  # stop after this many optimizer steps, even inside an epoch
+    batch_size: Count = 16  # images per optimizer step, over all processes and accumulation
     micro_batch_size: Count = 4  # images per forward pass on one process; sets the memory, not the result
     lr: Positive = 1e-4
     backbone_lr: Positive | None = None  # None: 1e-5
@@ -198,7 +198,7 @@ class Optim:
     class_head_lr: Positive | None = None  # None: as `lr`
     weight_decay: NotNegative = 1e-4
     clip_norm: Positive = 0.1  # largest norm of the gradient
-    skip_non_finite: CountOrNone = 3  # steps of a run that may be left out; one more ends it
+    skip_non_finite: NonNegativeInt = 3  # steps of a run that may be left out; one more ends it
     schedule: Schedule = field(default_factory=Schedule)
     ema: Ema | None = None
 
@@ -210,7 +210,7 @@ class Evaluation:
     every: Count = 1  # epochs between evaluations; the last epoch is always evaluated
     batch_size: Count = 4  # images per forward pass on one process
     score_threshold: Probability = 0.85
-    pictures: CountOrNone = 8  # validation images drawn with their predictions
+    pictures: NonNegativeInt = 8  # validation images drawn with their predictions
 
 
 @section
@@ -226,9 +226,9 @@ class PanopticEvaluation(Evaluation):
 class Saving:
     """When `last/` is written besides the end of an epoch, and how many older states are kept."""
 
-    every_steps: Count | None = None  # optimiser steps; None: by time alone
+    every_steps: Count | None = None  # optimizer steps; None: by time alone
     every_minutes: Positive = 10.0
-    keep: CountOrNone = 1  # what `last/` held before stays as `step-.../`, so many times
+    keep: NonNegativeInt = 1  # what `last/` held before stays as `step-.../`, so many times
 
 
 @section
@@ -272,7 +272,7 @@ class DetectionRecipe:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     early_stopping: EarlyStopping | None = None
     compute: Compute = field(default_factory=Compute)
-    log_every: Count = 50  # optimiser steps between two lines of `metrics.jsonl`, besides one an epoch
+    log_every: Count = 50  # optimizer steps between two lines of `metrics.jsonl`, besides one an epoch
     push_to_hub: bool = False  # the best model, when the run is over
     hub: Hub | None = None  # required with `push_to_hub: true`
 

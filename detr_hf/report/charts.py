@@ -1,7 +1,7 @@
-"""Small charts as SVG: lines and bars with axes, legends that wrap, colours of the page's style.
+"""Small charts as SVG: lines and bars with axes, legends that wrap, colors of the page's style.
 
-Colours are variables of ``STYLE``, so that one chart serves light and dark; they follow Okabe and Ito's
-palette, which people with any colour vision tell apart, and lines differ in their dashes besides.
+Colors are variables of ``STYLE``, so that one chart serves light and dark; they follow Okabe and Ito's
+palette, which people with any color vision tell apart, and lines differ in their dashes besides.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def line_chart(
 ) -> str:
     """A figure with a line for each of ``lines``; ``marks`` are upright lines (x, what is there).
 
-    A line without points is left out, and keeps its colour for itself.
+    A line without points is left out, and keeps its color for itself.
     """
     lines = [Line(line.name, _thinned(line.points), line.faint) for line in lines]
     if not any(line.points for line in lines):

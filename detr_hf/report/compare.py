@@ -151,7 +151,7 @@ def _table(found: Comparison, rows: Sequence[Row], corner: str) -> str:
 
 
 def _charts(runs: Sequence[Compared]) -> Iterator[str]:
-    steps = Axis("optimiser step", low=0)
+    steps = Axis("optimizer step", low=0)
     drawn = (
         ("Loss", "loss", "loss", Axis("loss", low=0)),
         ("PQ on the validation split", "scores", "PQ", Axis("PQ, 0 to 1", *SHARE)),

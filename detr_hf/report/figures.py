@@ -8,7 +8,7 @@ from typing import Any
 from detr_hf.report.charts import Axis, Line, bar_chart, line_chart
 from detr_hf.report.history import Points
 
-STEPS = Axis("optimiser step", low=0)
+STEPS = Axis("optimizer step", low=0)
 SHARE = (0.0, 1.0)
 SWEPT = (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
 TERMS = {"class": "class", "box_l1": "box L1", "giou": "GIoU", "mask_focal": "focal", "mask_dice": "dice"}
@@ -44,7 +44,7 @@ def threshold_charts(numbers: Mapping[str, Any]) -> Iterator[str]:
     ]
     means = [Line(name, _pairs(curves["recall"], curves[name])) for name in curves if name.startswith("IoU")]
     recall, precision = Axis("recall", *SHARE), Axis("precision", *SHARE)
-    note = "means over classes; grey: each class at IoU 0.50"
+    note = "means over classes; gray: each class at IoU 0.50"
     yield line_chart("Precision and recall", classes + means, recall, precision, note)
     lines = [Line(n, _pairs(sweep["threshold"], sweep[k])) for n, k in SWEPT]
     marks = [(sweep["best"]["threshold"], "best F1")] if sweep["best"] else []

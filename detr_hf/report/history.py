@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 Points = dict[str, list[list[float]]]
-"""Curves by name, each a list of [optimiser step, value]."""
+"""Curves by name, each a list of [optimizer step, value]."""
 
 NOT_TERMS = {"loss", "gradient_norm", "data_seconds", "step_seconds", "images_per_second", "memory_mb"} | {
     *("step", "epoch", "bad_samples", "skipped_steps", "auxiliary")
@@ -62,7 +62,7 @@ def totals(lines: list[dict[str, Any]]) -> dict[str, float | int | None]:
     """Sums over the training, None where the log does not say.
 
     Returns:
-        "epochs", "steps"; "minutes" of optimiser steps (evaluations, saving and the start not counted);
+        "epochs", "steps"; "minutes" of optimizer steps (evaluations, saving and the start not counted);
         "images_per_second", the median over epochs; "memory_mb", the most; "bad_samples", "skipped_steps".
     """
     epochs = [line for line in lines if line.get("kind") == "train" and _is_number(line.get("step"))]

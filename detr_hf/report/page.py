@@ -196,7 +196,7 @@ def _boxes(numbers: Mapping[str, Any]) -> Iterator[str]:
 
 def _confusion(confusion: Mapping[str, Any]) -> Iterator[str]:
     names, counts, more = tables.readable_confusion(confusion)
-    said = text(f"{CONFUSION.format(**confusion)} Colours show shares of a row. {more}")
+    said = text(f"{CONFUSION.format(**confusion)} Colors show shares of a row. {more}")
     yield f'<p class="dim">{said}</p>\n<div class="scroll"><table class="confusion">'
     heads = "".join(f"<th><span>{text(name)}</span></th>" for name in names)
     yield f"<thead><tr><th>truth \\ prediction</th>{heads}</tr></thead><tbody>"

@@ -14,7 +14,7 @@ from datasets import Dataset
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.loading.balance import objects_of_classes
-from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.modeling.pretrained import load_processor
 from detr_hf.prepare.bundle import DataBundle
@@ -120,7 +120,7 @@ def report_again(
         usual_threshold=settings.score_threshold,
         evidence=evidence,
         images=validation,
-        truth=None if bundle is None else TruthOfSplit(bundle.dataset["validation"]),
+        truth=None if bundle is None else GroundTruth(bundle.dataset["validation"]),
         faults=faults,
         training_objects=None if bundle is None else counted_objects(bundle),
         predict=predict,
@@ -198,7 +198,7 @@ def _predicted_again(
     loader = validation_loader(recipe, data, load_processor(str(folder / "best")), **world)
     seen: list[Evidence] = []
     try:
-        evaluate(accelerator, task_of(), loader, TruthOfSplit(data.dataset["validation"]), keep=seen.append)
+        evaluate(accelerator, task_of(), loader, GroundTruth(data.dataset["validation"]), keep=seen.append)
     except UserError as fault:
         if accelerator.num_processes > 1:
             raise  # the others wait for this process's share

@@ -10,7 +10,7 @@ from typing import Any
 from detr_hf import __version__
 from detr_hf.labels import LabelMap
 from detr_hf.loading.dataset import PreparedImages
-from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.report.boxes import box_numbers
 from detr_hf.report.facts import facts_of, read_json, read_recipe
@@ -47,7 +47,7 @@ class Subject:
     usual_threshold: float
     evidence: Evidence | None = None
     images: PreparedImages | None = None
-    truth: TruthOfSplit | None = None
+    truth: GroundTruth | None = None
     faults: Mapping[int, str] = field(default_factory=dict)
     training_objects: Sequence[int] | None = None
     predict: Callable[[int], Prediction] | None = None

@@ -24,7 +24,7 @@ from detr_hf.loading.loaders import (
 )
 from detr_hf.loading.streamed import StreamedImages
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.loading.truth import TruthOfSplit, check_labels
+from detr_hf.loading.truth import GroundTruth, check_labels
 from detr_hf.prepare.bundle import DataBundle, ImageStream
 from detr_hf.recipe import PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.bad_sample_log import BadSampleLog
@@ -39,7 +39,7 @@ from detr_hf.training.checkpoints import (
 from detr_hf.training.early_stopping import Patience
 from detr_hf.training.ema import AverageOfWeights
 from detr_hf.training.meter import Meter
-from detr_hf.training.optim import build_optimiser, build_schedule
+from detr_hf.training.optim import build_optimizer, build_schedule
 from detr_hf.training.run import Run, total_steps
 from detr_hf.training.setup import Task, build_processor
 from detr_hf.training.sharding import sharded_twin
@@ -49,7 +49,7 @@ from detr_hf.training.tracking import RunLog
 def assemble(
     recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: Task, started: float | None = None
 ) -> Run:
-    """Loaders, optimiser, schedule and log around a task; with ``resume``, as the last checkpoint left them.
+    """Loaders, optimizer, schedule and log around a task; with ``resume``, as the last checkpoint left them.
 
     ``started`` is what `time_limit` counts from, of ``time.monotonic``; None: now.
 
@@ -63,12 +63,12 @@ def assemble(
     training = training_batches(recipe, data, processor, **world)
     task.to(accelerator.device)
     trained = with_learning_weights(recipe, accelerator, task)
-    optimiser = build_optimiser(trained, recipe.optim)
+    optimizer = build_optimizer(trained, recipe.optim)
     identity = identity_of(recipe, data, task, len(training.images))
     checkpoint = agreed_checkpoint(accelerator, folder, recipe.resume)
     resumed = Resumed(Progress())
     if checkpoint is not None:
-        resumed = load_training(checkpoint, accelerator, task, optimiser, identity, trained)
+        resumed = load_training(checkpoint, accelerator, task, optimizer, identity, trained)
         accelerator.print(f"going on from {checkpoint} at step {resumed.progress.step}")
         if checkpoint.parent.resolve() != folder.resolve():
             resumed.tracker_run = None  # the older run goes on to be shown by that name
@@ -76,10 +76,10 @@ def assemble(
     training.sampler.restore(resumed.stream)
     average, patience = aids(recipe, trained, resumed, has_best=(folder / "best").is_dir())
     steps = total_steps(recipe, training.sampler.steps_per_epoch)
-    schedule = build_schedule(optimiser, recipe.optim.schedule, steps, progress.step)
+    schedule = build_schedule(optimizer, recipe.optim.schedule, steps, progress.step)
     model = accelerator.prepare_model(trained, evaluation_mode=trained is not task)
-    prepared_optimiser = accelerator.prepare_optimizer(optimiser)
-    meter = Meter(accelerator, prepared_optimiser, recipe.optim.batch_size)
+    prepared_optimizer = accelerator.prepare_optimizer(optimizer)
+    meter = Meter(accelerator, prepared_optimizer, recipe.optim.batch_size)
     meter.restore(resumed.terms, **world)
     accelerator.wait_for_everyone()  # all have read the checkpoint
     if accelerator.is_main_process:
@@ -91,11 +91,11 @@ def assemble(
         trained=trained,
         model=model,
         processor=processor,
-        optimiser=prepared_optimiser,
+        optimizer=prepared_optimizer,
         schedule=schedule,
         training=training,
         validation=validation_loader(recipe, data, processor, **world),
-        truth=TruthOfSplit(data.dataset["validation"]),
+        truth=GroundTruth(data.dataset["validation"]),
         log=RunLog(accelerator, recipe, progress.step, resumed.tracker_run, progress.is_evaluated),
         identity=identity,
         progress=progress,
@@ -109,7 +109,7 @@ def assemble(
 
 
 def with_learning_weights(recipe: Recipe, accelerator: Accelerator, task: Task) -> Task:
-    """What the optimiser changes: the task, or its sharded twin, which averages its gradients itself."""
+    """What the optimizer changes: the task, or its sharded twin, which averages its gradients itself."""
     shards = recipe.compute.shard and accelerator.num_processes > 1
     return sharded_twin(task, accelerator) if shards else task
 
@@ -207,7 +207,7 @@ def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
 
 
 def prepared(recipe: Recipe, data: DataBundle, split: str, processor: DetrImageProcessor) -> PreparedImages:
-    """Images of "train" or "validation" with the recipe's transforms and the processor's colours."""
+    """Images of "train" or "validation" with the recipe's transforms and the processor's colors."""
     entries = recipe.transforms.train if split == "train" else recipe.transforms.validation
     return PreparedImages(
         data.dataset[split],

@@ -33,7 +33,7 @@ class BadSampleLog:
             self.path.write_text("".join(line for line in lines if _step_of(line) <= step), encoding="utf-8")
 
     def record(self, step: int, batches: Sequence[Batch]) -> int:
-        """Write down what failed in the batches of optimiser step ``step``; how many."""
+        """Write down what failed in the batches of optimizer step ``step``; how many."""
         skipped = [bad for batch in batches for bad in batch.skipped]
         if skipped:
             facts = [{"step": step, "process": self.process, **asdict(bad)} for bad in skipped]

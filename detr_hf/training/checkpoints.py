@@ -41,7 +41,7 @@ Terms = dict[str, list[float]]
 class Progress:
     """How far a run is. Plain values: they are saved as JSON."""
 
-    step: int = 0  # optimiser steps done, skipped ones too
+    step: int = 0  # optimizer steps done, skipped ones too
     best: float | None = None  # the best score so far, and the step it was reached at
     best_step: int | None = None
     evaluated_step: int | None = None  # the step of the last evaluation
@@ -55,7 +55,7 @@ class Progress:
 
 @dataclass
 class Resumed:
-    """What a checkpoint gives back besides model, optimiser and random state."""
+    """What a checkpoint gives back besides model, optimizer and random state."""
 
     progress: Progress
     terms: list[Terms] = field(default_factory=list)  # of the epoch that was cut, of every process
@@ -81,7 +81,7 @@ def save_training(
     accelerator: Accelerator,
     task: Task,
     processor: DetrImageProcessor,
-    optimiser: Optimizer,
+    optimizer: Optimizer,
     progress: Progress,
     identity: Mapping[str, Any],
     *,
@@ -94,7 +94,7 @@ def save_training(
 ) -> None:
     """Write ``folder`` with all that a resume needs; every process calls it, the main one writes.
 
-    The state of the optimiser goes by the names of the parameters; rates and decay follow from recipe and
+    The state of the optimizer goes by the names of the parameters; rates and decay follow from recipe and
     step, so they need no state.
 
     Args:
@@ -104,16 +104,16 @@ def save_training(
         extra: further tensors by name, such as averaged weights.
         stream: what the sampler keeps of a streamed training set, of this process.
         keep: so many older states stay as ``step-.../`` beside ``folder``.
-        trained: the sharded twin of ``task`` whose weights the optimiser has, if there is one.
+        trained: the sharded twin of ``task`` whose weights the optimizer has, if there is one.
 
     Raises:
         UserError: it cannot be written; the checkpoint before is still there.
     """
     everywhere = gather_object([(random_state(accelerator.device), terms or {}, dict(stream or {}))])
     state = {
-        f"optimiser.{kind}.{name}": torch.as_tensor(value)
+        f"optimizer.{kind}.{name}": torch.as_tensor(value)
         for name, parameter in (trained or task).named_parameters()
-        for kind, value in optimiser.state.get(parameter, {}).items()
+        for kind, value in optimizer.state.get(parameter, {}).items()
     }
     state |= {f"extra.{name}": value.detach() for name, value in (extra or {}).items()}
     tensors: dict[str, Tensor] = {}
@@ -240,19 +240,19 @@ def load_training(
     folder: Path,
     accelerator: Accelerator,
     task: Task,
-    optimiser: Optimizer,
+    optimizer: Optimizer,
     identity: Mapping[str, Any],
     trained: Task | None = None,
 ) -> Resumed:
-    """Put model, optimiser and random state back, and tell how far the run was.
+    """Put model, optimizer and random state back, and tell how far the run was.
 
     Args:
         folder: a checkpoint that is whole.
         accelerator: whose scaler and device are set, too.
         task: takes the weights.
-        optimiser: of the same parameters as when it was saved.
+        optimizer: of the same parameters as when it was saved.
         identity: of this run.
-        trained: the sharded twin of ``task`` whose weights the optimiser has, if there is one.
+        trained: the sharded twin of ``task`` whose weights the optimizer has, if there is one.
 
     Raises:
         UserError: the checkpoint belongs to another run, or is not one that this version reads.
@@ -272,7 +272,7 @@ def load_training(
         ) from error
     trained = trained or task
     deal_out(task, trained)
-    _restore_optimiser(optimiser, trained, tensors)
+    _restore_optimizer(optimizer, trained, tensors)
     if accelerator.scaler is not None and "scaler" in facts:
         accelerator.scaler.load_state_dict(facts["scaler"])
     set_random_state(under(f"random.{accelerator.process_index}.", tensors), accelerator.device)
@@ -301,20 +301,20 @@ def settle_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> Non
         last.rename(aside)
 
 
-def _restore_optimiser(optimiser: Optimizer, trained: Task, tensors: Mapping[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: Optimizer, trained: Task, tensors: Mapping[str, Tensor]) -> None:
     saved: dict[str, dict[str, Tensor]] = {}
     for key in tensors:
-        if key.startswith("optimiser."):
+        if key.startswith("optimizer."):
             _, kind, name = key.split(".", 2)
             saved.setdefault(name, {})[kind] = tensors[key]
     names = {parameter: name for name, parameter in trained.named_parameters()}
-    order = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = {
         index: {kind: dealt_out_like(value, parameter) for kind, value in saved[names[parameter]].items()}
         for index, parameter in enumerate(order)
         if names[parameter] in saved
     }
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 class OtherRunError(UserError):

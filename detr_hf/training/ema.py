@@ -14,7 +14,7 @@ from detr_hf.training.sharding import dealt_out_like
 
 
 def decay_at(settings: Ema, step: int) -> float:
-    """The decay at optimiser step ``step``, counted from 1: it rises to the full one over the warm-up."""
+    """The decay at optimizer step ``step``, counted from 1: it rises to the full one over the warm-up."""
     if settings.warmup_steps == 0:
         return settings.decay
     return settings.decay * (1 - math.exp(-step / settings.warmup_steps))
@@ -38,7 +38,7 @@ class AverageOfWeights:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take the weights in after optimiser step ``step``, counted from 1."""
+        """Take the weights in after optimizer step ``step``, counted from 1."""
         current = [value.detach() for value in self.weights.values()]
         torch._foreach_lerp_(list(self.average.values()), current, 1 - decay_at(self.settings, step))
 

@@ -11,7 +11,7 @@ from transformers import DetrForSegmentation
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.detection_task import DetectionTask
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.pretrained import load_finished, load_processor, refuse_other_labels
@@ -36,7 +36,7 @@ def evaluate_model(recipe: Recipe, data: DataBundle, model: str, out: Path) -> d
     task = finished_task(recipe, data.labels, model).to(accelerator.device)
     world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     loader = validation_loader(recipe, data, load_processor(model), **world)
-    results = evaluate(accelerator, task, loader, TruthOfSplit(data.dataset["validation"]))
+    results = evaluate(accelerator, task, loader, GroundTruth(data.dataset["validation"]))
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         (out / "evaluation.json").write_text(

@@ -10,17 +10,17 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object, tqdm
 
 from detr_hf.loading.loaders import BatchLoader
-from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics import CocoAP, PanopticQuality
 from detr_hf.metrics.per_image import ImageEntry
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
 from detr_hf.training.evidence import Evidence
-from detr_hf.training.nonfinite import anywhere
+from detr_hf.training.nonfinite import any_rank
 from detr_hf.training.setup import Task
 
 
-class GivenUp(Exception):  # noqa: N818 - not an error
+class EvaluationInterrupted(Exception):  # noqa: N818 - not an error
     """An evaluation was interrupted, and will have to be made again."""
 
 
@@ -29,7 +29,7 @@ def evaluate(
     accelerator: Accelerator,
     task: Task,
     loader: BatchLoader,
-    truth: TruthOfSplit,
+    truth: GroundTruth,
     interrupted: Callable[[], bool] = lambda: False,
     keep: Callable[[Evidence], None] | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def evaluate(
             only for a ``PanopticTask``.
 
     Raises:
-        GivenUp: it was interrupted.
+        EvaluationInterrupted: it was interrupted.
     """
     task.eval()
     box_metric = CocoAP(task.labels)
@@ -70,8 +70,8 @@ def evaluate(
                 assert isinstance(prediction, PanopticPrediction)
                 reference = truth.panoptic(prediction.image_id)
                 panoptic_metric.add(prediction=_panoptic_row(prediction), reference=reference)
-    if anywhere(accelerator, given_up):
-        raise GivenUp
+    if any_rank(accelerator, given_up):
+        raise EvaluationInterrupted
     results, of_segments = {}, None
     results["detection"], of_boxes = _merged(accelerator, box_metric)
     if panoptic_metric is not None:

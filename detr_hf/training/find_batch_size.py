@@ -16,14 +16,14 @@ from detr_hf.loading.dataset import AugmentedImages
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
 from detr_hf.training.assemble import refuse_unfit, training_images
-from detr_hf.training.optim import build_optimiser
+from detr_hf.training.optim import build_optimizer
 from detr_hf.training.setup import build_processor, build_task, start
 
 LOOKED_AT = 32
 """Training samples that show how large a batch can get, and how many objects an image has."""
 
 STEPS = 2
-"""The second one has the optimiser's state in memory too."""
+"""The second one has the optimizer's state in memory too."""
 
 
 def with_found_batch_size(recipe: Recipe, resolved: Recipe) -> Recipe:
@@ -53,17 +53,17 @@ def with_found_batch_size(recipe: Recipe, resolved: Recipe) -> Recipe:
     def trial(batch_size: int) -> int:
         task, _ = build_task(resolved, data)
         task.to(accelerator.device)
-        optimiser = build_optimiser(task, resolved.optim)
-        model, optimiser = accelerator.prepare(task, optimiser)
+        optimizer = build_optimizer(task, resolved.optim)
+        model, optimizer = accelerator.prepare(task, optimizer)
         model.train()
         batch = batch_of(batch_size, canvas_hw, richest).to(accelerator.device)
         for _ in range(STEPS):
             losses = model(
-                batch.pixel_values, batch.pixel_mask, batch.targets, task.normalisers(batch.targets)
+                batch.pixel_values, batch.pixel_mask, batch.targets, task.normalizers(batch.targets)
             )
             accelerator.backward(losses["loss"])
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         return batch_size
 
     found = largest_that_fits(recipe.optim.batch_size, trial, accelerator)
@@ -102,13 +102,13 @@ def largest_that_fits(batch_size: int, trial: Callable[[int], int], accelerator:
 def hardest(images: AugmentedImages) -> tuple[tuple[int, int], Target]:
     """Height and width of the largest batch that a few samples can make, and the target with most objects."""
     samples = Samples(images, skip=True)  # a broken image is for the run itself to tell
-    targets = [samples[key].target for key in images.some_keys(LOOKED_AT)]
+    targets = [samples[key].target for key in images.preview_keys(LOOKED_AT)]
     height, width = (max(target["size_hw"][side] for target in targets) for side in (0, 1))
     return (height, width), max(targets, key=lambda target: len(target["class_labels"]))
 
 
 def batch_of(images: int, canvas_hw: tuple[int, int], target: Target) -> Batch:
-    """A batch of grey images of one size, each with the objects of ``target``."""
+    """A batch of gray images of one size, each with the objects of ``target``."""
     height, width = canvas_hw
     whole: Target = {**target, "size_hw": canvas_hw} if "id_map" not in target else target
     mask = torch.ones(images, height, width, dtype=torch.int64)

@@ -11,10 +11,10 @@ from accelerate.utils import tqdm
 from detr_hf.errors import StoppedEarly
 from detr_hf.recipe import seconds_of
 from detr_hf.training.checkpoints import save_model, save_training
-from detr_hf.training.evaluation import GivenUp, evaluate, score_of
+from detr_hf.training.evaluation import EvaluationInterrupted, evaluate, score_of
 from detr_hf.training.evidence import Evidence, keep_evidence
 from detr_hf.training.run import Run
-from detr_hf.training.step import optimiser_step
+from detr_hf.training.step import optimizer_step
 from detr_hf.training.stopping import Stopping
 
 
@@ -35,7 +35,7 @@ def train(run: Run, best_is_new: Callable[[], None] = lambda: None) -> None:
             if not evaluation_is_due(run):
                 train_epoch(run, stopping)
             if evaluation_is_due(run) and not stopping.agreed(run.progress.step).reason:
-                with suppress(GivenUp):
+                with suppress(EvaluationInterrupted):
                     evaluate_and_keep_best(run, stopping.wanted)
             save_last(run, stopping)
             if reason := stopping.agreed(run.progress.step).reason:
@@ -53,7 +53,7 @@ def evaluation_is_due(run: Run) -> bool:
 
 
 def train_epoch(run: Run, stopping: Stopping) -> None:
-    """The rest of the current epoch, one optimiser step at a time; saves on the way, ends when told to."""
+    """The rest of the current epoch, one optimizer step at a time; saves on the way, ends when told to."""
     epoch, done = divmod(run.progress.step, run.steps_per_epoch)
     last_step = min(run.steps_per_epoch, run.total_steps - epoch * run.steps_per_epoch)
     run.training.sampler.set_position(epoch, done)
@@ -71,7 +71,7 @@ def train_epoch(run: Run, stopping: Stopping) -> None:
     for step in bar:
         with run.meter.loading():
             micro_batches = [next(batches) for _ in range(run.training.sampler.micro_batches_per_step)]
-        loss = optimiser_step(run, micro_batches)
+        loss = optimizer_step(run, micro_batches)
         bar.set_postfix(loss=f"{loss:.3f}")
         run.meter.add("bad_samples", run.bad_samples.record(run.progress.step, micro_batches))
         run.meter.finish_step()
@@ -95,7 +95,7 @@ def save_last(run: Run, stopping: Stopping) -> None:
         run.accelerator,
         run.task,
         run.processor,
-        run.optimiser,
+        run.optimizer,
         run.progress,
         run.identity,
         terms=run.meter.state(),
@@ -137,7 +137,7 @@ def evaluate_and_keep_best(run: Run, interrupted: Callable[[], bool]) -> None:
     """Score the validation split, log it, and save the model as ``best/`` when it is the best so far.
 
     Raises:
-        GivenUp: it was interrupted, and counts as not done.
+        EvaluationInterrupted: it was interrupted, and counts as not done.
     """
     epoch = -(-run.progress.step // run.steps_per_epoch)
     with run.as_evaluated():

@@ -26,12 +26,12 @@ class Meter:
 
     Args:
         accelerator: of the run; every process measures, and loss terms are shares that add up.
-        optimiser: for its learning rates.
-        batch_size: images of one optimiser step, over all processes.
+        optimizer: for its learning rates.
+        batch_size: images of one optimizer step, over all processes.
     """
 
-    def __init__(self, accelerator: Accelerator, optimiser: Optimizer, batch_size: int) -> None:
-        self.accelerator, self.optimiser, self.batch_size = accelerator, optimiser, batch_size
+    def __init__(self, accelerator: Accelerator, optimizer: Optimizer, batch_size: int) -> None:
+        self.accelerator, self.optimizer, self.batch_size = accelerator, optimizer, batch_size
         self._epoch, self._window = EpochTerms(), EpochTerms()
         self._loading = 0.0
         self.start_clock()
@@ -53,7 +53,7 @@ class Meter:
         self._window.add(name, value)
 
     def finish_step(self) -> None:
-        """Close the books on one optimiser step."""
+        """Close the books on one optimizer step."""
         now = time.perf_counter()
         self.add("data_seconds", self._loading)
         self.add("step_seconds", now - self._started)
@@ -89,7 +89,7 @@ class Meter:
             for name in own
             if name not in NOT_SHARES
         }
-        groups = self.optimiser.param_groups
+        groups = self.optimizer.param_groups
         line["gradient_norm"] = own.get("gradient_norm")
         line["lr"] = {group.get("name", str(index)): group["lr"] for index, group in enumerate(groups)}
         line["data_seconds"] = round(own["data_seconds"], 4)

@@ -47,7 +47,7 @@ class Faults:
             self.terms, self.batches = ["gradient"], list(batches)
 
 
-def anywhere(accelerator: Accelerator, flag: bool) -> bool:
+def any_rank(accelerator: Accelerator, flag: bool) -> bool:
     """Whether ``flag`` is set on any process; collective."""
     if accelerator.num_processes == 1:
         return flag

@@ -13,18 +13,18 @@ from detr_hf.modeling.parameters import parameter_groups
 from detr_hf.recipe import Optim, Schedule
 
 
-def build_optimiser(model: nn.Module, optim: Optim) -> Optimizer:
+def build_optimizer(model: nn.Module, optim: Optim) -> Optimizer:
     """AdamW over everything that wants a gradient, in one kernel a device; see ``parameter_groups``."""
     return AdamW(parameter_groups(model, optim), fused=True)
 
 
 def build_schedule(
-    optimiser: Optimizer, schedule: Schedule, total_steps: int, steps_done: int = 0
+    optimizer: Optimizer, schedule: Schedule, total_steps: int, steps_done: int = 0
 ) -> LambdaLR:
-    """The multiplier of every learning rate, by optimiser step; goes on after ``steps_done`` steps.
+    """The multiplier of every learning rate, by optimizer step; goes on after ``steps_done`` steps.
 
     Args:
-        optimiser: its groups hold the full rates.
+        optimizer: its groups hold the full rates.
         schedule: of the recipe.
         total_steps: of the whole run.
         steps_done: before a resume.
@@ -37,10 +37,10 @@ def build_schedule(
             f"optim.schedule.warmup_steps: {schedule.warmup_steps} steps, but the whole run has only "
             f"{total_steps}; warm up for fewer or train for longer."
         )
-    for group in optimiser.param_groups:
-        group["initial_lr"] = group["lr"]  # what LambdaLR asks of an optimiser that is not at its start
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # what LambdaLR asks of an optimizer that is not at its start
     last = steps_done - 1
-    return LambdaLR(optimiser, lambda step: rate_multiplier(schedule, step, total_steps), last_epoch=last)
+    return LambdaLR(optimizer, lambda step: rate_multiplier(schedule, step, total_steps), last_epoch=last)
 
 
 def rate_multiplier(schedule: Schedule, step: int, total_steps: int) -> float:

@@ -14,14 +14,14 @@ from detr_hf.inference import draw_prediction
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import collate
 from detr_hf.loading.dataset import PreparedImages
-from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.training.setup import Task
 
 
 def save_pictures(
-    task: Task, images: PreparedImages, truth: TruthOfSplit, folder: Path, count: int, score_threshold: float
+    task: Task, images: PreparedImages, truth: GroundTruth, folder: Path, count: int, score_threshold: float
 ) -> list[Path]:
     """Draw the first ``count`` images of a split, truth at the left and prediction at the right.
 
@@ -59,7 +59,7 @@ def predicted_of(task: Task, images: PreparedImages, index: int) -> Prediction:
 
 
 def draw_truth(
-    photograph: NDArray[np.uint8], image_id: int, truth: TruthOfSplit, labels: LabelMap, segments: bool
+    photograph: NDArray[np.uint8], image_id: int, truth: GroundTruth, labels: LabelMap, segments: bool
 ) -> Image.Image:
     """The truth over a photograph ``uint8 [H, W, 3]``: segments, or boxes with dashed lines.
 

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import DetrImageProcessor
 
 from detr_hf.loading.loaders import EvaluationLoader, TrainingLoader
-from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.loading.truth import GroundTruth
 from detr_hf.recipe import Recipe
 from detr_hf.training.bad_sample_log import BadSampleLog
 from detr_hf.training.checkpoints import Progress
@@ -38,11 +38,11 @@ class Run:
     trained: Task  # the same, or its sharded twin: whose weights learn
     model: nn.Module  # that, wrapped for several processes and mixed precision; what a step runs
     processor: DetrImageProcessor
-    optimiser: Optimizer
+    optimizer: Optimizer
     schedule: LambdaLR
     training: TrainingLoader
     validation: EvaluationLoader
-    truth: TruthOfSplit
+    truth: GroundTruth
     log: RunLog
     identity: dict[str, Any]
     progress: Progress
@@ -61,16 +61,16 @@ class Run:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in one pass over the training images."""
+        """Optimizer steps in one pass over the training images."""
         return self.training.sampler.steps_per_epoch
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """Optimizer steps of the whole run."""
         return total_steps(self.recipe, self.steps_per_epoch)
 
     def bring_up_to_date(self) -> None:
-        """Let ``task`` hold what has been learnt so far; every process calls it."""
+        """Let ``task`` hold what has been learned so far; every process calls it."""
         gather_into(self.task, self.trained)
 
     @contextmanager
@@ -82,6 +82,6 @@ class Run:
 
 
 def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:
-    """``epochs`` in optimiser steps, or ``max_steps`` if that is less."""
+    """``epochs`` in optimizer steps, or ``max_steps`` if that is less."""
     steps = recipe.optim.epochs * steps_per_epoch
     return min(steps, recipe.optim.max_steps or steps)

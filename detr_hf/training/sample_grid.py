@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from detr_hf.draw import TrueBoxes, contact_sheet, draw_detections, draw_panoptic
-from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalise_boxes
+from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.labels import LabelMap
 from detr_hf.loading.bad_samples import Samples
 from detr_hf.loading.collate import Target
@@ -25,7 +25,7 @@ def save_training_grid(
 
     Args:
         images: the training split with its augmentation.
-        labels: names and colours.
+        labels: names and colors.
         path: of the picture; its folder is made when missing.
         count: samples, spread evenly over the split.
         skip_bad: show another one for a sample that cannot be loaded.
@@ -38,10 +38,10 @@ def save_training_grid(
     """
     samples = Samples(images, skip_bad)
     pictures, titles = [], []
-    for key in images.some_keys(count):
+    for key in images.preview_keys(count):
         sample = samples[key]
         target = sample.target
-        pictures.append(draw_sample(_colours(sample.image, images), target, labels))
+        pictures.append(draw_sample(_colors(sample.image, images), target, labels))
         height, width = target["size_hw"]
         titles.append(f"image {target['image_id']}, {width}x{height}, {len(target['class_labels'])} objects")
     path = Path(path)
@@ -57,11 +57,11 @@ def draw_sample(image: np.ndarray, target: Target, labels: LabelMap) -> Image.Im
         ids = target["segment_ids"].tolist()
         segments = [(i, c, None) for i, c in zip(ids, classes.tolist(), strict=True)]
         image = np.asarray(draw_panoptic(image, target["id_map"].numpy(), segments, labels))
-    boxes = denormalise_boxes(boxes_cxcywh_to_xyxy(target["boxes_cxcywh_norm"].numpy()), image.shape[:2])
+    boxes = denormalize_boxes(boxes_cxcywh_to_xyxy(target["boxes_cxcywh_norm"].numpy()), image.shape[:2])
     return draw_detections(image, TrueBoxes(boxes, classes), labels, truth=True)
 
 
-def _colours(pixels: Tensor, images: AugmentedImages) -> np.ndarray:
-    """Undo the normalisation: ``float32 [3, h, w]`` to ``uint8 [h, w, 3]``."""
-    colours = pixels.permute(1, 2, 0).numpy() * np.asarray(images.std) + np.asarray(images.mean)
-    return np.clip(colours * 255 + 0.5, 0, 255).astype(np.uint8)
+def _colors(pixels: Tensor, images: AugmentedImages) -> np.ndarray:
+    """Undo the normalization: ``float32 [3, h, w]`` to ``uint8 [h, w, 3]``."""
+    colors = pixels.permute(1, 2, 0).numpy() * np.asarray(images.std) + np.asarray(images.mean)
+    return np.clip(colors * 255 + 0.5, 0, 255).astype(np.uint8)

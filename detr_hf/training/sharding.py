@@ -1,4 +1,4 @@
-"""Weights, gradients and optimiser state dealt out over the processes (FSDP2; Rajbhandari et al. 2020, ZeRO).
+"""Weights, gradients and optimizer state dealt out over the processes (FSDP2; Rajbhandari et al. 2020, ZeRO).
 
 What learns is a twin of the task whose learning weights are dealt out; what is evaluated, saved and drawn is
 the task itself, whole on every process, brought up to date when needed. So evaluation, checkpoints and

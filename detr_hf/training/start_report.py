@@ -26,7 +26,7 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     kind = "training" if data.stream is None else "streamed training"
     sizes = {"train": len(run.training.images), "validation": len(run.validation.images)}
     things, stuff = len(data.labels.thing_ids), len(data.labels.stuff_ids)
-    learnt = sum(p.numel() for p in run.task.parameters() if p.requires_grad)
+    learned = sum(p.numel() for p in run.task.parameters() if p.requires_grad)
     every = sum(p.numel() for p in run.task.parameters())
     print(f"data: {sizes['train']} {kind} and {sizes['validation']} validation images; ", end="")
     print(f"{data.labels.num_classes} classes ({things} things, {stuff} stuff)")
@@ -34,7 +34,7 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
         print(f"  note: {note}")
     for note in _notes_on_fit(run, data):
         print(f"  note: {note}")
-    print(f"model: {learnt:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
+    print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
     if run.recipe.compute.shard:
         print(f"  {_shares(run)}")
     for split, images in (("train", run.training.images), ("validation", run.validation.images)):
@@ -48,7 +48,7 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
 def _shares(run: Run) -> str:
     if run.trained is run.task:
         return "note: compute.shard does nothing on one process, which holds everything"
-    return f"sharded: gradient and optimiser state of {held_here(run.trained):,} parameters in this process"
+    return f"sharded: gradient and optimizer state of {held_here(run.trained):,} parameters in this process"
 
 
 def _steps(images: AugmentedImages) -> str:
@@ -63,7 +63,7 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
     if crowded:
         yield (
             f"{crowded} training images have more objects (up to {most}) than the model has queries "
-            f"({queries}); in each the {queries} that match best are learnt, the others are not"
+            f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
     detector = model.detr if isinstance(model, DetrForSegmentation) else model
     side, size_hw = patch_side(detector), _first_size(run.validation.images)

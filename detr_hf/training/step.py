@@ -1,4 +1,4 @@
-"""One optimiser step: the same gradient however its images are cut into micro-batches and processes."""
+"""One optimizer step: the same gradient however its images are cut into micro-batches and processes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from accelerate import Accelerator
 
 from detr_hf.loading.collate import Batch
-from detr_hf.modeling.losses import Normalisers
-from detr_hf.training.nonfinite import Faults, anywhere, skip_or_stop
+from detr_hf.modeling.losses import Normalizers
+from detr_hf.training.nonfinite import Faults, any_rank, skip_or_stop
 from detr_hf.training.run import Run
 from detr_hf.training.setup import Task
 from detr_hf.training.sharding import whole
 
 
-def optimiser_step(run: Run, micro_batches: list[Batch]) -> float:
+def optimizer_step(run: Run, micro_batches: list[Batch]) -> float:
     """Forward and backward of all micro-batches, one update; returns this process's share of the loss.
 
     Losses are sums divided by what the whole step holds, over all micro-batches and processes. Distributed
@@ -25,13 +25,13 @@ def optimiser_step(run: Run, micro_batches: list[Batch]) -> float:
     """
     accelerator, model = run.accelerator, run.model
     micro_batches = [batch.to(accelerator.device) for batch in micro_batches]
-    normalisers = step_normalisers(accelerator, run.task, micro_batches)
+    normalizers = step_normalizers(accelerator, run.task, micro_batches)
     step_terms: dict[str, float] = defaultdict(float)
     faults = Faults()
     for index, batch in enumerate(micro_batches):
         is_last = index == len(micro_batches) - 1
         with nullcontext() if is_last else accelerator.no_sync(model):
-            terms = model(batch.pixel_values, batch.pixel_mask, batch.targets, normalisers)
+            terms = model(batch.pixel_values, batch.pixel_mask, batch.targets, normalizers)
             faults.note(terms, batch)
             accelerator.backward(terms["loss"] * accelerator.num_processes)
         for name, term in terms.items():
@@ -39,27 +39,27 @@ def optimiser_step(run: Run, micro_batches: list[Batch]) -> float:
     norm = float(whole(accelerator.clip_grad_norm_(model.parameters(), run.recipe.optim.clip_norm)))
     if not math.isfinite(norm) and accelerator.scaler is None:  # a scaler skips the step, and scales down
         faults.note_gradient(micro_batches)
-    if anywhere(accelerator, bool(faults.terms)):
+    if any_rank(accelerator, bool(faults.terms)):
         skip_or_stop(run, faults)
         if accelerator.scaler is not None:
             accelerator.scaler.update()
     else:
-        run.optimiser.step()
+        run.optimizer.step()
         if run.average is not None:
             run.average.update(run.progress.step + 1)
         for name, value in {**step_terms, "gradient_norm": norm}.items():
             run.meter.add(name, value)
     run.schedule.step()
-    run.optimiser.zero_grad()
+    run.optimizer.zero_grad()
     run.progress.step += 1
     return step_terms["loss"]
 
 
-def step_normalisers(accelerator: Accelerator, task: Task, micro_batches: list[Batch]) -> Normalisers:
-    """What the losses of one optimiser step are divided by; known from its targets before a forward pass."""
-    mine = Normalisers(0.0, 0.0)
+def step_normalizers(accelerator: Accelerator, task: Task, micro_batches: list[Batch]) -> Normalizers:
+    """What the losses of one optimizer step are divided by; known from its targets before a forward pass."""
+    mine = Normalizers(0.0, 0.0)
     for batch in micro_batches:
-        mine = mine + task.normalisers(batch.targets)
+        mine = mine + task.normalizers(batch.targets)
     share = torch.tensor([mine.objects, mine.class_weight], device=accelerator.device)
     objects, class_weight = accelerator.reduce(share, reduction="sum").tolist()
-    return Normalisers(objects, class_weight)
+    return Normalizers(objects, class_weight)

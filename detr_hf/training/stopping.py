@@ -36,7 +36,7 @@ class Stopping:
         accelerator: of the run.
         time_limit: seconds after ``started`` (of ``time.monotonic``) at which the run stops; None: never.
         started: when the run began.
-        every_steps: optimiser steps between saves; None: by time alone.
+        every_steps: optimizer steps between saves; None: by time alone.
         every_minutes: between saves, by the clock of the main process.
     """
 

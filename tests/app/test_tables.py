@@ -82,7 +82,7 @@ def test_the_record_has_the_picture_and_the_threshold() -> None:
     assert record["objects"][0]["label"] == "crane"
 
 
-def test_the_legend_has_a_colour_for_every_class() -> None:
+def test_the_legend_has_a_color_for_every_class() -> None:
     html = tables.legend(LABELS)
     assert html.count("<li>") == 3 and html.index("crane") < html.index("Stuff") < html.index("sky")
     red, green, blue = LABELS.color(0)

@@ -22,7 +22,7 @@ from detr_hf.modeling.detector import run_detector
 LABELS = LabelMap.from_names(["a", "b", "c"], ["sky"])
 
 
-def test_rasters_give_each_cell_the_segment_at_its_centre() -> None:
+def test_rasters_give_each_cell_the_segment_at_its_center() -> None:
     id_map = torch.zeros(8, 8, dtype=torch.int32)
     id_map[:, 4:] = 7
     target = {

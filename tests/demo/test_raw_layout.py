@@ -224,4 +224,4 @@ def test_from_raw_folders_to_what_both_stages_are_given(
     assert sum(sizes.values()) == summary["pictures"] == 3 * len(CLASSES) and sizes["validation"] > 0
     assert summary["pseudo_stuff_pq"] > 0.4
     assert json.loads((out / "summary.json").read_text()) == summary
-    assert "Pseudo-labelled stuff against the true stuff, 30 pictures" in capsys.readouterr().out
+    assert "Pseudo-labeled stuff against the true stuff, 30 pictures" in capsys.readouterr().out

@@ -140,7 +140,7 @@ def test_unknown_world_is_refused() -> None:
         draw_scene("moon", 0, 0)
 
 
-def test_placed_sketch_paints_colour_and_label_on_the_same_pixels() -> None:
+def test_placed_sketch_paints_color_and_label_on_the_same_pixels() -> None:
     sketch = Sketch()
     sketch.rect(-1.0, 0.0, 3.0, 2.0, (200.0, 100.0, 50.0))
     placed = sketch.moved(np.array([[5.0, 0.0], [0.0, -5.0]]))

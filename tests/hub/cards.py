@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-LICENCES = {
+LICENSES = {
     *("apache-2.0", "mit", "bsd", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "openrail", "unknown"),
     *("cc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "unlicense", "other"),
 }
@@ -36,8 +36,8 @@ def faults_of_card(content: str) -> list[str]:
 
 
 def _faults(facts: dict[str, Any]) -> Iterator[str]:
-    if "license" in facts and facts["license"] not in LICENCES:
-        yield f'"license" must be one of [{", ".join(sorted(LICENCES))}]'
+    if "license" in facts and facts["license"] not in LICENSES:
+        yield f'"license" must be one of [{", ".join(sorted(LICENSES))}]'
     if facts.get("pipeline_tag", "object-detection") not in PIPELINES:
         yield '"pipeline_tag" is unknown'
     for key in ("base_model", "datasets"):

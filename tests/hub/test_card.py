@@ -37,7 +37,7 @@ def test_a_filled_card_is_whole_and_valid(tmp_path: Path, panoptic: bool) -> Non
     assert data.model_name == "yard" and data.datasets is None
     assert str(tmp_path) not in text
     assert ("label_ids_to_fuse" in body) is panoptic
-    assert "model-index" in head and "No licence has been stated" in body
+    assert "model-index" in head and "No license has been stated" in body
     assert "40 images, and 8 to validate" in body
 
 
@@ -64,8 +64,8 @@ def test_what_could_not_be_measured_is_left_out(tmp_path: Path) -> None:
     assert "pq_things" in kinds and "pq_stuff" not in kinds
 
 
-def test_licence_tag_and_pictures(tmp_path: Path) -> None:
-    target = Target("user/yard", licence="cc-by-4.0", revision="v1")
+def test_license_tag_and_pictures(tmp_path: Path) -> None:
+    target = Target("user/yard", license="cc-by-4.0", revision="v1")
     text = filled(finished_run(tmp_path / "run"), target, ("pictures/000_a b.jpg",))
     assert ModelCard(text).data.license == "cc-by-4.0" and ModelCard(text).data.license_name is None
     assert "`cc-by-4.0`, as whoever published it chose" in text
@@ -98,7 +98,7 @@ def test_machine_made_segments_are_told_only_where_the_data_has_them(tmp_path: P
     assert "machine" not in filled(run) and "pseudo" not in filled(run)
     annotations.write_text('{"segments_info": [{"id": 1, "pseudo": true}, {"id": 2, "pseudo":true}]}')
     # the same file is training and validation split here
-    assert "**4 segments are marked as pseudo-labelled: a model drew them" in filled(run)
+    assert "**4 segments are marked as pseudo-labeled: a model drew them" in filled(run)
 
 
 def test_a_prepared_data_set_tells_its_own_story(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_run_pushes_its_best_epochs_and_itself_at_the_end(
     tmp_path: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split, pretrained = write_coco_panoptic(tmp_path / "data", count=4), save_detector(tmp_path / "detr")
-    overrides = (*PUSH, "hub.each_epoch=true", "hub.revision=v1", "hub.licence=mit")
+    overrides = (*PUSH, "hub.each_epoch=true", "hub.revision=v1", "hub.license=mit")
     results = train.run(detection_recipe(tmp_path / "run", split, pretrained, *overrides))
     repo, out = hub.repo("user/yard"), capsys.readouterr()
     assert "hub: the best model goes to" in out.out and "only you" in out.out
@@ -113,11 +113,11 @@ def test_a_push_that_fails_at_the_end_says_how_to_repeat_it(
 ) -> None:
     run = finished_run(tmp_path / "a run")
     hub.plant("commit", times=-1, status=500)
-    target = Target("user/yard", private=False, revision="v1", licence="mit", pictures=False)
+    target = Target("user/yard", private=False, revision="v1", license="mit", pictures=False)
     push_at_end(run, target)
     out = capsys.readouterr().out
     assert "hub: not pushed. user/yard: the Hub has trouble of its own: status 500" in out
-    command = f"detr-hf push '{run}' user/yard --public --revision v1 --licence mit --no-pictures"
+    command = f"detr-hf push '{run}' user/yard --public --revision v1 --license mit --no-pictures"
     assert f"The run is complete; push it with\n  {command}\n" in out
 
 

@@ -66,7 +66,7 @@ def segments(found: list[dict[str, Any]]) -> list[list[Any]]:
 def test_a_fresh_process_finds_the_same_segments_as_before_the_push(tmp_path: Path, hub: LoopbackHub) -> None:
     older = finished_run(tmp_path / "older", seed=3)
     run = finished_run(tmp_path / "run")
-    for file in CHECKPOINT.iterdir():  # a model that has learnt to see yards
+    for file in CHECKPOINT.iterdir():  # a model that has learned to see yards
         shutil.copy(file, run / "best")
     target = Target("user/yard")
     push_run(run_facts(older), replace(target, revision="v1"))

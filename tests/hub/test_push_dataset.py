@@ -62,7 +62,7 @@ def test_a_data_set_is_pushed_and_trained_on_by_its_name(
 
     facts = data_facts(Data(dataset="user/yard"))
     assert (facts.hub_id, facts.kind) == ("user/yard", "user/yard")
-    assert "15 segments were pseudo-labelled by `someone/teacher`" in facts.truth
+    assert "15 segments were pseudo-labeled by `someone/teacher`" in facts.truth
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -75,8 +75,8 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_the_command_knows_a_data_set(
     written: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = refusal(["push", str(written), "user/yard", "--licence", "mit"], capsys)
-    assert "is a data set, whose card has its licence" in message
+    message = refusal(["push", str(written), "user/yard", "--license", "mit"], capsys)
+    assert "is a data set, whose card has its license" in message
     cli.main(["push", str(written), "user/yard", "--public"])
     assert f"is on the Hub: {hub.url}/datasets/user/yard" in capsys.readouterr().out
     assert not hub.repo("user/yard", "dataset").private

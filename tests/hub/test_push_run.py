@@ -193,7 +193,7 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_the_command(run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]) -> None:
-    out = said([str(run / "best"), "user/yard", "--public", "--revision", "v1", "--licence", "mit"], capsys)
+    out = said([str(run / "best"), "user/yard", "--public", "--revision", "v1", "--license", "mit"], capsys)
     repo = hub.repo("user/yard")
     assert not repo.private and list(repo.tags) == ["v1"]
     assert f"is on the Hub: {hub.url}/user/yard/commit/{repo.tags['v1']}" in out
@@ -215,7 +215,7 @@ def test_what_the_command_refuses(
     assert "cannot be a tag" in refusal([folder, "user/yard", "--revision", "a b"], capsys)
     assert "is no folder of a run" in refusal([str(tmp_path), "user/yard"], capsys)
     assert hub.seen == [], "all that before the Hub is asked"
-    assert "'no-such' (" in refusal([folder, "user/yard", "--licence", "no-such"], capsys)
+    assert "'no-such' (" in refusal([folder, "user/yard", "--license", "no-such"], capsys)
     assert "may not write there" in refusal([folder, "somebody/yard"], capsys)
     assert "model.safetensors" not in str(hub.seen)
 

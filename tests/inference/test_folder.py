@@ -104,7 +104,7 @@ def broken(photographs: Path, tmp_path: Path) -> Path:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """The head of a grey PNG that promises so many pixels, and none of them."""
+    """The head of a gray PNG that promises so many pixels, and none of them."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         length, checksum = (

@@ -36,7 +36,7 @@ def test_a_file_an_array_and_a_pil_image_are_the_same(detector: Path, photograph
         np.testing.assert_array_equal(other.boxes_xyxy_px, found[0].boxes_xyxy_px)
 
 
-def test_neighbours_change_nothing(segmenter: Path, photographs: Path) -> None:
+def test_neighbors_change_nothing(segmenter: Path, photographs: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, score_threshold=0.3)
     together = predictor.predict(find_images(photographs))
     alone = predictor.predict([photographs / "1.png"])[0]

@@ -41,7 +41,7 @@ def boxes_of_pipeline(folder: Path, photograph: Path) -> list[tuple[float, str, 
 
 def test_the_stock_pipeline_finds_the_same_boxes(detector: Path, photographs: Path) -> None:
     """Up to the filter: stock resizes with torchvision's antialiased bilinear, ours with Pillow's, and pixels
-    differ by a grey level or two. Stock neither clips boxes to the picture nor keeps fractions of a pixel.
+    differ by a gray level or two. Stock neither clips boxes to the picture nor keeps fractions of a pixel.
     """
     predictor = Predictor.from_pretrained(detector)
     for photograph, (height, width) in zip(find_images(photographs), SIZES_HW, strict=True):

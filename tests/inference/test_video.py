@@ -1,4 +1,4 @@
-"""Videos in and out: times, size, colours that stay, and files that can be played whatever happens."""
+"""Videos in and out: times, size, colors that stay, and files that can be played whatever happens."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_camera_is_watched_for_as_long_as_asked(
         def read(self) -> tuple[bool, np.ndarray]:
             shown.append(True)
             time.sleep(0.02)
-            return True, np.full((48, 64, 3), (255, 0, 0), np.uint8)  # blue, as cv2 counts colours
+            return True, np.full((48, 64, 3), (255, 0, 0), np.uint8)  # blue, as cv2 counts colors
 
         def release(self) -> None:
             shown.clear()
@@ -215,7 +215,7 @@ def test_a_film_is_predicted_at_its_rate(predictor: Predictor, film: Path, tmp_p
     assert frames[0].pixels.shape == (480, 640, 3), "small pictures are drawn larger"
 
 
-def test_colours_do_not_flicker(predictor: Predictor) -> None:
+def test_colors_do_not_flicker(predictor: Predictor) -> None:
     """The paint over a pixel is its segment's: from one frame to the next it may only change with its class.
 
     The shade of a thing stays for the whole film, though the order in which queries come changes.
@@ -241,7 +241,7 @@ def test_colours_do_not_flicker(predictor: Predictor) -> None:
         if before is not None:
             same = (now == before[1]) & (now > 0)
             changed = (np.abs(painted.astype(int) - before[0]) > 8).any(-1) & same
-            assert changed.mean() < 0.06, "outlines and names move, areas keep their colour"
+            assert changed.mean() < 0.06, "outlines and names move, areas keep their color"
         before = painted.astype(int), now
     assert {"bench", "motorcycle"} <= set(shades_of)
     assert shades_of["bench"] == shades_of["motorcycle"] == {0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalise_boxes
+from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.loading.collate import Target, collate
 
 
@@ -30,14 +30,14 @@ def test_padding_is_right_and_below_and_masked() -> None:
 
 
 def test_boxes_stay_relative_to_the_unpadded_picture() -> None:
-    """guards: boxes normalised by the padded canvas (a full-picture box would shrink with its neighbours),
+    """guards: boxes normalized by the padded canvas (a full-picture box would shrink with its neighbors),
     and the canvas given as the size of the picture.
     """
     alone = collate([_sample(2, 5, [0.5, 0.5, 1, 1])]).targets[0]
     beside = collate([_sample(2, 5, [0.5, 0.5, 1, 1]), _sample(9, 9, [0.5, 0.5, 1, 1])]).targets[0]
     assert torch.equal(alone["boxes_cxcywh_norm"], beside["boxes_cxcywh_norm"])
     assert beside["size_hw"] == (2, 5)
-    boxes_xyxy_px = denormalise_boxes(boxes_cxcywh_to_xyxy(beside["boxes_cxcywh_norm"]), beside["size_hw"])
+    boxes_xyxy_px = denormalize_boxes(boxes_cxcywh_to_xyxy(beside["boxes_cxcywh_norm"]), beside["size_hw"])
     assert boxes_xyxy_px.tolist() == [[0, 0, 5, 2]]
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from detr_hf.errors import UserError
-from detr_hf.geometry import boxes_and_areas_of_segments, boxes_cxcywh_to_xyxy, denormalise_boxes
+from detr_hf.geometry import boxes_and_areas_of_segments, boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.loading.dataset import IMAGENET_MEAN, IMAGENET_STD, PreparedImages
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.prepare.build import build_bundle
@@ -43,7 +43,7 @@ def images_of(
 
 
 def pixels_of(target: Any) -> np.ndarray:
-    return denormalise_boxes(boxes_cxcywh_to_xyxy(target["boxes_cxcywh_norm"]), target["size_hw"]).numpy()
+    return denormalize_boxes(boxes_cxcywh_to_xyxy(target["boxes_cxcywh_norm"]), target["size_hw"]).numpy()
 
 
 def test_without_transforms_a_target_is_the_row(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_without_transforms_a_target_is_the_row(tmp_path: Path) -> None:
     assert "id_map" not in target
 
 
-def test_colours_are_normalised_last(tmp_path: Path) -> None:
+def test_colors_are_normalized_last(tmp_path: Path) -> None:
     split = write_coco_detection(tmp_path / "a", sizes_hw=[(50, 60)])
     Image.new("RGB", (60, 50), (255, 0, 128)).save(Path(split.images) / "000.png")
     content = json.loads(Path(split.annotations).read_text())
@@ -124,7 +124,7 @@ def test_boxes_labels_and_masks_of_a_panoptic_sample_agree(tmp_path: Path, with_
 
 
 def test_detection_targets_keep_box_and_label_together(tmp_path: Path) -> None:
-    """The colour at a box's centre in the augmented picture is that of its class."""
+    """The color at a box's center in the augmented picture is that of its class."""
     from tests.factories import COLORS, THINGS
 
     split = write_coco_detection(tmp_path / "a", count=8, empty=0)
@@ -138,7 +138,7 @@ def test_detection_targets_keep_box_and_label_together(tmp_path: Path) -> None:
                 color = 255 * pixels[:, y, x].numpy()
                 nearest = min(THINGS, key=lambda name: np.abs(color - COLORS[name]).sum())
                 right, total = right + (nearest == THINGS[label]), total + 1
-    assert total > 40 and right / total > 0.8  # another shape may lie over the centre
+    assert total > 40 and right / total > 0.8  # another shape may lie over the center
 
 
 def test_a_sample_depends_on_seed_epoch_and_row_alone(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def _stored_as(path: Path, mode: str, suffix: str, **how: Any) -> Path:
     [("L", ".png"), ("CMYK", ".tiff"), ("P", ".gif"), ("RGBA", ".png"), ("1", ".bmp"), ("LA", ".png")],
 )
 def test_files_of_every_kind_become_the_same_sort_of_sample(tmp_path: Path, mode: str, suffix: str) -> None:
-    """guards: grey and other pictures, at which the stock processor stops."""
+    """guards: gray and other pictures, at which the stock processor stops."""
     split = write_coco_detection(tmp_path / "a", empty=0)
     name = _stored_as(Path(split.images) / "000.jpg", mode, suffix).name
     content = json.loads(Path(split.annotations).read_text())
@@ -175,7 +175,7 @@ def test_files_of_every_kind_become_the_same_sort_of_sample(tmp_path: Path, mode
     images = images_of(tmp_path, split, 1, policy=[], mean=(0, 0, 0), std=(1, 1, 1))
     pixels, _ = images[(0, 0)]
     assert pixels.shape == (3, 96, 128) and 0 < pixels.mean() < 1
-    if mode in ("CMYK", "P", "RGBA"):  # colour survives
+    if mode in ("CMYK", "P", "RGBA"):  # color survives
         with Image.open(Path(split.images) / "000.jpg") as image:
             assert np.abs(np.asarray(image) / 255 - pixels.permute(1, 2, 0).numpy()).mean() < 0.06
     else:

@@ -14,7 +14,7 @@ from detr_hf.loading.samplers import EvaluationSampler, StepSampler
 def steps(
     num_samples: int, world_size: int, micro: int, batch: int = 16, epoch: int = 0, seed: int = 3
 ) -> list[list]:
-    """The sorted keys of every optimiser step of an epoch, over all processes."""
+    """The sorted keys of every optimizer step of an epoch, over all processes."""
     found: list[list] = []
     for rank in range(world_size):
         sampler = StepSampler(num_samples, batch, micro, rank, world_size, seed)

@@ -30,7 +30,7 @@ def sampler_of(
 
 
 def steps_of(sampler: StreamSampler, epochs: int = 3) -> list[list[StreamKey]]:
-    """The keys of each optimiser step."""
+    """The keys of each optimizer step."""
     batches = [batch for _ in range(epochs) for batch in sampler]
     per_step = sampler.micro_batches_per_step
     return [[*chain(*batches[at : at + per_step])] for at in range(0, len(batches), per_step)]

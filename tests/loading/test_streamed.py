@@ -57,7 +57,7 @@ def test_samples_are_those_of_the_same_set_as_a_table(stuff: bool, tmp_path: Pat
         tmp_path,
     )
     table = PreparedImages(again.dataset["validation"], build_transforms([], "x"), 5, with_masks=stuff)
-    keys = streamed.some_keys(20)
+    keys = streamed.preview_keys(20)
     assert len(keys) == len(table) == len(streamed) == 11
     for at, key in enumerate(keys):
         (pixels, target), (known, truth) = streamed[key], table[0, at]
@@ -78,7 +78,7 @@ def test_batches_do_not_depend_on_workers(workers: int, tmp_path: Path) -> None:
 
 def test_a_picture_is_augmented_anew_each_time_it_is_shown(tmp_path: Path) -> None:
     images = images_of(bundle_of(write_parquet(tmp_path / "set")))
-    key = images.some_keys(1)[0]
+    key = images.preview_keys(1)[0]
     shown = {tuple(images[key._replace(place=place)][1]["size_hw"]) for place in range(20)}
     assert len(shown) > 1 and torch.equal(images[key][0], images[key][0])
 
@@ -86,7 +86,7 @@ def test_a_picture_is_augmented_anew_each_time_it_is_shown(tmp_path: Path) -> No
 def test_what_goes_to_a_worker_can_be_pickled(tmp_path: Path) -> None:
     """Where processes are not forked (macOS, Windows)."""
     images = images_of(bundle_of(write_parquet(tmp_path / "set")))
-    key = images.some_keys(1)[0]
+    key = images.preview_keys(1)[0]
     copy = pickle.loads(pickle.dumps(images))
     assert torch.equal(copy[pickle.loads(pickle.dumps(key))][0], images[key][0])
 

@@ -107,7 +107,7 @@ def test_the_defaults_of_a_recipe_are_detr_s_policy_and_are_described() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_policy_of_colours_alone_gives_no_warning() -> None:
+def test_a_policy_of_colors_alone_gives_no_warning() -> None:
     assert build({"name": "ToGray", "p": 1.0})(IMAGE, NO_BOXES, None, 0).image.shape == IMAGE.shape
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.loading.truth import TruthOfSplit, check_labels, images_with_more_objects
+from detr_hf.loading.truth import GroundTruth, check_labels, images_with_more_objects
 from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Data
@@ -26,7 +26,7 @@ def bundle_of(tmp_path: Path, panoptic: bool, **data: str) -> DataBundle:
 
 def test_detection_truth_is_the_row_as_corners(tmp_path: Path) -> None:
     split = bundle_of(tmp_path, panoptic=False).dataset["train"]
-    truth = TruthOfSplit(split)
+    truth = GroundTruth(split)
     for row in split:
         found, objects = truth.detection(row["image_id"]), row["objects"]
         boxes = found["boxes_xyxy_px"]
@@ -44,7 +44,7 @@ def test_panoptic_truth_keeps_crowds_and_voids_what_is_no_class(tmp_path: Path) 
     without = bundle_of(tmp_path, panoptic=True, labels=str(tmp_path / "label_map.json"))
     crowds = 0
     for row in full.dataset["train"]:
-        all_of, found = (TruthOfSplit(b.dataset["train"]).panoptic(row["image_id"]) for b in (full, without))
+        all_of, found = (GroundTruth(b.dataset["train"]).panoptic(row["image_id"]) for b in (full, without))
         ground = [s["id"] for s in all_of["segments"] if s["category_id"] == full.labels.label2id["ground"]]
         assert np.isin(all_of["id_map"], ground).any()
         assert np.array_equal(
@@ -76,7 +76,7 @@ def test_sets_without_objects_pass(tmp_path: Path) -> None:
 
 
 def test_images_with_more_objects_than_queries_are_counted_without_their_crowds() -> None:
-    """Guards: objects beyond the number of queries are silently never learnt."""
+    """Guards: objects beyond the number of queries are silently never learned."""
     crowds = [[False] * 3, [], [False, True, True], [True], [False] * 5]
     rows = {"objects": [{"iscrowd": flags} for flags in crowds]}
     split = datasets.concatenate_datasets([datasets.Dataset.from_dict(rows)] * 2)

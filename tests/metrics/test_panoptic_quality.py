@@ -41,7 +41,7 @@ def counts(result: dict[str, Any], name: str) -> tuple[int, int, int]:
 def random_rows(
     seed: int, images: int = 6, classes: int = 6, void: float = 0.1, crowd: float = 0.25
 ) -> tuple[Rows, Rows]:
-    """Blocks as truth, shifted and partly relabelled blocks as prediction; one prediction is empty."""
+    """Blocks as truth, shifted and partly relabeled blocks as prediction; one prediction is empty."""
     rng = np.random.default_rng(seed)
     predictions, references = [], []
     for image_id in range(images):

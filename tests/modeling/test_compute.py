@@ -26,7 +26,7 @@ NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.
 
 def gradients(task: DetectionTask) -> dict[str, Tensor]:
     pixel_values, pixel_mask, targets = random_batch([3, 2])
-    losses = task.train()(pixel_values, pixel_mask, targets, task.normalisers(targets))
+    losses = task.train()(pixel_values, pixel_mask, targets, task.normalizers(targets))
     losses["loss"].backward()
     return {name: value.grad for name, value in task.named_parameters() if value.grad is not None}
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detr_hf.modeling.detection_task import DetectionTask
-from detr_hf.modeling.losses import Normalisers
+from detr_hf.modeling.losses import Normalizers
 from detr_hf.recipe import DetectionLoss
 from tests.tiny_models import (
     LABELS,
@@ -32,7 +32,7 @@ def task_of(loss: DetectionLoss | None = None, **settings: object) -> DetectionT
 def test_loss_terms_and_gradients_equal_the_stock_model() -> None:
     pixel_values, pixel_mask, targets = random_batch([3, 0, 5], [(64, 96), (32, 96), (64, 64)])
     task, stock = task_of(DetectionLoss(auxiliary=False)), tiny_detector()
-    terms = task(pixel_values, pixel_mask, targets, task.normalisers(targets))
+    terms = task(pixel_values, pixel_mask, targets, task.normalizers(targets))
     theirs = stock(pixel_values, pixel_mask, labels=stock_labels(targets))
     assert set(terms) == {"loss", "class", "box_l1", "giou"}
     names = {"class": "loss_ce", "box_l1": "loss_bbox", "giou": "loss_giou"}
@@ -51,8 +51,8 @@ def test_auxiliary_losses_are_those_of_the_inner_layers() -> None:
     """Guards: the config flag for auxiliary losses, which changes the network. Here only the loss grows."""
     batch = random_batch([3, 2])
     task, plain = task_of(), task_of(DetectionLoss(auxiliary=False))
-    normalisers = task.normalisers(batch[2])
-    terms, last = task(*batch, normalisers), plain(*batch, normalisers)
+    normalizers = task.normalizers(batch[2])
+    terms, last = task(*batch, normalizers), plain(*batch, normalizers)
     assert not task.model.config.auxiliary_loss
     for name in ("class", "box_l1", "giou"):
         assert terms[name].item() == pytest.approx(last[name].item(), rel=CLOSE)
@@ -61,26 +61,26 @@ def test_auxiliary_losses_are_those_of_the_inner_layers() -> None:
     inner = 0.0
     for _ in range(2):  # a decoder cut after its second, then its first layer ends in what was an inner layer
         shorter.model.model.decoder.layers = shorter.model.model.decoder.layers[:-1]
-        inner += shorter(*batch, normalisers)["loss"].item()
+        inner += shorter(*batch, normalizers)["loss"].item()
     assert terms["auxiliary"].item() == pytest.approx(inner, rel=CLOSE)
 
 
 def test_weights_of_the_terms() -> None:
     batch = random_batch([3, 2])
     task = task_of(DetectionLoss(auxiliary=False, class_weight=0.5, box_l1=3.0, giou=4.0))
-    terms = task(*batch, task.normalisers(batch[2]))
+    terms = task(*batch, task.normalizers(batch[2]))
     expected = 0.5 * terms["class"] + 3 * terms["box_l1"] + 4 * terms["giou"]
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=CLOSE)
 
 
-def test_the_no_object_weight_enters_loss_and_normaliser() -> None:
+def test_the_no_object_weight_enters_loss_and_normalizer() -> None:
     batch = random_batch([3, 2])
     task = task_of(DetectionLoss(no_object_weight=0.4))
-    assert task.normalisers(batch[2]) == Normalisers(5.0, pytest.approx(5 + 0.4 * 9))
+    assert task.normalizers(batch[2]) == Normalizers(5.0, pytest.approx(5 + 0.4 * 9))
     light = task_of(DetectionLoss(no_object_weight=0.1))
     assert (
-        task(*batch, task.normalisers(batch[2]))["class"]
-        != light(*batch, light.normalisers(batch[2]))["class"]
+        task(*batch, task.normalizers(batch[2]))["class"]
+        != light(*batch, light.normalizers(batch[2]))["class"]
     )
 
 
@@ -94,15 +94,15 @@ def test_the_matching_costs_reach_the_matching() -> None:
     task = task_of()
     terms = []
     for task.loss in losses:
-        terms.append(task(*batch, task.normalisers(batch[2]))["box_l1"].item())
+        terms.append(task(*batch, task.normalizers(batch[2]))["box_l1"].item())
     assert terms[1] < terms[0] < terms[2]  # matched by L1 alone, by all, by class alone
 
 
 def step_in_cuts(cuts: list[slice]) -> tuple[float, dict[str, Tensor]]:
-    """Loss and gradients of one optimiser step over eight images, summed over its micro-batches."""
+    """Loss and gradients of one optimizer step over eight images, summed over its micro-batches."""
     pixel_values, pixel_mask, targets = random_batch(COUNTS)
     task = task_of()
-    shares = [task.normalisers(targets[cut]) for cut in cuts]
+    shares = [task.normalizers(targets[cut]) for cut in cuts]
     whole = sum(shares[1:], start=shares[0])
     total = 0.0
     for cut in cuts:
@@ -114,7 +114,7 @@ def step_in_cuts(cuts: list[slice]) -> tuple[float, dict[str, Tensor]]:
 
 @pytest.mark.usefixtures("float64")
 def test_one_gradient_however_the_step_is_cut() -> None:
-    """Guards: normalisers of the local batch: the balance of the terms then moves with its size."""
+    """Guards: normalizers of the local batch: the balance of the terms then moves with its size."""
     loss, wanted = step_in_cuts(CUTS["1x8"])
     for cut in ("2x4", "8x1"):
         other_loss, others = step_in_cuts(CUTS[cut])
@@ -123,7 +123,7 @@ def test_one_gradient_however_the_step_is_cut() -> None:
 
 
 def test_the_mean_of_stock_losses_depends_on_the_cut() -> None:
-    """If this fails, stock normalises over the step as well."""
+    """If this fails, stock normalizes over the step as well."""
     pixel_values, pixel_mask, targets = random_batch(COUNTS)
     stock, labels = tiny_detector(), stock_labels(targets)
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_a_batch_without_objects_reaches_every_parameter(auxiliary: bool) -> Non
     """Distributed training waits for the gradient of every parameter."""
     task = task_of(DetectionLoss(auxiliary=auxiliary)).train()
     batch = random_batch([0, 0])
-    terms = task(*batch, task.normalisers(batch[2]))
+    terms = task(*batch, task.normalizers(batch[2]))
     assert torch.isfinite(terms["loss"])
     assert terms["loss"] > 0
     terms["loss"].backward()
@@ -156,14 +156,14 @@ def test_a_batch_without_objects_reaches_every_parameter(auxiliary: bool) -> Non
 def test_training_lowers_the_loss() -> None:
     task = task_of().train()
     batch = random_batch([3, 2])
-    normalisers = task.normalisers(batch[2])
-    optimiser = torch.optim.AdamW(task.parameters(), 1e-3)
+    normalizers = task.normalizers(batch[2])
+    optimizer = torch.optim.AdamW(task.parameters(), 1e-3)
     losses = []
     for _ in range(8):
-        loss = task(*batch, normalisers)["loss"]
-        optimiser.zero_grad()
+        loss = task(*batch, normalizers)["loss"]
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
 

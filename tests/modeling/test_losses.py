@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, sigmoid_focal_loss
 
-from detr_hf.modeling.losses import Normalisers, box_losses, class_loss, mask_losses
+from detr_hf.modeling.losses import Normalizers, box_losses, class_loss, mask_losses
 from detr_hf.modeling.matching import Matches, MatchingCosts, match
 from tests.tiny_models import LABELS, random_batch, relative_difference, stock_labels
 
@@ -40,11 +40,11 @@ def our_terms(
 ) -> dict[str, Tensor]:
     logits, boxes = outputs["logits"][None], outputs["pred_boxes"][None]
     matches = match(logits, boxes, targets, MatchingCosts())
-    normalisers = Normalisers.of_targets(targets, QUERIES, 0.1)
-    l1, giou = box_losses(boxes, targets, matches, normalisers)
+    normalizers = Normalizers.of_targets(targets, QUERIES, 0.1)
+    l1, giou = box_losses(boxes, targets, matches, normalizers)
     masks = outputs["pred_masks"][matches.image, matches.query]
-    focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalisers)
-    classes = class_loss(logits, targets, matches, 0.1, normalisers)[0]
+    focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalizers)
+    classes = class_loss(logits, targets, matches, 0.1, normalizers)[0]
     return {
         "loss_ce": classes,
         "loss_bbox": l1[0],
@@ -80,9 +80,9 @@ def test_class_loss_by_hand() -> None:
     # two queries, two classes: query 0 has its class 1 with probability 1/4, query 1 no object with 1/2
     logits = torch.tensor([[[[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]]]).log()
     targets = [{"class_labels": torch.tensor([1])}]
-    normalisers = Normalisers.of_targets(targets, num_queries=2, no_object_weight=0.1)
-    assert normalisers == Normalisers(objects=1.0, class_weight=1.1)
-    loss = class_loss(logits, targets, one_pair(), 0.1, normalisers)
+    normalizers = Normalizers.of_targets(targets, num_queries=2, no_object_weight=0.1)
+    assert normalizers == Normalizers(objects=1.0, class_weight=1.1)
+    loss = class_loss(logits, targets, one_pair(), 0.1, normalizers)
     assert loss.tolist() == pytest.approx([(math.log(4) + 0.1 * math.log(2)) / 1.1])
 
 
@@ -91,7 +91,7 @@ def test_box_losses_by_hand() -> None:
     boxes = torch.tensor([[[[0.25, 0.25, 0.5, 0.5], [0.1, 0.1, 0.1, 0.1]]]])
     truth = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
     targets = [{"class_labels": torch.tensor([0]), "boxes_cxcywh_norm": truth}]
-    l1, giou = box_losses(boxes, targets, one_pair(), Normalisers(objects=2.0, class_weight=1.0))
+    l1, giou = box_losses(boxes, targets, one_pair(), Normalizers(objects=2.0, class_weight=1.0))
     assert l1.tolist() == pytest.approx([0.5 / 2])
     assert giou.tolist() == pytest.approx([(1 - (1 / 7 - 2 / 9)) / 2])
 
@@ -101,7 +101,7 @@ def test_mask_losses_by_hand() -> None:
     targets = [
         {"size_hw": (2, 2), "segment_ids": torch.tensor([7]), "id_map": torch.tensor([[7, 0], [3, 0]])}
     ]
-    focal, dice = mask_losses(torch.zeros(1, 2, 2), targets, one_pair(), (2, 2), Normalisers(1.0, 1.0))
+    focal, dice = mask_losses(torch.zeros(1, 2, 2), targets, one_pair(), (2, 2), Normalizers(1.0, 1.0))
     assert focal.item() == pytest.approx(math.log(2) * 0.25 * (0.25 + 3 * 0.75) / 4)
     assert dice.item() == pytest.approx(1 - (2 * 0.5 + 1) / (4 * 0.5 + 1 + 1))
 
@@ -110,7 +110,7 @@ def test_mask_losses_have_the_weights_that_are_asked_for() -> None:
     _, _, targets = random_batch([2])
     masks = leaves(1)["pred_masks"][0, :2].detach()
     matches = Matches(torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0, 1]), torch.tensor([0, 1]))
-    focal, _ = mask_losses(masks, targets, matches, (64, 96), Normalisers(2.0, 1.0), alpha=0.6, gamma=1.5)
+    focal, _ = mask_losses(masks, targets, matches, (64, 96), Normalizers(2.0, 1.0), alpha=0.6, gamma=1.5)
     full = functional.interpolate(masks[:, None], (64, 96), mode="bilinear").flatten(1)
     truth = stock_labels(targets, with_masks=True)[0]["masks"].flatten(1)
     assert focal.item() == pytest.approx(sigmoid_focal_loss(full, truth, 2, 0.6, 1.5).item(), rel=CLOSE)
@@ -120,7 +120,7 @@ def test_mask_losses_have_the_weights_that_are_asked_for() -> None:
 def test_a_saturated_mask_has_a_finite_gradient(gamma: float) -> None:
     targets = [{"size_hw": (1, 2), "segment_ids": torch.tensor([7]), "id_map": torch.tensor([[7, 0]])}]
     masks = torch.tensor([[[40.0, -40.0]]], requires_grad=True)
-    mask_losses(masks, targets, one_pair(), (1, 2), Normalisers(1.0, 1.0), gamma=gamma)[0].backward()
+    mask_losses(masks, targets, one_pair(), (1, 2), Normalizers(1.0, 1.0), gamma=gamma)[0].backward()
     assert torch.isfinite(masks.grad).all()
 
 
@@ -139,15 +139,15 @@ def padded(canvas_hw: tuple[int, int], cells_hw: tuple[int, int], masks: Tensor)
 
 
 def test_padding_never_enters_the_mask_losses() -> None:
-    """Guards: the mean over the padded canvas, where a mask weighs less the larger its neighbours are."""
+    """Guards: the mean over the padded canvas, where a mask weighs less the larger its neighbors are."""
     _, _, targets = random_batch([3], (64, 96))
     masks = leaves(1)["pred_masks"][0, :3].detach()
     index = torch.arange(3)
     matches = Matches(index * 0, index * 0, index, index)
-    normalisers = Normalisers(3.0, 1.0)
-    alone = mask_losses(masks, targets, matches, (64, 96), normalisers)
+    normalizers = Normalizers(3.0, 1.0)
+    alone = mask_losses(masks, targets, matches, (64, 96), normalizers)
     larger = padded((128, 192), (32, 48), masks).requires_grad_()
-    together = mask_losses(larger, targets, matches, (128, 192), normalisers)
+    together = mask_losses(larger, targets, matches, (128, 192), normalizers)
     assert [term.item() for term in together] == pytest.approx([term.item() for term in alone], rel=CLOSE)
     sum(together).backward()
     assert larger.grad[:, :16, :24].abs().sum() > 0
@@ -158,8 +158,8 @@ def test_padding_never_enters_the_mask_losses() -> None:
 def test_padding_enters_the_stock_mask_losses() -> None:
     """If this fails, transformers leaves padding out as well."""
     _, _, targets = random_batch([3], (64, 96))
-    _, _, larger_neighbour = random_batch([1], (128, 192), seed=1)
-    labels = stock_labels([*targets, *larger_neighbour], with_masks=True)
+    _, _, larger_neighbor = random_batch([1], (128, 192), seed=1)
+    labels = stock_labels([*targets, *larger_neighbor], with_masks=True)
     criterion = ImageLoss(HungarianMatcher(), LABELS.num_classes, 0.1, ["masks"])
     index, nothing = torch.arange(3), torch.arange(0)
     outputs = leaves(1)["pred_masks"].detach()
@@ -170,7 +170,7 @@ def test_padding_enters_the_stock_mask_losses() -> None:
     assert together["loss_mask"].item() != pytest.approx(alone["loss_mask"].item(), rel=0.5)
 
 
-# ---- nothing to learn from, and normalisers
+# ---- nothing to learn from, and normalizers
 
 
 def test_a_batch_without_objects_has_a_class_loss_only_and_a_graph_for_all() -> None:
@@ -189,21 +189,21 @@ def test_a_batch_without_objects_has_a_class_loss_only_and_a_graph_for_all() -> 
     assert outputs["pred_masks"].grad is not None
 
 
-def test_normalisers_by_hand() -> None:
+def test_normalizers_by_hand() -> None:
     """Guards: surplus objects, which no query is left for, counted as matched ones."""
     targets: list[dict[str, Any]] = [{"class_labels": torch.zeros(n, dtype=torch.int64)} for n in (3, 0, 12)]
-    step = Normalisers.of_targets(targets, num_queries=10, no_object_weight=0.1)
+    step = Normalizers.of_targets(targets, num_queries=10, no_object_weight=0.1)
     assert step.objects == 15  # all objects, also the two that no query is left for: as in the reference
     assert step.class_weight == pytest.approx(3 + 0.7 + 1.0 + 10)
-    parts = [Normalisers.of_targets([target], 10, 0.1) for target in targets]
+    parts = [Normalizers.of_targets([target], 10, 0.1) for target in targets]
     summed = parts[0] + parts[1] + parts[2]
     assert (summed.objects, summed.class_weight) == pytest.approx((step.objects, step.class_weight))
 
 
-def test_normalisers_are_never_zero() -> None:
+def test_normalizers_are_never_zero() -> None:
     _, _, targets = random_batch([0])
     outputs = leaves(1)
-    nothing = Normalisers(0.0, 0.0)
+    nothing = Normalizers(0.0, 0.0)
     matches = match(outputs["logits"][None], outputs["pred_boxes"][None], targets, MatchingCosts())
     assert class_loss(outputs["logits"][None], targets, matches, 0.0, nothing).tolist() == [0.0]
     for term in box_losses(outputs["pred_boxes"][None], targets, matches, nothing):
@@ -216,13 +216,13 @@ def test_layers_are_kept_apart() -> None:
     logits = torch.randn(3, 2, QUERIES, LABELS.num_classes + 1, generator=generator)
     boxes = torch.rand(3, 2, QUERIES, 4, generator=generator)
     _, _, targets = random_batch([3, 4])
-    normalisers = Normalisers.of_targets(targets, QUERIES, 0.1)
+    normalizers = Normalizers.of_targets(targets, QUERIES, 0.1)
 
     def terms(layers: slice) -> list[Tensor]:
         matches = match(logits[layers], boxes[layers], targets, MatchingCosts())
         return [
-            class_loss(logits[layers], targets, matches, 0.1, normalisers),
-            *box_losses(boxes[layers], targets, matches, normalisers),
+            class_loss(logits[layers], targets, matches, 0.1, normalizers),
+            *box_losses(boxes[layers], targets, matches, normalizers),
         ]
 
     together = terms(slice(None))
@@ -237,30 +237,30 @@ def test_class_weights_by_hand() -> None:
     logits = torch.tensor([[[[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]]]).log()
     targets = [{"class_labels": torch.tensor([1])}]
     weights = torch.tensor([0.5, 3.0])
-    normalisers = Normalisers.of_targets(targets, 2, 0.1, weights)
-    assert normalisers == Normalisers(objects=1.0, class_weight=pytest.approx(3.1))
-    loss = class_loss(logits, targets, one_pair(), 0.1, normalisers, weights)
+    normalizers = Normalizers.of_targets(targets, 2, 0.1, weights)
+    assert normalizers == Normalizers(objects=1.0, class_weight=pytest.approx(3.1))
+    loss = class_loss(logits, targets, one_pair(), 0.1, normalizers, weights)
     assert loss.tolist() == pytest.approx([(3 * math.log(4) + 0.1 * math.log(2)) / 3.1])
 
 
 def test_weighted_class_loss_is_the_weighted_cross_entropy_of_the_whole_step() -> None:
-    """The normaliser is known before the forward pass, and equal to what cross_entropy divides by."""
+    """The normalizer is known before the forward pass, and equal to what cross_entropy divides by."""
     _, _, targets = random_batch([5, 0, 3])
     outputs, weights = leaves(3), torch.linspace(0.2, 3.0, LABELS.num_classes)
     logits = outputs["logits"][None]
     matches = match(logits, outputs["pred_boxes"][None], targets, MatchingCosts())
-    normalisers = Normalisers.of_targets(targets, QUERIES, 0.1, weights)
+    normalizers = Normalizers.of_targets(targets, QUERIES, 0.1, weights)
     wanted = torch.full(logits.shape[1:3], LABELS.num_classes)
     for image, query, at in zip(matches.image, matches.query, matches.object_index, strict=True):
         wanted[image, query] = targets[image]["class_labels"][at]
     theirs = torch.nn.functional.cross_entropy(
         logits.flatten(0, 2), wanted.flatten(), torch.cat([weights, torch.tensor([0.1])])
     )
-    ours = class_loss(logits, targets, matches, 0.1, normalisers, weights)
+    ours = class_loss(logits, targets, matches, 0.1, normalizers, weights)
     assert ours.item() == pytest.approx(theirs.item(), rel=CLOSE)
 
 
 def test_weights_of_more_objects_than_queries_are_their_mean() -> None:
     targets = [{"class_labels": torch.tensor([0, 0, 1])}]
-    step = Normalisers.of_targets(targets, 2, 0.1, torch.tensor([1.0, 4.0]))
+    step = Normalizers.of_targets(targets, 2, 0.1, torch.tensor([1.0, 4.0]))
     assert (step.objects, step.class_weight) == (3.0, pytest.approx(2 * (1 + 1 + 4) / 3))

@@ -42,12 +42,12 @@ def heads(task: PanopticTask) -> set[str]:
 @pytest.mark.usefixtures("float64")
 def test_mask_losses_and_gradients_equal_the_stock_model() -> None:
     """Guards: masks of matched queries only, from the id map, give what the stock model pays for in full. And
-    class and box losses of a frozen detector, from which nothing can be learnt, in the loss.
+    class and box losses of a frozen detector, from which nothing can be learned, in the loss.
     """
     pixel_values, pixel_mask, targets = random_batch([5, 0, 9])
     task, stock = task_of(), tiny_segmenter()
     stock.detr.requires_grad_(False)
-    terms = task(pixel_values, pixel_mask, targets, task.normalisers(targets))
+    terms = task(pixel_values, pixel_mask, targets, task.normalizers(targets))
     theirs = stock(pixel_values, pixel_mask, labels=stock_labels(targets, with_masks=True)).loss_dict
     assert set(terms) == {"loss", "mask_focal", "mask_dice"}
     assert terms["mask_focal"].item() == pytest.approx(theirs["loss_mask"].item(), rel=EXACT)
@@ -63,7 +63,7 @@ def test_mask_losses_and_gradients_equal_the_stock_model() -> None:
 def test_end_to_end_loss_and_gradients_equal_the_stock_model() -> None:
     pixel_values, pixel_mask, targets = random_batch([5, 2])
     task, stock = task_of(DetectionLoss(auxiliary=False)), tiny_segmenter()
-    terms = task(pixel_values, pixel_mask, targets, task.normalisers(targets))
+    terms = task(pixel_values, pixel_mask, targets, task.normalizers(targets))
     theirs = stock(pixel_values, pixel_mask, labels=stock_labels(targets, with_masks=True))
     assert set(terms) == {"loss", "mask_focal", "mask_dice", "class", "box_l1", "giou"}
     assert terms["loss"].item() == pytest.approx(theirs.loss.item(), rel=EXACT)
@@ -77,7 +77,7 @@ def test_end_to_end_loss_and_gradients_equal_the_stock_model() -> None:
 def test_weights_of_the_terms() -> None:
     batch = random_batch([3, 2])
     task = task_of(loss=MaskLoss(focal=3.0, dice=0.5))
-    terms = task(*batch, task.normalisers(batch[2]))
+    terms = task(*batch, task.normalizers(batch[2]))
     expected = 3 * terms["mask_focal"] + 0.5 * terms["mask_dice"]
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=CLOSE)
 
@@ -85,17 +85,17 @@ def test_weights_of_the_terms() -> None:
 def test_focal_settings_reach_the_loss() -> None:
     batch = random_batch([3, 2])
     focal = {
-        settings: task_of(loss=settings)(*batch, task_of().normalisers(batch[2]))["mask_focal"].item()
+        settings: task_of(loss=settings)(*batch, task_of().normalizers(batch[2]))["mask_focal"].item()
         for settings in (MaskLoss(), MaskLoss(focal_alpha=0.75), MaskLoss(focal_gamma=0.5))
     }
     assert len(set(focal.values())) == 3
 
 
 def step_in_cuts(cuts: list[slice], detection_loss: DetectionLoss | None) -> tuple[float, dict[str, Tensor]]:
-    """Loss and gradients of one optimiser step over eight images, summed over its micro-batches."""
+    """Loss and gradients of one optimizer step over eight images, summed over its micro-batches."""
     pixel_values, pixel_mask, targets = random_batch(COUNTS)
     task = task_of(detection_loss).eval()
-    shares = [task.normalisers(targets[cut]) for cut in cuts]
+    shares = [task.normalizers(targets[cut]) for cut in cuts]
     whole = sum(shares[1:], start=shares[0])
     total = 0.0
     for cut in cuts:
@@ -108,7 +108,7 @@ def step_in_cuts(cuts: list[slice], detection_loss: DetectionLoss | None) -> tup
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("detection_loss", [None, DetectionLoss()], ids=["frozen", "end to end"])
 def test_one_gradient_however_the_step_is_cut(detection_loss: DetectionLoss | None) -> None:
-    """Guards: normalisers of the local batch: an image then weighs more beside images of few objects."""
+    """Guards: normalizers of the local batch: an image then weighs more beside images of few objects."""
     loss, wanted = step_in_cuts(CUTS["1x8"], detection_loss)
     for cut in ("2x4", "8x1"):
         other_loss, others = step_in_cuts(CUTS[cut], detection_loss)
@@ -117,7 +117,7 @@ def test_one_gradient_however_the_step_is_cut(detection_loss: DetectionLoss | No
 
 
 def test_the_mean_of_stock_losses_depends_on_the_cut() -> None:
-    """If this fails, stock normalises over the step as well."""
+    """If this fails, stock normalizes over the step as well."""
     pixel_values, pixel_mask, targets = random_batch(COUNTS)
     stock, labels = tiny_segmenter(), stock_labels(targets, with_masks=True)
     means = {}
@@ -135,15 +135,15 @@ def test_the_mean_of_stock_losses_depends_on_the_cut() -> None:
 
 def train_steps(task: PanopticTask, steps: int = 3) -> list[float]:
     batch = random_batch([3, 2])
-    normalisers = task.normalisers(batch[2])
-    optimiser = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], 1e-3, weight_decay=0.1)
+    normalizers = task.normalizers(batch[2])
+    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], 1e-3, weight_decay=0.1)
     losses = []
     for _ in range(steps):
         task.train()
-        loss = task(*batch, normalisers)["loss"]
-        optimiser.zero_grad()
+        loss = task(*batch, normalizers)["loss"]
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     return losses
 
@@ -179,8 +179,8 @@ def test_a_frozen_detector_stays_in_eval_mode() -> None:
 def test_the_matching_is_the_same_in_training_and_evaluation() -> None:
     batch = random_batch([3, 2])
     task = task_of()
-    normalisers = task.normalisers(batch[2])
-    losses = [task.train(mode)(*batch, normalisers)["loss"].item() for mode in (True, True, False)]
+    normalizers = task.normalizers(batch[2])
+    losses = [task.train(mode)(*batch, normalizers)["loss"].item() for mode in (True, True, False)]
     assert losses[0] == losses[1] == losses[2]
 
 
@@ -198,7 +198,7 @@ def test_end_to_end_training_moves_everything() -> None:
 def test_end_to_end_terms_are_complete() -> None:
     batch = random_batch([3, 2])
     task = task_of(DetectionLoss()).eval()
-    terms = task(*batch, task.normalisers(batch[2]))
+    terms = task(*batch, task.normalizers(batch[2]))
     parts = terms["class"] + 5 * terms["box_l1"] + 2 * terms["giou"] + terms["auxiliary"]
     assert terms["loss"].item() == pytest.approx(
         (parts + terms["mask_focal"] + terms["mask_dice"]).item(), rel=CLOSE
@@ -212,7 +212,7 @@ def test_a_batch_without_objects_reaches_every_parameter(detection_loss: Detecti
     task, passed = task_of(detection_loss).train(), []
     task.model.mask_head.conv2.register_forward_hook(lambda _m, inputs, _o: passed.append(len(inputs[0])))
     batch = random_batch([0, 0])
-    terms = task(*batch, task.normalisers(batch[2]))
+    terms = task(*batch, task.normalizers(batch[2]))
     assert terms["mask_focal"].item() == terms["mask_dice"].item() == 0
     assert torch.isfinite(terms["loss"])
     terms["loss"].backward()
@@ -229,7 +229,7 @@ def test_only_matched_queries_pass_the_mask_head() -> None:
     task, passed = task_of(chunk=100), []
     task.model.mask_head.conv2.register_forward_hook(lambda _m, inputs, _o: passed.append(len(inputs[0])))
     batch = random_batch([3, 0, 9])
-    task(*batch, task.normalisers(batch[2]))
+    task(*batch, task.normalizers(batch[2]))
     assert passed == [3 + 0 + 7]
 
 

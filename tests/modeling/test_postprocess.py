@@ -201,7 +201,7 @@ def test_a_batch_of_equal_sizes_is_image_by_image(backbone: str) -> None:
 def test_padding_moves_no_box_and_masks_a_little(model: DetrForSegmentation) -> None:
     """Guards: boxes read as shares of the padded canvas.
 
-    The blocks of a fresh ConvNeXt hardly mix neighbours, so boxes must agree exactly. Masks cannot: the mask
+    The blocks of a fresh ConvNeXt hardly mix neighbors, so boxes must agree exactly. Masks cannot: the mask
     head's group norms average over the padding, in the stock model too. That is why evaluation groups images
     by size.
     """

@@ -43,7 +43,7 @@ def test_names_are_text_and_unknown_values_are_no_bars() -> None:
     assert [float(bar["height"] or 0) for bar in Page(bars).all("rect")] == [0.0, 96.0]
 
 
-def test_a_line_without_points_keeps_its_colour() -> None:
+def test_a_line_without_points_keeps_its_color() -> None:
     chart = line_chart("t", [Line("none", []), Line("some", [[0, 0], [1, 1]])], SHARE, SHARE)
     assert "none" not in Page(chart).words and 'stroke="var(--c1)"' in chart
     assert "nothing was recorded" in line_chart("t", [Line("none", [])], SHARE, SHARE)

@@ -150,7 +150,7 @@ def test_a_kill_between_the_two_renames_leaves_the_old_one_to_be_found(
             raise Killed
         return real(path, target)
 
-    parts = (one_step.accelerator, one_step.task, one_step.processor, one_step.optimiser)
+    parts = (one_step.accelerator, one_step.task, one_step.processor, one_step.optimizer)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", rename)
         with pytest.raises(Killed):
@@ -251,14 +251,14 @@ def test_a_run_that_goes_on_in_another_folder_gets_a_best_there(home: Path, one_
 
 
 def test_changed_rates_count_from_the_resume_on(home: Path, one_step: Run) -> None:
-    """Guards: an optimiser's saved state brings its old learning rate and decay back with it."""
+    """Guards: an optimizer's saved state brings its old learning rate and decay back with it."""
     changes = ["optim.lr=5e-4", "optim.weight_decay=0.5", "optim.schedule.name=constant", "optim.max_steps=2"]
     changes += ["optim.schedule.warmup_steps=0", "optim.schedule.drop_at=null"]
     run = assembled(recipe_of("detection", home, one_step.folder, *changes))
     assert run.progress.step == 1
-    group = next(group for group in run.optimiser.param_groups if group["name"] == "other")
+    group = next(group for group in run.optimizer.param_groups if group["name"] == "other")
     assert (group["lr"], group["weight_decay"]) == (5e-4, 0.5)
-    assert all(run.optimiser.state[p]["step"] == 1 for p in group["params"])
+    assert all(run.optimizer.state[p]["step"] == 1 for p in group["params"])
 
 
 # ---- older states, and what a damaged `last/` falls back on
@@ -333,12 +333,12 @@ def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights_and_the_same_log(
 
 def test_further_tensors_and_the_trackers_run_travel_with_a_checkpoint(home: Path, one_step: Run) -> None:
     average = {"average.a": torch.arange(3.0), "average.b": torch.tensor(2)}
-    parts = (one_step.accelerator, one_step.task, one_step.processor, one_step.optimiser)
+    parts = (one_step.accelerator, one_step.task, one_step.processor, one_step.optimizer)
     where, identity = one_step.folder / "last", one_step.identity
     checkpoints.save_training(
         where, *parts, one_step.progress, identity, extra=average, tracker_run="abc", terms={"loss": [3.0, 2]}
     )
-    found = checkpoints.load_training(where, *parts[:2], one_step.optimiser, identity)
+    found = checkpoints.load_training(where, *parts[:2], one_step.optimizer, identity)
     assert set(found.extra) == {"average.a", "average.b"}
     assert torch.equal(found.extra["average.a"], average["average.a"]) and found.extra["average.b"] == 2
     assert found.tracker_run == "abc" and found.terms == [{"loss": [3.0, 2]}]
@@ -359,11 +359,11 @@ def test_every_generator_goes_on_where_it_was(one_step: Run) -> None:
     where = one_step.folder / "last"
     random.gauss(0, 1)  # leaves the second of a pair waiting
     checkpoints.save_training(
-        where, *parts, one_step.processor, one_step.optimiser, one_step.progress, one_step.identity
+        where, *parts, one_step.processor, one_step.optimizer, one_step.progress, one_step.identity
     )
     first = draw()
     draw()
-    checkpoints.load_training(where, *parts, one_step.optimiser, one_step.identity)
+    checkpoints.load_training(where, *parts, one_step.optimizer, one_step.identity)
     assert draw() == first
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detr_hf.loading.loaders import BatchLoader, evaluation_loader
-from detr_hf.loading.truth import TruthOfSplit
+from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
 from detr_hf.training import evaluation
@@ -39,7 +39,7 @@ def loader_of(run: Run, batch_size: int, rank: int = 0, world_size: int = 1) -> 
 class KnowsTheTruth(PanopticTask):
     """A task that predicts the truth, in the form of real predictions."""
 
-    def __init__(self, task: PanopticTask, truth: TruthOfSplit):
+    def __init__(self, task: PanopticTask, truth: GroundTruth):
         super().__init__(task.model, task.labels, task.loss, task.evaluation, task.mask_chunk)
         self.truth, self.seen = truth, []  # type: ignore[var-annotated]
 

@@ -18,7 +18,7 @@ from torch.optim import SGD
 from detr_hf.errors import UserError
 from detr_hf.recipe import Recipe
 from detr_hf.training import loop
-from detr_hf.training.loop import Run, optimiser_step, train
+from detr_hf.training.loop import Run, optimizer_step, train
 from detr_hf.training.nonfinite import NonFiniteLossError
 from detr_hf.training.optim import build_schedule
 from tests.factories import write_coco_detection, write_coco_panoptic
@@ -61,13 +61,13 @@ def without_segments(content: dict[str, Any]) -> None:
 def steps_of_plain_descent(run: Run, steps: int) -> dict[str, Tensor]:
     """Weights after so many steps of gradient descent: AdamW would blow rounding up to its learning rate."""
     learning = [parameter for parameter in run.task.parameters() if parameter.requires_grad]
-    optimiser = SGD(learning, lr=0.1)
-    schedule = build_schedule(optimiser, run.recipe.optim.schedule, run.total_steps)
-    plain = replace(run, optimiser=run.accelerator.prepare(optimiser), schedule=schedule)
+    optimizer = SGD(learning, lr=0.1)
+    schedule = build_schedule(optimizer, run.recipe.optim.schedule, run.total_steps)
+    plain = replace(run, optimizer=run.accelerator.prepare(optimizer), schedule=schedule)
     plain.model.train()
     batches = iter(plain.training)
     for _ in range(steps):
-        optimiser_step(plain, [next(batches) for _ in range(plain.training.sampler.micro_batches_per_step)])
+        optimizer_step(plain, [next(batches) for _ in range(plain.training.sampler.micro_batches_per_step)])
     return weights(plain)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detr_hf.recipe import Recipe
 from detr_hf.training.loop import Run, train
-from detr_hf.training.nonfinite import NonFiniteLossError, anywhere
+from detr_hf.training.nonfinite import NonFiniteLossError, any_rank
 from tests.factories import write_coco_detection
 from tests.tiny_runs import assembled, detection_recipe, lines_of, save_detector, weights
 
@@ -44,7 +44,7 @@ def test_a_skipped_step_changes_nothing_and_is_counted(
     poison(run, {1, 2})
     train(run)
     assert all(torch.equal(value, before[name]) for name, value in weights(run).items())
-    assert not run.optimiser.state, "not even the optimiser saw a gradient"
+    assert not run.optimizer.state, "not even the optimizer saw a gradient"
     assert (run.progress.step, run.progress.skipped) == (2, 2)
     told = capsys.readouterr().out
     assert "step 1: the loss is not finite (terms: loss; image ids: " in told
@@ -62,7 +62,7 @@ def test_the_steps_around_a_skipped_one_are_taken(tmp_path: Path) -> None:
     after = weights(run)
     assert all(bool(torch.isfinite(value).all()) for value in after.values())
     assert any(not torch.equal(value, before[name]) for name, value in after.items())
-    assert {float(state["step"]) for state in run.optimiser.state.values()} == {3.0}
+    assert {float(state["step"]) for state in run.optimizer.state.values()} == {3.0}
 
 
 def test_one_too_many_stops_with_the_batch_on_the_disk(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_fault_on_another_process_counts_here_too(monkeypatch: pytest.MonkeyPa
     from accelerate import Accelerator
 
     accelerator = Accelerator()
-    assert anywhere(accelerator, True) and not anywhere(accelerator, False)
+    assert any_rank(accelerator, True) and not any_rank(accelerator, False)
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda _: 2))
     monkeypatch.setattr(Accelerator, "reduce", lambda _, vote, reduction: vote + 1)
-    assert anywhere(accelerator, False)
+    assert any_rank(accelerator, False)

@@ -11,7 +11,7 @@ from torch.optim import SGD, AdamW
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import Optim, Schedule
-from detr_hf.training.optim import build_optimiser, build_schedule, rate_multiplier
+from detr_hf.training.optim import build_optimizer, build_schedule, rate_multiplier
 from tests.tiny_models import tiny_detector
 
 
@@ -48,11 +48,11 @@ def test_warm_up_rises_in_equal_parts_and_then_the_schedule_begins() -> None:
 
 
 def test_a_run_that_ends_inside_its_warm_up_is_refused() -> None:
-    optimiser = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(
         UserError, match=r"optim\.schedule\.warmup_steps: 5 steps, but the whole run has only 5"
     ):
-        build_schedule(optimiser, Schedule(warmup_steps=5), total_steps=5)
+        build_schedule(optimizer, Schedule(warmup_steps=5), total_steps=5)
 
 
 @pytest.mark.parametrize("name", ["step", "cosine"])
@@ -62,14 +62,14 @@ def test_a_schedule_goes_on_where_it_was(name: str) -> None:
 
     def rates(steps_done: int) -> list[float]:
         parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
-        optimiser = SGD(
+        optimizer = SGD(
             [{"params": parameters[:1], "lr": 1.0}, {"params": parameters[1:], "lr": 0.1}], lr=5.0
         )
-        built = build_schedule(optimiser, schedule, 10, steps_done)
+        built = build_schedule(optimizer, schedule, 10, steps_done)
         found = []
         for _ in range(steps_done, 10):
-            found += [group["lr"] for group in optimiser.param_groups]
-            optimiser.step()
+            found += [group["lr"] for group in optimizer.param_groups]
+            optimizer.step()
             built.step()
         return found
 
@@ -78,9 +78,9 @@ def test_a_schedule_goes_on_where_it_was(name: str) -> None:
 
 
 def test_groups_have_their_rates_and_only_matrices_decay() -> None:
-    optimiser = build_optimiser(tiny_detector(), Optim(epochs=1, lr=1e-3, backbone_lr=1e-4, weight_decay=0.5))
-    assert isinstance(optimiser, AdamW)
-    groups = {group["name"]: group for group in optimiser.param_groups}
+    optimizer = build_optimizer(tiny_detector(), Optim(epochs=1, lr=1e-3, backbone_lr=1e-4, weight_decay=0.5))
+    assert isinstance(optimizer, AdamW)
+    groups = {group["name"]: group for group in optimizer.param_groups}
     assert groups["backbone"]["lr"] == 1e-4 and groups["other"]["lr"] == 1e-3
     assert groups["other"]["weight_decay"] == 0.5 and groups["other, no decay"]["weight_decay"] == 0
     assert all(p.ndim > 1 for p in groups["other"]["params"])
@@ -88,7 +88,7 @@ def test_groups_have_their_rates_and_only_matrices_decay() -> None:
 
 
 def test_the_order_of_groups_and_parameters_is_that_of_the_model() -> None:
-    first, second = (build_optimiser(tiny_detector(seed=seed), Optim(epochs=1)) for seed in (0, 1))
+    first, second = (build_optimizer(tiny_detector(seed=seed), Optim(epochs=1)) for seed in (0, 1))
     assert [g["name"] for g in first.param_groups] == [g["name"] for g in second.param_groups]
     for one, other in zip(first.param_groups, second.param_groups, strict=True):
         assert [p.shape for p in one["params"]] == [p.shape for p in other["params"]]

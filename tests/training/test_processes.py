@@ -35,7 +35,7 @@ def test_a_killed_loading_process_is_told_plainly(tmp_path: Path, monkeypatch: p
         time.sleep(5)
         return 0.0
 
-    monkeypatch.setattr(loop, "optimiser_step", step)
+    monkeypatch.setattr(loop, "optimizer_step", step)
     told = r"data\.workers: a loading process ended .*memory ran out"
     with pytest.raises(LostProcessError, match=told), told_of_lost_processes():
         train(run)

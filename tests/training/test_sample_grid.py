@@ -1,4 +1,4 @@
-"""The sheet of training samples: written, one cell a sample, in the colours of the pictures."""
+"""The sheet of training samples: written, one cell a sample, in the colors of the pictures."""
 
 from __future__ import annotations
 

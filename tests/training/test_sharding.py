@@ -145,7 +145,7 @@ def test_two_processes_learn_with_shards_what_they_learn_with_copies(case: str, 
         for name in ("loss", "gradient_norm"):
             if name in one:
                 assert other[name] == pytest.approx(one[name], rel=1e-4)
-    assert "sharded: gradient and optimiser state of" in printed["true"]
+    assert "sharded: gradient and optimizer state of" in printed["true"]
 
 
 @pytest.mark.slow

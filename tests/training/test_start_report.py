@@ -29,7 +29,7 @@ def said(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> str:
 def test_images_with_more_objects_than_queries_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guards: objects beyond the number of queries are silently never learnt."""
+    """Guards: objects beyond the number of queries are silently never learned."""
     split = write_coco_detection(tmp_path / "data", sizes_hw=[(96, 128)])
     few, enough = (save_detector(tmp_path / f"start{n}", num_queries=n) for n in (2, 20))
     told = said(detection_recipe(tmp_path / "a", split, few), capsys)

@@ -55,14 +55,14 @@ def ends_as_the_whole_run(home: Path, recipe: Recipe) -> Run:
 
 def signal_after(step: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send this process a signal in the middle of a step."""
-    real = loop.optimiser_step
+    real = loop.optimizer_step
 
     def stepped(run: Run, batches: list[Any]) -> float:
         if run.progress.step + 1 == step:
             signal.raise_signal(number)
         return real(run, batches)
 
-    monkeypatch.setattr(loop, "optimiser_step", stepped)
+    monkeypatch.setattr(loop, "optimizer_step", stepped)
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGINT, 2)])

@@ -117,7 +117,7 @@ def panoptic_with_an_empty_image(folder: Path, count: int) -> Split:
 def gradient_of_first_step(run: Path) -> dict[str, Tensor]:
     """What AdamW saw in its only step: its first moment is a tenth of it, as nothing was clipped."""
     state = load_file(run / "last" / "training_state.safetensors")
-    mark = "optimiser.exp_avg."
+    mark = "optimizer.exp_avg."
     return {key.removeprefix(mark): 10 * state[key] for key in state if key.startswith(mark)}
 
 

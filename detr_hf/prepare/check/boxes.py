@@ -58,7 +58,7 @@ def area_fault(area: Any, box: list[float]) -> str:
 def same_boxes(boxes_xywh_px: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
     """Pairs of boxes ``[N, 4]`` that overlap by ``SAME_IOU`` or more, without comparing all with all.
 
-    Such boxes differ in their left edge by at most a twentieth of the width of either, so only neighbours in
+    Such boxes differ in their left edge by at most a twentieth of the width of either, so only neighbors in
     the order of left edges are compared.
     """
     order = np.argsort(boxes_xywh_px[:, 0], kind="stable")

@@ -83,17 +83,17 @@ def _readings(png: Path, known: list[int]) -> Iterator[NDArray[np.int32]]:
 
 
 def _improper(png: Path) -> list[NDArray[np.int32]]:
-    """What a palette, grey or transparent PNG may mean: its colours as an id, or its plain values."""
+    """What a palette, gray or transparent PNG may mean: its colors as an id, or its plain values."""
     try:
         image_size(png)  # refuses what is no picture, or too large
         with Image.open(png) as picture:
             if picture.format != "PNG":
                 return []
-            colours = rgb_to_id(np.array(picture.convert("RGB"), np.uint8))
+            colors = rgb_to_id(np.array(picture.convert("RGB"), np.uint8))
             values = np.array(picture)
     except (UserError, OSError, SyntaxError, ValueError):
         return []
-    return [colours, values.astype(np.int32)] if values.ndim == 2 else [colours]
+    return [colors, values.astype(np.int32)] if values.ndim == 2 else [colors]
 
 
 def _fitted(

@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
     "rectangle": Kind("noted", "objects are marked by a rectangle alone"),
     "empty": Kind("noted", "pictures have no object and stay as negatives"),
     "unlisted_kept": Kind("noted", "pictures are not in the annotations and stay as negatives"),
-    "not_rgb": Kind("noted", "pictures are grey, palette, transparent or CMYK; they are read as RGB"),
+    "not_rgb": Kind("noted", "pictures are gray, palette, transparent or CMYK; they are read as RGB"),
     "rotated": Kind("noted", "pictures are turned upright by their EXIF tag; their shapes fit that"),
     "alike": Kind("noted", "pictures look the same as others (difference hash); one split gets all"),
     "alike_across": Kind(
@@ -76,7 +76,7 @@ KINDS: dict[str, Kind] = {
     "not_in_split_file": Kind("noted", "pictures are not in the split file and were placed by the seed"),
     "not_in_data": Kind("noted", "pictures of the split file are not in the data"),
     "covered_stuff": Kind(
-        "noted", "segments of pseudo-labelled stuff lie wholly under objects and are left out"
+        "noted", "segments of pseudo-labeled stuff lie wholly under objects and are left out"
     ),
     "not_read": Kind("noted", "files and folders in the raw folder are no part of either layout"),
     "two_layouts": Kind("noted", "class folders hold outlines and id maps; one of the two was read"),

@@ -73,7 +73,7 @@ def merge_records(records: Iterable[Record], labels: LabelMap, out: Path) -> int
 
         def numbered() -> Iterator[Record]:
             for number, record in enumerate(records, start=1):
-                made, findings = _labelled(replace(record, id=number), labels)
+                made, findings = _labeled(replace(record, id=number), labels)
                 if findings:
                     line = {"findings": [finding_to_list(finding) for finding in findings]}
                     lines.write(f"{json.dumps(line)}\n")
@@ -83,7 +83,7 @@ def merge_records(records: Iterable[Record], labels: LabelMap, out: Path) -> int
     return count
 
 
-def _labelled(record: Record, labels: LabelMap) -> tuple[Record, list[Finding]]:
+def _labeled(record: Record, labels: LabelMap) -> tuple[Record, list[Finding]]:
     """The record without what counts as void, and with things and stuff as the label map has them."""
     objects = [found for found in record.objects if found.category in labels.label2id]
     void = [f"annotation {found.source_id}" for found in record.objects if found not in objects]

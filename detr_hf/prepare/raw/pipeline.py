@@ -45,7 +45,7 @@ from detr_hf.prepare.raw.results import (
 from detr_hf.prepare.raw.splitting.split import split_records
 from detr_hf.prepare.raw.steps import StepFolder, alone, cut_to_whole_lines
 from detr_hf.prepare.raw.stuff.mapping import StuffMapping, load_mapping
-from detr_hf.prepare.raw.stuff.pseudo_stuff import StuffSettings, Teacher, pseudo_label, summarise_stuff
+from detr_hf.prepare.raw.stuff.pseudo_stuff import StuffSettings, Teacher, pseudo_label, summarize_stuff
 from detr_hf.prepare.raw.writing.dataset import SPLIT_FILE, WriteSettings, write_dataset
 from detr_hf.prepare.source import hash_of_file, hash_of_folder, hash_of_words
 from detr_hf.recipe.prepare import PrepareRecipe
@@ -267,7 +267,7 @@ class Pipeline:
         if "split" in done:
             report.sections["split"] = about_split(self.results.splits)
         if self.mapping is not None and "pseudo" in done:
-            report.sections["pseudo stuff"] = about_stuff(summarise_stuff(records, self.results.stuff))
+            report.sections["pseudo stuff"] = about_stuff(summarize_stuff(records, self.results.stuff))
         report.write(self.out)
 
     def _stop_if_strict(self, findings: Iterable[Finding]) -> None:

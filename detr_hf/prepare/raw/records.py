@@ -37,7 +37,7 @@ class RawObject:
 
 @dataclass(frozen=True)
 class RawSegment:
-    """One segment of a panoptic PNG: ``id`` is its colour R + 256 G + 65536 B, ``category`` a class name."""
+    """One segment of a panoptic PNG: ``id`` is its color R + 256 G + 65536 B, ``category`` a class name."""
 
     id: int
     category: str
@@ -64,9 +64,9 @@ class Record:
         class_folder: the folder it stands in, which names the one class that was annotated there.
         width, height: pixels of the upright picture (EXIF rotation applied).
         sha256: of the file, hex.
-        dhash: 64-bit difference hash of the upright grey picture, 16 hex digits.
+        dhash: 64-bit difference hash of the upright gray picture, 16 hex digits.
         objects: mended objects; empty where ``panoptic`` is given.
-        panoptic: the id map, where the picture came already labelled.
+        panoptic: the id map, where the picture came already labeled.
     """
 
     id: int

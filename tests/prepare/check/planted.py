@@ -48,7 +48,7 @@ def detection(folder: Path, plant: Plant | None = None) -> Split:
 
 
 def panoptic(folder: Path, plant: Plant | None = None) -> Split:
-    """Three pictures whose JSON agrees with the PNGs, with colours; then the fault."""
+    """Three pictures whose JSON agrees with the PNGs, with colors; then the fault."""
 
     def fields(content: Content) -> None:
         for entry in content["categories"]:
@@ -206,8 +206,8 @@ DETECTION: list[tuple[str, Plant]] = [
 ]
 
 
-def grey(content: Content, folder: Path) -> None:
-    """A PNG with small ids written as one grey channel: the usual slip of `Image.fromarray(id_map)`."""
+def gray(content: Content, folder: Path) -> None:
+    """A PNG with small ids written as one gray channel: the usual slip of `Image.fromarray(id_map)`."""
     entry = content["annotations"][1]
     path = folder / "panoptic" / entry["file_name"]
     rgb = np.array(Image.open(path)).astype(np.int64)
@@ -250,7 +250,7 @@ def one_segment_more(**fields: Any) -> Plant:
 
 
 PANOPTIC: list[tuple[str, Plant]] = [
-    ("png-unreadable", grey),
+    ("png-unreadable", gray),
     ("png-unreadable", palette),
     ("png-size", shrunk_png),
     ("png-unknown-ids", stray_id),

@@ -34,7 +34,7 @@ from tests.prepare.check.planted import (
     checked,
     codes,
     detection,
-    grey,
+    gray,
     panoptic,
     sideways,
     target_of,
@@ -201,7 +201,7 @@ def test_info_is_told_and_harms_nobody(tmp_path: Path) -> None:
     assert set(found) - set(expected) == {"class-imbalance"} and result.exit_code(strict=True) == 0
 
 
-def test_colours_and_upright_turns_are_told(tmp_path: Path) -> None:
+def test_colors_and_upright_turns_are_told(tmp_path: Path) -> None:
     def plant(content: Content, folder: Path) -> None:
         del content["categories"][0]["color"]
         path = folder / "images" / "000.jpg"
@@ -245,8 +245,8 @@ def test_a_turned_box_lies_on_its_object(tmp_path: Path) -> None:
     assert annotation["segmentation"] == [[100, 10, 100, 40, 60, 40, 60, 10]]
 
 
-def test_grey_png_keeps_every_pixel(tmp_path: Path) -> None:
-    split = panoptic(tmp_path / "set", grey)
+def test_gray_png_keeps_every_pixel(tmp_path: Path) -> None:
+    split = panoptic(tmp_path / "set", gray)
     content = json.loads(Path(split.annotations).read_text())
     name = content["annotations"][1]["file_name"]
     small = np.array(Image.open(tmp_path / "set" / "panoptic" / name))

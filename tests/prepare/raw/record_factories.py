@@ -1,4 +1,4 @@
-"""A small RAW folder with its records and pseudo-labelled stuff, as the steps before `write` leave them."""
+"""A small RAW folder with its records and pseudo-labeled stuff, as the steps before `write` leave them."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_the_readable_report_names_classes_faults_and_samples(prepared: Path) ->
     for name in pictures:
         with Image.open(prepared / name) as sheet:
             assert sheet.height > 200
-    assert "labelled by machine" in text
+    assert "labeled by machine" in text
     assert report(prepared)["class_folders"]["chiller"]["details"] == "80 % done"
 
 

@@ -76,7 +76,7 @@ def _side(start: Points, end: Points, point: Points) -> NDArray[np.float64]:
 
 
 def enclosed_pixels(points: Points, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """bool[H, W]: pixels whose centre the outline winds around at least once.
+    """bool[H, W]: pixels whose center the outline winds around at least once.
 
     By the non-zero rule, so that where an outline overlaps itself there is no hole, as its author meant it.
     """

@@ -100,11 +100,11 @@ def _sizes(picture: RawPicture, frame: Frame) -> str:
 def difference_hash(image: NDArray[np.uint8]) -> str:
     """64-bit difference hash of a picture uint8[H, W, 3], as 16 hex digits.
 
-    Grey, shrunk to 9 x 8; a bit says whether a pixel is brighter than its left neighbour (after
+    Gray, shrunk to 9 x 8; a bit says whether a pixel is brighter than its left neighbor (after
     https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html).
     """
-    grey = Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX)
-    levels = np.asarray(grey).astype(int)
+    gray = Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX)
+    levels = np.asarray(gray).astype(int)
     return np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes().hex()
 
 

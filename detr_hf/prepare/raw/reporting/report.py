@@ -204,7 +204,7 @@ def about_split(splits: Splits) -> list[str]:
 def about_stuff(summary: StuffSummary) -> list[str]:
     """What the teacher painted, in sentences; every picture without stuff is named."""
     sentences = [
-        f"{summary.pictures} pictures were labelled by machine; {summary.void_share:.1%} of their pixels are "
+        f"{summary.pictures} pictures were labeled by machine; {summary.void_share:.1%} of their pixels are "
         "covered by no stuff"
     ]
     sentences += [

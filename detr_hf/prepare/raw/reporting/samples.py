@@ -21,7 +21,7 @@ TINT = 0.5
 
 
 def sample_sheet(raw: Path, records: Sequence[Record], name: str, labels: LabelMap) -> Image.Image:
-    """The records side by side, objects of class ``name`` in its colour, others grey."""
+    """The records side by side, objects of class ``name`` in its color, others gray."""
     sheet = Image.new("RGB", (len(records) * (TILE[0] + GAP) + GAP, TILE[1] + 2 * GAP), "white")
     for at, record in enumerate(records):
         tile = _drawn(raw, record, name, labels.color(labels.label2id[name]))

@@ -83,7 +83,7 @@ class StuffSettings:
 
 @dataclass
 class StuffSummary:
-    """Of all pictures that were pseudo-labelled: counts by class, and what stayed void.
+    """Of all pictures that were pseudo-labeled: counts by class, and what stayed void.
 
     ``mean_score`` is over segments; ``void_share`` is the share of all pixels that no stuff covers, among
     them those of things; ``empty`` lists the pictures in which no stuff was found.
@@ -126,10 +126,10 @@ def pseudo_label(
     made_with = fingerprint(teacher, mapping, settings)
     out.mkdir(parents=True, exist_ok=True)
     state = PartialState()
-    total = sum(1 for _ in _unlabelled(records))
+    total = sum(1 for _ in _unlabeled(records))
     mine = range(state.process_index, total, state.num_processes)
     with tqdm(total=len(mine), desc="pseudo-label stuff", unit="picture") as progress:
-        for position, record in enumerate(_unlabelled(records)):
+        for position, record in enumerate(_unlabeled(records)):
             if position % state.num_processes != state.process_index:
                 continue
             if not _is_done(record, out, made_with):
@@ -144,7 +144,7 @@ def fingerprint(teacher: Teacher, mapping: StuffMapping, settings: StuffSettings
     return hash_of_words([STEP_VERSION, teacher.fingerprint, mapping.fingerprint, thresholds])
 
 
-def summarise_stuff(records: Path, out: Path) -> StuffSummary:
+def summarize_stuff(records: Path, out: Path) -> StuffSummary:
     """Count what `pseudo_label` wrote for these records; one small file is read at a time.
 
     Raises:
@@ -153,7 +153,7 @@ def summarise_stuff(records: Path, out: Path) -> StuffSummary:
     found: Counter[str] = Counter()
     scores: Counter[str] = Counter()
     summary, pixels, covered = StuffSummary(), 0, 0
-    for record in _unlabelled(records):
+    for record in _unlabeled(records):
         content = _result(record, out)
         if content is None:
             raise UserError(f"{record.identity}: has no pseudo-labels in {out}; run the step `pseudo` first")
@@ -171,7 +171,7 @@ def summarise_stuff(records: Path, out: Path) -> StuffSummary:
     return summary
 
 
-def _unlabelled(records: Path) -> Iterator[Record]:
+def _unlabeled(records: Path) -> Iterator[Record]:
     """Those that need a teacher: a picture of the panoptic layout brings its stuff along."""
     return (record for record in read_records(records) if record.panoptic is None)
 

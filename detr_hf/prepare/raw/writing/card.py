@@ -24,7 +24,7 @@ class CardFacts:
 
     Attributes:
         title: name of the data set.
-        license: as the Hub spells licences.
+        license: as the Hub spells licenses.
         teacher: the model that drew the stuff; None where none was used or its name is not known.
         splits: how the pictures were divided.
         summaries: by folder, as ``writing.Written`` has them.
@@ -96,7 +96,7 @@ def _truth(parts: list[tuple[str, SplitSummary]], teacher: str | None) -> str:
         return text + " No segment is machine-made; what nobody outlined is void."
     who = f"`{teacher}`" if teacher else "a panoptic model"
     return text + (
-        f" **The masks of stuff are machine-made: {sum(drawn.values())} segments were pseudo-labelled by "
+        f" **The masks of stuff are machine-made: {sum(drawn.values())} segments were pseudo-labeled by "
         f"{who}, and nobody checked each one.** Numbers for stuff measure agreement with that model as much "
         'as with the world. Such segments carry `"pseudo": true` and, if known, the model\'s `score` '
         "in the annotation files. Outlines by people lie over them; what neither covers is void."
@@ -121,7 +121,7 @@ def _splitting(facts: CardFacts) -> str:
     parts = f"{len(facts.splits.names)} folds" if facts.splits.is_folds else f"{TRAIN} and {VALIDATION}"
     text = (
         f"## Splits\n\nThe photographs were divided into {parts} with seed {facts.splits.seed}, stratified "
-        "by class. Photographs that show the same stay together, recognised by equal files and by perceptual "
+        "by class. Photographs that show the same stay together, recognized by equal files and by perceptual "
         "hashes."
     )
     if kinds["not_everywhere"]:

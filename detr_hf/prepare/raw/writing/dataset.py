@@ -58,7 +58,7 @@ class WriteSettings:
         most_hidden: share of an object's pixels that may lie under others before it is left out.
         num_proc: processes; the result does not depend on it.
         title: of the data set's card.
-        license: as the Hub spells licences.
+        license: as the Hub spells licenses.
         teacher: name of the model that drew the stuff, for the card; None where there is none.
     """
 

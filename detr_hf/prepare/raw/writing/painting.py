@@ -1,6 +1,6 @@
 """Objects and stuff of one picture to one id map, in which no two overlap.
 
-What lies over what: pseudo-labelled stuff at the bottom, then crowds, then objects, the larger below the
+What lies over what: pseudo-labeled stuff at the bottom, then crowds, then objects, the larger below the
 smaller. Polygons cover the pixels that pycocotools says they cover.
 """
 

@@ -24,7 +24,7 @@ from detr_hf.prepare.raw.stuff.pseudo_stuff import (
     paint_mapped,
     pseudo_label,
     read_pseudo_stuff,
-    summarise_stuff,
+    summarize_stuff,
 )
 
 MAPPING = StuffMapping("test", {"dirt": "ground", "road": "ground", "cloud": "sky", "soup": None})
@@ -136,7 +136,7 @@ def test_every_picture_gets_a_map_of_its_own_size_and_its_segments(
         ("ground", 0.9, 16),
         ("sky", 0.95, 16),
     ]
-    summary = summarise_stuff(records, out)
+    summary = summarize_stuff(records, out)
     assert (summary.pictures, summary.segments, summary.void_share) == (3, {"ground": 3, "sky": 3}, 0.0)
     assert summary.mean_score == {"ground": 0.9, "sky": 0.95} and summary.empty == []
 
@@ -207,7 +207,7 @@ def test_pictures_that_came_with_an_id_map_need_no_teacher(raw: Path, records: P
     teacher, out = TwoHalves(), tmp_path / "out"
     pseudo_label(records, raw, teacher, MAPPING, out)
     assert len(teacher.asked) == 2 and "2.png" not in files_of(out)
-    assert summarise_stuff(records, out).pictures == 2
+    assert summarize_stuff(records, out).pictures == 2
 
 
 # ---- refusals
@@ -244,7 +244,7 @@ def test_missing_and_foreign_results_are_not_taken(raw: Path, records: Path, tmp
         read_pseudo_stuff(record(2), out)
     (out / "3.json").unlink()
     with pytest.raises(UserError, match=r"crane/3.png: has no pseudo-labels"):
-        summarise_stuff(records, out)
+        summarize_stuff(records, out)
 
 
 # ---- mappings

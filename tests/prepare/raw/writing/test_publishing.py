@@ -58,7 +58,7 @@ def test_the_card_says_who_drew_what(out: Path) -> None:
     assert card.data.size_categories == ["n<1K"]
     assert card.data.task_categories == ["object-detection", "image-segmentation"]
     assert (
-        "The masks of stuff are machine-made: 15 segments were pseudo-labelled by `someone/teacher`"
+        "The masks of stuff are machine-made: 15 segments were pseudo-labeled by `someone/teacher`"
         in card.text
     )
     assert "People outlined 10 segments." in card.text
