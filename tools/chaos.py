@@ -1,7 +1,7 @@
 """Kill a small training at random moments, let it go on each time, and compare it with an undisturbed one.
 
     python tools/chaos.py --kills 20 --processes 1 2
-    python tools/chaos.py --kills 10 --processes 2 --set compute.shard=true
+    python tools/chaos.py --kills 10 --processes 2 --set optim.ema.decay=0.9
 
 Runs on the CPU with the data and the checkpoint that come with the package. Kills are SIGKILL, aimed in turn
 at optimizer steps, at checkpoint writing and at evaluation; on several processes at all of them or at one.

@@ -42,7 +42,6 @@ class Compute:
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them
     compile: bool = False  # torch.compile of backbone, encoder and decoder layers
     deterministic: bool = True  # kernels that repeat their sums exactly; on a GPU some are slower
-    shard: bool = False  # deal weights, gradients and optimizer state out over the processes (FSDP2)
     tf32: bool = False  # float32 products with 10 bits of mantissa; needs an NVIDIA GPU
 
 

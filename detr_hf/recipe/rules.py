@@ -209,16 +209,6 @@ def one_kind_of_class_weights(look: Look) -> Iterator[Fault]:
             yield Fault((section, "category_weights"), message)
 
 
-def what_shards_can_do(look: Look) -> Iterator[Fault]:
-    """Nothing that has not been seen to work with FSDP2."""
-    if look("compute.shard") is not True:
-        return
-    if look("compute.compile") is True:
-        yield Fault(("compute", "shard"), "does not go with compute.compile; remove one of the two")
-    if look("mixed_precision") == "fp16":
-        yield Fault(("compute", "shard"), "does not go with the loss scaling of fp16; use bf16 or `no`")
-
-
 def what_a_stream_can_do(look: Look) -> Iterator[Fault]:
     """Nothing that needs to know every image before the first step."""
     if look("data.streaming") is not True:
@@ -319,7 +309,6 @@ RULES: tuple[Callable[[Look], Iterator[Fault]], ...] = (
     patience_inside_run,
     one_kind_of_class_weights,
     shapes_to_group,
-    what_shards_can_do,
     what_a_stream_can_do,
     hub_is_named,
     epochs_before_the_last,

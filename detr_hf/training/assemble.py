@@ -42,7 +42,6 @@ from detr_hf.training.meter import Meter
 from detr_hf.training.optim import build_optimizer, build_schedule
 from detr_hf.training.run import Run, total_steps
 from detr_hf.training.setup import Task, build_processor
-from detr_hf.training.sharding import sharded_twin
 from detr_hf.training.tracking import RunLog
 
 
@@ -62,22 +61,21 @@ def assemble(
     world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     training = training_batches(recipe, data, processor, **world)
     task.to(accelerator.device)
-    trained = with_learning_weights(recipe, accelerator, task)
-    optimizer = build_optimizer(trained, recipe.optim)
+    optimizer = build_optimizer(task, recipe.optim)
     identity = identity_of(recipe, data, task, len(training.images))
     checkpoint = agreed_checkpoint(accelerator, folder, recipe.resume)
     resumed = Resumed(Progress())
     if checkpoint is not None:
-        resumed = load_training(checkpoint, accelerator, task, optimizer, identity, trained)
+        resumed = load_training(checkpoint, accelerator, task, optimizer, identity)
         accelerator.print(f"going on from {checkpoint} at step {resumed.progress.step}")
         if checkpoint.parent.resolve() != folder.resolve():
             resumed.tracker_run = None  # the older run goes on to be shown by that name
     progress = resumed.progress
     training.sampler.restore(resumed.stream)
-    average, patience = aids(recipe, trained, resumed, has_best=(folder / "best").is_dir())
+    average, patience = aids(recipe, task, resumed, has_best=(folder / "best").is_dir())
     steps = total_steps(recipe, training.sampler.steps_per_epoch)
     schedule = build_schedule(optimizer, recipe.optim.schedule, steps, progress.step)
-    model = accelerator.prepare_model(trained, evaluation_mode=trained is not task)
+    model = accelerator.prepare_model(task)
     prepared_optimizer = accelerator.prepare_optimizer(optimizer)
     meter = Meter(accelerator, prepared_optimizer, recipe.optim.batch_size)
     meter.restore(resumed.terms, **world)
@@ -88,7 +86,6 @@ def assemble(
         recipe=recipe,
         accelerator=accelerator,
         task=task,
-        trained=trained,
         model=model,
         processor=processor,
         optimizer=prepared_optimizer,
@@ -106,12 +103,6 @@ def assemble(
         extra=extra_tensors(average, patience),
         started=time.monotonic() if started is None else started,
     )
-
-
-def with_learning_weights(recipe: Recipe, accelerator: Accelerator, task: Task) -> Task:
-    """What the optimizer changes: the task, or its sharded twin, which averages its gradients itself."""
-    shards = recipe.compute.shard and accelerator.num_processes > 1
-    return sharded_twin(task, accelerator) if shards else task
 
 
 def training_batches(
@@ -145,10 +136,10 @@ def training_batches(
 
 
 def aids(
-    recipe: Recipe, trained: Task, resumed: Resumed, has_best: bool
+    recipe: Recipe, task: Task, resumed: Resumed, has_best: bool
 ) -> tuple[AverageOfWeights | None, Patience]:
     """Averaged weights and patience as the checkpoint left them; without ``best/`` no score counts yet."""
-    average = None if recipe.optim.ema is None else AverageOfWeights(trained, recipe.optim.ema)
+    average = None if recipe.optim.ema is None else AverageOfWeights(task, recipe.optim.ema)
     patience = Patience(recipe)
     if average is not None:
         average.load(under("ema.", resumed.extra))

@@ -28,7 +28,6 @@ from detr_hf.modeling.pretrained import load_finished
 from detr_hf.training.folders import MANIFEST_FILE, faults_of, old_of, replacing
 from detr_hf.training.random_state import random_state, set_random_state
 from detr_hf.training.setup import Task
-from detr_hf.training.sharding import deal_out, dealt_out_like, whole
 
 TENSORS_FILE = "training_state.safetensors"
 STATE_FILE = "training_state.json"
@@ -90,7 +89,6 @@ def save_training(
     extra: Mapping[str, Tensor] | None = None,
     stream: Mapping[str, Any] | None = None,
     keep: int = 0,
-    trained: Task | None = None,
 ) -> None:
     """Write ``folder`` with all that a resume needs; every process calls it, the main one writes.
 
@@ -104,7 +102,6 @@ def save_training(
         extra: further tensors by name, such as averaged weights.
         stream: what the sampler keeps of a streamed training set, of this process.
         keep: so many older states stay as ``step-.../`` beside ``folder``.
-        trained: the sharded twin of ``task`` whose weights the optimizer has, if there is one.
 
     Raises:
         UserError: it cannot be written; the checkpoint before is still there.
@@ -112,17 +109,13 @@ def save_training(
     everywhere = gather_object([(random_state(accelerator.device), terms or {}, dict(stream or {}))])
     state = {
         f"optimizer.{kind}.{name}": torch.as_tensor(value)
-        for name, parameter in (trained or task).named_parameters()
+        for name, parameter in task.named_parameters()
         for kind, value in optimizer.state.get(parameter, {}).items()
     }
     state |= {f"extra.{name}": value.detach() for name, value in (extra or {}).items()}
-    tensors: dict[str, Tensor] = {}
-    for name, value in state.items():
-        gathered = whole(value)
-        if accelerator.is_main_process:
-            tensors[name] = gathered.to("cpu", copy=True).contiguous()
     if not accelerator.is_main_process:
         return
+    tensors = {name: value.to("cpu", copy=True).contiguous() for name, value in state.items()}
     for rank, (states, _, _) in enumerate(everywhere):
         tensors.update({f"random.{rank}.{name}": value for name, value in states.items()})
     facts: dict[str, Any] = {"progress": asdict(progress), "identity": dict(identity)}
@@ -242,7 +235,6 @@ def load_training(
     task: Task,
     optimizer: Optimizer,
     identity: Mapping[str, Any],
-    trained: Task | None = None,
 ) -> Resumed:
     """Put model, optimizer and random state back, and tell how far the run was.
 
@@ -252,7 +244,6 @@ def load_training(
         task: takes the weights.
         optimizer: of the same parameters as when it was saved.
         identity: of this run.
-        trained: the sharded twin of ``task`` whose weights the optimizer has, if there is one.
 
     Raises:
         UserError: the checkpoint belongs to another run, or is not one that this version reads.
@@ -270,9 +261,7 @@ def load_training(
             f"resume: {folder} cannot be read ({type(error).__name__}: {error}); "
             "remove it or set `resume: never`."
         ) from error
-    trained = trained or task
-    deal_out(task, trained)
-    _restore_optimizer(optimizer, trained, tensors)
+    _restore_optimizer(optimizer, task, tensors)
     if accelerator.scaler is not None and "scaler" in facts:
         accelerator.scaler.load_state_dict(facts["scaler"])
     set_random_state(under(f"random.{accelerator.process_index}.", tensors), accelerator.device)
@@ -301,18 +290,16 @@ def settle_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> Non
         last.rename(aside)
 
 
-def _restore_optimizer(optimizer: Optimizer, trained: Task, tensors: Mapping[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: Optimizer, task: Task, tensors: Mapping[str, Tensor]) -> None:
     saved: dict[str, dict[str, Tensor]] = {}
     for key in tensors:
         if key.startswith("optimizer."):
             _, kind, name = key.split(".", 2)
             saved.setdefault(name, {})[kind] = tensors[key]
-    names = {parameter: name for name, parameter in trained.named_parameters()}
+    names = {parameter: name for name, parameter in task.named_parameters()}
     order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = {
-        index: {kind: dealt_out_like(value, parameter) for kind, value in saved[names[parameter]].items()}
-        for index, parameter in enumerate(order)
-        if names[parameter] in saved
+        index: saved[names[parameter]] for index, parameter in enumerate(order) if names[parameter] in saved
     }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -20,13 +20,13 @@ def set_up_device(recipe: Recipe, accelerator: Accelerator) -> None:
     """Float32 products exact or in TF32, and kernels that repeat their sums or need not, as the recipe says.
 
     Raises:
-        UserError: the launcher shards the model, or TF32 is asked of a device that has none.
+        UserError: the launcher splits the model, or TF32 is asked of a device that has none.
     """
     if accelerator.distributed_type in SPLITTING:
         raise UserError(
             f"the launch configuration asks for {accelerator.distributed_type.value}, which splits the model "
-            "over processes. Here the recipe says so (compute.shard: true, which is FSDP2): launch with "
-            "distributed_type: MULTI_GPU, and see docs/scaling.md."
+            "over processes. Here every process holds the whole model: launch with distributed_type: "
+            "MULTI_GPU, and see docs/scaling.md."
         )
     if recipe.compute.tf32 and accelerator.device.type != "cuda":
         raise UserError(

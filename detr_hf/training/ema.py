@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from detr_hf.recipe import Ema
-from detr_hf.training.sharding import dealt_out_like
 
 
 def decay_at(settings: Ema, step: int) -> float:
@@ -59,8 +58,7 @@ class AverageOfWeights:
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from ``tensors()`` of a checkpoint; empty, from the weights as they are now."""
         for name, value in self.average.items():
-            saved = dealt_out_like(tensors[name], value) if tensors else self.weights[name].detach()
-            value.copy_(saved)
+            value.copy_(tensors[name] if tensors else self.weights[name].detach())
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:

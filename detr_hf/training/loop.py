@@ -89,7 +89,6 @@ def train_epoch(run: Run, stopping: Stopping) -> None:
 
 def save_last(run: Run, stopping: Stopping) -> None:
     """Write ``last/``: everything that going on from this step takes."""
-    run.bring_up_to_date()
     save_training(
         run.folder / "last",
         run.accelerator,
@@ -103,7 +102,6 @@ def save_last(run: Run, stopping: Stopping) -> None:
         extra=run.extra,
         stream=run.training.sampler.state(run.progress.step),
         keep=run.recipe.checkpoint.keep,
-        trained=run.trained,
     )
     run.accelerator.wait_for_everyone()
     stopping.saved()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from detr_hf.training.early_stopping import Patience
 from detr_hf.training.ema import AverageOfWeights
 from detr_hf.training.meter import Meter
 from detr_hf.training.setup import Task
-from detr_hf.training.sharding import gather_into
 from detr_hf.training.tracking import RunLog
 
 
@@ -35,8 +34,7 @@ class Run:
     recipe: Recipe
     accelerator: Accelerator
     task: Task  # the plain task; what is evaluated and saved
-    trained: Task  # the same, or its sharded twin: whose weights learn
-    model: nn.Module  # that, wrapped for several processes and mixed precision; what a step runs
+    model: nn.Module  # the same, wrapped for several processes and mixed precision; what a step runs
     processor: DetrImageProcessor
     optimizer: Optimizer
     schedule: LambdaLR
@@ -69,16 +67,9 @@ class Run:
         """Optimizer steps of the whole run."""
         return total_steps(self.recipe, self.steps_per_epoch)
 
-    def bring_up_to_date(self) -> None:
-        """Let ``task`` hold what has been learned so far; every process calls it."""
-        gather_into(self.task, self.trained)
-
-    @contextmanager
-    def as_evaluated(self) -> Iterator[None]:
+    def as_evaluated(self) -> AbstractContextManager[None]:
         """While open, ``task`` holds the weights that are evaluated and kept: the averaged ones, if any."""
-        with nullcontext() if self.average is None else self.average.in_place():
-            self.bring_up_to_date()
-            yield
+        return nullcontext() if self.average is None else self.average.in_place()
 
 
 def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:

@@ -14,7 +14,6 @@ from detr_hf.modeling.pretrained import LoadReport
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.training.run import Run
 from detr_hf.training.sample_grid import save_training_grid
-from detr_hf.training.sharding import held_here
 
 SAMPLES_FILE = "train_samples.jpg"
 
@@ -35,20 +34,12 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     for note in _notes_on_fit(run, data):
         print(f"  note: {note}")
     print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
-    if run.recipe.compute.shard:
-        print(f"  {_shares(run)}")
     for split, images in (("train", run.training.images), ("validation", run.validation.images)):
         print(f"transforms ({split}): " + _steps(images))
     print(f"steps: {run.total_steps} of {run.recipe.optim.batch_size} images; output: {run.folder}")
     skip_bad = run.recipe.data.on_bad_sample == "skip"
     path = save_training_grid(run.training.images, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad)
     print(f"augmented training samples: {path}", flush=True)
-
-
-def _shares(run: Run) -> str:
-    if run.trained is run.task:
-        return "note: compute.shard does nothing on one process, which holds everything"
-    return f"sharded: gradient and optimizer state of {held_here(run.trained):,} parameters in this process"
 
 
 def _steps(images: AugmentedImages) -> str:

@@ -14,7 +14,6 @@ from detr_hf.modeling.losses import Normalizers
 from detr_hf.training.nonfinite import Faults, any_rank, skip_or_stop
 from detr_hf.training.run import Run
 from detr_hf.training.setup import Task
-from detr_hf.training.sharding import whole
 
 
 def optimizer_step(run: Run, micro_batches: list[Batch]) -> float:
@@ -36,7 +35,7 @@ def optimizer_step(run: Run, micro_batches: list[Batch]) -> float:
             accelerator.backward(terms["loss"] * accelerator.num_processes)
         for name, term in terms.items():
             step_terms[name] += float(term.detach())
-    norm = float(whole(accelerator.clip_grad_norm_(model.parameters(), run.recipe.optim.clip_norm)))
+    norm = float(accelerator.clip_grad_norm_(model.parameters(), run.recipe.optim.clip_norm))
     if not math.isfinite(norm) and accelerator.scaler is None:  # a scaler skips the step, and scales down
         faults.note_gradient(micro_batches)
     if any_rank(accelerator, bool(faults.terms)):

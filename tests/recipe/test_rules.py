@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from detr_hf.recipe import recipe_from_text
 from tests.recipe.texts import DETECTION, PANOPTIC, STREAM, faults_of, replace
 
 BAD_VALUES = [
@@ -138,7 +137,7 @@ BAD_VALUES = [
     ("data: {demo: {}, on_bad_sample: ignore}", "data.on_bad_sample: expected one of `stop`, `skip`"),
     ("data: {demo: {}, repeat_threshold: 1}", "data.repeat_threshold: must be less than 1, got 1"),
     ("compute: {tf32: 1}", "compute.tf32: expected true or false, got 1"),
-    ("compute: {shard: true, compile: true}", "compute.shard: does not go with compute.compile"),
+    ("compute: {shard: true}", "compute.shard: unknown key"),
     ("log_every: 0", "log_every: must be at least 1, got 0"),
     ("early_stopping: {patience: 3}", "early_stopping.patience: can never run out: 3 evaluations in the run"),
     ("optim: {epochs: 3, ema: {decay: 1}}", "optim.ema.decay: must be less than 1, got 1"),
@@ -190,12 +189,6 @@ def test_faults_of_a_panoptic_recipe(section: str, values: str, expected: str) -
     faults = faults_of(replace(PANOPTIC, section, values))
     assert len(faults) == 1, faults
     assert faults[0].startswith(expected)
-
-
-def test_shards_know_no_loss_scaling() -> None:
-    [fault] = faults_of(DETECTION, "compute.shard=true", "mixed_precision=fp16")
-    assert fault.startswith("compute.shard: does not go with the loss scaling of fp16")
-    assert recipe_from_text(DETECTION, ["compute.shard=true", "mixed_precision=bf16"]).compute.shard
 
 
 def test_one_picture_at_a_time_has_no_shapes_to_group() -> None:

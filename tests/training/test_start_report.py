@@ -53,13 +53,3 @@ def test_sizes_that_a_backbone_of_patches_does_not_see_whole_are_told(
     assert f"{whole} of 16 pixels only, and the first validation image is 66 x 88" in odd
     assert whole not in said(detection_recipe(tmp_path / "b", split, patches, short_edge(48)), capsys)
     assert whole not in said(detection_recipe(tmp_path / "c", split, resnet, short_edge(66)), capsys)
-
-
-def test_shards_on_one_process_are_told_to_do_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    split = write_coco_detection(tmp_path / "data", sizes_hw=[(96, 128)])
-    start_from = save_detector(tmp_path / "start")
-    told = said(detection_recipe(tmp_path / "a", split, start_from, "compute.shard=true"), capsys)
-    assert "compute.shard does nothing on one process" in told
-    assert "compute.shard" not in said(detection_recipe(tmp_path / "b", split, start_from), capsys)

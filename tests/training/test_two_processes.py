@@ -205,3 +205,25 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     assert f"going on from {tmp_path / 'run' / left} at step {step}" in done.stdout
     steps = [line["step"] for line in lines_of(tmp_path / "run") if line["kind"] == "train"]
     assert steps == list(range(1, step + 3)), "no step is lost or logged twice"
+
+
+def test_two_processes_go_on_exactly(tmp_path: Path) -> None:
+    """Weights, averages and optimizer of a run that was cut are those of one that was not, bit for bit."""
+    split = write_coco_detection(tmp_path / "data", count=4, sizes_hw=SIZES)
+    save_detector(tmp_path / "start")
+    constant = ["optim.schedule.name=constant", "optim.epochs=9", "optim.ema.decay=0.9"]
+
+    def after(steps: int, output: str) -> Path:
+        recipe = recipe_of("detection", tmp_path, output, split, *constant, f"optim.max_steps={steps}")
+        done = run_on(2, recipe, tmp_path)
+        assert done.returncode == 0, done.stderr
+        return tmp_path / output
+
+    undisturbed = after(4, "undisturbed")
+    after(2, "cut")
+    cut = after(4, "cut")
+    for file in ("last/model.safetensors", "last/training_state.safetensors", "best/model.safetensors"):
+        expected, found = load_file(undisturbed / file), load_file(cut / file)
+        assert expected.keys() == found.keys() and any("ema." in key or "weight" in key for key in found)
+        for name, value in expected.items():
+            assert torch.equal(value, found[name]), f"{file}: {name}"
