@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detr_hf.draw import painted
 from detr_hf.errors import UserError
 from detr_hf.html_page import head, picture_address, text, write_text
 from detr_hf.images import decode_id_map, decode_image
@@ -25,6 +24,7 @@ from detr_hf.prepare.check.pictures import Inspection
 from detr_hf.prepare.check.rules import ERROR, INFO, RULES
 from detr_hf.prepare.check.text import verdict
 from detr_hf.prepare.rows import is_box
+from detr_hf.visualize.panoptic import painted
 
 FILES_SHOWN = 100
 EXAMPLES_SHOWN = 20  # of one file

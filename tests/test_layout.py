@@ -21,7 +21,7 @@ TIERS = {
     1: {"recipe", "labels", "geometry", "images", "errors", "presets", "hub_access", "foreign_text"},
     2: {"prepare", "loading", "modeling", "metrics"},
     3: {
-        *("training", "inference", "draw", "captions", "report", "hub", "export", "teacher"),
+        *("training", "inference", "visualize", "report", "hub", "export", "teacher"),
         *("check_page", "html_page"),
     },
     4: {"cli", "train", "app", "demo", "__main__"},

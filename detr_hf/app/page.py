@@ -13,8 +13,8 @@ import gradio as gr
 from detr_hf.app import tables
 from detr_hf.app.viewer import ATTENTION, BOXES, PANOPTIC, Film, Viewer, Viewing, is_video
 from detr_hf.errors import UserError
-from detr_hf.inference import draw_prediction
 from detr_hf.modeling.predictions import Prediction
+from detr_hf.visualize.panoptic import draw_prediction
 
 WELCOME = "Drop a picture or a video at the left."
 LEAST, MOST = 0.05, 0.99  # ends of the slider

@@ -1,15 +1,13 @@
 """A trained model and photographs in, typed predictions in original pixels out."""
 
 from detr_hf.inference.device import usable_device
-from detr_hf.inference.explanation import Explanation, QueryView
 from detr_hf.inference.folder import predict_to_folder
 from detr_hf.inference.pictures import Picture, as_rgb, resize_as, sample_of
 from detr_hf.inference.predictor import MASK_CHUNK, Predictor, Task
-from detr_hf.inference.results import as_record, draw_prediction
-from detr_hf.inference.sheet import draw_explanation
+from detr_hf.inference.results import as_record
 from detr_hf.inference.sources import Sources, find_images, find_sources
 from detr_hf.inference.tiling import TiledPredictor
-from detr_hf.modeling.predictions import Prediction
+from detr_hf.modeling.predictions import Explanation, Prediction, QueryView
 
 __all__ = [
     "MASK_CHUNK",
@@ -23,8 +21,6 @@ __all__ = [
     "TiledPredictor",
     "as_record",
     "as_rgb",
-    "draw_explanation",
-    "draw_prediction",
     "find_images",
     "find_sources",
     "predict_to_folder",

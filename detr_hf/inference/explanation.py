@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,50 +21,19 @@ from detr_hf.modeling.detector import DetectorOutput, run_detector
 from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.postprocess import resize_masks
-from detr_hf.modeling.predictions import Prediction
-
-
-@dataclass
-class QueryView:
-    """What one query of the decoder saw in a photograph of H x W pixels.
-
-    Attributes:
-        query: its number, 0 to Q-1.
-        label: class id.
-        score: class probability.
-        box_xyxy_px: ``float32 [4]`` in pixels of the photograph.
-        mask: ``float32 [H, W]`` probabilities; None in stage 1.
-        attention: ``float32 [H, W]``, the cross attention of the last decoder layer, mean over the heads,
-            scaled so that its largest value is 1.
-    """
-
-    query: int
-    label: int
-    score: float
-    box_xyxy_px: NDArray[np.float32]
-    mask: NDArray[np.float32] | None
-    attention: NDArray[np.float32]
-
-
-@dataclass
-class Explanation:
-    """A photograph ``uint8 [H, W, 3]``, what was found in it, and its kept queries, the surest first."""
-
-    photograph: NDArray[np.uint8]
-    prediction: Prediction
-    queries: list[QueryView]
+from detr_hf.modeling.predictions import Explanation, QueryView
 
 
 @torch.no_grad()
-def explain(task: Any, photograph: NDArray[np.uint8], batch: Batch, score_threshold: float) -> Explanation:
+def explain(task: Any, image: NDArray[np.uint8], batch: Batch, score_threshold: float) -> Explanation:
     """What every query surer than ``score_threshold`` saw.
 
-    Every query brings two maps of the size of the photograph, 8 bytes a pixel: scale a large one down first.
+    Every query brings two maps of the size of the image, 8 bytes a pixel: scale a large one down first.
 
     Args:
         task: stage 1 or 2, in PyTorch.
-        photograph: ``uint8 [H, W, 3]``.
-        batch: the same picture as the model takes it.
+        image: ``uint8 [H, W, 3]``.
+        batch: the same image as the model takes it.
         score_threshold: 0 to 1.
 
     Raises:
@@ -77,7 +45,7 @@ def explain(task: Any, photograph: NDArray[np.uint8], batch: Batch, score_thresh
     with cross_attention(detector) as attention:
         detected = run_detector(detector, batch.pixel_values, batch.pixel_mask, all_layers=False)
     scores, labels, kept = _kept_queries(detected.logits[-1, 0], score_threshold, task.is_panoptic)
-    size_hw = (photograph.shape[0], photograph.shape[1])
+    size_hw = (image.shape[0], image.shape[1])
     boxes = boxes_cxcywh_to_xyxy(detected.boxes_cxcywh_norm[-1, 0, kept])
     boxes_px = clip_boxes_xyxy(denormalize_boxes(boxes, size_hw), size_hw).float().cpu().numpy()
     looks = _attention_maps(attention[-1][0, :, kept].mean(0), detected, size_hw)
@@ -87,7 +55,7 @@ def explain(task: Any, photograph: NDArray[np.uint8], batch: Batch, score_thresh
         for at, (query, mask) in enumerate(zip(kept, masks, strict=True))
     ]
     prediction = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)[0]
-    return Explanation(photograph, prediction, views)
+    return Explanation(image, prediction, views)
 
 
 def _kept_queries(
@@ -145,7 +113,7 @@ def _weights(attention: DetrCrossAttention, given: dict[str, Any]) -> Tensor:
 def _attention_maps(
     weights: Tensor, detected: DetectorOutput, size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Weights ``[K, h w]`` as maps ``[K, H, W]`` over the photograph, the largest value of each being 1."""
+    """Weights ``[K, h w]`` as maps ``[K, H, W]`` over the image, the largest value of each being 1."""
     maps = resize_masks(weights.unflatten(-1, detected.memory.shape[-2:]), size_hw, size_hw, size_hw)
     return (maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
 

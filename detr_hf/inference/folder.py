@@ -19,10 +19,11 @@ from detr_hf.inference.coco_files import CocoFiles
 from detr_hf.inference.files import own_file, result_names
 from detr_hf.inference.pictures import as_rgb
 from detr_hf.inference.predictor import Predictor
-from detr_hf.inference.results import as_record, draw_prediction
-from detr_hf.inference.sheet import draw_explanation, fitted
+from detr_hf.inference.results import as_record
 from detr_hf.inference.tiling import TiledPredictor
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
+from detr_hf.visualize.explanation import draw_explanation, fitted
+from detr_hf.visualize.panoptic import draw_prediction
 
 Format = Literal["json", "coco"]
 

@@ -1,24 +1,13 @@
-"""Predictions as pictures and as plain JSON."""
+"""Predictions as plain JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from detr_hf.draw import draw_detections, draw_panoptic
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
-
-
-def draw_prediction(
-    photograph: np.ndarray, predicted: Prediction, labels: LabelMap, score_threshold: float
-) -> Image.Image:
-    """Boxes above ``score_threshold``, or the panoptic overlay, over a photograph ``uint8 [H, W, 3]``."""
-    if isinstance(predicted, PanopticPrediction):
-        return draw_panoptic(photograph, predicted.id_map, predicted.segments, labels)
-    return draw_detections(photograph, predicted.above(score_threshold), labels)
 
 
 def as_record(predicted: Prediction, labels: LabelMap, score_threshold: float) -> dict[str, Any]:

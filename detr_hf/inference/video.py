@@ -15,17 +15,18 @@ import numpy as np
 from accelerate.utils import tqdm
 from PIL import Image
 
-from detr_hf.draw import draw_detections, draw_panoptic
 from detr_hf.errors import UserError
 from detr_hf.inference.files import own_file
 from detr_hf.inference.predictor import Predictor
 from detr_hf.inference.results import as_record
-from detr_hf.inference.steady import SteadyShades
 from detr_hf.inference.tiling import TiledPredictor
+from detr_hf.inference.tracker import Tracker
 from detr_hf.inference.video_reader import Frame, open_footage
 from detr_hf.inference.video_writer import VideoWriter
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
+from detr_hf.visualize.boxes import draw_detections
+from detr_hf.visualize.panoptic import draw_panoptic
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,13 @@ class FramePainter:
 
     def __init__(self, labels: LabelMap, score_threshold: float) -> None:
         self._labels, self._score_threshold = labels, score_threshold
-        self._shades = SteadyShades(labels)
+        self._tracker = Tracker(labels)
 
     def __call__(self, pixels: np.ndarray, predicted: Prediction) -> Image.Image:
         """The next frame ``uint8 [H, W, 3]`` with what was found in it."""
         if isinstance(predicted, PanopticPrediction):
             segments = [(segment.id, segment.category_id, None) for segment in predicted.segments]
-            shades = self._shades.of(predicted)
+            shades = self._tracker.update(predicted)
             return draw_panoptic(pixels, predicted.id_map, segments, self._labels, shades)
         return draw_detections(pixels, _Scoreless(predicted.above(self._score_threshold)), self._labels)
 

@@ -109,6 +109,37 @@ Prediction = Detections | PanopticPrediction
 """What a model of either stage gives for one image."""
 
 
+@dataclass
+class QueryView:
+    """What one query of the decoder saw in an image of H x W pixels.
+
+    Attributes:
+        query: its number, 0 to Q-1.
+        label: class id.
+        score: class probability.
+        box_xyxy_px: ``float32 [4]`` in pixels of the image.
+        mask: ``float32 [H, W]`` probabilities; None in stage 1.
+        attention: ``float32 [H, W]``, the cross attention of the last decoder layer, mean over the heads,
+            scaled so that its largest value is 1.
+    """
+
+    query: int
+    label: int
+    score: float
+    box_xyxy_px: NDArray[np.float32]
+    mask: NDArray[np.float32] | None
+    attention: NDArray[np.float32]
+
+
+@dataclass
+class Explanation:
+    """An image ``uint8 [H, W, 3]``, what was found in it, and its kept queries, the surest first."""
+
+    image: NDArray[np.uint8]
+    prediction: Prediction
+    queries: list[QueryView]
+
+
 def _coco_entry(
     image_id: int, labels: LabelMap, label: int, box_xywh_px: NDArray[np.float32], score: float
 ) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from detr_hf.draw import draw_detections
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_xywh_to_xyxy
 from detr_hf.images import decode_image
-from detr_hf.inference import draw_prediction
 from detr_hf.metrics.coco_ap import ImageBoxes
 from detr_hf.modeling.predictions import Detections
 from detr_hf.report.quality import ImageQuality
 from detr_hf.report.subject import Subject
 from detr_hf.training.pictures import draw_truth
+from detr_hf.visualize.boxes import draw_detections
+from detr_hf.visualize.panoptic import draw_prediction
 
 UNREADABLE, GONE = "the data cannot be read", "the data has no such image any more"
 

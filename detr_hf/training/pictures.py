@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detr_hf.draw import TrueBoxes, contact_sheet, draw_detections, draw_panoptic
 from detr_hf.images import decode_image
-from detr_hf.inference import draw_prediction
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import collate
 from detr_hf.loading.dataset import PreparedImages
@@ -18,6 +16,9 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.training.setup import Task
+from detr_hf.visualize.boxes import TrueBoxes, draw_detections
+from detr_hf.visualize.panoptic import draw_panoptic, draw_prediction
+from detr_hf.visualize.sheets import contact_sheet
 
 
 def save_pictures(

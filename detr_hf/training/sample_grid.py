@@ -8,12 +8,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from detr_hf.draw import TrueBoxes, contact_sheet, draw_detections, draw_panoptic
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.labels import LabelMap
 from detr_hf.loading.bad_samples import Samples
 from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import AugmentedImages
+from detr_hf.visualize.boxes import TrueBoxes, draw_detections
+from detr_hf.visualize.panoptic import draw_panoptic
+from detr_hf.visualize.sheets import contact_sheet
 
 COLUMNS = 4
 

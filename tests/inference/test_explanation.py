@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from detr_hf.errors import UserError
-from detr_hf.inference import Predictor, draw_explanation, sample_of
+from detr_hf.inference import Predictor, sample_of
 from detr_hf.inference.explanation import cross_attention, explain
 from detr_hf.inference.pictures import as_rgb
 from detr_hf.loading.collate import collate
 from detr_hf.modeling.detector import run_detector
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
+from detr_hf.visualize.explanation import draw_explanation
 from tests.tiny_models import random_batch, tiny_detector
 
 

@@ -20,7 +20,7 @@ from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.demo.video import draw_film, write_film
 from detr_hf.errors import UserError
 from detr_hf.inference import Predictor, as_record, video, video_reader
-from detr_hf.inference.steady import SteadyShades
+from detr_hf.inference.tracker import Tracker
 from detr_hf.inference.video import FramePainter, predict_video
 from detr_hf.inference.video_reader import Footage, Frame, open_footage
 from detr_hf.inference.video_writer import VideoWriter
@@ -221,14 +221,14 @@ def test_colors_do_not_flicker(predictor: Predictor) -> None:
     The shade of a thing stays for the whole film, though the order in which queries come changes.
     """
     paint = FramePainter(predictor.labels, predictor.score_threshold)
-    steady = SteadyShades(predictor.labels)
+    tracker = Tracker(predictor.labels)
     before: tuple[np.ndarray, np.ndarray] | None = None
     shades_of: dict[str, set[int]] = {}
     black = np.zeros((240, 320, 3), np.uint8)  # only the paint shows
     for scene in draw_film("street", 1, seconds=0.5):
         [found] = predictor.predict([scene.image])
         assert isinstance(found, PanopticPrediction)
-        shades = steady.of(found)
+        shades = tracker.update(found)
         for segment in found.segments:
             if segment.id in shades:
                 shades_of.setdefault(predictor.labels.names[segment.category_id], set()).add(
@@ -258,16 +258,16 @@ def panoptic(*boxes: tuple[int, int, int, int, int]) -> PanopticPrediction:
 
 
 def test_a_thing_keeps_its_shade_while_others_come_and_go() -> None:
-    steady = SteadyShades(ALL_LABELS)
+    tracker = Tracker(ALL_LABELS)
     left, right = (0, 5, 5, 20, 20), (0, 50, 5, 70, 20)
-    assert steady.of(panoptic(left, right)) == {1: 0, 2: 1}
-    assert steady.of(panoptic(right, left)) == {1: 1, 2: 0}, "queries come in any order"
-    assert steady.of(panoptic((0, 52, 6, 72, 21))) == {1: 1}, "one is out of sight"
-    assert steady.of(panoptic((3, 0, 30, 80, 60), left)) == {2: 0}, "and comes back; stuff has no shade"
-    assert steady.of(panoptic((1, 5, 5, 20, 20))) == {1: 0}, "another class counts from the start"
+    assert tracker.update(panoptic(left, right)) == {1: 0, 2: 1}
+    assert tracker.update(panoptic(right, left)) == {1: 1, 2: 0}, "queries come in any order"
+    assert tracker.update(panoptic((0, 52, 6, 72, 21))) == {1: 1}, "one is out of sight"
+    assert tracker.update(panoptic((3, 0, 30, 80, 60), left)) == {2: 0}, "and comes back; stuff has no shade"
+    assert tracker.update(panoptic((1, 5, 5, 20, 20))) == {1: 0}, "another class counts from the start"
     for _ in range(40):
-        steady.of(panoptic())
-    assert steady.of(panoptic(right)) == {1: 0}, "after long enough it is forgotten"
+        tracker.update(panoptic())
+    assert tracker.update(panoptic(right)) == {1: 0}, "after long enough it is forgotten"
 
 
 def test_boxes_of_stage_1(detector: Path, film: Path, tmp_path: Path) -> None:

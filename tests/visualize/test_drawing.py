@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detr_hf.draw import contact_sheet, draw_detections, draw_panoptic
 from detr_hf.geometry import boxes_and_areas_of_segments
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.labels import LabelMap
+from detr_hf.visualize.boxes import draw_detections
+from detr_hf.visualize.panoptic import draw_panoptic
+from detr_hf.visualize.sheets import contact_sheet
 
-SAMPLE = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "coco_panoptic_sample"
+SAMPLE = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "coco_panoptic_sample"
 LABELS = LabelMap.from_coco(
     [
         {"id": 1, "name": "brick", "isthing": 1, "color": [200, 0, 0]},

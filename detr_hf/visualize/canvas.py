@@ -1,4 +1,7 @@
-"""Names on pictures: fonts, and colored tags that keep out of each other's way."""
+"""What results are drawn on: an enlarged image, and tags that keep out of each other's way.
+
+Lines and letters grow with the image, and small images are enlarged, so that names can be read.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from detr_hf.labels import Color
@@ -18,12 +22,28 @@ Place = tuple[int, int, float, float]
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
+_SMALLEST_EDGE = 400  # a shorter edge below this is enlarged by a whole factor,
+_MOST_ENLARGED = 8  # but by no more than this
 _MOST_COVERED = 0.2  # a tag is left out where the tags before it would cover more of it
 _OTHER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
 
 
+def enlarged(image: NDArray[np.uint8]) -> tuple[Image.Image, int]:
+    """The image as it is drawn on, and how many times larger that is."""
+    canvas = Image.fromarray(np.asarray(image, np.uint8)).convert("RGB")
+    factor = min(_MOST_ENLARGED, max(1, -(-_SMALLEST_EDGE // min(canvas.size))))
+    size = (canvas.width * factor, canvas.height * factor)
+    return (canvas if factor == 1 else canvas.resize(size, Image.Resampling.BICUBIC)), factor
+
+
+def line_width(size_wh: tuple[int, int], count: int) -> int:
+    """Pixels, for an image with so many objects on it."""
+    across = (size_wh[0] * size_wh[1]) ** 0.5
+    return max(1, round(across / (320 if count <= 40 else 480)))
+
+
 class Captions:
-    """Tags for one picture, placed as they are added: the first get the best places."""
+    """Tags for one image, placed as they are added: the first get the best places."""
 
     def __init__(self, canvas: Image.Image, count: int) -> None:
         """``count`` is how many tags to expect; many make the letters smaller."""
@@ -36,7 +56,7 @@ class Captions:
     def add(self, name: str, score: float | None, color: Color, places: Iterable[Place]) -> None:
         """Put a tag at the freest of some places, the first of equals; count it as left out if none is free.
 
-        A name longer than half the picture is cut.
+        A name longer than half the image is cut.
         """
         ending = "" if score is None else f" {score:.2f}"
         text = shortened(name, self._size, self._canvas.width // 2) + ending
@@ -72,7 +92,7 @@ class Captions:
 
 
 def letter_size(size_wh: tuple[int, int], count: int) -> int:
-    """Font size in pixels for a picture with this many names on it."""
+    """Font size in pixels for an image with this many names on it."""
     across = (size_wh[0] * size_wh[1]) ** 0.5
     crowd = 1.0 if count <= 15 else 0.85 if count <= 40 else 0.7
     return max(11, round(across / 38 * crowd))

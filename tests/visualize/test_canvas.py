@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detr_hf.captions import BLACK, WHITE, Captions, contrast_to, font_for, letter_size, shortened
+from detr_hf.visualize.canvas import BLACK, WHITE, Captions, contrast_to, font_for, letter_size, shortened
 
 RED = (255, 0, 0)
 

@@ -29,7 +29,7 @@ class _Thing:
     last_seen: int
 
 
-class SteadyShades:
+class Tracker:
     """Numbers the things of each class in the order in which they appear, and knows them again by place.
 
     Args:
@@ -41,7 +41,7 @@ class SteadyShades:
         self._things: list[_Thing] = []
         self._frame = -1
 
-    def of(self, prediction: PanopticPrediction) -> dict[int, int]:
+    def update(self, prediction: PanopticPrediction) -> dict[int, int]:
         """For each segment of the next frame that is a thing, its number among its class."""
         self._frame += 1
         self._things = [thing for thing in self._things if self._frame - thing.last_seen <= REMEMBERED]

@@ -1,0 +1,105 @@
+"""One sheet of all that led to a prediction."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.predictions import Detections, Explanation, PanopticPrediction, QueryView
+from detr_hf.visualize.boxes import draw_detections
+from detr_hf.visualize.canvas import WHITE
+from detr_hf.visualize.panoptic import draw_prediction
+from detr_hf.visualize.sheets import contact_sheet
+
+SHEET_EDGE = 1024
+"""Longest edge in pixels of an image that is explained in a sheet; the cells are smaller."""
+
+MOST_QUERIES = 24
+"""So many queries are shown, the surest; the title of the first image tells how many there are."""
+
+_WIDTH = 1984  # of a sheet in pixels
+_COLUMNS = 4  # of heat maps: an even number, as mask and attention stand side by side
+_HEAT = 0.72  # share of the color where a map is at its highest
+_DIMMED = 0.55  # brightness of the image under a map
+
+
+def fitted(image: NDArray[np.uint8], longest: int = SHEET_EDGE) -> NDArray[np.uint8]:
+    """The image ``uint8 [H, W, 3]``, with no longer edge than ``longest`` pixels."""
+    if max(image.shape[:2]) <= longest:
+        return image
+    smaller = Image.fromarray(image)
+    smaller.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(smaller)
+
+
+def draw_explanation(explanation: Explanation, labels: LabelMap, score_threshold: float) -> Image.Image:
+    """The image, its boxes and its segments; below, mask and decoder attention of every kept query.
+
+    Args:
+        explanation: of an image of up to about ``SHEET_EDGE`` pixels.
+        labels: give names and colors.
+        score_threshold: that of the explanation.
+
+    Returns:
+        an RGB image about 2000 pixels wide.
+    """
+    predicted, image = explanation.prediction, explanation.image
+    boxes = predicted.detections if isinstance(predicted, PanopticPrediction) else predicted
+    boxes = boxes.above(score_threshold)
+    top: list[tuple[str, Image.Image]] = [
+        (f"image, {len(explanation.queries)} queries kept", Image.fromarray(image)),
+        ("boxes", draw_detections(image, boxes, labels)),
+    ]
+    if isinstance(predicted, PanopticPrediction):
+        top.append(("segments", draw_prediction(image, predicted, labels, score_threshold)))
+    sheets = [_sheet(top, len(top))]
+    cells = [cell for view in explanation.queries[:MOST_QUERIES] for cell in query_cells(image, view, labels)]
+    if cells:
+        sheets.append(_sheet(cells, _COLUMNS))
+    return _stacked(sheets)
+
+
+def heat_over(image: NDArray[np.uint8], heat: NDArray[np.float32], colors: int) -> Image.Image:
+    """A map ``float32 [H, W]`` of values from 0 to 1 over the dimmed image ``uint8 [H, W, 3]``.
+
+    ``colors`` is one of cv2's color maps.
+    """
+    levels = np.rint(heat.clip(0, 1) * 255).astype(np.uint8)
+    paint = cv2.applyColorMap(levels, colors)[..., ::-1].astype(np.float32)
+    share = _HEAT * heat[..., None].clip(0, 1)
+    gray = image.mean(-1, keepdims=True, dtype=np.float32)
+    ground = _DIMMED * (0.5 * image + 0.5 * gray)
+    return Image.fromarray(np.rint((1 - share) * ground + share * paint).astype(np.uint8))
+
+
+def query_cells(image: NDArray[np.uint8], view: QueryView, labels: LabelMap) -> list[tuple[str, Image.Image]]:
+    """Mask (in stage 2) and attention of one query, with their titles."""
+    title = f"{labels.names[view.label]} {view.score:.2f}"
+    looked = heat_over(image, np.sqrt(view.attention), cv2.COLORMAP_INFERNO)
+    box = Detections(
+        0, view.box_xyxy_px[None], np.array([view.score], np.float32), np.array([view.label], np.int64)
+    )
+    attention = (f"{title}: attention", draw_detections(np.asarray(looked), box, labels))
+    if view.mask is None:
+        return [attention]
+    return [(f"{title}: mask", heat_over(image, view.mask, cv2.COLORMAP_VIRIDIS)), attention]
+
+
+def _sheet(cells: list[tuple[str, Image.Image]], columns: int) -> Image.Image:
+    width = round(_WIDTH / columns / (1 + 1 / 40)) - 4
+    titles, images = [title for title, _ in cells], [image for _, image in cells]
+    return contact_sheet(images, columns, titles, width)
+
+
+def _stacked(sheets: list[Image.Image]) -> Image.Image:
+    """One below the other, each in the middle."""
+    width = max(sheet.width for sheet in sheets)
+    page = Image.new("RGB", (width, sum(sheet.height for sheet in sheets)), WHITE)
+    top = 0
+    for sheet in sheets:
+        page.paste(sheet, ((width - sheet.width) // 2, top))
+        top += sheet.height
+    return page
