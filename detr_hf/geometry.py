@@ -4,24 +4,30 @@ Boxes are ``[..., 4]`` arrays or tensors. ``xyxy`` is (x min, y min, x max, y ma
 ``xywh`` is COCO's (x min, y min, width, height), ``cxcywh`` is DETR's (center x, center y, width, height).
 ``px`` is pixels, ``norm`` is a share of the image WITHOUT padding. An id map is one integer array ``[H, W]``
 whose value is the id of the segment that owns the pixel; 0 is void. The box functions take numpy and torch
-alike and return what they got.
+alike and return what they got; torch is imported where a tensor is at hand, so that commands without a model
+start without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-Boxes = TypeVar("Boxes", NDArray[np.floating], Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Boxes = TypeVar("Boxes", NDArray[np.floating], "Tensor")
 
 
 def _stack(columns: list, like: Boxes) -> Boxes:
-    return torch.stack(columns, -1) if isinstance(like, Tensor) else np.stack(columns, -1)
+    if isinstance(like, np.ndarray):
+        return np.stack(columns, -1)
+    import torch
+
+    return torch.stack(columns, -1)
 
 
 def boxes_xywh_to_xyxy(boxes: Boxes) -> Boxes:
@@ -50,9 +56,9 @@ def boxes_cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
 
 def _scale(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
     height, width = size_hw
-    if isinstance(boxes, Tensor):
-        return boxes.new_tensor([width, height, width, height])
-    return np.asarray([width, height, width, height], dtype=boxes.dtype)
+    if isinstance(boxes, np.ndarray):
+        return np.asarray([width, height, width, height], dtype=boxes.dtype)
+    return boxes.new_tensor([width, height, width, height])
 
 
 def normalize_boxes(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
@@ -68,9 +74,11 @@ def denormalize_boxes(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
 def clip_boxes_xyxy(boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
     """Corner boxes in pixels, cut at the edges of an image of ``size_hw``."""
     limit = _scale(boxes, size_hw)
-    if isinstance(boxes, Tensor):
-        return torch.minimum(boxes.clamp(min=0), limit)
-    return np.minimum(np.maximum(boxes, 0), limit)
+    if isinstance(boxes, np.ndarray):
+        return np.minimum(np.maximum(boxes, 0), limit)
+    import torch
+
+    return torch.minimum(boxes.clamp(min=0), limit)
 
 
 def box_areas_xyxy(boxes: Boxes) -> Boxes:
@@ -80,6 +88,8 @@ def box_areas_xyxy(boxes: Boxes) -> Boxes:
 
 def _iou_and_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and generalised IoU of broadcastable corner boxes ``[..., 4]``."""
+    import torch
+
     eps = torch.finfo(a.dtype).tiny
     overlap_wh = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
     overlap = overlap_wh[..., 0] * overlap_wh[..., 1]

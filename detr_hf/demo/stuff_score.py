@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from detr_hf.errors import UserError
 from detr_hf.images import decode_id_map
 from detr_hf.labels import LabelMap
-from detr_hf.metrics import PanopticQuality
+from detr_hf.metrics.panoptic_quality import PanopticQuality
 
 SPLITS = ("train", "validation")
 

@@ -21,6 +21,7 @@ from detr_hf.geometry import (
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.loading.collate import Target
 from detr_hf.loading.transforms import Augmentation, Augmented
+from detr_hf.loading.truth import undecoded
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,14 +32,6 @@ MIN_SEGMENT_PX = 4
 Key = tuple[int, int] | tuple[int, int, int]
 """(epoch, row), or (epoch, row, copy) where an epoch shows rows more than once: what a sample's randomness
 depends on, beside the seed."""
-
-
-def undecoded(split: datasets.Dataset) -> datasets.Dataset:
-    """The split with pictures as files or bytes: decoding is ours, with messages that name the file."""
-    for column, kind in split.features.items():
-        if isinstance(kind, datasets.Image):
-            split = split.cast_column(column, datasets.Image(decode=False))
-    return split
 
 
 class AugmentedImages(Dataset[tuple[Tensor, Target]]):

@@ -11,9 +11,16 @@ import pyarrow.compute as pc
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_xywh_to_xyxy
 from detr_hf.images import decode_id_map
-from detr_hf.loading.dataset import undecoded
 
 ROWS_AT_ONCE = 1000
+
+
+def undecoded(split: datasets.Dataset) -> datasets.Dataset:
+    """The split with pictures as files or bytes: decoding is ours, with messages that name the file."""
+    for column, kind in split.features.items():
+        if isinstance(kind, datasets.Image):
+            split = split.cast_column(column, datasets.Image(decode=False))
+    return split
 
 
 def detection_truth(row: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import evaluate
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.metrics import official_pq
-from detr_hf.metrics.per_image import ImageEntry, PerImageMetric, Row, check_classes, digest
+from detr_hf.metrics.entries import ImageEntry
+from detr_hf.metrics.per_image import PerImageMetric, Row, check_classes, digest
 from detr_hf.metrics.pq_counts import ClassCounts, count_image, read_row, sum_counts
 
 _DESCRIPTION = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import evaluate
@@ -13,24 +12,10 @@ import numpy as np
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
+from detr_hf.metrics.entries import ImageEntry
 
 Row = Mapping[str, Any]
 """One image's prediction or ground truth: ``image_id`` and the columns that the metric documents."""
-
-
-@dataclass(frozen=True)
-class ImageEntry:
-    """What is kept of one image.
-
-    Attributes:
-        image_id: the dataset's id of the image.
-        truth_digest: checksum of its ground truth: tells an image that came twice from two with one id.
-        content: whatever the metric needs later; plain arrays, so that it can be sent between processes.
-    """
-
-    image_id: int
-    truth_digest: int
-    content: Any
 
 
 class PerImageMetric(evaluate.Metric):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detr_hf.labels import LabelMap
-from detr_hf.metrics.coco_ap import (
+from detr_hf.metrics.box_scores import (
     ALL,
     FIRST_100,
     IOU_50,
@@ -20,7 +20,7 @@ from detr_hf.metrics.coco_ap import (
     mean_of_filled,
     score_boxes,
 )
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageEntry
 from detr_hf.report.matching import LEAST_IOU, confusion, match, sweep
 
 SIZES = (

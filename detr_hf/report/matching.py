@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from detr_hf.metrics.coco_ap import ImageBoxes
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 
 LEAST_IOU = 0.5
 THRESHOLDS = np.arange(100) / 100  # of scores; a detection counts when its score is higher

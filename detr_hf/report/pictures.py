@@ -11,7 +11,7 @@ from PIL import Image
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_xywh_to_xyxy
 from detr_hf.images import decode_image
-from detr_hf.metrics.coco_ap import ImageBoxes
+from detr_hf.metrics.entries import ImageBoxes
 from detr_hf.modeling.predictions import Detections
 from detr_hf.report.quality import ImageQuality
 from detr_hf.report.subject import Subject

@@ -11,8 +11,9 @@ from accelerate.utils import broadcast_object_list, gather_object, tqdm
 
 from detr_hf.loading.loaders import BatchLoader
 from detr_hf.loading.truth import GroundTruth
-from detr_hf.metrics import CocoAP, PanopticQuality
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.coco_ap import CocoAP
+from detr_hf.metrics.entries import ImageEntry
+from detr_hf.metrics.panoptic_quality import PanopticQuality
 from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
 from detr_hf.training.evidence import Evidence

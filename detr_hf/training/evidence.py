@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from detr_hf.metrics.coco_ap import ImageBoxes
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 from detr_hf.metrics.pq_counts import ClassCounts
 from detr_hf.training.checkpoints import METRICS_FILE
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from detr_hf.metrics import detection_table, panoptic_table, per_class_table
+from detr_hf.metrics.tables import detection_table, panoptic_table, per_class_table
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.training.checkpoints import METRICS_FILE
 from detr_hf.training.pictures import save_pictures

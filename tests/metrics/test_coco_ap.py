@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.metrics import CocoAP
+from detr_hf.metrics.coco_ap import CocoAP
 
 LABELS = LabelMap.from_names(["brick", "crane"])
 ONE = pytest.approx(1.0)  # pycocotools adds one epsilon to its divisor

@@ -13,7 +13,7 @@ import pytest
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.metrics import PanopticQuality
+from detr_hf.metrics.panoptic_quality import PanopticQuality
 
 LABELS = LabelMap.from_names(["brick", "crane"], stuff=["sky"])
 BRICK, CRANE, SKY = 0, 1, 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detr_hf.metrics import detection_table, panoptic_table, per_class_table
+from detr_hf.metrics.tables import detection_table, panoptic_table, per_class_table
 
 BOXES = {
     "AP": 0.51249,

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from detr_hf.labels import LabelMap
-from detr_hf.metrics.coco_ap import ImageBoxes
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 from tests.html_reader import Page
 
 LABELS = LabelMap.from_names(["brick", "cone"], stuff=["sky"])

@@ -7,7 +7,7 @@ import pytest
 
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.coco_ap import CocoAP
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageEntry
 from detr_hf.report.boxes import box_numbers
 from tests.report.report_factories import image_boxes, random_entries
 

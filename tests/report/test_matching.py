@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detr_hf.metrics.coco_ap import score_boxes
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.box_scores import score_boxes
+from detr_hf.metrics.entries import ImageEntry
 from detr_hf.report.matching import THRESHOLDS, above, confusion, match, sweep
 from tests.report.report_factories import image_boxes, random_entries
 

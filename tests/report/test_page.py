@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detr_hf.labels import LabelMap
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageEntry
 from detr_hf.report.subject import Subject
 from detr_hf.report.tables import occurring, readable_confusion
 from detr_hf.report.write import write_report

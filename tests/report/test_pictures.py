@@ -7,7 +7,7 @@ from pathlib import Path
 from detr_hf.loading.dataset import PreparedImages
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.loading.truth import GroundTruth
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageEntry
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
 from detr_hf.report.pictures import draw_all

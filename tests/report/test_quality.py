@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.pq_counts import ClassCounts
 from detr_hf.report.quality import qualities, worst_and_best
 from detr_hf.training.evidence import Evidence

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detr_hf.metrics.per_image import ImageEntry
+from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.pq_counts import ClassCounts
 from detr_hf.training import evidence
 from detr_hf.training.evidence import EVIDENCE_FILE, Evidence, keep_evidence, load_evidence, save_evidence
