@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch, Target
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.modeling.detection_task import DetectionTask
-from detr_hf.modeling.losses import Normalizers
+from detr_hf.modeling.criterion import Normalizers
+from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.predictions import Detections
 from detr_hf.recipe import DetectionLoss
 from detr_hf.training.evaluation import evaluate
@@ -44,7 +44,7 @@ class OneOfTwo:
     device = torch.device("cpu")
 
     def __init__(self, neighbor: Normalizers):
-        self.neighbor = torch.tensor([neighbor.objects, neighbor.class_weight])
+        self.neighbor = torch.tensor([neighbor.objects, neighbor.class_weight_sum])
 
     def reduce(self, share: Tensor, reduction: str = "mean") -> Tensor:
         return (share + self.neighbor) / (2 if reduction == "mean" else 1)
@@ -60,7 +60,7 @@ def test_the_normalizers_of_a_step_are_sums_over_its_processes() -> None:
     found = step_normalizers(OneOfTwo(task.normalizers(targets[4:])), task, mine)  # type: ignore[arg-type]
     whole = task.normalizers(targets)
     assert found.objects == whole.objects == 20
-    assert found.class_weight == pytest.approx(whole.class_weight)
+    assert found.class_weight_sum == pytest.approx(whole.class_weight_sum)
 
 
 def test_gradients_are_summed_over_processes_not_averaged(

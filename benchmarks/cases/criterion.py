@@ -17,11 +17,11 @@ from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, config_of, targets_of
 from benchmarks.settings import Settings
 from detr_hf.geometry import masks_of_segments
-from detr_hf.modeling.losses import Normalizers, box_losses, class_loss, mask_losses
-from detr_hf.modeling.matching import Matches, MatchingCosts, match
+from detr_hf.modeling.criterion import Normalizers, box_losses, class_loss, mask_losses
+from detr_hf.modeling.matcher import Matches, MatchingCosts, match
 
 LAYERS = 6
-WEIGHTS = {"class": 1.0, "box_l1": 5.0, "giou": 2.0}
+WEIGHTS = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
 
 
 class _Outputs:
@@ -44,15 +44,15 @@ class _Outputs:
 def ours(settings: Settings) -> Side:
     """All layers in one go."""
     out, targets = _Outputs(settings), targets_of(settings)
-    normalizers = Normalizers.of_targets(targets, settings.queries, no_object_weight=0.1)
+    normalizers = Normalizers.of_targets(targets, settings.queries, eos_coefficient=0.1)
     pairs = Matches(torch.zeros_like(out.image), out.image, out.object_index, out.object_index)
     found: dict[str, Any] = {}
 
     def criterion() -> None:
         out.forget_gradients()
         matches = match(out.logits.detach(), out.boxes.detach(), targets, MatchingCosts())
-        terms = {"class": class_loss(out.logits, targets, matches, 0.1, normalizers)}
-        terms["box_l1"], terms["giou"] = box_losses(out.boxes, targets, matches, normalizers)
+        terms = {"loss_ce": class_loss(out.logits, targets, matches, 0.1, normalizers)}
+        terms["loss_bbox"], terms["loss_giou"] = box_losses(out.boxes, targets, matches, normalizers)
         torch.stack([WEIGHTS[name] * term.sum() for name, term in terms.items()]).sum().backward()
         found.update(terms, matches=matches)
 
@@ -111,11 +111,8 @@ def stock(settings: Settings) -> Side:
         return torch.stack([terms["loss_mask"], terms["loss_dice"]]).detach()
 
     def outcome() -> dict[str, Any]:
-        names = {"class": "loss_ce", "box_l1": "loss_bbox", "giou": "loss_giou"}
         layers = [*(f"_{layer}" for layer in range(LAYERS - 1)), ""]
-        terms = {
-            name: torch.stack([found[theirs + layer] for layer in layers]) for name, theirs in names.items()
-        }
+        terms = {name: torch.stack([found[name + layer] for layer in layers]) for name in WEIGHTS}
         equal = {"matches": _stock_matches(matcher, out, labels), **terms, **_gradients(out)}
         return {**equal, "mask losses": masks(), "gradient of masks": out.masks.grad}
 

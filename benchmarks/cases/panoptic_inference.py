@@ -23,7 +23,7 @@ from benchmarks.plain_merge import plain_merge
 from benchmarks.settings import Settings
 from detr_hf.modeling.detector import run_detector
 from detr_hf.modeling.mask_head import mask_logits
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.recipe import MaskLoss, PanopticEvaluation
 
 FEW = 3

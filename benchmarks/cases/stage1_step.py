@@ -11,8 +11,10 @@ from torch import Tensor
 from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, detector_of, gradients_of, images_of, targets_of
 from benchmarks.settings import Settings
-from detr_hf.modeling.detection_task import DetectionTask
+from detr_hf.modeling.detection import DetectionTask
 from detr_hf.recipe import DetectionLoss
+
+TERMS = ("loss", "loss_ce", "loss_bbox", "loss_giou")
 
 
 def ours(settings: Settings) -> Side:
@@ -29,7 +31,7 @@ def ours(settings: Settings) -> Side:
         losses["loss"].backward()
 
     def outcome() -> dict[str, Tensor]:
-        return {**{name: losses[name] for name in ("loss", "class", "box_l1", "giou")}, **gradients_of(model)}
+        return {**{name: losses[name] for name in TERMS}, **gradients_of(model)}
 
     return Side(lambda: step(False), outcome, {"with auxiliary losses": lambda: step(True)})
 
@@ -51,7 +53,6 @@ def stock(settings: Settings) -> Side:
         losses.update(loss=output.loss, **output.loss_dict)
 
     def outcome() -> dict[str, Tensor]:
-        terms = {"loss": "loss", "class": "loss_ce", "box_l1": "loss_bbox", "giou": "loss_giou"}
-        return {**{name: losses[theirs] for name, theirs in terms.items()}, **gradients_of(model)}
+        return {**{name: losses[name] for name in TERMS}, **gradients_of(model)}
 
     return Side(step, outcome, {})

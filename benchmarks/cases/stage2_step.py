@@ -8,8 +8,10 @@ from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, gradients_of, images_of, segmenter_of, targets_of
 from benchmarks.settings import Settings
 from detr_hf.geometry import masks_of_segments
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.recipe import MaskLoss, PanopticEvaluation
+
+TERMS = ("loss_mask", "loss_dice")
 
 
 def ours(settings: Settings) -> Side:
@@ -26,7 +28,7 @@ def ours(settings: Settings) -> Side:
         losses["loss"].backward()
 
     def outcome() -> dict[str, Tensor]:
-        return {"focal": losses["mask_focal"], "dice": losses["mask_dice"], **gradients_of(model)}
+        return {**{name: losses[name] for name in TERMS}, **gradients_of(model)}
 
     return Side(step, outcome, {})
 
@@ -52,6 +54,6 @@ def stock(settings: Settings) -> Side:
         losses.update(output.loss_dict)
 
     def outcome() -> dict[str, Tensor]:
-        return {"focal": losses["loss_mask"], "dice": losses["loss_dice"], **gradients_of(model)}
+        return {**{name: losses[name] for name in TERMS}, **gradients_of(model)}
 
     return Side(step, outcome, {})

@@ -26,10 +26,10 @@ from detr_hf.demo.dense_aids import DenseHeads, QueryGroups
 from detr_hf.demo.pretrain_data import IMAGE_MEAN, IMAGE_STD, SceneMemory
 from detr_hf.demo.worlds import world_categories
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.criterion import Normalizers, box_losses, class_loss, mask_losses
 from detr_hf.modeling.detector import run_detector
-from detr_hf.modeling.losses import Normalizers, box_losses, class_loss, mask_losses
 from detr_hf.modeling.mask_head import mask_logits
-from detr_hf.modeling.matching import MatchingCosts, match
+from detr_hf.modeling.matcher import MatchingCosts, match
 from detr_hf.modeling.pretrained import load_segmenter
 
 LOG_FILE = "pretrain_log.jsonl"
@@ -49,7 +49,7 @@ class Plan:
     lr: float = 4e-4
     weight_decay: float = 1e-4
     clip_norm: float = 0.1
-    no_object_weight: float = 0.4  # 0.1 is for 100 queries; with 25 objects would be found twice
+    eos_coefficient: float = 0.4  # 0.1 is for 100 queries; with 25 objects would be found twice
     seed: int = 0
 
 
@@ -125,8 +125,8 @@ class Pretraining:
         logits = torch.cat([detected.logits, logits])
         boxes = torch.cat([detected.boxes_cxcywh_norm, boxes])
         matches = match(logits, boxes, targets, MatchingCosts())
-        normalizers = Normalizers.of_targets(targets, logits.shape[2], self.plan.no_object_weight)
-        classes = class_loss(logits, targets, matches, self.plan.no_object_weight, normalizers)
+        normalizers = Normalizers.of_targets(targets, logits.shape[2], self.plan.eos_coefficient)
+        classes = class_loss(logits, targets, matches, self.plan.eos_coefficient, normalizers)
         l1, giou = box_losses(boxes, targets, matches, normalizers)
         per_layer = classes + 5 * l1 + 2 * giou
         dense = self.dense(detected.feature_maps[1], detected.memory, targets)
@@ -138,7 +138,7 @@ class Pretraining:
         with torch.no_grad():
             detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
             matches = match(detected.logits, detected.boxes_cxcywh_norm, targets, MatchingCosts())
-        normalizers = Normalizers.of_targets(targets, detected.logits.shape[2], self.plan.no_object_weight)
+        normalizers = Normalizers.of_targets(targets, detected.logits.shape[2], self.plan.eos_coefficient)
         masks = mask_logits(self.model, detected, matches.image, matches.query, chunk=256)
         canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
         focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalizers)
@@ -155,7 +155,7 @@ class Pretraining:
             detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
             logits, boxes = detected.logits, detected.boxes_cxcywh_norm
             matches = match(logits, boxes, targets, MatchingCosts())
-            normalizers = Normalizers.of_targets(targets, logits.shape[2], self.plan.no_object_weight)
+            normalizers = Normalizers.of_targets(targets, logits.shape[2], self.plan.eos_coefficient)
             l1, giou = box_losses(boxes, targets, matches, normalizers)
             found = logits[0, matches.image, matches.query].argmax(-1)
             wanted = torch.cat([t["class_labels"] for t in targets])

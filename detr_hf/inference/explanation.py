@@ -16,10 +16,10 @@ from transformers.models.detr.modeling_detr import DetrCrossAttention
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalize_boxes
 from detr_hf.loading.collate import Batch
-from detr_hf.modeling.detection_task import DetectionTask
+from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.detector import DetectorOutput, run_detector
 from detr_hf.modeling.mask_head import mask_logits
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.postprocess import resize_masks
 from detr_hf.modeling.predictions import Explanation, QueryView
 

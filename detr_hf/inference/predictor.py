@@ -18,8 +18,8 @@ from detr_hf.inference.onnx_task import OnnxTask, is_export, refuse_half_precisi
 from detr_hf.inference.pictures import Picture, as_rgb, resize_as, sample_of
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import collate
-from detr_hf.modeling.detection_task import DetectionTask
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Explanation, Prediction
 from detr_hf.modeling.pretrained import load_finished, load_label_map, load_processor
 from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation

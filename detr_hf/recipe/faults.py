@@ -32,6 +32,18 @@ LIMITS = {
 }
 
 
+RENAMED = {
+    "class_weight": "class_loss_coefficient",
+    "box_l1": "bbox_loss_coefficient",
+    "giou": "giou_loss_coefficient",
+    "no_object_weight": "eos_coefficient",
+    "l1_cost": "bbox_cost",
+    "focal": "mask_loss_coefficient",
+    "dice": "dice_loss_coefficient",
+}
+"""Keys of 0.1.0 that have another name now."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing wrong, at one place."""
@@ -112,6 +124,8 @@ def unknown_key(path: Path, recipe_type: type) -> str:
     for task, other_type in RECIPES.items():
         if other_type is not recipe_type and path in set(all_paths(other_type)):
             return f"unknown key here; it belongs to `task: {task}`"
+    if RENAMED.get(name) in siblings:
+        return f"unknown key; it is now called `{RENAMED[name]}`"
     if guess := nearest(name, siblings):
         return f"unknown key; did you mean `{guess}`?"
     if elsewhere := [other for other in all_paths(recipe_type) if other[-1] == name]:

@@ -169,14 +169,21 @@ def warmup_inside_run(look: Look) -> Iterator[Fault]:
 
 def some_matching_cost(look: Look) -> Iterator[Fault]:
     section = "loss" if look("task") == "detection" else "detection_loss"
-    costs = [look(f"{section}.{name}") for name in ("class_cost", "l1_cost", "giou_cost")]
+    costs = [look(f"{section}.{name}") for name in ("class_cost", "bbox_cost", "giou_cost")]
     if all(cost == 0 for cost in costs):
-        yield Fault((section,), "class_cost, l1_cost and giou_cost are all 0; matching needs at least one")
+        yield Fault((section,), "class_cost, bbox_cost and giou_cost are all 0; matching needs at least one")
 
 
 def some_mask_loss(look: Look) -> Iterator[Fault]:
-    if look("task") == "panoptic" and look("loss.focal") == 0 and look("loss.dice") == 0:
-        yield Fault(("loss",), "focal and dice are both 0; the mask head would learn nothing")
+    if (
+        look("task") == "panoptic"
+        and look("loss.mask_loss_coefficient") == 0
+        and look("loss.dice_loss_coefficient") == 0
+    ):
+        message = (
+            "mask_loss_coefficient and dice_loss_coefficient are both 0; the mask head would learn nothing"
+        )
+        yield Fault(("loss",), message)
 
 
 def scratch_learns_everywhere(look: Look) -> Iterator[Fault]:
@@ -204,9 +211,9 @@ def patience_inside_run(look: Look) -> Iterator[Fault]:
 
 def one_kind_of_class_weights(look: Look) -> Iterator[Fault]:
     for section in ("loss", "detection_loss"):
-        if look(f"{section}.balanced") is True and look.says(f"{section}.category_weights"):
+        if look(f"{section}.balanced") is True and look.says(f"{section}.class_weights"):
             message = "balanced: true computes the weights of all classes; keep one of the two"
-            yield Fault((section, "category_weights"), message)
+            yield Fault((section, "class_weights"), message)
 
 
 def what_a_stream_can_do(look: Look) -> Iterator[Fault]:
@@ -225,7 +232,7 @@ def what_a_stream_can_do(look: Look) -> Iterator[Fault]:
         yield Fault(("data", "batching"), f"aspect sorts by the shapes of all images, and {remove}")
     for section in ("loss", "detection_loss"):
         if look(f"{section}.balanced") is True:
-            message = "counts the objects of all images, which a stream cannot; give category_weights"
+            message = "counts the objects of all images, which a stream cannot; give class_weights"
             yield Fault((section, "balanced"), message)
 
 

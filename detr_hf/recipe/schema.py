@@ -149,15 +149,15 @@ class PanopticModel:
 class DetectionLoss:
     """Weights of DETR's set loss, and the costs of the matching that precedes it (defaults: the paper's)."""
 
-    class_weight: NotNegative = 1.0
-    box_l1: NotNegative = 5.0
-    giou: NotNegative = 2.0
-    no_object_weight: NotNegative = 0.1  # weight of the "no object" class inside the class loss
-    category_weights: dict[str, Positive] | None = None  # weights of classes by name; 1 for the others
+    class_loss_coefficient: NotNegative = 1.0
+    bbox_loss_coefficient: NotNegative = 5.0
+    giou_loss_coefficient: NotNegative = 2.0
+    eos_coefficient: NotNegative = 0.1  # weight of the "no object" class inside the class loss
+    class_weights: dict[str, Positive] | None = None  # weights of classes by name; 1 for the others
     balanced: bool = False  # weights from the training data: the fewer objects of a class, the higher
     auxiliary: bool = True  # the same loss after every decoder layer
     class_cost: NotNegative = 1.0
-    l1_cost: NotNegative = 5.0
+    bbox_cost: NotNegative = 5.0
     giou_cost: NotNegative = 2.0
 
 
@@ -165,8 +165,8 @@ class DetectionLoss:
 class MaskLoss:
     """Weights of the mask loss on the matched queries."""
 
-    focal: NotNegative = 1.0
-    dice: NotNegative = 1.0
+    mask_loss_coefficient: NotNegative = 1.0  # of the focal term
+    dice_loss_coefficient: NotNegative = 1.0
     focal_alpha: Probability = 0.25
     focal_gamma: NotNegative = 2.0
 
@@ -215,7 +215,7 @@ class Evaluation:
 
 @section
 class PanopticEvaluation(Evaluation):
-    """The panoptic merge besides: queries above `score_threshold` paint their masks, the best first."""
+    """The panoptic merge besides: pixels go to the highest mask logit of queries above `score_threshold`."""
 
     # Pixels whose best mask probability is lower become void; 0 keeps all.
     mask_threshold: Probability = 0.0

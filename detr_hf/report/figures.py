@@ -11,7 +11,13 @@ from detr_hf.report.history import Points
 STEPS = Axis("optimizer step", low=0)
 SHARE = (0.0, 1.0)
 SWEPT = (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
-TERMS = {"class": "class", "box_l1": "box L1", "giou": "GIoU", "mask_focal": "focal", "mask_dice": "dice"}
+TERMS = {
+    "loss_ce": "class",
+    "loss_bbox": "box L1",
+    "loss_giou": "GIoU",
+    "loss_mask": "focal",
+    "loss_dice": "dice",
+}
 
 
 def course_of_training(numbers: Mapping[str, Any]) -> Iterator[str]:

@@ -26,9 +26,9 @@ def class_weights_of(recipe: Recipe, data: DataBundle) -> list[float] | None:
         return None
     if loss.balanced:
         return balanced_weights(data.dataset["train"], data.labels.num_classes)
-    if loss.category_weights is None:
+    if loss.class_weights is None:
         return None
-    return _by_name(loss.category_weights, data.labels, f"{section}.category_weights")
+    return _by_name(loss.class_weights, data.labels, f"{section}.class_weights")
 
 
 def _by_name(weights: dict[str, float], labels: LabelMap, key: str) -> list[float]:

@@ -12,8 +12,8 @@ from transformers import DetrForSegmentation
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.loading.truth import GroundTruth
-from detr_hf.modeling.detection_task import DetectionTask
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.pretrained import load_finished, load_processor, refuse_other_labels
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionRecipe, Recipe

@@ -14,7 +14,7 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.coco_ap import CocoAP
 from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.panoptic_quality import PanopticQuality
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
 from detr_hf.training.evidence import Evidence
 from detr_hf.training.nonfinite import any_rank

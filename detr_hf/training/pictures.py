@@ -13,7 +13,7 @@ from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import collate
 from detr_hf.loading.dataset import PreparedImages
 from detr_hf.loading.truth import GroundTruth
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.training.setup import Task
 from detr_hf.visualize.boxes import TrueBoxes, draw_detections

@@ -22,8 +22,8 @@ from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.compute import checkpoint_activations, compile_layers
-from detr_hf.modeling.detection_task import DetectionTask
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.pretrained import LoadReport, load_processor, load_stage1, load_stage2
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionLoss, DetectionRecipe, PanopticRecipe, Recipe, recipe_to_yaml

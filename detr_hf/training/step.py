@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from detr_hf.loading.collate import Batch
-from detr_hf.modeling.losses import Normalizers
+from detr_hf.modeling.criterion import Normalizers
 from detr_hf.training.nonfinite import Faults, any_rank, skip_or_stop
 from detr_hf.training.run import Run
 from detr_hf.training.setup import Task
@@ -59,6 +59,6 @@ def step_normalizers(accelerator: Accelerator, task: Task, micro_batches: list[B
     mine = Normalizers(0.0, 0.0)
     for batch in micro_batches:
         mine = mine + task.normalizers(batch.targets)
-    share = torch.tensor([mine.objects, mine.class_weight], device=accelerator.device)
-    objects, class_weight = accelerator.reduce(share, reduction="sum").tolist()
-    return Normalizers(objects, class_weight)
+    share = torch.tensor([mine.objects, mine.class_weight_sum], device=accelerator.device)
+    objects, class_weight_sum = accelerator.reduce(share, reduction="sum").tolist()
+    return Normalizers(objects, class_weight_sum)

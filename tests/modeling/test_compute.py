@@ -17,7 +17,7 @@ from detr_hf.modeling.compute import (
     compile_layers,
     norm_in_one_pass,
 )
-from detr_hf.modeling.detection_task import DetectionTask
+from detr_hf.modeling.detection import DetectionTask
 from detr_hf.recipe import DetectionLoss
 from tests.tiny_models import LABELS, random_batch, tiny_detector
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detr_hf.modeling.backbones import freeze_backbone
-from detr_hf.modeling.detection_task import DetectionTask
+from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.parameters import parameter_groups
 from detr_hf.recipe import DetectionLoss, Optim
 from tests.tiny_models import LABELS, tiny_detector

@@ -10,8 +10,8 @@ from torch.nn import functional
 from transformers import DetrForSegmentation, DetrImageProcessor
 from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.panoptic_merge import merge_masks
-from detr_hf.modeling.panoptic_task import PanopticTask
 from detr_hf.modeling.postprocess import detections, resize_masks
 from detr_hf.modeling.predictions import PanopticPrediction
 from detr_hf.recipe import MaskLoss, PanopticEvaluation

@@ -23,12 +23,8 @@ def test_the_defaults_are_detrs() -> None:
     assert isinstance(recipe, DetectionRecipe)
     assert recipe.model.pretrained == "facebook/detr-resnet-50"
     assert (recipe.optim.lr, recipe.optim.weight_decay, recipe.optim.clip_norm) == (1e-4, 1e-4, 0.1)
-    assert (recipe.loss.class_weight, recipe.loss.box_l1, recipe.loss.giou, recipe.loss.no_object_weight) == (
-        1,
-        5,
-        2,
-        0.1,
-    )
+    weights = [getattr(recipe.loss, f"{name}_loss_coefficient") for name in ("class", "bbox", "giou")]
+    assert [*weights, recipe.loss.eos_coefficient] == [1, 5, 2, 0.1]
     assert (recipe.optim.batch_size, recipe.optim.schedule.name, recipe.checkpoint.best) == (16, "step", "AP")
     assert recipe.transforms.train == detr_training_transforms()
     assert recipe.seed == 42 and recipe.resume == "auto" and recipe.mixed_precision == "no"
@@ -61,8 +57,10 @@ def test_a_whole_number_serves_as_a_number() -> None:
 
 def test_costs_and_weights_may_be_fractions() -> None:
     """Guards: a stock config takes whole numbers only for them."""
-    detection = ("class_weight", "box_l1", "giou", "no_object_weight", "class_cost", "l1_cost", "giou_cost")
-    for text, names in ((DETECTION, detection), (PANOPTIC, ("focal", "dice"))):
+    costs = ["class_cost", "bbox_cost", "giou_cost", "eos_coefficient"]
+    detection = [*costs, *(f"{name}_loss_coefficient" for name in ("class", "bbox", "giou"))]
+    masks = ["mask_loss_coefficient", "dice_loss_coefficient"]
+    for text, names in ((DETECTION, detection), (PANOPTIC, masks)):
         recipe = recipe_from_text(text, [f"loss.{name}=2.5" for name in names])
         assert {getattr(recipe.loss, name) for name in names} == {2.5}
 

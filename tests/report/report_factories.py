@@ -88,7 +88,7 @@ def write_run(folder: Path, labels: LabelMap = LABELS, **results: Any) -> Path:
                 "train",
                 {
                     "loss": 8 / step,
-                    "class": 1.0,
+                    "loss_ce": 1.0,
                     "lr": {"all": 1e-4},
                     "step_seconds": 3.0,
                     "images_per_second": 2.0,

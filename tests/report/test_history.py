@@ -12,7 +12,7 @@ from tests.report.report_factories import write_run
 def test_curves_of_a_log_cut_short_by_a_kill(tmp_path: Path) -> None:
     found = curves(read_lines(write_run(tmp_path / "run") / "metrics.jsonl"))
     assert found["loss"] == {"loss": [[2, 4.0], [4, 2.0]]}
-    assert found["terms"] == {"class": [[2, 1.0], [4, 1.0]]}
+    assert found["terms"] == {"loss_ce": [[2, 1.0], [4, 1.0]]}
     assert found["scores"]["box AP"] == [[2, 0.25], [4, 0.5]] and "PQ" not in found["scores"]
     assert found["rates"] == {"all": [[2, 1e-4], [4, 1e-4]]}
 

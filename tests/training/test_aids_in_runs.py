@@ -38,7 +38,16 @@ def test_a_run_with_all_aids_tells_what_it_skipped_and_what_every_step_cost(tmp_
     lines = lines_of(tmp_path / "run")
     steps = [line for line in lines if line["kind"] == "step"]
     assert [line["step"] for line in steps] == list(range(1, run.total_steps + 1))
-    measured = {"loss", "class", "box_l1", "giou", "auxiliary", "gradient_norm", "lr", "data_seconds"}
+    measured = {
+        "loss",
+        "loss_ce",
+        "loss_bbox",
+        "loss_giou",
+        "loss_auxiliary",
+        "gradient_norm",
+        "lr",
+        "data_seconds",
+    }
     measured |= {"step_seconds", "images_per_second", "memory_mb"}
     assert all(measured <= line.keys() for line in steps)
     (epoch,) = (line for line in lines if line["kind"] == "train")

@@ -27,7 +27,7 @@ def recipe(*overrides: str, text: str = DETECTION) -> Recipe:
 
 
 def test_by_name_and_one_for_the_rest() -> None:
-    assert class_weights_of(recipe("loss.category_weights={cone: 2.5}"), DATA) == [1.0, 2.5, 1.0]
+    assert class_weights_of(recipe("loss.class_weights={cone: 2.5}"), DATA) == [1.0, 2.5, 1.0]
 
 
 def test_balanced_from_the_training_split() -> None:
@@ -41,7 +41,7 @@ def test_none_without_the_settings_and_with_a_frozen_detector() -> None:
 
 
 def test_stage_two_that_trains_its_detector_has_them_too() -> None:
-    changes = ["model.freeze_detector=false", "detection_loss.category_weights.plank=3"]
+    changes = ["model.freeze_detector=false", "detection_loss.class_weights.plank=3"]
     assert class_weights_of(recipe(*changes, text=PANOPTIC), DATA) == [1.0, 1.0, 3.0]
 
 
@@ -49,5 +49,5 @@ def test_stage_two_that_trains_its_detector_has_them_too() -> None:
     ("name", "hint"), [("cones", "did you mean 'cone'"), ("xyz", "there are: brick, cone, plank")]
 )
 def test_a_class_that_is_not_there_is_refused(name: str, hint: str) -> None:
-    with pytest.raises(UserError, match=f"loss.category_weights: the data has no class '{name}'; {hint}"):
-        class_weights_of(recipe(f"loss.category_weights={{{name}: 2}}"), DATA)
+    with pytest.raises(UserError, match=f"loss.class_weights: the data has no class '{name}'; {hint}"):
+        class_weights_of(recipe(f"loss.class_weights={{{name}: 2}}"), DATA)

@@ -11,7 +11,7 @@ import pytest
 
 from detr_hf.loading.loaders import BatchLoader, evaluation_loader
 from detr_hf.loading.truth import GroundTruth
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
 from detr_hf.training import evaluation
 from detr_hf.training.evaluation import evaluate, score_of

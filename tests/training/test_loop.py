@@ -116,11 +116,11 @@ def poison(run: Run, term: str, at_step: int) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     """Guards: NaN, which stock matching reports as boxes that are not in corner format."""
     run = assembled(recipe_of("detection", tmp_path, "optim.skip_non_finite=0"))
-    poison(run, "giou", at_step=2)
+    poison(run, "loss_giou", at_step=2)
     with pytest.raises(NonFiniteLossError) as caught:
         train(run)
     message = str(caught.value)
-    assert message.startswith("step 2: the loss is not finite (terms: loss, giou; image ids: ")
+    assert message.startswith("step 2: the loss is not finite (terms: loss, loss_giou; image ids: ")
     named = message.split("image ids: ")[1].split(")")[0].split(", ")
     assert len(named) == 4 and {int(one) for one in named} <= set(range(10, 18))
     assert issubclass(NonFiniteLossError, UserError), "told without a traceback"
@@ -131,7 +131,7 @@ def test_weights_that_are_not_finite_stop_the_run_by_the_loss_not_by_the_matchin
     run = assembled(recipe_of("detection", tmp_path, "optim.skip_non_finite=0"))
     with torch.no_grad():
         run.task.model.class_labels_classifier.weight.fill_(float("nan"))
-    with pytest.raises(NonFiniteLossError, match=r"step 1: .*terms: loss, class"):
+    with pytest.raises(NonFiniteLossError, match=r"step 1: .*terms: loss, loss_ce"):
         train(run)
 
 
@@ -211,8 +211,16 @@ def test_the_log_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     scored(tmp_path, monkeypatch, [0.1], "optim.epochs=1", "optim.lr=1e-3", "optim.backbone_lr=1e-4")
     line = lines_of(tmp_path / "run")[0]
     assert (line["step"], line["kind"], line["epoch"]) == (2, "train", 1)
-    assert {"loss", "class", "box_l1", "giou", "auxiliary", "gradient_norm", "images_per_second"} <= set(line)
-    total = line["class"] + 5 * line["box_l1"] + 2 * line["giou"] + line["auxiliary"]
+    assert {
+        "loss",
+        "loss_ce",
+        "loss_bbox",
+        "loss_giou",
+        "loss_auxiliary",
+        "gradient_norm",
+        "images_per_second",
+    } <= set(line)
+    total = line["loss_ce"] + 5 * line["loss_bbox"] + 2 * line["loss_giou"] + line["loss_auxiliary"]
     assert line["loss"] == pytest.approx(total, rel=1e-5)
     assert set(line["lr"]) == {"backbone", "class_head", "class_head, no decay", "other", "other, no decay"}
 

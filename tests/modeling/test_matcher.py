@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.loss.loss_for_object_detection import HungarianMatcher
 
-from detr_hf.modeling.matching import Matches, MatchingCosts, match
+from detr_hf.modeling.matcher import Matches, MatchingCosts, match
 from tests.tiny_models import stock_labels
 
 CLASSES = 5

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, masks_of_segments, paired_giou
-from detr_hf.modeling.matching import Matches
+from detr_hf.modeling.matcher import Matches
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,19 @@ class Normalizers:
 
     Attributes:
         objects: number of objects; the divisor of the box and mask terms.
-        class_weight: sum of the class weights over all queries; the divisor of the class term. It is what
+        class_weight_sum: sum of the class weights over all queries; the divisor of the class term. It is what
             ``cross_entropy(weight=...)`` divides by, taken over the step instead of one process's batch.
     """
 
     objects: float
-    class_weight: float
+    class_weight_sum: float
 
     @classmethod
     def of_targets(
         cls,
         targets: Sequence[Mapping],
         num_queries: int,
-        no_object_weight: float,
+        eos_coefficient: float,
         class_weights: Tensor | None = None,
     ) -> Normalizers:
         """The share of one (micro-)batch; add the shares up with ``+``.
@@ -52,17 +52,17 @@ class Normalizers:
             of_objects = [float(class_weights[target["class_labels"]].sum()) for target in targets]
             shares = [min(1.0, num_queries / max(count, 1)) for count in counts]
             weight = sum(total * share for total, share in zip(of_objects, shares, strict=True))
-        return cls(float(sum(counts)), weight + no_object_weight * unmatched)
+        return cls(float(sum(counts)), weight + eos_coefficient * unmatched)
 
     def __add__(self, other: Normalizers) -> Normalizers:
-        return Normalizers(self.objects + other.objects, self.class_weight + other.class_weight)
+        return Normalizers(self.objects + other.objects, self.class_weight_sum + other.class_weight_sum)
 
 
 def class_loss(
     logits: Tensor,
     targets: Sequence[Mapping],
     matches: Matches,
-    no_object_weight: float,
+    eos_coefficient: float,
     normalizers: Normalizers,
     class_weights: Tensor | None = None,
 ) -> Tensor:
@@ -73,7 +73,7 @@ def class_loss(
         logits: ``[L, B, Q, C + 1]``.
         targets: dicts with ``class_labels int64 [N]``.
         matches: the pairs of all L layers.
-        no_object_weight: weight of "no object" against 1 for every class (the paper's 0.1).
+        eos_coefficient: weight of "no object" against 1 for every class (the paper's 0.1).
         normalizers: of the whole optimizer step.
         class_weights: ``float32 [C]``; None: 1 for every class.
     """
@@ -83,9 +83,9 @@ def class_loss(
     weight = logits.new_ones(no_object + 1)
     if class_weights is not None:
         weight[:no_object] = class_weights
-    weight[no_object] = no_object_weight
+    weight[no_object] = eos_coefficient
     nll = functional.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight, reduction="none")
-    return nll.view(logits.shape[0], -1).sum(1) / max(normalizers.class_weight, 1e-6)
+    return nll.view(logits.shape[0], -1).sum(1) / max(normalizers.class_weight_sum, 1e-6)
 
 
 def box_losses(

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from detr_hf.modeling.detection_task import DetectionTask
-from detr_hf.modeling.losses import Normalizers
+from detr_hf.modeling.criterion import Normalizers
+from detr_hf.modeling.detection import DetectionTask
 from detr_hf.recipe import DetectionLoss
 from tests.tiny_models import (
     LABELS,
@@ -34,8 +34,8 @@ def test_loss_terms_and_gradients_equal_the_stock_model() -> None:
     task, stock = task_of(DetectionLoss(auxiliary=False)), tiny_detector()
     terms = task(pixel_values, pixel_mask, targets, task.normalizers(targets))
     theirs = stock(pixel_values, pixel_mask, labels=stock_labels(targets))
-    assert set(terms) == {"loss", "class", "box_l1", "giou"}
-    names = {"class": "loss_ce", "box_l1": "loss_bbox", "giou": "loss_giou"}
+    assert set(terms) == {"loss", "loss_ce", "loss_bbox", "loss_giou"}
+    names = {"loss_ce": "loss_ce", "loss_bbox": "loss_bbox", "loss_giou": "loss_giou"}
     for ours, name in names.items():
         assert terms[ours].item() == pytest.approx(theirs.loss_dict[name].item(), rel=EXACT)
         assert not terms[ours].requires_grad
@@ -54,33 +54,37 @@ def test_auxiliary_losses_are_those_of_the_inner_layers() -> None:
     normalizers = task.normalizers(batch[2])
     terms, last = task(*batch, normalizers), plain(*batch, normalizers)
     assert not task.model.config.auxiliary_loss
-    for name in ("class", "box_l1", "giou"):
+    for name in ("loss_ce", "loss_bbox", "loss_giou"):
         assert terms[name].item() == pytest.approx(last[name].item(), rel=CLOSE)
-    assert terms["loss"].item() == pytest.approx((last["loss"] + terms["auxiliary"]).item(), rel=CLOSE)
+    assert terms["loss"].item() == pytest.approx((last["loss"] + terms["loss_auxiliary"]).item(), rel=CLOSE)
     shorter = task_of(DetectionLoss(auxiliary=False))
     inner = 0.0
     for _ in range(2):  # a decoder cut after its second, then its first layer ends in what was an inner layer
         shorter.model.model.decoder.layers = shorter.model.model.decoder.layers[:-1]
         inner += shorter(*batch, normalizers)["loss"].item()
-    assert terms["auxiliary"].item() == pytest.approx(inner, rel=CLOSE)
+    assert terms["loss_auxiliary"].item() == pytest.approx(inner, rel=CLOSE)
 
 
 def test_weights_of_the_terms() -> None:
     batch = random_batch([3, 2])
-    task = task_of(DetectionLoss(auxiliary=False, class_weight=0.5, box_l1=3.0, giou=4.0))
+    task = task_of(
+        DetectionLoss(
+            auxiliary=False, class_loss_coefficient=0.5, bbox_loss_coefficient=3.0, giou_loss_coefficient=4.0
+        )
+    )
     terms = task(*batch, task.normalizers(batch[2]))
-    expected = 0.5 * terms["class"] + 3 * terms["box_l1"] + 4 * terms["giou"]
+    expected = 0.5 * terms["loss_ce"] + 3 * terms["loss_bbox"] + 4 * terms["loss_giou"]
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=CLOSE)
 
 
 def test_the_no_object_weight_enters_loss_and_normalizer() -> None:
     batch = random_batch([3, 2])
-    task = task_of(DetectionLoss(no_object_weight=0.4))
+    task = task_of(DetectionLoss(eos_coefficient=0.4))
     assert task.normalizers(batch[2]) == Normalizers(5.0, pytest.approx(5 + 0.4 * 9))
-    light = task_of(DetectionLoss(no_object_weight=0.1))
+    light = task_of(DetectionLoss(eos_coefficient=0.1))
     assert (
-        task(*batch, task.normalizers(batch[2]))["class"]
-        != light(*batch, light.normalizers(batch[2]))["class"]
+        task(*batch, task.normalizers(batch[2]))["loss_ce"]
+        != light(*batch, light.normalizers(batch[2]))["loss_ce"]
     )
 
 
@@ -88,13 +92,13 @@ def test_the_matching_costs_reach_the_matching() -> None:
     batch = random_batch([5, 5])
     losses = [
         DetectionLoss(),
-        DetectionLoss(class_cost=0, l1_cost=1, giou_cost=0),
-        DetectionLoss(l1_cost=0, giou_cost=0),
+        DetectionLoss(class_cost=0, bbox_cost=1, giou_cost=0),
+        DetectionLoss(bbox_cost=0, giou_cost=0),
     ]
     task = task_of()
     terms = []
     for task.loss in losses:
-        terms.append(task(*batch, task.normalizers(batch[2]))["box_l1"].item())
+        terms.append(task(*batch, task.normalizers(batch[2]))["loss_bbox"].item())
     assert terms[1] < terms[0] < terms[2]  # matched by L1 alone, by all, by class alone
 
 

@@ -17,9 +17,9 @@ from detr_hf.geometry import boxes_cxcywh_to_xyxy, pairwise_giou
 class MatchingCosts:
     """Weights of the three matching costs; DETR's own by default."""
 
-    class_probability: float = 1.0
-    box_l1: float = 5.0
-    giou: float = 2.0
+    class_cost: float = 1.0
+    bbox_cost: float = 5.0
+    giou_cost: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -86,5 +86,5 @@ def _cost_blocks(logits: Tensor, boxes: Tensor, targets: Sequence[Mapping], cost
     probability = logits.softmax(-1).gather(-1, labels[None, :, None, :].expand(layers, -1, queries, -1))
     l1 = torch.cdist(boxes, truth.expand(layers, -1, -1, -1), p=1)
     giou = pairwise_giou(boxes_cxcywh_to_xyxy(boxes), boxes_cxcywh_to_xyxy(truth))
-    cost = costs.box_l1 * l1 - costs.class_probability * probability - costs.giou * giou
+    cost = costs.bbox_cost * l1 - costs.class_cost * probability - costs.giou_cost * giou
     return torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=1e6)

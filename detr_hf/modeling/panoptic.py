@@ -13,11 +13,11 @@ from transformers import DetrForSegmentation
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
-from detr_hf.modeling.detection_task import register_class_weights, set_losses
+from detr_hf.modeling.criterion import Normalizers, mask_losses
+from detr_hf.modeling.detection import register_class_weights, set_losses
 from detr_hf.modeling.detector import run_detector
-from detr_hf.modeling.losses import Normalizers, mask_losses
 from detr_hf.modeling.mask_head import mask_logits
-from detr_hf.modeling.matching import MatchingCosts, match
+from detr_hf.modeling.matcher import MatchingCosts, match
 from detr_hf.modeling.postprocess import panoptic_predictions
 from detr_hf.modeling.predictions import PanopticPrediction
 from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation
@@ -67,7 +67,7 @@ class PanopticTask(nn.Module):
 
     def normalizers(self, targets: Sequence[Mapping]) -> Normalizers:
         """This batch's share of what the step's losses are divided by."""
-        weight = (self.detection_loss or DetectionLoss()).no_object_weight
+        weight = (self.detection_loss or DetectionLoss()).eos_coefficient
         return Normalizers.of_targets(targets, self.model.config.num_queries, weight, self.class_weights)
 
     def forward(
@@ -104,8 +104,10 @@ class PanopticTask(nn.Module):
         focal, dice = mask_losses(
             masks, targets, matches, canvas_hw, normalizers, settings.focal_alpha, settings.focal_gamma
         )
-        loss = terms.pop("loss") + settings.focal * focal + settings.dice * dice
-        return {"loss": loss, "mask_focal": focal.detach(), "mask_dice": dice.detach(), **terms}
+        loss = (
+            terms.pop("loss") + settings.mask_loss_coefficient * focal + settings.dice_loss_coefficient * dice
+        )
+        return {"loss": loss, "loss_mask": focal.detach(), "loss_dice": dice.detach(), **terms}
 
     @torch.no_grad()
     def predict(

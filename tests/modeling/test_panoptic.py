@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.panoptic_task import PanopticTask
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation
 from tests.tiny_models import (
     LABELS,
@@ -49,9 +49,9 @@ def test_mask_losses_and_gradients_equal_the_stock_model() -> None:
     stock.detr.requires_grad_(False)
     terms = task(pixel_values, pixel_mask, targets, task.normalizers(targets))
     theirs = stock(pixel_values, pixel_mask, labels=stock_labels(targets, with_masks=True)).loss_dict
-    assert set(terms) == {"loss", "mask_focal", "mask_dice"}
-    assert terms["mask_focal"].item() == pytest.approx(theirs["loss_mask"].item(), rel=EXACT)
-    assert terms["mask_dice"].item() == pytest.approx(theirs["loss_dice"].item(), rel=EXACT)
+    assert set(terms) == {"loss", "loss_mask", "loss_dice"}
+    assert terms["loss_mask"].item() == pytest.approx(theirs["loss_mask"].item(), rel=EXACT)
+    assert terms["loss_dice"].item() == pytest.approx(theirs["loss_dice"].item(), rel=EXACT)
     terms["loss"].backward()
     (theirs["loss_mask"] + theirs["loss_dice"]).backward()
     mine, stocks = gradients(task.model), gradients(stock)
@@ -65,7 +65,7 @@ def test_end_to_end_loss_and_gradients_equal_the_stock_model() -> None:
     task, stock = task_of(DetectionLoss(auxiliary=False)), tiny_segmenter()
     terms = task(pixel_values, pixel_mask, targets, task.normalizers(targets))
     theirs = stock(pixel_values, pixel_mask, labels=stock_labels(targets, with_masks=True))
-    assert set(terms) == {"loss", "mask_focal", "mask_dice", "class", "box_l1", "giou"}
+    assert set(terms) == {"loss", "loss_mask", "loss_dice", "loss_ce", "loss_bbox", "loss_giou"}
     assert terms["loss"].item() == pytest.approx(theirs.loss.item(), rel=EXACT)
     terms["loss"].backward()
     theirs.loss.backward()
@@ -76,16 +76,16 @@ def test_end_to_end_loss_and_gradients_equal_the_stock_model() -> None:
 
 def test_weights_of_the_terms() -> None:
     batch = random_batch([3, 2])
-    task = task_of(loss=MaskLoss(focal=3.0, dice=0.5))
+    task = task_of(loss=MaskLoss(mask_loss_coefficient=3.0, dice_loss_coefficient=0.5))
     terms = task(*batch, task.normalizers(batch[2]))
-    expected = 3 * terms["mask_focal"] + 0.5 * terms["mask_dice"]
+    expected = 3 * terms["loss_mask"] + 0.5 * terms["loss_dice"]
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=CLOSE)
 
 
 def test_focal_settings_reach_the_loss() -> None:
     batch = random_batch([3, 2])
     focal = {
-        settings: task_of(loss=settings)(*batch, task_of().normalizers(batch[2]))["mask_focal"].item()
+        settings: task_of(loss=settings)(*batch, task_of().normalizers(batch[2]))["loss_mask"].item()
         for settings in (MaskLoss(), MaskLoss(focal_alpha=0.75), MaskLoss(focal_gamma=0.5))
     }
     assert len(set(focal.values())) == 3
@@ -199,9 +199,9 @@ def test_end_to_end_terms_are_complete() -> None:
     batch = random_batch([3, 2])
     task = task_of(DetectionLoss()).eval()
     terms = task(*batch, task.normalizers(batch[2]))
-    parts = terms["class"] + 5 * terms["box_l1"] + 2 * terms["giou"] + terms["auxiliary"]
+    parts = terms["loss_ce"] + 5 * terms["loss_bbox"] + 2 * terms["loss_giou"] + terms["loss_auxiliary"]
     assert terms["loss"].item() == pytest.approx(
-        (parts + terms["mask_focal"] + terms["mask_dice"]).item(), rel=CLOSE
+        (parts + terms["loss_mask"] + terms["loss_dice"]).item(), rel=CLOSE
     )
     assert all(not term.requires_grad for name, term in terms.items() if name != "loss")
 
@@ -213,7 +213,7 @@ def test_a_batch_without_objects_reaches_every_parameter(detection_loss: Detecti
     task.model.mask_head.conv2.register_forward_hook(lambda _m, inputs, _o: passed.append(len(inputs[0])))
     batch = random_batch([0, 0])
     terms = task(*batch, task.normalizers(batch[2]))
-    assert terms["mask_focal"].item() == terms["mask_dice"].item() == 0
+    assert terms["loss_mask"].item() == terms["loss_dice"].item() == 0
     assert torch.isfinite(terms["loss"])
     terms["loss"].backward()
     found = gradients(task)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, sigmoid_focal_loss
 
-from detr_hf.modeling.losses import Normalizers, box_losses, class_loss, mask_losses
-from detr_hf.modeling.matching import Matches, MatchingCosts, match
+from detr_hf.modeling.criterion import Normalizers, box_losses, class_loss, mask_losses
+from detr_hf.modeling.matcher import Matches, MatchingCosts, match
 from tests.tiny_models import LABELS, random_batch, relative_difference, stock_labels
 
 CLOSE = 1e-5
@@ -80,8 +80,8 @@ def test_class_loss_by_hand() -> None:
     # two queries, two classes: query 0 has its class 1 with probability 1/4, query 1 no object with 1/2
     logits = torch.tensor([[[[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]]]).log()
     targets = [{"class_labels": torch.tensor([1])}]
-    normalizers = Normalizers.of_targets(targets, num_queries=2, no_object_weight=0.1)
-    assert normalizers == Normalizers(objects=1.0, class_weight=1.1)
+    normalizers = Normalizers.of_targets(targets, num_queries=2, eos_coefficient=0.1)
+    assert normalizers == Normalizers(objects=1.0, class_weight_sum=1.1)
     loss = class_loss(logits, targets, one_pair(), 0.1, normalizers)
     assert loss.tolist() == pytest.approx([(math.log(4) + 0.1 * math.log(2)) / 1.1])
 
@@ -91,7 +91,7 @@ def test_box_losses_by_hand() -> None:
     boxes = torch.tensor([[[[0.25, 0.25, 0.5, 0.5], [0.1, 0.1, 0.1, 0.1]]]])
     truth = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
     targets = [{"class_labels": torch.tensor([0]), "boxes_cxcywh_norm": truth}]
-    l1, giou = box_losses(boxes, targets, one_pair(), Normalizers(objects=2.0, class_weight=1.0))
+    l1, giou = box_losses(boxes, targets, one_pair(), Normalizers(objects=2.0, class_weight_sum=1.0))
     assert l1.tolist() == pytest.approx([0.5 / 2])
     assert giou.tolist() == pytest.approx([(1 - (1 / 7 - 2 / 9)) / 2])
 
@@ -192,12 +192,12 @@ def test_a_batch_without_objects_has_a_class_loss_only_and_a_graph_for_all() -> 
 def test_normalizers_by_hand() -> None:
     """Guards: surplus objects, which no query is left for, counted as matched ones."""
     targets: list[dict[str, Any]] = [{"class_labels": torch.zeros(n, dtype=torch.int64)} for n in (3, 0, 12)]
-    step = Normalizers.of_targets(targets, num_queries=10, no_object_weight=0.1)
+    step = Normalizers.of_targets(targets, num_queries=10, eos_coefficient=0.1)
     assert step.objects == 15  # all objects, also the two that no query is left for: as in the reference
-    assert step.class_weight == pytest.approx(3 + 0.7 + 1.0 + 10)
+    assert step.class_weight_sum == pytest.approx(3 + 0.7 + 1.0 + 10)
     parts = [Normalizers.of_targets([target], 10, 0.1) for target in targets]
     summed = parts[0] + parts[1] + parts[2]
-    assert (summed.objects, summed.class_weight) == pytest.approx((step.objects, step.class_weight))
+    assert (summed.objects, summed.class_weight_sum) == pytest.approx((step.objects, step.class_weight_sum))
 
 
 def test_normalizers_are_never_zero() -> None:
@@ -238,7 +238,7 @@ def test_class_weights_by_hand() -> None:
     targets = [{"class_labels": torch.tensor([1])}]
     weights = torch.tensor([0.5, 3.0])
     normalizers = Normalizers.of_targets(targets, 2, 0.1, weights)
-    assert normalizers == Normalizers(objects=1.0, class_weight=pytest.approx(3.1))
+    assert normalizers == Normalizers(objects=1.0, class_weight_sum=pytest.approx(3.1))
     loss = class_loss(logits, targets, one_pair(), 0.1, normalizers, weights)
     assert loss.tolist() == pytest.approx([(3 * math.log(4) + 0.1 * math.log(2)) / 3.1])
 
@@ -263,4 +263,4 @@ def test_weighted_class_loss_is_the_weighted_cross_entropy_of_the_whole_step() -
 def test_weights_of_more_objects_than_queries_are_their_mean() -> None:
     targets = [{"class_labels": torch.tensor([0, 0, 1])}]
     step = Normalizers.of_targets(targets, 2, 0.1, torch.tensor([1.0, 4.0]))
-    assert (step.objects, step.class_weight) == (3.0, pytest.approx(2 * (1 + 1 + 4) / 3))
+    assert (step.objects, step.class_weight_sum) == (3.0, pytest.approx(2 * (1 + 1 + 4) / 3))

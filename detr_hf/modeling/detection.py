@@ -11,9 +11,9 @@ from transformers import DetrForObjectDetection
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
+from detr_hf.modeling.criterion import Normalizers, box_losses, class_loss
 from detr_hf.modeling.detector import DetectorOutput, run_detector
-from detr_hf.modeling.losses import Normalizers, box_losses, class_loss
-from detr_hf.modeling.matching import Matches, MatchingCosts, match
+from detr_hf.modeling.matcher import Matches, MatchingCosts, match
 from detr_hf.modeling.postprocess import detections
 from detr_hf.modeling.predictions import Detections
 from detr_hf.recipe import DetectionLoss
@@ -48,7 +48,7 @@ class DetectionTask(nn.Module):
 
     def normalizers(self, targets: Sequence[Mapping]) -> Normalizers:
         """This batch's share of what the step's losses are divided by."""
-        queries, no_object = self.model.config.num_queries, self.loss.no_object_weight
+        queries, no_object = self.model.config.num_queries, self.loss.eos_coefficient
         return Normalizers.of_targets(targets, queries, no_object, self.class_weights)
 
     def forward(
@@ -90,12 +90,13 @@ def set_losses(
 ) -> tuple[dict[str, Tensor], Matches]:
     """DETR's set criterion over all layers of ``detected``, and the matches of its last layer."""
     logits, boxes = detected.logits, detected.boxes_cxcywh_norm
-    matches = match(logits, boxes, targets, MatchingCosts(loss.class_cost, loss.l1_cost, loss.giou_cost))
-    classes = class_loss(logits, targets, matches, loss.no_object_weight, normalizers, class_weights)
+    matches = match(logits, boxes, targets, MatchingCosts(loss.class_cost, loss.bbox_cost, loss.giou_cost))
+    classes = class_loss(logits, targets, matches, loss.eos_coefficient, normalizers, class_weights)
     l1, giou = box_losses(boxes, targets, matches, normalizers)
-    per_layer = loss.class_weight * classes + loss.box_l1 * l1 + loss.giou * giou
-    terms = {"loss": per_layer.sum(), "class": classes[-1], "box_l1": l1[-1], "giou": giou[-1]}
+    per_layer = loss.class_loss_coefficient * classes + loss.bbox_loss_coefficient * l1
+    per_layer = per_layer + loss.giou_loss_coefficient * giou
+    terms = {"loss": per_layer.sum(), "loss_ce": classes[-1], "loss_bbox": l1[-1], "loss_giou": giou[-1]}
     if len(per_layer) > 1:
-        terms["auxiliary"] = per_layer[:-1].sum()
+        terms["loss_auxiliary"] = per_layer[:-1].sum()
     last = matches.of_layer(len(per_layer) - 1)
     return {name: term if name == "loss" else term.detach() for name, term in terms.items()}, last
