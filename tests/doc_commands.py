@@ -125,9 +125,10 @@ def check_python(words: list[str], root: Path) -> list[str]:
         return check_script(words, root)
     with contextlib.suppress(ModuleNotFoundError):
         spec = importlib.util.find_spec(words[1])
-        if spec is None or spec.origin is None or not words[1].startswith("detr_hf"):
+        if spec is None or spec.origin is None or not words[1].startswith(("detr_hf", "tools")):
             return [] if spec else [f"there is no module {words[1]}"]
-        source = Path(spec.origin).read_text(encoding="utf-8")
+        script = Path(spec.origin)
+        source = (script.with_name("__main__.py") if spec.submodule_search_locations else script).read_text()
         return [f"{words[1]} has no {w}" for w in words[2:] if w.startswith("--") and f'"{w}"' not in source]
     return [f"there is no module {words[1]}"]
 

@@ -68,7 +68,8 @@ def test_the_readme_starts_with_two_commands() -> None:
 
 
 def test_what_runs_are_said_to_write_is_written_somewhere() -> None:
-    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "detr_hf").rglob("*.py"))
+    files = [file for folder in ("detr_hf", "tools") for file in (ROOT / folder).rglob("*.py")]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
     assert [name for name in WRITTEN if f'"{name}"' not in code and f"{name}" not in code] == []
 
 
@@ -224,8 +225,8 @@ BROKEN = [
     ("wrong_commands", BASH.format("accelerate launch detr_hf/train.py RECIPE optim.lr=-1"), "optim.lr"),
     ("wrong_commands", BASH.format("A=b torchrun --nprocs 2 detr_hf/train.py RECIPE"), "argument"),
     ("wrong_commands", BASH.format("torchrun detr_hf/train.py RECIPE model.x=1"), "model.x"),
-    ("wrong_commands", BASH.format("python -m detr_hf.demo.pretrian"), "no module detr_hf.demo.pretrian"),
-    ("wrong_commands", BASH.format("python -m detr_hf.demo.pretrain --output x"), "has no --output"),
+    ("wrong_commands", BASH.format("python -m tools.pretrain_tini"), "no module tools.pretrain_tini"),
+    ("wrong_commands", BASH.format("python -m tools.pretrain_tiny --output x"), "has no --output"),
     ("wrong_commands", BASH.format("python -m no_such_thing.at_all"), "no module no_such_thing"),
     ("wrong_commands", BASH.format("pip install 'detr-hf[tracks]'"), "no extra `tracks`"),
     ("wrong_commands", BASH.format("conda install detr"), "`conda` is not a program"),
@@ -262,7 +263,7 @@ detr-hf evaluate runs/panoptic/best evaluation.score_threshold=0.5
 detr-hf predict demo photos/ --out runs/x
 accelerate launch --config_file recipes/launch/cpu.yaml detr_hf/train.py recipes/detection.yaml optim.epochs=2
 torchrun --nproc_per_node 2 detr_hf/train.py recipes/demo/detection.yaml
-python -m detr_hf.demo.pretrain --out runs/tiny --shrink 0.1
+python -m tools.pretrain_tiny --out runs/tiny --shrink 0.1
 python detr_hf/train.py --help
 pip install -e '.[track,dev]'
 ```

@@ -18,6 +18,7 @@ from detr_hf.labels import LabelMap
 from detr_hf.prepare.raw.stuff.mapping import load_mapping
 from detr_hf.teacher import DetrTeacher, load_teacher
 from tests.tiny_models import tiny_segmenter
+from tools.pretrain_tiny.street import STREET
 
 LABELS = LabelMap.load(CHECKPOINT)
 STUFF = {index: LABELS.names[index] for index in LABELS.stuff_ids}
@@ -32,7 +33,7 @@ def teacher() -> DetrTeacher:
 @pytest.fixture(scope="module")
 def photograph() -> np.ndarray:
     """A street, whose things the tiny checkpoint knows too."""
-    return draw_scene("street", seed=5, index=1, size_hw=(180, 240)).image
+    return draw_scene(seed=5, index=1, size_hw=(180, 240), world=STREET).image
 
 
 def stock_answer(teacher: DetrTeacher, image: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,36 +1,35 @@
-"""Pictures to try, where the demo's generator can draw what a model knows."""
+"""Images to try, where the demo has some of what a model knows."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 from PIL import Image
 
+from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.demo.scene import draw_scene
-from detr_hf.demo.worlds import WorldName, world_categories
+from detr_hf.demo.worlds import YARD, categories_of
 from detr_hf.labels import LabelMap
 
 SEED = 77  # of no data set: nothing in the examples was learned
 COUNT = 4
 SIZE_HW = (480, 640)
+STREETS = sorted((CHECKPOINT.parent / "street").glob("*.jpg"))
+"""Scenes of the world that the tiny checkpoint was pretrained on; what draws it is not in the package."""
 
 
 def draw_examples(labels: LabelMap, folder: Path) -> list[Path]:
-    """Draw a few scenes of the synthetic world that has the model's classes; none for any other model."""
-    worlds: tuple[WorldName, ...] = get_args(WorldName)
-    world = next((name for name in worlds if _has_all(name, labels)), None)
-    if world is None:
+    """Write a few scenes of the yard or the street, whichever has the model's classes; none for others."""
+    if set(labels.names) <= {category["name"] for category in categories_of(YARD)}:
+        scenes = {
+            f"yard-{index + 1}": Image.fromarray(draw_scene(SEED, index, SIZE_HW).image)
+            for index in range(COUNT)
+        }
+    elif set(labels.names) <= set(LabelMap.load(CHECKPOINT).names):
+        scenes = {file.stem: Image.open(file) for file in STREETS}
+    else:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for index in range(COUNT):
-        file = folder / f"{world}-{index + 1}.png"
-        Image.fromarray(draw_scene(world, SEED, index, SIZE_HW).image).save(file)
-        files.append(file)
-    return files
-
-
-def _has_all(world: WorldName, labels: LabelMap) -> bool:
-    """Whether every class of the model can be drawn in that world."""
-    return set(labels.names) <= {category["name"] for category in world_categories(world)}
+    for name, scene in scenes.items():
+        scene.save(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in scenes]

@@ -55,7 +55,7 @@ def _pictures(given: str | None) -> list[np.ndarray]:
     if given is None:
         from detr_hf.demo.scene import draw_scene
 
-        return [draw_scene("yard", 0, at, size_hw).image for at, size_hw in enumerate(SHAPES_HW)]
+        return [draw_scene(0, at, size_hw).image for at, size_hw in enumerate(SHAPES_HW)]
     from detr_hf.inference import as_rgb, find_images
 
     files = find_images(Path(given))

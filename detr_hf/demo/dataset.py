@@ -7,10 +7,9 @@ import multiprocessing
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,31 +18,40 @@ import cv2
 import numpy as np
 
 from detr_hf.demo.scene import Scene, draw_scene
-from detr_hf.demo.worlds import WorldName, world_categories
+from detr_hf.demo.worlds import YARD, World, categories_of
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_and_areas_of_segments, id_to_rgb
 
-GENERATOR_VERSION = 2  # raise it whenever the same arguments would draw other pictures
+GENERATOR_VERSION = 2  # raise it whenever the same arguments would draw other images
 SPEC_NAME = "spec.json"
-_JPEG_QUALITY = 92
+JPEG = (cv2.IMWRITE_JPEG_QUALITY, 92)
 _SPLIT_STRIDE = 1_000_000  # scene numbers per split, so that no two splits share a scene
 _SIZES_HW = ((240, 320), (240, 240), (320, 240), (270, 360))
 _SIZE_SHARES = (0.7, 0.1, 0.1, 0.1)
 
+Entries = tuple[dict[str, Any], dict[str, Any]]
+"""What COCO panoptic lists of one image, and of its annotation."""
 
-@dataclass(frozen=True)
-class _Job:
-    """One scene to draw and where it goes."""
 
-    world: WorldName
-    seed: int
-    index: int
-    image_path: Path
-    panoptic_path: Path
+def ensure_dataset(
+    folder: str | Path, counts: dict[str, int], seed: int, workers: int = 1, world: World = YARD
+) -> bool:
+    """Make the data set unless the very same one is there; of several processes, let one call it first.
+
+    Returns:
+        True when it was written now, False when it was there.
+
+    Raises:
+        UserError: as `write_dataset`.
+    """
+    if spec_of(Path(folder)) == _spec(world, counts, seed):
+        return False
+    write_dataset(folder, counts, seed, workers, world)
+    return True
 
 
 def write_dataset(
-    folder: str | Path, world: WorldName, counts: dict[str, int], seed: int, workers: int = 1
+    folder: str | Path, counts: dict[str, int], seed: int, workers: int = 1, world: World = YARD
 ) -> None:
     """Write `images/*.jpg`, `panoptic/*.png` and `panoptic.json` into `<folder>/<split>` for every split.
 
@@ -55,23 +63,14 @@ def write_dataset(
         workers: processes that draw; the files do not depend on it.
 
     Raises:
-        UserError: no such world, a count or the seed out of range, or a folder that holds something else than
-            a demo set.
+        UserError: a count or the seed out of range, or a folder that holds something else than a demo set.
     """
-    target = Path(folder)
-    _check(target, world, counts, seed)
+    target, spec = Path(folder), _spec(world, counts, seed)
+    _check(target, counts, seed)
     with whole_folder(target) as partial_folder:
         for number, (split, count) in enumerate(sorted(counts.items())):
-            _write_split(
-                partial_folder / split,
-                world,
-                seed,
-                range(number * _SPLIT_STRIDE, number * _SPLIT_STRIDE + count),
-                workers,
-            )
-        (partial_folder / SPEC_NAME).write_text(
-            json.dumps(_spec(world, counts, seed), indent=1), encoding="utf-8"
-        )
+            _write_split(partial_folder / split, world, seed, number * _SPLIT_STRIDE, count, workers)
+        (partial_folder / SPEC_NAME).write_text(json.dumps(spec, indent=1), encoding="utf-8")
 
 
 @contextmanager
@@ -86,25 +85,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial_folder, ignore_errors=True)
 
 
-def ensure_dataset(
-    folder: str | Path, world: WorldName, counts: dict[str, int], seed: int, workers: int = 1
-) -> bool:
-    """Make the data set unless the very same one is there; of several processes, let one call it first.
-
-    Returns:
-        True when it was written now, False when it was there.
-
-    Raises:
-        UserError: as `write_dataset`.
-    """
-    if spec_of(Path(folder)) == _spec(world, counts, seed):
-        return False
-    write_dataset(folder, world, counts, seed, workers)
-    return True
-
-
-def _spec(world: str, counts: dict[str, int], seed: int) -> dict[str, Any]:
-    return {"generator": GENERATOR_VERSION, "world": world, "counts": dict(counts), "seed": seed}
+def _spec(world: World, counts: dict[str, int], seed: int) -> dict[str, Any]:
+    return {"generator": GENERATOR_VERSION, "world": world.name, "counts": dict(counts), "seed": seed}
 
 
 def spec_of(folder: Path) -> dict[str, Any] | None:
@@ -116,8 +98,7 @@ def spec_of(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "generator" in found else None
 
 
-def _check(target: Path, world: WorldName, counts: dict[str, int], seed: int) -> None:
-    world_categories(world)  # refuses an unknown world
+def _check(target: Path, counts: dict[str, int], seed: int) -> None:
     if seed < 0:
         raise UserError(f"The demo data set's seed is {seed}; it must be 0 or more.")
     for split, count in counts.items():
@@ -154,59 +135,36 @@ def _move_into_place(finished: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write_split(folder: Path, world: WorldName, seed: int, indices: range, workers: int) -> None:
+def _write_split(folder: Path, world: World, seed: int, first: int, count: int, workers: int) -> None:
     for name in ("images", "panoptic"):
         (folder / name).mkdir(parents=True)
-    jobs = [
-        _Job(
-            world,
-            seed,
-            index,
-            folder / "images" / f"{number:06d}.jpg",
-            folder / "panoptic" / f"{number:06d}.png",
-        )
-        for number, index in enumerate(indices)
-    ]
-    categories = world_categories(world)
-    ids = {category["name"]: category["id"] for category in categories}
-    images, annotations = [], []
-    for image, annotation in _run(jobs, ids, workers):
-        images.append(image)
-        annotations.append(annotation)
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "panoptic.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-def _run(
-    jobs: list[_Job], ids: dict[str, int], workers: int
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    work = partial(_write_scene, category_ids=ids)
+    work = partial(_write_scene, folder, world, seed)
+    scenes = range(count), range(first, first + count)
     if workers <= 1:
-        yield from map(work, jobs)
+        write_panoptic_json(folder, map(work, *scenes), world)
         return
     context = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-        yield from pool.map(work, jobs, chunksize=16)
+        write_panoptic_json(folder, pool.map(work, *scenes, chunksize=16), world)
 
 
-def _write_scene(job: _Job, category_ids: dict[str, int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Draw one scene, write its two files and return its COCO image and annotation entries."""
-    rng = np.random.default_rng([job.seed, job.index])
+def _write_scene(folder: Path, world: World, seed: int, number: int, index: int) -> Entries:
+    """Draw scene `index`, the split's image `number`, and write its two files."""
+    rng = np.random.default_rng([seed, index])
     size_hw = _SIZES_HW[int(rng.choice(len(_SIZES_HW), p=_SIZE_SHARES))]
-    scene = draw_scene(job.world, job.seed, job.index, size_hw)
-    write_picture(job.image_path, scene.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    write_picture(job.panoptic_path, id_to_rgb(scene.id_map), [])
-    image_id = job.index + 1
-    image = {"id": image_id, "file_name": job.image_path.name, "height": size_hw[0], "width": size_hw[1]}
-    segments = segments_info(scene, category_ids)
-    return image, {"image_id": image_id, "file_name": job.panoptic_path.name, "segments_info": segments}
+    scene = draw_scene(seed, index, size_hw, world=world)
+    name = f"{number:06d}.jpg"
+    write_image(folder / "images" / name, scene.image, JPEG)
+    return write_id_map(folder / "panoptic" / f"{number:06d}.png", scene, index + 1, name, world)
 
 
-def segments_info(scene: Scene, category_ids: dict[str, int]) -> list[dict[str, Any]]:
-    """The scene's segments as COCO panoptic lists them; ``category_ids`` by name."""
+def write_id_map(path: Path, scene: Scene, image_id: int, image_name: str, world: World = YARD) -> Entries:
+    """Write the scene's id map as COCO panoptic encodes it; returns what its JSON lists of the scene."""
+    write_image(path, id_to_rgb(scene.id_map))
+    category_ids = {entry.name: entry.source_id for entry in world.classes}
     ids = np.array([segment["id"] for segment in scene.segments])
     boxes_xyxy_px, areas = boxes_and_areas_of_segments(scene.id_map, ids)
-    return [
+    segments = [
         {
             "id": segment["id"],
             "category_id": category_ids[segment["category"]],
@@ -216,9 +174,19 @@ def segments_info(scene: Scene, category_ids: dict[str, int]) -> list[dict[str, 
         }
         for segment, (x0, y0, x1, y1), area in zip(scene.segments, boxes_xyxy_px, areas, strict=True)
     ]
+    height, width = scene.id_map.shape
+    image = {"id": image_id, "file_name": image_name, "height": height, "width": width}
+    return image, {"image_id": image_id, "file_name": path.name, "segments_info": segments}
 
 
-def write_picture(path: Path, rgb: np.ndarray, options: list[int]) -> None:
+def write_panoptic_json(folder: Path, entries: Iterable[Entries], world: World = YARD) -> None:
+    """Write ``panoptic.json`` of the scenes' entries."""
+    images, annotations = zip(*entries, strict=True)
+    content = {"images": images, "annotations": annotations, "categories": categories_of(world)}
+    (folder / "panoptic.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_image(path: Path, rgb: np.ndarray, options: Sequence[int] = ()) -> None:
     """Encode ``uint8 [H, W, 3]`` by the suffix of the name; ``options`` are those of ``cv2.imencode``."""
     encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     assert encoded

@@ -6,21 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from detr_hf.demo.canvas import Color, Sketch, mix, pick, shade, vary
+from detr_hf.demo.canvas import Color, Sketch, mix, shade, vary
 
 DARK: Color = (46, 46, 50)
 STEEL: Color = (128, 130, 132)
 # A rounded end for `profile`: (place along the axis, share of the radius).
 DOME = ((0.0, 1.0), (0.25, 0.95), (0.5, 0.84), (0.75, 0.64), (0.92, 0.4), (1.0, 0.25))
-BODY_COLORS: tuple[Color, ...] = (
-    (206, 58, 46),
-    (46, 88, 158),
-    (222, 222, 218),
-    (60, 128, 84),
-    (88, 92, 98),
-    (196, 170, 60),
-    (64, 150, 168),
-)
 
 
 def cab(
@@ -136,11 +127,6 @@ def _bands(
             along[number] + first * b + shift_b,
         )
         sketch.poly(np.array(corners), color)
-
-
-def body_color(rng: np.random.Generator) -> Color:
-    """A usual paint of a street vehicle."""
-    return pick(rng, BODY_COLORS, 18.0)
 
 
 def faded(rng: np.random.Generator, color: Color) -> Color:

@@ -17,18 +17,20 @@ import cv2
 import numpy as np
 
 from detr_hf.demo.dataset import (
+    JPEG,
     SPEC_NAME,
+    Entries,
     refuse_strange,
-    segments_info,
     spec_of,
     whole_folder,
-    write_picture,
+    write_id_map,
+    write_image,
+    write_panoptic_json,
 )
 from detr_hf.demo.raw_mess import add_faults, write_untidily
 from detr_hf.demo.scene import Scene, draw_scene
-from detr_hf.demo.worlds import YARD, Thing, world_categories
+from detr_hf.demo.worlds import YARD, Thing
 from detr_hf.errors import UserError
-from detr_hf.geometry import id_to_rgb
 
 LAYOUT_VERSION = 1  # raise it whenever the same arguments would write other files
 ALONE = 0.8
@@ -83,26 +85,32 @@ def ensure_raw(folder: str | Path, spec: RawSpec) -> RawFolders:
 
 
 def _write(folder: Path, spec: RawSpec) -> None:
-    truths = _Truths(folder / "truth")
+    truth, entries = folder / "truth", list[Entries]()
+    (truth / "panoptic").mkdir(parents=True)
+
+    def add_truth(file_name: str, scene: Scene) -> None:
+        image_id = len(entries) + 1
+        entries.append(write_id_map(truth / "panoptic" / f"{image_id:06d}.png", scene, image_id, file_name))
+
     for number, thing in enumerate(YARD.things):
-        first: Scene | None = None
-        class_folder = folder / "raw" / thing.name
-        (class_folder / "images").mkdir(parents=True)
+        images = folder / "raw" / thing.name / "images"
+        images.mkdir(parents=True)
         export = _Export(thing)
         for index, scene in enumerate(_scenes(thing, number, spec)):
-            first = first or scene
             said = f"{thing.name}_{index:04d}.jpg"
-            image = class_folder / "images" / said
+            image = images / said
             if spec.mess:
-                said, image = write_untidily(class_folder / "images", thing.name, index, scene.image)
+                said, image = write_untidily(images, thing.name, index, scene.image)
             else:
-                write_picture(image, scene.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+                write_image(image, scene.image, JPEG)
             export.add(said, scene)
-            truths.add(f"{thing.name}/images/{image.name}", scene)
-        if spec.mess and first is not None and (copy := add_faults(class_folder, export.content)):
-            truths.add(f"{thing.name}/images/{copy}", first)
-        (class_folder / "coco.json").write_text(json.dumps(export.content), encoding="utf-8")
-    truths.close()
+            add_truth(f"{thing.name}/images/{image.name}", scene)
+            if index == 0:
+                first = scene
+        if spec.mess:
+            add_truth(f"{thing.name}/images/{add_faults(images.parent, export.content)}", first)
+        (images.parent / "coco.json").write_text(json.dumps(export.content), encoding="utf-8")
+    write_panoptic_json(truth, entries)
 
 
 def _scenes(thing: Thing, number: int, spec: RawSpec) -> Iterator[Scene]:
@@ -114,7 +122,7 @@ def _scenes(thing: Thing, number: int, spec: RawSpec) -> Iterator[Scene]:
         company = [] if rng.random() < ALONE else rng.choice(names, 2, replace=False).tolist()
         first = (number * _MOST_PICTURES + index) * _ATTEMPTS
         for attempt in range(_ATTEMPTS):
-            scene = draw_scene("yard", spec.seed, first + attempt, size_hw, [thing.name, *company])
+            scene = draw_scene(spec.seed, first + attempt, size_hw, [thing.name, *company])
             if any(segment["category"] == thing.name for segment in scene.segments):
                 yield scene
                 break
@@ -182,28 +190,3 @@ def outlines_of(mask: np.ndarray) -> list[list[float]]:
             pixels = (corners.astype(np.float64) + 0.5) / _OUTLINE_SCALE
             outlines.append([round(float(value), 2) for value in pixels.ravel()])
     return outlines
-
-
-class _Truths:
-    """COCO panoptic truth of the pictures, which are named as in the raw folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.categories = world_categories("yard")
-        self.ids = {category["name"]: category["id"] for category in self.categories}
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
-        (folder / "panoptic").mkdir(parents=True)
-
-    def add(self, file_name: str, scene: Scene) -> None:
-        image_id = len(self.images) + 1
-        height, width = scene.id_map.shape
-        png = f"{image_id:06d}.png"
-        write_picture(self.folder / "panoptic" / png, id_to_rgb(scene.id_map), [])
-        self.images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
-        info = segments_info(scene, self.ids)
-        self.annotations.append({"image_id": image_id, "file_name": png, "segments_info": info})
-
-    def close(self) -> None:
-        content = {"images": self.images, "annotations": self.annotations, "categories": self.categories}
-        (self.folder / "panoptic.json").write_text(json.dumps(content), encoding="utf-8")

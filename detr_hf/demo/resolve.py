@@ -44,7 +44,7 @@ def demo_files(data: Data) -> Data:
     """Draw the yard if need be, and name its files as a COCO panoptic source."""
     assert data.demo is not None
     folder, counts = Path(data.demo.folder), {"train": data.demo.train, "validation": data.demo.validation}
-    ensure_dataset(folder, "yard", counts, data.demo.seed)
+    ensure_dataset(folder, counts, data.demo.seed)
     splits = {
         name: Split(
             annotations=str(folder / name / "panoptic.json"),

@@ -12,7 +12,7 @@ import numpy as np
 
 from detr_hf.demo.canvas import SUPERSAMPLING, PlacedSketch, Sketch, noise
 from detr_hf.demo.stuff import SKY, STUFF_GRAIN, STUFF_ROLES, Backdrop, paint_backdrop, shadow
-from detr_hf.demo.worlds import Thing, World, WorldName, world_named
+from detr_hf.demo.worlds import YARD, Thing, World
 
 MIN_THING_SHARE = 0.0022  # of the image's pixels; what would show less is left out of the scene
 MIN_STUFF_SHARE = 0.004  # rarer stuff becomes void
@@ -47,30 +47,26 @@ class Placed:
 
 
 def draw_scene(
-    world: WorldName,
     seed: int,
     index: int,
     size_hw: tuple[int, int] = (240, 320),
     things: Collection[str] | None = None,
+    world: World = YARD,
 ) -> Scene:
     """Draw scene number `index`; the same arguments give the same scene on every machine.
 
     Every pixel that is not void belongs to one listed segment; each class of stuff has at most one segment.
     Only `things` of the world appear, where they are given by name.
-
-    Raises:
-        UserError: there is no such world.
     """
-    known = world_named(world)
     if things is not None:
-        known = replace(known, things=tuple(thing for thing in known.things if thing.name in things))
-    key = [zlib.crc32(known.name.encode()), seed, index, *size_hw]
+        world = replace(world, things=tuple(thing for thing in world.things if thing.name in things))
+    key = [zlib.crc32(world.name.encode()), seed, index, *size_hw]
     rng = np.random.default_rng(key)
     height, width = size_hw
     canvas = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 4), dtype=np.uint8)
     backdrop = paint_backdrop(canvas, rng)
-    placed = plan(known, rng, backdrop, canvas.shape[:2])
-    return shoot(known, canvas, placed, backdrop, rng)
+    placed = plan(world, rng, backdrop, canvas.shape[:2])
+    return shoot(world, canvas, placed, backdrop, rng)
 
 
 def shoot(

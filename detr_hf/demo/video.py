@@ -18,7 +18,7 @@ from PIL import Image
 from detr_hf.demo import scene
 from detr_hf.demo.canvas import SUPERSAMPLING
 from detr_hf.demo.stuff import paint_backdrop
-from detr_hf.demo.worlds import WORLDS, WorldName, world_named
+from detr_hf.demo.worlds import YARD, World
 from detr_hf.errors import told_plainly
 from detr_hf.inference.video_writer import VideoWriter
 
@@ -42,32 +42,28 @@ class _Path:
 
 
 def draw_film(
-    world: WorldName,
     seed: int,
     seconds: float = 10.0,
     size_hw: tuple[int, int] = (240, 320),
     rate: int = RATE,
+    world: World = YARD,
 ) -> Iterator[scene.Scene]:
     """The frames of a film, each with its id map; the same arguments give the same film.
 
     Things stand on their spots in the depth of the picture and drive from side to side; one may pass before
     another. A segment's id is its own for the whole film as long as nothing is hidden or comes into view.
-
-    Raises:
-        UserError: there is no such world.
     """
-    known = world_named(world)
-    key = [zlib.crc32(f"film of {known.name}".encode()), seed, *size_hw]
+    key = [zlib.crc32(f"film of {world.name}".encode()), seed, *size_hw]
     rng = np.random.default_rng(key)
     canvas_hw = (size_hw[0] * SUPERSAMPLING, size_hw[1] * SUPERSAMPLING)
     bare = np.zeros((*canvas_hw, 4), np.uint8)
     backdrop = paint_backdrop(bare, rng)
-    placed = scene.plan(known, rng, backdrop, canvas_hw)
+    placed = scene.plan(world, rng, backdrop, canvas_hw)
     paths = [_path(item, rng, canvas_hw[1]) for item in placed]
     for number in range(round(seconds * rate)):
         moved = [replace(item, x=path.at(number / rate)) for item, path in zip(placed, paths, strict=True)]
         # the same light and grain in every frame: the camera stands still
-        yield scene.shoot(known, bare.copy(), moved, backdrop, np.random.default_rng(key))
+        yield scene.shoot(world, bare.copy(), moved, backdrop, np.random.default_rng(key))
 
 
 def _path(item: scene.Placed, rng: np.random.Generator, width: int) -> _Path:
@@ -78,14 +74,14 @@ def _path(item: scene.Placed, rng: np.random.Generator, width: int) -> _Path:
     return _Path(start, margin, width - margin, speed)
 
 
-def write_film(path: Path, world: WorldName = "yard", seed: int = 0, seconds: float = 10.0) -> Path:
+def write_film(path: Path, seed: int = 0, seconds: float = 10.0, world: World = YARD) -> Path:
     """Draw a film into an MP4 or GIF file.
 
     Raises:
-        UserError: there is no such world, or the file is neither MP4 nor GIF.
+        UserError: the file is neither MP4 nor GIF.
     """
     with VideoWriter(path, Fraction(RATE)) as writer:
-        for number, frame in enumerate(draw_film(world, seed, seconds)):
+        for number, frame in enumerate(draw_film(seed, seconds, world=world)):
             writer.add(Image.fromarray(frame.image), Fraction(number, RATE))
     return path
 
@@ -94,12 +90,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Write a synthetic film.")
     parser.add_argument("out", type=Path, help="file, .mp4 or .gif")
-    parser.add_argument("--world", choices=sorted(WORLDS), default="yard")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=10.0)
     arguments = parser.parse_args()
     with told_plainly():
-        print(write_film(arguments.out, arguments.world, arguments.seed, arguments.seconds))
+        print(write_film(arguments.out, arguments.seed, arguments.seconds))
 
 
 if __name__ == "__main__":

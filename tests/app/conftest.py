@@ -17,6 +17,7 @@ from detr_hf.inference import Predictor
 from tests.factories import draw_scene
 from tests.raw_factories import png_header
 from tests.tiny_runs import save_detector, save_segmenter
+from tools.pretrain_tiny.street import STREET
 
 MakeViewer = Callable[[str], Viewer]
 
@@ -58,7 +59,7 @@ def photograph(tmp_path: Path) -> Path:
 def street(tmp_path: Path) -> Path:
     """What the demo's model was pretrained on."""
     file = tmp_path / "street.png"
-    Image.fromarray(draw_world("street", 77, 1, (240, 320)).image).save(file)
+    Image.fromarray(draw_world(77, 1, (240, 320), world=STREET).image).save(file)
     return file
 
 

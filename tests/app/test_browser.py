@@ -20,6 +20,7 @@ from PIL import Image
 from detr_hf.demo.video import write_film
 from tests.app.server import Server, running_space
 from tests.raw_factories import png_header
+from tools.pretrain_tiny.street import STREET
 
 pytest.importorskip("gradio", reason="pip install 'detr-hf[app]'")
 httpx = pytest.importorskip("httpx")
@@ -149,7 +150,7 @@ def test_a_visit(server: Server, browser: Any, street: Path, tmp_path: Path) -> 
     maps = until(lambda: browser.find_elements("css selector", "#gallery img"), "the attention")
     assert len(maps) >= 4
 
-    drop(browser, write_film(tmp_path / "yard.mp4", "street", seed=2, seconds=0.3))
+    drop(browser, write_film(tmp_path / "yard.mp4", seed=2, seconds=0.3, world=STREET))
     until(lambda: "yard.mp4: what is surer" in status_of(browser), "the drawn video")
     film = until(lambda: browser.find_element("css selector", "#film video"), "the player")
     until(lambda: film.get_property("videoWidth"), "a video that can be played")

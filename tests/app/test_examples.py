@@ -8,15 +8,16 @@ import pytest
 
 from detr_hf.app.examples import COUNT, draw_examples
 from detr_hf.demo.resolve import CHECKPOINT
-from detr_hf.demo.worlds import WorldName, world_categories
+from detr_hf.demo.worlds import YARD, World, categories_of
 from detr_hf.images import image_size
 from detr_hf.labels import LabelMap, construction_labels
+from tools.pretrain_tiny.street import STREET
 
 
-@pytest.mark.parametrize("world", ["street", "yard"])
-def test_each_world_gives_its_own(world: WorldName, tmp_path: Path) -> None:
-    files = draw_examples(LabelMap.from_coco(world_categories(world)), tmp_path / "examples")
-    assert len(files) == COUNT and all(file.name.startswith(world) for file in files)
+@pytest.mark.parametrize("world", [STREET, YARD], ids=lambda world: world.name)
+def test_each_world_gives_its_own(world: World, tmp_path: Path) -> None:
+    files = draw_examples(LabelMap.from_coco(categories_of(world)), tmp_path / "examples")
+    assert len(files) == COUNT and all(file.name.startswith(world.name) for file in files)
     assert image_size(files[0]) == (480, 640)
 
 

@@ -10,10 +10,11 @@ from transformers import DetrForSegmentation, DetrImageProcessor
 
 from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.demo.scene import draw_scene
-from detr_hf.demo.worlds import world_categories
+from detr_hf.demo.worlds import YARD, categories_of
 from detr_hf.inference import Predictor
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction
+from tools.pretrain_tiny.street import STREET
 
 MOST_BYTES = 20 * 2**20
 
@@ -41,10 +42,10 @@ def test_stock_transformers_loads_every_tensor() -> None:
 
 def test_its_classes_are_those_of_the_street_with_stuff_as_coco_names_it() -> None:
     labels = LabelMap.load(CHECKPOINT)
-    assert labels == LabelMap.from_coco(world_categories("street"))
+    assert labels == LabelMap.from_coco(categories_of(STREET))
     stuff = [labels.names[index] for index in labels.stuff_ids]
     assert {"sky-other-merged", "dirt-merged", "building-other-merged", "tree-merged"} <= set(stuff)
-    yard = LabelMap.from_coco(world_categories("yard"))
+    yard = LabelMap.from_coco(categories_of(YARD))
     assert not set(labels.names) & set(yard.names)
 
 
@@ -65,7 +66,7 @@ def test_it_sees_the_stuff_of_yards_it_was_never_shown(predictor: Predictor) -> 
     same = {"sky": "sky-other-merged", "ground": "dirt-merged"}
     right = total = 0
     for index in range(6):
-        scene = draw_scene("yard", seed=99, index=index)
+        scene = draw_scene(seed=99, index=index)
         [found] = predictor.predict([scene.image])
         assert isinstance(found, PanopticPrediction)
         wanted = {segment["category"]: segment["id"] for segment in scene.segments}

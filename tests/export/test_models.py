@@ -43,7 +43,7 @@ def test_twenty_pictures_of_differing_sizes(make: Callable[[Path], Path], tmp_pa
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason="pip install 'detr-hf[export]'")
     sizes = np.random.default_rng(0).integers(120, 300, (20, 2)).tolist()
-    pictures = [draw_scene("yard", 5, at, tuple(size_hw)).image for at, size_hw in enumerate(sizes)]
+    pictures = [draw_scene(5, at, tuple(size_hw)).image for at, size_hw in enumerate(sizes)]
     model = make(tmp_path / "model")
     export_onnx(str(model), tmp_path / "onnx", pictures[:2])
     in_torch, exported = (

@@ -71,7 +71,7 @@ def test_a_fresh_process_finds_the_same_segments_as_before_the_push(tmp_path: Pa
     target = Target("user/yard")
     push_run(run_facts(older), replace(target, revision="v1"))
     push_run(run_facts(run), target)
-    ensure_dataset(tmp_path / "yard", "yard", {"validation": 1}, seed=0)
+    ensure_dataset(tmp_path / "yard", {"validation": 1}, seed=0)
     [photo] = (tmp_path / "yard" / "validation" / "images").iterdir()
     best = str(run / "best")
     find = pipeline("image-segmentation", model=best)

@@ -15,6 +15,7 @@ from detr_hf.inference import Predictor, TiledPredictor
 from detr_hf.inference.tiling import merge_tiles, tile_windows
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction, Segment
+from tools.pretrain_tiny.street import STREET
 
 LABELS = LabelMap.from_names(["cone", "crane"], stuff=["sky", "ground"])
 CONE, CRANE, SKY, GROUND = range(4)
@@ -218,7 +219,7 @@ def things(found: Prediction, labels: LabelMap) -> Counter[str]:
 @pytest.mark.parametrize(("seed", "scenes"), [(100, 3), (101, 2)])
 def test_wide_pictures_count_what_their_scenes_count(seed: int, scenes: int) -> None:
     predictor = Predictor.from_pretrained(CHECKPOINT, 0.5)
-    pictures = [draw_scene("street", seed, index).image for index in range(scenes)]
+    pictures = [draw_scene(seed, index, world=STREET).image for index in range(scenes)]
     alone = predictor.predict(pictures, batch_size=scenes)
     [tiled] = TiledPredictor(predictor, 320, 0.2).predict([np.concatenate(pictures, 1)], batch_size=4)
     expected = sum((things(one, predictor.labels) for one in alone), Counter())
@@ -232,7 +233,7 @@ def test_wide_pictures_count_what_their_scenes_count(seed: int, scenes: int) -> 
 
 def test_a_small_picture_is_seen_whole() -> None:
     predictor = Predictor.from_pretrained(CHECKPOINT, 0.5)
-    photograph = draw_scene("street", 7, 0).image
+    photograph = draw_scene(7, 0, world=STREET).image
     [whole], [tiled] = predictor.predict([photograph]), TiledPredictor(predictor).predict([photograph])
     assert isinstance(whole, PanopticPrediction) and isinstance(tiled, PanopticPrediction)
     np.testing.assert_array_equal(whole.id_map > 0, tiled.id_map > 0)

@@ -26,6 +26,7 @@ from detr_hf.inference.video_reader import Footage, Frame, open_footage
 from detr_hf.inference.video_writer import VideoWriter
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
 from tests.tiny_runs import ALL_LABELS
+from tools.pretrain_tiny.street import STREET
 
 av = pytest.importorskip("av", reason="the extra [video] is not installed")
 
@@ -53,7 +54,7 @@ def write_plain(path: Path, count: int = 12, size_wh: tuple[int, int] = (96, 64)
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten frames of the street, whose classes the checkpoint knows."""
-    return write_film(tmp_path_factory.mktemp("film") / "street.mp4", "street", seed=1, seconds=0.4)
+    return write_film(tmp_path_factory.mktemp("film") / "street.mp4", seed=1, seconds=0.4, world=STREET)
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,7 @@ def test_colors_do_not_flicker(predictor: Predictor) -> None:
     before: tuple[np.ndarray, np.ndarray] | None = None
     shades_of: dict[str, set[int]] = {}
     black = np.zeros((240, 320, 3), np.uint8)  # only the paint shows
-    for scene in draw_film("street", 1, seconds=0.5):
+    for scene in draw_film(1, seconds=0.5, world=STREET):
         [found] = predictor.predict([scene.image])
         assert isinstance(found, PanopticPrediction)
         shades = tracker.update(found)
@@ -294,7 +295,7 @@ def test_a_damaged_film_gives_what_could_be_read(
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_film_that_plays(tmp_path: Path) -> None:
-    film = write_film(tmp_path / "street.mp4", "street", seconds=20.0)
+    film = write_film(tmp_path / "street.mp4", seconds=20.0, world=STREET)
     command = [
         sys.executable,
         "-m",

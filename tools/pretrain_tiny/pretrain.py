@@ -1,4 +1,4 @@
-"""Make the tiny checkpoint: ``python -m detr_hf.demo.pretrain --out FOLDER``.
+"""The tiny checkpoint's pretraining.
 
 A different synthetic world from the one the demo fine-tunes on (streets instead of construction yards; other
 thing classes, stuff with the names COCO-panoptic gives it), so that the demo's start is a pretrained model in
@@ -8,11 +8,10 @@ detector. The log of the shipped checkpoint lies beside it; docs/demo.md tells t
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +19,18 @@ import torch
 from torch import Tensor, nn
 from transformers import DetrForSegmentation, DetrImageProcessor
 
-from detr_hf.demo.architecture import tiny_config
 from detr_hf.demo.dataset import ensure_dataset
-from detr_hf.demo.dense_aids import DenseHeads, QueryGroups
-from detr_hf.demo.pretrain_data import IMAGE_MEAN, IMAGE_STD, SceneMemory
-from detr_hf.demo.worlds import world_categories
+from detr_hf.demo.worlds import categories_of
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.criterion import Normalizers, box_losses, class_loss, mask_losses
 from detr_hf.modeling.detector import run_detector
 from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.matcher import MatchingCosts, match
 from detr_hf.modeling.pretrained import load_segmenter
+from tools.pretrain_tiny.aids import DenseHeads, QueryGroups
+from tools.pretrain_tiny.architecture import tiny_config
+from tools.pretrain_tiny.data import IMAGE_MEAN, IMAGE_STD, SceneMemory
+from tools.pretrain_tiny.street import STREET
 
 LOG_FILE = "pretrain_log.jsonl"
 
@@ -63,8 +63,8 @@ class Pretraining:
         (out / LOG_FILE).write_text(earlier)
         torch.manual_seed(plan.seed)
         self.random = np.random.default_rng(plan.seed)
-        self.labels = LabelMap.from_coco(world_categories("street"))
-        ensure_dataset(data, "street", {"train": plan.scenes, "validation": plan.held_out}, seed=plan.seed)
+        self.labels = LabelMap.from_coco(categories_of(STREET))
+        ensure_dataset(data, {"train": plan.scenes, "validation": plan.held_out}, plan.seed, world=STREET)
         self.train = SceneMemory(data / "train", self.labels)
         self.validation = SceneMemory(data / "validation", self.labels)
         self.model = (
@@ -196,33 +196,3 @@ def pretrain(plan: Plan, out: Path, data: Path, start: Path | None = None) -> No
     detector.requires_grad_(False)
     heads: list[nn.Module] = [run.model.mask_head, run.model.bbox_attention]
     run.optimize(heads, plan.mask_steps, "masks", run.mask_loss)
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and its log")
-    parser.add_argument(
-        "--data", type=Path, default=Path("runs/street"), help="folder of the generated scenes"
-    )
-    parser.add_argument("--start", type=Path, help="go on from the checkpoint of an earlier pretraining")
-    parser.add_argument(
-        "--shrink", type=float, default=1.0, help="multiply scenes and steps, to try things out"
-    )
-    parser.add_argument("--warm-up-steps", type=int, help="instead of the plan's")
-    parser.add_argument("--detector-steps", type=int, help="instead of the plan's")
-    parser.add_argument("--mask-steps", type=int, help="instead of the plan's")
-    arguments = parser.parse_args()
-    full, shrink = Plan(), arguments.shrink
-    steps = {
-        name: int(getattr(full, name) * shrink)
-        if getattr(arguments, name) is None
-        else getattr(arguments, name)
-        for name in ("warm_up_steps", "detector_steps", "mask_steps")
-    }
-    plan = replace(full, scenes=int(full.scenes * shrink), **steps)
-    pretrain(plan, arguments.out, arguments.data, arguments.start)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 
 from detr_hf.demo.canvas import Color, Sketch, mix, pick, shade, vary
-from detr_hf.demo.parts import DARK, DOME, body_color, profile
+from detr_hf.demo.parts import DARK, DOME, profile
+from tools.pretrain_tiny.paint import body_color
 
 RED: Color = (200, 38, 36)
 

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 
 from detr_hf.demo.canvas import Sketch, pick, shade
-from detr_hf.demo.parts import DARK, STEEL, body_color, cab, chassis
+from detr_hf.demo.parts import DARK, STEEL, cab, chassis
+from tools.pretrain_tiny.paint import body_color
 
 
 def car(sketch: Sketch, rng: np.random.Generator) -> None:

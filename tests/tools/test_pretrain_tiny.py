@@ -10,14 +10,15 @@ import pytest
 import torch
 from transformers import DetrForObjectDetection, DetrForSegmentation
 
-from detr_hf.demo import dense_aids, pretrain
-from detr_hf.demo.architecture import tiny_config
 from detr_hf.demo.dataset import ensure_dataset
-from detr_hf.demo.dense_aids import VOID, DenseHeads, QueryGroups
-from detr_hf.demo.pretrain_data import SceneMemory
-from detr_hf.demo.worlds import world_categories
+from detr_hf.demo.worlds import categories_of
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.detector import run_detector
+from tools.pretrain_tiny import aids, pretrain
+from tools.pretrain_tiny.aids import VOID, DenseHeads, QueryGroups
+from tools.pretrain_tiny.architecture import tiny_config
+from tools.pretrain_tiny.data import SceneMemory
+from tools.pretrain_tiny.street import STREET
 
 LABELS = LabelMap.from_names(["a", "b", "c"], ["sky"])
 
@@ -31,7 +32,7 @@ def test_rasters_give_each_cell_the_segment_at_its_center() -> None:
         "class_labels": torch.tensor([2]),
         "boxes_cxcywh_norm": torch.tensor([[0.75, 0.5, 0.5, 1.0]]),
     }
-    classes, boxes = dense_aids._rasters([target], (2, 4))
+    classes, boxes = aids._rasters([target], (2, 4))
     assert classes.tolist() == [[[VOID, VOID, 2, 2], [VOID, VOID, 2, 2]]]
     assert boxes[0, 1, 3].tolist() == [0.75, 0.5, 0.5, 1.0]
 
@@ -78,8 +79,8 @@ def test_a_group_with_the_models_own_queries_predicts_what_the_model_does() -> N
 
 
 def test_views_keep_boxes_on_their_segments(tmp_path: Path) -> None:
-    ensure_dataset(tmp_path / "street", "street", {"train": 4}, seed=0)
-    memory = SceneMemory(tmp_path / "street" / "train", LabelMap.from_coco(world_categories("street")))
+    ensure_dataset(tmp_path / "street", {"train": 4}, seed=0, world=STREET)
+    memory = SceneMemory(tmp_path / "street" / "train", LabelMap.from_coco(categories_of(STREET)))
     random = np.random.default_rng(0)
     pixels, mask, targets = memory.batch(np.arange(4), random, size_hw=(96, 128))
     assert pixels.shape == (4, 3, 96, 128)

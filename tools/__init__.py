@@ -1,0 +1,1 @@
+"""What the development of the package needs: not in the wheel."""
