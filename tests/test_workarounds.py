@@ -143,7 +143,7 @@ def test_a_map_of_another_size_than_its_picture_is_refused_during_the_run(tmp_pa
         half = image.resize((image.width // 2, image.height // 2), Image.Resampling.NEAREST)
     half.save(png)
     with pytest.raises(UserError, match=r"image 10 '000\.jpg': its PNG is now 64x48, it was 128x96"):
-        run.training.images[(0, 0)]
+        run.training.dataset[(0, 0)]
 
 
 def test_a_box_without_width_or_beyond_the_edge_stops_no_transform() -> None:

@@ -25,7 +25,7 @@ from benchmarks.inputs import LABELS, detector_of
 from benchmarks.settings import Settings
 from detr_hf.loading.collate import Batch, Target, collate
 from detr_hf.loading.resize import short_edge_size
-from detr_hf.loading.samplers import StepSampler
+from detr_hf.loading.samplers import BatchPlan, StepSampler
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.detection import DetectionTask
 from detr_hf.recipe import DetectionLoss
@@ -63,9 +63,8 @@ class _Pictures:
         """The rows of an epoch's batches, as the package's sampler makes them."""
         aspects = np.array([height / width for height, width in self.sizes_hw])
         size, seed = self.settings.images, self.settings.seed
-        sampler = StepSampler(
-            len(self.sizes_hw), size, size, 0, 1, seed, aspects=aspects if by_aspect else None
-        )
+        plan = BatchPlan(size, size, seed)
+        sampler = StepSampler(len(self.sizes_hw), plan, aspects=aspects if by_aspect else None)
         return [[key[1] for key in keys] for keys in sampler]
 
     def square(self, batch: Batch) -> Batch:

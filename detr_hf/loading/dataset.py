@@ -1,11 +1,10 @@
-"""Rows of the data set to normalized pictures and targets."""
+"""Rows of the data set to normalized images and targets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,8 +19,8 @@ from detr_hf.geometry import (
 )
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.loading.collate import Target
+from detr_hf.loading.rows import Row, Rows
 from detr_hf.loading.transforms import Augmentation, Augmented
-from detr_hf.loading.truth import undecoded
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -29,77 +28,77 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MIN_SEGMENT_PX = 4
 """A segment with fewer pixels left after augmentation is not part of the truth."""
 
-Key = tuple[int, int] | tuple[int, int, int]
-"""(epoch, row), or (epoch, row, copy) where an epoch shows rows more than once: what a sample's randomness
-depends on, beside the seed."""
 
+class DetectionDataset(Dataset[tuple[Tensor, Target]]):
+    """Augmented samples, wherever their rows come from: decoding, augmentation, target, normalization.
 
-class AugmentedImages(Dataset[tuple[Tensor, Target]]):
-    """Augmented samples, wherever their rows come from: decoding, augmentation, target, colors.
+    A sample depends on the seed and its key alone: not on the worker that makes it, nor on what was made
+    before.
 
     Args:
+        rows: of a table or a stream. Boxes of panoptic rows come from their PNG: they frame what a crop
+            leaves visible.
         augmentation: from :func:`detr_hf.loading.transforms.build_transforms`.
         seed: of the run.
-        is_panoptic: whether rows have a PNG; boxes then come from it: they frame what a crop leaves visible.
         with_masks: add ``id_map`` and ``segment_ids`` to the targets; the rows must be panoptic.
         mean, std: of the color channels, for values from 0 to 1.
     """
 
     def __init__(
         self,
+        rows: Rows,
         augmentation: Augmentation,
         seed: int,
-        is_panoptic: bool,
         with_masks: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
     ) -> None:
-        assert is_panoptic or not with_masks, "masks need a panoptic split"
-        self.is_panoptic = is_panoptic
-        self.augmentation = augmentation
-        self.seed = seed
+        assert rows.is_panoptic or not with_masks, "masks need a panoptic split"
+        self.rows, self.augmentation, self.seed = rows, augmentation, seed
         self.with_masks = with_masks
         self.mean, self.std = tuple(mean), tuple(std)
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self.rows)
 
     def __getitem__(self, key: Any) -> tuple[Tensor, Target]:
-        raise NotImplementedError
-
-    def replacement_keys(self, key: Any, count: int) -> Sequence[Any]:
-        """The keys of at most ``count`` samples that may take the place of one; always the same for it."""
-        raise NotImplementedError
-
-    def preview_keys(self, count: int) -> Sequence[Any]:
-        """The keys of at most ``count`` samples of epoch 0."""
-        raise NotImplementedError
-
-    def prepared(self, row: dict[str, Any], *key: int) -> tuple[Tensor, Target]:
-        """The picture ``float32 [3, h, w]`` and its target; what is random in them follows from seed and key.
+        """The sample of a key of ``rows``; see `sample`.
 
         Raises:
-            UserError: the picture or its PNG cannot be decoded, or a transform fails on it; the image is
-                named.
+            UserError: the row has a fault, or as `sample`; the image is named.
         """
+        return self.sample(self.rows.row(key), key)
+
+    def replacement_keys(self, key: Any, count: int) -> Sequence[Any]:
+        """The keys of at most ``count`` other samples; they follow from seed and key alone."""
+        rng = np.random.default_rng([self.seed, *self.rows.entropy(key)])
+        return self.rows.replacement_keys(key, count, rng)
+
+    def sample(self, row: Row, key: Any) -> tuple[Tensor, Target]:
+        """The image ``float32 [3, h, w]`` and its target; what is random in them follows from seed and key.
+
+        Raises:
+            UserError: the image or its PNG cannot be decoded, or a transform fails on it; the image is named.
+        """
+        entropy = np.random.SeedSequence([self.seed, *self.rows.entropy(key)])
         try:
-            return self._sample(row, _seed_of(self.seed, *key))
+            return self._sample(row, int(entropy.generate_state(1)[0]))
         except UserError as fault:
             raise UserError(f"image {row['image_id']} '{row['file_name']}': {fault}") from fault
 
-    def _sample(self, row: dict[str, Any], seed: int) -> tuple[Tensor, Target]:
+    def _sample(self, row: Row, seed: int) -> tuple[Tensor, Target]:
         image = decode_image(row["image"])
-        _require_size(image.shape[:2], row, "picture")
+        _require_size(image.shape[:2], row, "image")
         objects = {name: np.asarray(values) for name, values in row["objects"].items()}
         wanted = ~objects["iscrowd"].astype(bool)
         boxes = boxes_xywh_to_xyxy(objects["bbox"].astype(np.float32).reshape(-1, 4))[wanted]
         id_map = None
-        if self.is_panoptic:
+        if self.rows.is_panoptic:
             id_map = decode_id_map(row["panoptic"])
             _require_size(id_map.shape, row, "PNG")
         out = self.augmentation(image, boxes, id_map, seed)
         ids, categories = objects["id"].astype(np.int64)[wanted], objects["category"].astype(np.int64)[wanted]
-        if self.is_panoptic:
+        if self.rows.is_panoptic:
             boxes_xyxy_px, kept = _visible_segments(out, ids)
         else:
             boxes_xyxy_px, kept = out.boxes_xyxy_px, out.kept
@@ -113,55 +112,6 @@ class AugmentedImages(Dataset[tuple[Tensor, Target]]):
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return ((pixels - mean[:, None, None]) / std[:, None, None]).contiguous()
-
-
-class PreparedImages(AugmentedImages):
-    """Augmented samples of one split.
-
-    A sample depends on (seed, epoch, row) alone: not on the worker that makes it, nor on what was made
-    before.
-
-    Args:
-        split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`.
-        augmentation, seed, with_masks, mean, std: see :class:`AugmentedImages`.
-    """
-
-    def __init__(
-        self,
-        split: datasets.Dataset,
-        augmentation: Augmentation,
-        seed: int,
-        with_masks: bool = False,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-    ) -> None:
-        super().__init__(augmentation, seed, "panoptic" in split.column_names, with_masks, mean, std)
-        self.rows = undecoded(split)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
-        """Sample of (epoch, row) or (epoch, row, copy): the picture ``float32 [3, h, w]`` and its target.
-
-        Raises:
-            UserError: see :meth:`AugmentedImages.prepared`.
-        """
-        return self.prepared(self.rows[key[1]], *key)
-
-    def replacement_keys(self, key: Key, count: int) -> list[Key]:
-        """So many others that may take the place of a sample; they follow from seed and key alone."""
-        rows = np.random.default_rng([self.seed, *key]).integers(len(self), size=count)
-        return [(key[0], row) for row in rows.tolist()]
-
-    def preview_keys(self, count: int) -> list[Key]:
-        """Samples of epoch 0, at most ``count``, spread evenly over the split."""
-        rows = np.unique(np.linspace(0, len(self) - 1, num=min(count, len(self))).round().astype(int))
-        return [(0, row) for row in rows.tolist()]
-
-
-def _seed_of(seed: int, *key: int) -> int:
-    return int(np.random.SeedSequence([seed, *key]).generate_state(1)[0])
 
 
 def _require_size(size_hw: tuple[int, ...], row: dict[str, Any], what: str) -> None:

@@ -1,49 +1,48 @@
-"""DataLoaders whose faults are told in one sentence, whichever process they happen in."""
+"""DataLoaders whose faults are one sentence, whichever process they happen in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from detr_hf.errors import UserError
-from detr_hf.loading.bad_samples import Sample, Samples
+from detr_hf.loading.bad_samples import Sample, load_sample
 from detr_hf.loading.collate import Batch, collate
-from detr_hf.loading.dataset import AugmentedImages, PreparedImages
-from detr_hf.loading.samplers import EvaluationSampler, StepSampler, TrainingSampler
-from detr_hf.loading.stream_sampler import StreamSampler
-from detr_hf.loading.streamed import StreamedImages
+from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.rows import TableRows
+from detr_hf.loading.samplers import EvaluationSampler, TrainingSampler
 
 
 class BatchLoader:
     """An iterable of batches over a DataLoader; with ``sampler`` as the order of the batches.
 
-    With ``skip_bad`` a picture that cannot be loaded is replaced by another, and told in ``Batch.skipped``.
+    Args:
+        dataset: where samples come from.
+        sampler: of lists of keys of ``dataset``.
+        workers: loading processes; 0 loads in this one.
+        skip_bad: replace an image that cannot be loaded by another, and list it in ``Batch.skipped``.
 
     Raises, while iterating:
-        UserError: a picture could not be loaded; the message names it.
+        UserError: an image could not be loaded; the message names it.
     """
 
     def __init__(
         self,
-        images: AugmentedImages,
+        dataset: DetectionDataset,
         sampler: TrainingSampler | EvaluationSampler,
         workers: int,
         skip_bad: bool = False,
     ) -> None:
-        self.images = images
-        self._samples = Samples(images, skip_bad)
-        self.sampler = sampler
-        self._workers = workers
+        self.dataset, self.sampler = dataset, sampler
+        self._workers, self._skip_bad = workers, skip_bad
         self._loader = self._new_loader()
 
     def _new_loader(self) -> DataLoader[Any]:
         return DataLoader(
-            _FaultsAsValues(self._samples),
+            _SamplesOrFaults(self.dataset, self._skip_bad),
             batch_sampler=self.sampler,
             num_workers=self._workers,
             collate_fn=_collate_or_fault,
@@ -69,15 +68,15 @@ class BatchLoader:
             raise UserError(fault)
 
 
-class _FaultsAsValues(Dataset[Any]):
-    """A DataLoader wraps what a worker raises in a printed traceback; a fault handed over stays as it is."""
+class _SamplesOrFaults(Dataset[Any]):
+    """Faults as values: a DataLoader would wrap what a worker raises in a printed traceback."""
 
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
+    def __init__(self, dataset: DetectionDataset, skip_bad: bool) -> None:
+        self._dataset, self._skip_bad = dataset, skip_bad
 
     def __getitem__(self, key: Any) -> Sample | UserError:
         try:
-            return self._samples[key]
+            return load_sample(self._dataset, key, self._skip_bad)
         except UserError as fault:
             return fault
 
@@ -97,78 +96,17 @@ class TrainingLoader(BatchLoader):
     sampler: TrainingSampler
 
 
-def training_loader(
-    images: PreparedImages,
-    batch_size: int,
-    micro_batch_size: int,
-    seed: int,
-    workers: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-    factors: NDArray[np.float64] | None = None,
-    aspects: NDArray[np.float64] | None = None,
-    skip_bad: bool = False,
-) -> TrainingLoader:
-    """Micro-batches for training; ``loader.sampler`` knows the position and is set for a resume.
-
-    Args:
-        images: of the training split.
-        batch_size: pictures per optimizer step over all processes; ``micro_batch_size`` per forward pass.
-        seed: of the run; decides the order of the samples.
-        workers: loading processes; 0 loads in this one.
-        rank, world_size: of this process.
-        factors, aspects: see :class:`~detr_hf.loading.samplers.StepSampler`.
-        skip_bad: replace a picture that cannot be loaded instead of raising.
-
-    Raises:
-        UserError: the split is empty, or the batch size does not divide.
-    """
-    sampler = StepSampler(len(images), batch_size, micro_batch_size, rank, world_size, seed, factors, aspects)
-    return TrainingLoader(images, sampler, workers, skip_bad)
-
-
-def stream_loader(
-    images: StreamedImages,
-    batch_size: int,
-    micro_batch_size: int,
-    seed: int,
-    shuffle_buffer: int,
-    workers: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-    skip_bad: bool = False,
-) -> TrainingLoader:
-    """As `training_loader`, of a stream: this process reads undecoded rows, loading processes do the rest.
-
-    Args:
-        shuffle_buffer: rows held to be shuffled, over all processes.
-
-    Raises:
-        UserError: the batch size does not divide.
-    """
-    sampler = StreamSampler(
-        *(images.stream, len(images), batch_size, micro_batch_size, rank, world_size, seed, shuffle_buffer),
-        with_spares=skip_bad,
-    )
-    return TrainingLoader(images, sampler, workers, skip_bad)
-
-
-class EvaluationLoader(BatchLoader):
-    """Batches of a table of images, which can be looked at one by one as well."""
-
-    images: PreparedImages
-
-
 def evaluation_loader(
-    images: PreparedImages, batch_size: int, workers: int = 0, rank: int = 0, world_size: int = 1
-) -> EvaluationLoader:
-    """Every picture of a split once, over all processes, in batches without padding.
+    dataset: DetectionDataset, batch_size: int, workers: int = 0, rank: int = 0, world_size: int = 1
+) -> BatchLoader:
+    """Every image of a split once, over all processes, in batches without padding.
 
     Args:
-        images: of the validation split, with transforms that are not random.
-        batch_size: pictures per forward pass.
+        dataset: of the validation split, a table, with transforms that are not random.
+        batch_size: images per forward pass.
         workers: loading processes; 0 loads in this one.
         rank, world_size: of this process.
     """
-    sizes = list(zip(images.rows["height"], images.rows["width"], strict=True))
-    return EvaluationLoader(images, EvaluationSampler(sizes, batch_size, rank, world_size), workers)
+    assert isinstance(dataset.rows, TableRows), "an evaluation knows all images beforehand"
+    sizes_hw = list(zip(dataset.rows.table["height"], dataset.rows.table["width"], strict=True))
+    return BatchLoader(dataset, EvaluationSampler(sizes_hw, batch_size, rank, world_size), workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,27 +12,57 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from detr_hf.errors import UserError
-from detr_hf.loading.dataset import Key
 from detr_hf.loading.orders import Order, grouped, occurrences, repeated, repeated_length, shuffled
+from detr_hf.loading.rows import Key
 
 
-class TrainingSampler(Sampler[list[Any]]):
-    """Micro-batches of keys for the optimizer steps of one epoch after another, and where in them a run is.
+@dataclass(frozen=True)
+class BatchPlan:
+    """How the images of an optimizer step are shared out.
 
-    Args:
-        batch_size: pictures per optimizer step, over all processes.
-        micro_batch_size: pictures per forward pass of one process, at most; a process with a smaller share of
-            the step takes it in one pass.
-        rank, world_size: of this process.
+    Attributes:
+        batch_size: images per optimizer step, over all processes.
+        micro_batch_size: images per forward pass of one process, at most; see `pass_size`.
         seed: of the run.
+        rank, world_size: of this process.
 
     Raises:
         UserError: a process's share of the step is not whole, or not whole micro-batches.
     """
 
-    def __init__(self, batch_size: int, micro_batch_size: int, rank: int, world_size: int, seed: int) -> None:
-        self.micro_batch_size = share_of_micro_batches(batch_size, micro_batch_size, world_size)
-        self.batch_size, self.rank, self.world_size, self.seed = batch_size, rank, world_size, seed
+    batch_size: int
+    micro_batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % (self.pass_size * self.world_size):
+            raise UserError(
+                f"optim.batch_size {self.batch_size} cannot be shared out as micro-batches of "
+                f"{self.pass_size} on {self.world_size} process(es); make it a multiple of "
+                f"{self.pass_size * self.world_size}"
+            )
+
+    @property
+    def pass_size(self) -> int:
+        """Images per forward pass: a process with a share below ``micro_batch_size`` takes it in one pass."""
+        return min(self.micro_batch_size, max(1, self.share))
+
+    @property
+    def share(self) -> int:
+        """Images of one process in one optimizer step."""
+        return self.batch_size // self.world_size
+
+
+class TrainingSampler(Sampler[list[Any]]):
+    """Micro-batches of keys for the optimizer steps of one epoch after another, and where in them a run is.
+
+    Iterating yields the rest of the current epoch, for this process, and then moves on to the next.
+    """
+
+    def __init__(self, plan: BatchPlan) -> None:
+        self.plan = plan
         self.epoch, self.step = 0, 0
 
     @property
@@ -42,7 +73,7 @@ class TrainingSampler(Sampler[list[Any]]):
     @property
     def micro_batches_per_step(self) -> int:
         """Forward passes of one process in one optimizer step."""
-        return self.batch_size // (self.micro_batch_size * self.world_size)
+        return self.plan.share // self.plan.pass_size
 
     def set_position(self, epoch: int, step: int = 0) -> None:
         """Make the next iteration start at optimizer step ``step`` of ``epoch``, both counted from 0."""
@@ -60,60 +91,52 @@ class TrainingSampler(Sampler[list[Any]]):
         return max(0, self.steps_per_epoch - self.step) * self.micro_batches_per_step
 
     def _in_micro_batches(self, mine: list[Any]) -> Iterator[list[Any]]:
-        for start in range(0, len(mine), self.micro_batch_size):
-            yield mine[start : start + self.micro_batch_size]
+        for start in range(0, len(mine), self.plan.pass_size):
+            yield mine[start : start + self.plan.pass_size]
 
 
 class StepSampler(TrainingSampler):
-    """Micro-batches of (epoch, row) keys such that an optimizer step sees the same pictures however it is
-    cut.
+    """Micro-batches of (epoch, row) keys such that an optimizer step sees the same images however it is cut.
 
     Each epoch is a fresh seeded permutation; each optimizer step takes the next ``batch_size`` of it, and a
     last incomplete step is left out. With fewer samples than ``batch_size`` an epoch is one step, in which
-    samples repeat. Of a step, sample k goes to process ``k % world_size``; where pictures of like shape go
+    samples repeat. Of a step, sample k goes to process ``k % world_size``; where images of like shape go
     together, every process takes its share in one piece.
-
-    Iterating yields the rest of the current epoch, for this process, and then moves on to the next.
 
     Args:
         num_samples: rows in the split.
-        batch_size, micro_batch_size, rank, world_size, seed: see :class:`TrainingSampler`.
+        plan: of this process.
         factors: ``[rows]``, how often an epoch shows each row; None: once.
-        aspects: ``[rows]``, height / width of the pictures, to put like shapes into one micro-batch; which
-            pictures make up a step then depends on ``micro_batch_size``, still not on the processes. None:
+        aspects: ``[rows]``, height / width of the images, to put like shapes into one micro-batch; which
+            images make up a step then depends on ``micro_batch_size``, still not on the processes. None:
             no matter.
 
     Raises:
-        UserError: no samples, or a process's share of the step is not whole, or not whole micro-batches.
+        UserError: no samples.
     """
 
     def __init__(
         self,
         num_samples: int,
-        batch_size: int,
-        micro_batch_size: int,
-        rank: int,
-        world_size: int,
-        seed: int,
+        plan: BatchPlan,
         factors: NDArray[np.float64] | None = None,
         aspects: NDArray[np.float64] | None = None,
     ) -> None:
         if num_samples < 1:
             raise UserError("the training split has no image")
-        super().__init__(batch_size, micro_batch_size, rank, world_size, seed)
+        super().__init__(plan)
         self.num_samples, self.factors, self.aspects = num_samples, factors, aspects
-        self._group_size = micro_batch_size
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one epoch."""
         rows = self.num_samples if self.factors is None else repeated_length(self.factors)
-        return max(1, rows // self.batch_size)
+        return max(1, rows // self.plan.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, first = self.epoch, self.step
         keys = self._keys(epoch)
-        for step in np.arange(len(keys)).reshape(-1, self.batch_size)[first:]:
+        for step in np.arange(len(keys)).reshape(-1, self.plan.batch_size)[first:]:
             yield from self._in_micro_batches([keys[place] for place in self._share(step)])
         self.set_position(epoch + 1)
 
@@ -128,45 +151,30 @@ class StepSampler(TrainingSampler):
     def _order(self, epoch: int) -> Order:
         """The rows of all steps of an epoch, over all processes."""
         if self.factors is None:
-            rows = shuffled(self.num_samples, self.seed, epoch)
+            rows = shuffled(self.num_samples, self.plan.seed, epoch)
         else:
-            rows = repeated(self.factors, self.seed, epoch)
-        rows = rows[np.arange(self.steps_per_epoch * self.batch_size) % len(rows)]
+            rows = repeated(self.factors, self.plan.seed, epoch)
+        rows = rows[np.arange(self.steps_per_epoch * self.plan.batch_size) % len(rows)]
         if self.aspects is None:
             return rows
-        return grouped(rows, self.aspects, self._group_size, self.seed, epoch)
+        return grouped(rows, self.aspects, self.plan.micro_batch_size, self.plan.seed, epoch)
 
     def _share(self, whole: NDArray[np.int64]) -> NDArray[np.int64]:
         """This process's part of the samples of a step."""
         if self.aspects is None:
-            return whole[self.rank :: self.world_size]
-        size = len(whole) // self.world_size
-        return whole[self.rank * size : (self.rank + 1) * size]
-
-
-def share_of_micro_batches(batch_size: int, micro_batch_size: int, world_size: int) -> int:
-    """Pictures in a forward pass of one process: ``micro_batch_size``, or its whole share of a step if less.
-
-    Raises:
-        UserError: a process's share of the step is not whole, or not whole micro-batches.
-    """
-    micro_batch_size = min(micro_batch_size, max(1, batch_size // world_size))
-    if batch_size % (micro_batch_size * world_size):
-        raise UserError(
-            f"optim.batch_size {batch_size} cannot be shared out as micro-batches of {micro_batch_size} "
-            f"on {world_size} process(es); make it a multiple of {micro_batch_size * world_size}"
-        )
-    return micro_batch_size
+            return whole[self.plan.rank :: self.plan.world_size]
+        size = len(whole) // self.plan.world_size
+        return whole[self.plan.rank * size : (self.plan.rank + 1) * size]
 
 
 class EvaluationSampler(Sampler[list[Key]]):
-    """Every picture once, in batches of pictures of one size, so that nothing is padded.
+    """Every image once, in batches of images of one size, so that nothing is padded.
 
     Batches go round the processes in turn, so their number may differ by one.
 
     Args:
-        sizes_hw: height and width of every picture, in the order of the rows.
-        batch_size: pictures per forward pass.
+        sizes_hw: height and width of every image, in the order of the rows.
+        batch_size: images per forward pass.
         rank, world_size: of this process.
     """
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import datasets
 
 from detr_hf.loading.lanes import Lane, Row, number_of_lanes
-from detr_hf.loading.samplers import TrainingSampler
+from detr_hf.loading.samplers import BatchPlan, TrainingSampler
 
 SPARES = 3
 """So many may take the place of one that cannot be loaded: those that follow it in its lane."""
@@ -42,28 +42,21 @@ class StreamSampler(TrainingSampler):
     Args:
         stream: of undecoded rows.
         epoch_images: pictures that count as an epoch.
-        batch_size, micro_batch_size, rank, world_size, seed: see
-            :class:`~detr_hf.loading.samplers.TrainingSampler`.
+        plan: of this process.
         shuffle_buffer: rows held to be shuffled, over all lanes.
         with_spares: hand over what may stand in for a sample.
-
-    Raises:
-        UserError: a process's share of the step is not whole, or not whole micro-batches.
     """
 
     def __init__(
         self,
         stream: datasets.IterableDataset,
         epoch_images: int,
-        batch_size: int,
-        micro_batch_size: int,
-        rank: int,
-        world_size: int,
-        seed: int,
+        plan: BatchPlan,
         shuffle_buffer: int,
         with_spares: bool = False,
     ) -> None:
-        super().__init__(batch_size, micro_batch_size, rank, world_size, seed)
+        super().__init__(plan)
+        batch_size, rank, world_size = plan.batch_size, plan.rank, plan.world_size
         self._epoch_images = epoch_images
         self.lanes = number_of_lanes(stream.num_shards, batch_size)
         self._stream, self._spares = stream, SPARES if with_spares else 0
@@ -75,12 +68,12 @@ class StreamSampler(TrainingSampler):
         self._reached: int | None = None  # the step of the run that the open lanes are at
 
     def _lane(self, lane: int, marks: Mapping[int, Any] | None = None) -> Lane:
-        return Lane(self._stream, lane, self.lanes, self._window, self.seed, marks)
+        return Lane(self._stream, lane, self.lanes, self._window, self.plan.seed, marks)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one epoch."""
-        return max(1, self._epoch_images // self.batch_size)
+        return max(1, self._epoch_images // self.plan.batch_size)
 
     def state(self, step: int) -> dict[str, Any]:
         """What saves reading a stream from its start again to go on behind ``step`` steps of the run.
@@ -99,7 +92,7 @@ class StreamSampler(TrainingSampler):
 
     def _taken(self, step: int) -> int:
         """Rows of each lane that so many steps take."""
-        return step * (self.batch_size // self.lanes)
+        return step * (self.plan.batch_size // self.lanes)
 
     def __iter__(self) -> Iterator[list[StreamKey]]:
         epoch = self.epoch
@@ -114,11 +107,11 @@ class StreamSampler(TrainingSampler):
                 self._rows[lane] = _with_followers(own.rows(self._taken(step)), self._spares)
         self._reached = None  # until the step is whole
         keys = []
-        for slot in range(self.batch_size):
+        for slot in range(self.plan.batch_size):
             if slot % self.lanes in self._rows:
                 row, *followers = next(self._rows[slot % self.lanes])
-                if slot % self.world_size == self.rank:
-                    place = step * self.batch_size + slot
+                if slot % self.plan.world_size == self.plan.rank:
+                    place = step * self.plan.batch_size + slot
                     places = range(place + self.lanes, place + self.lanes * (self._spares + 1), self.lanes)
                     spares = (StreamKey(epoch, *found) for found in zip(places, followers, strict=True))
                     keys.append(StreamKey(epoch, place, row, tuple(spares)))

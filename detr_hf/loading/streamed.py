@@ -1,65 +1,53 @@
-"""Rows of a stream to normalized pictures and targets."""
+"""Rows of a stream, under keys that carry them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
 
 import datasets
-from torch import Tensor
+import numpy as np
 
-from detr_hf.loading.collate import Target
-from detr_hf.loading.dataset import IMAGENET_MEAN, IMAGENET_STD, AugmentedImages
-from detr_hf.loading.lanes import Row
+from detr_hf.loading.rows import Row
 from detr_hf.loading.stream_sampler import SPARES, StreamKey
-from detr_hf.loading.transforms import Augmentation
 
 Check = Callable[[Row, int], Row]
 """A raw row and its place to one with the columns of a `DataBundle`, or UserError with what is wrong."""
 
 
-class StreamedImages(AugmentedImages):
-    """Augmented samples of a stream: the keys carry the rows, so nothing is looked up.
-
-    A sample depends on (seed, place in the run, row) alone.
+class StreamRows:
+    """The rows of a stream: the keys carry them undecoded, so nothing is looked up.
 
     Args:
         stream: of undecoded rows.
         check: makes them rows of our columns; can be pickled.
-        epoch_images: pictures that count as an epoch.
+        epoch_images: images that count as an epoch.
         is_panoptic: whether checked rows have a ``panoptic`` PNG.
-        augmentation, seed, with_masks, mean, std: see :class:`~detr_hf.loading.dataset.AugmentedImages`.
     """
 
     def __init__(
-        self,
-        stream: datasets.IterableDataset,
-        check: Check,
-        epoch_images: int,
-        is_panoptic: bool,
-        augmentation: Augmentation,
-        seed: int,
-        with_masks: bool = False,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        self, stream: datasets.IterableDataset, check: Check, epoch_images: int, is_panoptic: bool
     ) -> None:
-        super().__init__(augmentation, seed, is_panoptic, with_masks, mean, std)
-        self.stream, self._check, self._epoch_images = stream, check, epoch_images
+        self.stream, self.is_panoptic = stream, is_panoptic
+        self._check, self._epoch_images = check, epoch_images
 
     def __len__(self) -> int:
         return self._epoch_images
 
-    def __getitem__(self, key: StreamKey) -> tuple[Tensor, Target]:
-        """The sample of a key: the picture ``float32 [3, h, w]`` and its target.
+    def row(self, key: StreamKey) -> Row:
+        """The row of a key, checked and repaired.
 
         Raises:
-            UserError: the row has a fault, or as
-                :meth:`~detr_hf.loading.dataset.AugmentedImages.prepared`; the image is named.
+            UserError: it has a fault; the image is named.
         """
-        return self.prepared(self._check(key.row, key.place), key.place)
+        return self._check(key.row, key.place)
 
-    def replacement_keys(self, key: StreamKey, count: int) -> list[StreamKey]:
-        """What may take the place of a sample: those that follow it in its lane."""
+    def entropy(self, key: StreamKey) -> tuple[int, ...]:
+        """The place in the run: an image is augmented anew each time it is shown."""
+        return (key.place,)
+
+    def replacement_keys(self, key: StreamKey, count: int, rng: np.random.Generator) -> list[StreamKey]:
+        """Those that follow it in its lane."""
         return list(key.spares[:count])
 
     def preview_keys(self, count: int) -> list[StreamKey]:

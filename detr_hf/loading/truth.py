@@ -11,16 +11,9 @@ import pyarrow.compute as pc
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_xywh_to_xyxy
 from detr_hf.images import decode_id_map
+from detr_hf.loading.rows import undecoded
 
 ROWS_AT_ONCE = 1000
-
-
-def undecoded(split: datasets.Dataset) -> datasets.Dataset:
-    """The split with pictures as files or bytes: decoding is ours, with messages that name the file."""
-    for column, kind in split.features.items():
-        if isinstance(kind, datasets.Image):
-            split = split.cast_column(column, datasets.Image(decode=False))
-    return split
 
 
 def detection_truth(row: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +56,7 @@ def panoptic_truth(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class GroundTruth:
-    """The truth of a split by image id.
+    """The truth of a split by image id; ``row_of`` holds the row of each.
 
     Args:
         split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`.
@@ -72,15 +65,15 @@ class GroundTruth:
     def __init__(self, split: datasets.Dataset) -> None:
         self._rows = undecoded(split)
         self._boxes_only = self._rows.select_columns(["image_id", "objects"])
-        self._row_of = {image_id: row for row, image_id in enumerate(split["image_id"])}
+        self.row_of = {image_id: row for row, image_id in enumerate(split["image_id"])}
 
     def detection(self, image_id: int) -> dict[str, Any]:
         """See :func:`detection_truth`."""
-        return detection_truth(self._boxes_only[self._row_of[image_id]])
+        return detection_truth(self._boxes_only[self.row_of[image_id]])
 
     def panoptic(self, image_id: int) -> dict[str, Any]:
         """See :func:`panoptic_truth`."""
-        return panoptic_truth(self._rows[self._row_of[image_id]])
+        return panoptic_truth(self._rows[self.row_of[image_id]])
 
 
 def check_labels(split: datasets.Dataset, num_classes: int) -> None:

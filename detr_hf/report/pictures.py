@@ -40,15 +40,15 @@ def draw_all(subject: Subject, ranked: Sequence[ImageQuality], score_threshold: 
     """
     if subject.images is None or subject.truth is None:
         return [Drawn(one, "", fault=subject.faults.get(one.image_id, UNREADABLE)) for one in ranked]
-    rows = {image_id: row for row, image_id in enumerate(subject.images.rows["image_id"])}
-    return [_drawn(subject, one, rows.get(one.image_id), score_threshold) for one in ranked]
+    row_of = subject.truth.row_of
+    return [_drawn(subject, one, row_of.get(one.image_id), score_threshold) for one in ranked]
 
 
 def _drawn(subject: Subject, one: ImageQuality, index: int | None, score_threshold: float) -> Drawn:
     assert subject.images is not None and subject.truth is not None and subject.evidence is not None
     if index is None:
         return Drawn(one, "", fault=subject.faults.get(one.image_id, GONE))
-    row, segments = subject.images.rows[index], subject.evidence.segments is not None
+    row, segments = subject.images.rows.row((0, index)), subject.evidence.segments is not None
     name = str(row["file_name"])
     try:
         photograph = decode_image(row["image"], name)

@@ -22,7 +22,7 @@ from detr_hf.recipe import Recipe
 from detr_hf.report.salvage import salvaged
 from detr_hf.report.subject import Subject
 from detr_hf.report.write import write_report
-from detr_hf.training.assemble import prepared, refuse_unfit, validation_loader
+from detr_hf.training.assemble import dataset_of, refuse_unfit, validation_loader
 from detr_hf.training.checkpoints import METRICS_FILE
 from detr_hf.training.evaluate_run import finished_task
 from detr_hf.training.evaluation import evaluate
@@ -52,10 +52,10 @@ def report_finished(run: Run, data: DataBundle) -> None:
             score_threshold=None,
             usual_threshold=settings.score_threshold,
             evidence=evidence,
-            images=run.validation.images,
+            images=run.validation.dataset,
             truth=run.truth,
             training_objects=counted_objects(data),
-            predict=lambda index: predicted_of(run.task, run.validation.images, index),
+            predict=lambda index: predicted_of(run.task, run.validation.dataset, index),
             notes=()
             if evidence
             else (f"{EVIDENCE_FILE} is missing: `{command(run.folder)}` makes it again",),
@@ -107,7 +107,8 @@ def report_again(
     evidence = _evidence(accelerator, folder, recipe, labels, bundle if whole else None, task_of, notes)
     settings = recipe.evaluation
     shown = min(settings.pictures, MOST_IMAGES) if images is None else images
-    validation = None if bundle is None else prepared(recipe, bundle, "validation", load_processor(str(best)))
+    processor = load_processor(str(best))
+    validation = None if bundle is None else dataset_of(recipe, bundle, "validation", processor)
 
     def predict(index: int) -> Prediction:
         assert validation is not None

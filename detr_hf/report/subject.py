@@ -9,7 +9,7 @@ from typing import Any
 
 from detr_hf import __version__
 from detr_hf.labels import LabelMap
-from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.report.boxes import box_numbers
@@ -46,7 +46,7 @@ class Subject:
     score_threshold: float | None
     usual_threshold: float
     evidence: Evidence | None = None
-    images: PreparedImages | None = None
+    images: DetectionDataset | None = None
     truth: GroundTruth | None = None
     faults: Mapping[int, str] = field(default_factory=dict)
     training_objects: Sequence[int] | None = None

@@ -14,15 +14,12 @@ from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.loading.balance import aspects_of, repeat_factors
-from detr_hf.loading.dataset import AugmentedImages, PreparedImages
-from detr_hf.loading.loaders import (
-    EvaluationLoader,
-    TrainingLoader,
-    evaluation_loader,
-    stream_loader,
-    training_loader,
-)
-from detr_hf.loading.streamed import StreamedImages
+from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.loaders import BatchLoader, TrainingLoader, evaluation_loader
+from detr_hf.loading.rows import Rows, TableRows
+from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler
+from detr_hf.loading.stream_sampler import StreamSampler
+from detr_hf.loading.streamed import StreamRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.loading.truth import GroundTruth, check_labels
 from detr_hf.prepare.bundle import DataBundle, ImageStream
@@ -62,7 +59,7 @@ def assemble(
     training = training_batches(recipe, data, processor, **world)
     task.to(accelerator.device)
     optimizer = build_optimizer(task, recipe.optim)
-    identity = identity_of(recipe, data, task, len(training.images))
+    identity = identity_of(recipe, data, task, len(training.dataset))
     checkpoint = agreed_checkpoint(accelerator, folder, recipe.resume)
     resumed = Resumed(Progress())
     if checkpoint is not None:
@@ -109,30 +106,17 @@ def training_batches(
     recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, rank: int = 0, world_size: int = 1
 ) -> TrainingLoader:
     """Micro-batches of the training split, in the order and the shapes that the recipe asks for."""
+    dataset = dataset_of(recipe, data, "train", processor)
+    plan = BatchPlan(recipe.optim.batch_size, recipe.optim.micro_batch_size, recipe.seed, rank, world_size)
+    skip_bad = recipe.data.on_bad_sample == "skip"
+    sampler: TrainingSampler
     if data.stream is not None:
-        return stream_loader(
-            streamed(recipe, data.stream, processor),
-            recipe.optim.batch_size,
-            recipe.optim.micro_batch_size,
-            recipe.seed,
-            recipe.data.shuffle_buffer,
-            recipe.data.workers,
-            rank,
-            world_size,
-            skip_bad=recipe.data.on_bad_sample == "skip",
-        )
-    return training_loader(
-        prepared(recipe, data, "train", processor),
-        recipe.optim.batch_size,
-        recipe.optim.micro_batch_size,
-        recipe.seed,
-        recipe.data.workers,
-        rank,
-        world_size,
-        factors=factors_of(recipe, data),
-        aspects=aspects_of(data.dataset["train"]) if recipe.data.batching == "aspect" else None,
-        skip_bad=recipe.data.on_bad_sample == "skip",
-    )
+        buffer = recipe.data.shuffle_buffer
+        sampler = StreamSampler(data.stream.rows, len(dataset), plan, buffer, with_spares=skip_bad)
+    else:
+        aspects = aspects_of(data.dataset["train"]) if recipe.data.batching == "aspect" else None
+        sampler = StepSampler(len(dataset), plan, factors_of(recipe, data), aspects)
+    return TrainingLoader(dataset, sampler, recipe.data.workers, skip_bad)
 
 
 def aids(
@@ -197,11 +181,19 @@ def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
         check_labels(split, data.labels.num_classes)
 
 
-def prepared(recipe: Recipe, data: DataBundle, split: str, processor: DetrImageProcessor) -> PreparedImages:
+def dataset_of(
+    recipe: Recipe, data: DataBundle, split: str, processor: DetrImageProcessor
+) -> DetectionDataset:
     """Images of "train" or "validation" with the recipe's transforms and the processor's colors."""
+    rows: Rows
+    if split == "train" and data.stream is not None:
+        stream = data.stream
+        rows = StreamRows(stream.rows, stream.check, stream.images, stream.is_panoptic)
+    else:
+        rows = TableRows(data.dataset[split])
     entries = recipe.transforms.train if split == "train" else recipe.transforms.validation
-    return PreparedImages(
-        data.dataset[split],
+    return DetectionDataset(
+        rows,
         build_transforms(entries, f"transforms.{split}"),
         recipe.seed,
         with_masks=isinstance(recipe, PanopticRecipe) and split == "train",
@@ -210,31 +202,9 @@ def prepared(recipe: Recipe, data: DataBundle, split: str, processor: DetrImageP
     )
 
 
-def training_images(recipe: Recipe, data: DataBundle, processor: DetrImageProcessor) -> AugmentedImages:
-    """The training split with the recipe's transforms, whichever way it is read."""
-    if data.stream is not None:
-        return streamed(recipe, data.stream, processor)
-    return prepared(recipe, data, "train", processor)
-
-
-def streamed(recipe: Recipe, stream: ImageStream, processor: DetrImageProcessor) -> StreamedImages:
-    """As `prepared`, of a training split that is a stream."""
-    return StreamedImages(
-        stream.rows,
-        stream.check,
-        stream.images,
-        stream.is_panoptic,
-        build_transforms(recipe.transforms.train, "transforms.train"),
-        recipe.seed,
-        with_masks=isinstance(recipe, PanopticRecipe),
-        mean=processor.image_mean,
-        std=processor.image_std,
-    )
-
-
 def validation_loader(
     recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, rank: int = 0, world_size: int = 1
-) -> EvaluationLoader:
+) -> BatchLoader:
     """Every validation image once over all processes, in batches without padding."""
-    images = prepared(recipe, data, "validation", processor)
-    return evaluation_loader(images, recipe.evaluation.batch_size, recipe.data.workers, rank, world_size)
+    dataset = dataset_of(recipe, data, "validation", processor)
+    return evaluation_loader(dataset, recipe.evaluation.batch_size, recipe.data.workers, rank, world_size)

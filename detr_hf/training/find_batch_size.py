@@ -10,12 +10,12 @@ from accelerate import Accelerator
 from accelerate.utils import find_executable_batch_size
 
 from detr_hf.errors import UserError
-from detr_hf.loading.bad_samples import Samples
+from detr_hf.loading.bad_samples import load_sample
 from detr_hf.loading.collate import Batch, Target
-from detr_hf.loading.dataset import AugmentedImages
+from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
-from detr_hf.training.assemble import refuse_unfit, training_images
+from detr_hf.training.assemble import dataset_of, refuse_unfit
 from detr_hf.training.optim import build_optimizer
 from detr_hf.training.setup import build_processor, build_task, start
 
@@ -30,8 +30,8 @@ def with_found_batch_size(recipe: Recipe, resolved: Recipe) -> Recipe:
     """The recipe with the largest ``micro_batch_size`` that fits; ``batch_size``, and so the result, stays.
 
     Trains two steps on the largest batch that the transforms gave among a few samples, all of them with as
-    many objects as the richest had; where that does not fit into memory, on the next smaller divisor of
-    ``batch_size``.
+    many objects as the one with the most; where that does not fit into memory, on the next smaller divisor
+    of ``batch_size``.
 
     Args:
         recipe: to be changed.
@@ -47,8 +47,8 @@ def with_found_batch_size(recipe: Recipe, resolved: Recipe) -> Recipe:
         )
     data = build_bundle(resolved.data, resolved.output_dir)
     refuse_unfit(resolved, data)
-    images = training_images(resolved, data, build_processor(resolved))
-    canvas_hw, richest = hardest(images)
+    dataset = dataset_of(resolved, data, "train", build_processor(resolved))
+    canvas_hw, most_objects = worst_case(dataset)
 
     def trial(batch_size: int) -> int:
         task, _ = build_task(resolved, data)
@@ -56,7 +56,7 @@ def with_found_batch_size(recipe: Recipe, resolved: Recipe) -> Recipe:
         optimizer = build_optimizer(task, resolved.optim)
         model, optimizer = accelerator.prepare(task, optimizer)
         model.train()
-        batch = batch_of(batch_size, canvas_hw, richest).to(accelerator.device)
+        batch = batch_of(batch_size, canvas_hw, most_objects).to(accelerator.device)
         for _ in range(STEPS):
             losses = model(
                 batch.pixel_values, batch.pixel_mask, batch.targets, task.normalizers(batch.targets)
@@ -99,10 +99,11 @@ def largest_that_fits(batch_size: int, trial: Callable[[int], int], accelerator:
         raise
 
 
-def hardest(images: AugmentedImages) -> tuple[tuple[int, int], Target]:
+def worst_case(dataset: DetectionDataset) -> tuple[tuple[int, int], Target]:
     """Height and width of the largest batch that a few samples can make, and the target with most objects."""
-    samples = Samples(images, skip=True)  # a broken image is for the run itself to tell
-    targets = [samples[key].target for key in images.preview_keys(LOOKED_AT)]
+    # a broken image is for the run itself to report
+    keys = dataset.rows.preview_keys(LOOKED_AT)
+    targets = [load_sample(dataset, key, skip_bad=True).target for key in keys]
     height, width = (max(target["size_hw"][side] for target in targets) for side in (0, 1))
     return (height, width), max(targets, key=lambda target: len(target["class_labels"]))
 

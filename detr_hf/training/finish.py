@@ -34,7 +34,7 @@ def _finish_on_main(run: Run) -> dict[str, Any]:
     run.task.eval()
     folder = run.folder / "pictures"
     pictures = save_pictures(
-        run.task, run.validation.images, run.truth, folder, settings.pictures, settings.score_threshold
+        run.task, run.validation.dataset, run.truth, folder, settings.pictures, settings.score_threshold
     )
     write_tables(results, run.folder / "results.md")
     print(f"\nBest on the validation split, epoch {results['epoch']}:\n\n{tables(results)}\n")

@@ -11,7 +11,7 @@ from PIL import Image
 from detr_hf.images import decode_image
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import collate
-from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Prediction
@@ -22,13 +22,18 @@ from detr_hf.visualize.sheets import contact_sheet
 
 
 def save_pictures(
-    task: Task, images: PreparedImages, truth: GroundTruth, folder: Path, count: int, score_threshold: float
+    task: Task,
+    dataset: DetectionDataset,
+    truth: GroundTruth,
+    folder: Path,
+    count: int,
+    score_threshold: float,
 ) -> list[Path]:
     """Draw the first ``count`` images of a split, truth at the left and prediction at the right.
 
     Args:
         task: in eval mode, on any device.
-        images: of the split, with transforms that are not random.
+        dataset: of the split, with transforms that are not random.
         truth: of the same split.
         folder: made when missing; one JPEG an image.
         count: how many images.
@@ -36,9 +41,9 @@ def save_pictures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for index in range(min(count, len(images))):
-        predicted = predicted_of(task, images, index)
-        row = images.rows[index]
+    for index in range(min(count, len(dataset))):
+        predicted = predicted_of(task, dataset, index)
+        row = dataset.rows.row((0, index))
         photograph = decode_image(row["image"])
         left = draw_truth(photograph, row["image_id"], truth, task.labels, isinstance(task, PanopticTask))
         right = draw_prediction(photograph, predicted, task.labels, score_threshold)
@@ -48,14 +53,14 @@ def save_pictures(
     return paths
 
 
-def predicted_of(task: Task, images: PreparedImages, index: int) -> Prediction:
+def predicted_of(task: Task, dataset: DetectionDataset, index: int) -> Prediction:
     """What a task in eval mode finds in one image of a split.
 
     Raises:
         UserError: the picture cannot be loaded.
     """
     device = next(task.parameters()).device
-    batch = collate([images[(0, index)]]).to(device)
+    batch = collate([dataset[0, index]]).to(device)
     return task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)[0]
 
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import DetrImageProcessor
 
-from detr_hf.loading.loaders import EvaluationLoader, TrainingLoader
+from detr_hf.loading.loaders import BatchLoader, TrainingLoader
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.recipe import Recipe
 from detr_hf.training.bad_sample_log import BadSampleLog
@@ -39,7 +39,7 @@ class Run:
     optimizer: Optimizer
     schedule: LambdaLR
     training: TrainingLoader
-    validation: EvaluationLoader
+    validation: BatchLoader
     truth: GroundTruth
     log: RunLog
     identity: dict[str, Any]

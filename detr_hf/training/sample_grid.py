@@ -10,9 +10,9 @@ from torch import Tensor
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.labels import LabelMap
-from detr_hf.loading.bad_samples import Samples
+from detr_hf.loading.bad_samples import load_sample
 from detr_hf.loading.collate import Target
-from detr_hf.loading.dataset import AugmentedImages
+from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.visualize.boxes import TrueBoxes, draw_detections
 from detr_hf.visualize.panoptic import draw_panoptic
 from detr_hf.visualize.sheets import contact_sheet
@@ -21,12 +21,12 @@ COLUMNS = 4
 
 
 def save_training_grid(
-    images: AugmentedImages, labels: LabelMap, path: str | Path, count: int = 16, skip_bad: bool = False
+    dataset: DetectionDataset, labels: LabelMap, path: str | Path, count: int = 16, skip_bad: bool = False
 ) -> Path:
     """Draw the first samples of epoch 0 as the model will see them, boxes and (in stage 2) masks over them.
 
     Args:
-        images: the training split with its augmentation.
+        dataset: the training split with its augmentation.
         labels: names and colors.
         path: of the picture; its folder is made when missing.
         count: samples, spread evenly over the split.
@@ -38,12 +38,11 @@ def save_training_grid(
     Raises:
         UserError: one of the samples cannot be loaded, and is not to be skipped.
     """
-    samples = Samples(images, skip_bad)
     pictures, titles = [], []
-    for key in images.preview_keys(count):
-        sample = samples[key]
+    for key in dataset.rows.preview_keys(count):
+        sample = load_sample(dataset, key, skip_bad)
         target = sample.target
-        pictures.append(draw_sample(_colors(sample.image, images), target, labels))
+        pictures.append(draw_sample(_colors(sample.image, dataset), target, labels))
         height, width = target["size_hw"]
         titles.append(f"image {target['image_id']}, {width}x{height}, {len(target['class_labels'])} objects")
     path = Path(path)
@@ -63,7 +62,7 @@ def draw_sample(image: np.ndarray, target: Target, labels: LabelMap) -> Image.Im
     return draw_detections(image, TrueBoxes(boxes, classes), labels, truth=True)
 
 
-def _colors(pixels: Tensor, images: AugmentedImages) -> np.ndarray:
+def _colors(pixels: Tensor, dataset: DetectionDataset) -> np.ndarray:
     """Undo the normalization: ``float32 [3, h, w]`` to ``uint8 [h, w, 3]``."""
-    colors = pixels.permute(1, 2, 0).numpy() * np.asarray(images.std) + np.asarray(images.mean)
+    colors = pixels.permute(1, 2, 0).numpy() * np.asarray(dataset.std) + np.asarray(dataset.mean)
     return np.clip(colors * 255 + 0.5, 0, 255).astype(np.uint8)

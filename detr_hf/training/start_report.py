@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from transformers import DetrForSegmentation
 
 from detr_hf.errors import UserError
-from detr_hf.loading.dataset import AugmentedImages
+from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.truth import images_with_more_objects
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.pretrained import LoadReport
@@ -23,7 +23,7 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     if not run.accelerator.is_main_process:
         return
     kind = "training" if data.stream is None else "streamed training"
-    sizes = {"train": len(run.training.images), "validation": len(run.validation.images)}
+    sizes = {"train": len(run.training.dataset), "validation": len(run.validation.dataset)}
     things, stuff = len(data.labels.thing_ids), len(data.labels.stuff_ids)
     learned = sum(p.numel() for p in run.task.parameters() if p.requires_grad)
     every = sum(p.numel() for p in run.task.parameters())
@@ -34,16 +34,16 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     for note in _notes_on_fit(run, data):
         print(f"  note: {note}")
     print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
-    for split, images in (("train", run.training.images), ("validation", run.validation.images)):
-        print(f"transforms ({split}): " + _steps(images))
+    for split, dataset in (("train", run.training.dataset), ("validation", run.validation.dataset)):
+        print(f"transforms ({split}): " + _steps(dataset))
     print(f"steps: {run.total_steps} of {run.recipe.optim.batch_size} images; output: {run.folder}")
     skip_bad = run.recipe.data.on_bad_sample == "skip"
-    path = save_training_grid(run.training.images, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad)
+    path = save_training_grid(run.training.dataset, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad)
     print(f"augmented training samples: {path}", flush=True)
 
 
-def _steps(images: AugmentedImages) -> str:
-    return "; ".join(images.augmentation.describe())
+def _steps(dataset: DetectionDataset) -> str:
+    return "; ".join(dataset.augmentation.describe())
 
 
 def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
             f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
     detector = model.detr if isinstance(model, DetrForSegmentation) else model
-    side, size_hw = patch_side(detector), _first_size(run.validation.images)
+    side, size_hw = patch_side(detector), _first_size(run.validation.dataset)
     if side is not None and size_hw is not None and any(pixels % side for pixels in size_hw):
         yield (
             f"the backbone sees whole patches of {side} pixels only, and the first validation image is "
@@ -66,8 +66,8 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
         )
 
 
-def _first_size(images: AugmentedImages) -> tuple[int, int] | None:
+def _first_size(dataset: DetectionDataset) -> tuple[int, int] | None:
     try:
-        return images[0, 0][1]["size_hw"]
+        return dataset[0, 0][1]["size_hw"]
     except UserError:  # a broken picture has its own moment, and its own policy
         return None

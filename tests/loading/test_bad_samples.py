@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from detr_hf.errors import UserError
-from detr_hf.loading.bad_samples import MOST_TRIES, BadSample, Samples
+from detr_hf.loading.bad_samples import MOST_TRIES, BadSample, load_sample
 from detr_hf.loading.collate import Batch
-from detr_hf.loading.loaders import training_loader
+from detr_hf.loading.samplers import BatchPlan
 from tests.factories import write_coco_detection
-from tests.loading.test_loaders import POLICY, images_of, pytestmark  # noqa: F401  the same cache and filter
+from tests.loading.test_loaders import POLICY, images_of, pytestmark, training_loader  # noqa: F401  the same cache and filter
 
 
 def with_broken(tmp_path: Path, *broken: int):
@@ -24,9 +24,7 @@ def with_broken(tmp_path: Path, *broken: int):
 
 
 def epochs(images, workers: int, rank: int = 0, world_size: int = 1) -> list[Batch]:
-    loader = training_loader(
-        images, 4, 2, seed=5, workers=workers, rank=rank, world_size=world_size, skip_bad=True
-    )
+    loader = training_loader(images, BatchPlan(4, 2, 5, rank, world_size), workers, skip_bad=True)
     return [batch for _ in range(2) for batch in loader]
 
 
@@ -61,12 +59,12 @@ def test_ranks_stay_in_step(tmp_path: Path) -> None:
 def test_a_folder_that_is_gone_still_stops_the_run(tmp_path: Path) -> None:
     """guards: an endless search for a picture that loads."""
     images = with_broken(tmp_path, *range(8))
-    with pytest.raises(UserError, match=f"none of {MOST_TRIES} other pictures could be loaded in its place"):
+    with pytest.raises(UserError, match=f"none of {MOST_TRIES} other images could be loaded in its place"):
         epochs(images, workers=0)
 
 
 def test_without_skip_the_first_fault_is_raised(tmp_path: Path) -> None:
-    samples = Samples(with_broken(tmp_path, 3), skip=False)
-    assert samples[(0, 2)].skipped == ()
+    images = with_broken(tmp_path, 3)
+    assert load_sample(images, (0, 2), skip_bad=False).skipped == ()
     with pytest.raises(UserError, match=r"image 13 '003\.jpg'"):
-        samples[(0, 3)]
+        load_sample(images, (0, 3), skip_bad=False)

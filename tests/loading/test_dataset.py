@@ -15,7 +15,8 @@ from PIL import Image
 
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_cxcywh_to_xyxy, denormalize_boxes
-from detr_hf.loading.dataset import IMAGENET_MEAN, IMAGENET_STD, PreparedImages
+from detr_hf.loading.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset
+from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data, Split
@@ -36,9 +37,12 @@ def rows_of(tmp_path: Path, split: Split, count: int) -> datasets.Dataset:
 
 def images_of(
     tmp_path: Path, split: Split, count: int, policy: list[dict[str, Any]] = POLICY, **more: Any
-) -> PreparedImages:
-    return PreparedImages(
-        rows_of(tmp_path, split, count), build_transforms(policy, "transforms.train"), seed=7, **more
+) -> DetectionDataset:
+    return DetectionDataset(
+        TableRows(rows_of(tmp_path, split, count)),
+        build_transforms(policy, "transforms.train"),
+        seed=7,
+        **more,
     )
 
 
@@ -49,7 +53,7 @@ def pixels_of(target: Any) -> np.ndarray:
 def test_without_transforms_a_target_is_the_row(tmp_path: Path) -> None:
     """guards: boxes in pixels, which stock code trains on, and labels of 32 bits, on which it fails."""
     images = images_of(tmp_path, write_coco_detection(tmp_path / "a"), 4, policy=[])
-    row, (pixels, target) = images.rows[3], images[(0, 3)]
+    row, (pixels, target) = images.rows.row((0, 3)), images[(0, 3)]
     assert pixels.shape == (3, row["height"], row["width"]) and pixels.dtype == torch.float32
     assert target["image_id"] == 13 and target["size_hw"] == target["original_size_hw"] == (120, 90)
     assert (
@@ -91,12 +95,12 @@ def test_crowds_are_not_in_the_target_but_stay_in_the_map(tmp_path: Path) -> Non
     """guards: crowds: the stock processor leaves them out of the boxes but not of the masks, and fails."""
     boxes = images_of(tmp_path / "b", write_coco_detection(tmp_path / "b", empty=0, crowd=True), 6, policy=[])
     for at in range(6):
-        crowd = boxes.rows[at]["objects"]["iscrowd"]
+        crowd = boxes.rows.row((0, at))["objects"]["iscrowd"]
         assert len(boxes[(0, at)][1]["class_labels"]) == len(crowd) - sum(crowd)
     maps = images_of(
         tmp_path / "m", write_coco_panoptic(tmp_path / "m", crowd=True), 4, policy=[], with_masks=True
     )
-    objects, target = maps.rows[0]["objects"], maps[(0, 0)][1]
+    objects, target = maps.rows.row((0, 0))["objects"], maps[(0, 0)][1]
     crowd_ids = [number for number, crowd in zip(objects["id"], objects["iscrowd"], strict=True) if crowd]
     assert crowd_ids and not set(crowd_ids) & set(target["segment_ids"].tolist())
     assert (target["id_map"] == crowd_ids[0]).any()
@@ -110,7 +114,7 @@ def test_boxes_labels_and_masks_of_a_panoptic_sample_agree(tmp_path: Path, with_
     cut = 0
     for epoch in range(6):
         for at in range(4):
-            row, full, target = images.rows[at], masks[(epoch, at)][1], images[(epoch, at)][1]
+            row, full, target = images.rows.row((0, at)), masks[(epoch, at)][1], images[(epoch, at)][1]
             id_map, ids = full["id_map"].numpy(), full["segment_ids"].numpy()
             assert id_map.shape == target["size_hw"] and id_map.dtype == np.int32
             boxes_xyxy_px, areas = boxes_and_areas_of_segments(id_map, ids)
@@ -209,5 +213,5 @@ def test_a_picture_exchanged_during_the_run_is_noticed(tmp_path: Path) -> None:
     split = write_coco_detection(tmp_path / "a")
     images = images_of(tmp_path, split, 2)
     Image.new("RGB", (30, 20)).save(Path(split.images) / "001.jpg")
-    with pytest.raises(UserError, match="its picture is now 30x20, it was 90x120"):
+    with pytest.raises(UserError, match="its image is now 30x20, it was 90x120"):
         images[(0, 1)]

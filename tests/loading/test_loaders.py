@@ -10,8 +10,10 @@ import torch
 
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch
-from detr_hf.loading.dataset import PreparedImages
-from detr_hf.loading.loaders import evaluation_loader, training_loader
+from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.loaders import TrainingLoader, evaluation_loader
+from detr_hf.loading.rows import TableRows
+from detr_hf.loading.samplers import BatchPlan, StepSampler
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data, Split
@@ -31,10 +33,16 @@ POLICY: list[dict[str, Any]] = [
 
 def images_of(
     tmp_path: Path, split: Split, policy: list[dict[str, Any]], split_name: str, **more: Any
-) -> PreparedImages:
+) -> DetectionDataset:
     bundle = build_bundle(Data(train=split, overfit=8), tmp_path / "run")
     transforms = build_transforms(policy, f"transforms.{split_name}")
-    return PreparedImages(bundle.dataset["train"], transforms, seed=5, **more)
+    return DetectionDataset(TableRows(bundle.dataset["train"]), transforms, seed=5, **more)
+
+
+def training_loader(
+    images: DetectionDataset, plan: BatchPlan, workers: int = 0, skip_bad: bool = False
+) -> TrainingLoader:
+    return TrainingLoader(images, StepSampler(len(images), plan), workers, skip_bad)
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -52,7 +60,7 @@ def test_workers_change_nothing_and_epochs_differ(tmp_path: Path) -> None:
     )
     runs = []
     for workers in (0, 1, 3):
-        loader = training_loader(images, batch_size=4, micro_batch_size=2, seed=5, workers=workers)
+        loader = training_loader(images, BatchPlan(4, 2, seed=5), workers)
         runs.append([batch for _ in range(2) for batch in loader])
     assert [len(run) for run in runs] == [8, 8, 8]
     for run in runs[1:]:
@@ -71,7 +79,7 @@ def test_a_resumed_loader_goes_on_with_the_same_batches(tmp_path: Path) -> None:
     images = images_of(
         tmp_path, write_coco_panoptic(tmp_path / "a", count=8), POLICY, "train", with_masks=True
     )
-    loader = training_loader(images, 2, 1, seed=5)
+    loader = training_loader(images, BatchPlan(2, 1, seed=5))
     loader.sampler.set_position(3)
     full = list(loader)
     loader.sampler.set_position(3, step=2)
@@ -84,7 +92,7 @@ def test_a_broken_picture_is_one_sentence_from_any_process(tmp_path: Path, worke
     split = write_coco_detection(tmp_path / "a", count=8)
     path = Path(split.images) / "005.jpg"
     path.write_bytes(path.read_bytes()[:-500])
-    loader = training_loader(images_of(tmp_path, split, POLICY, "train"), 4, 2, seed=5, workers=workers)
+    loader = training_loader(images_of(tmp_path, split, POLICY, "train"), BatchPlan(4, 2, seed=5), workers)
     with pytest.raises(UserError) as caught:
         list(loader)
     text = str(caught.value)
@@ -104,5 +112,5 @@ def test_evaluation_gives_every_picture_once_and_never_pads(tmp_path: Path) -> N
 
 def test_loaders_have_lengths(tmp_path: Path) -> None:
     images = images_of(tmp_path, write_coco_detection(tmp_path / "a", count=8), POLICY, "train")
-    loader = training_loader(images, 4, 2, seed=0, rank=1, world_size=2)
+    loader = training_loader(images, BatchPlan(4, 2, seed=0, rank=1, world_size=2))
     assert len(loader) == 2 == len(list(loader))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detr_hf.loading.orders import grouped, occurrences, repeated, repeated_length, shuffled
-from detr_hf.loading.samplers import StepSampler
+from detr_hf.loading.samplers import BatchPlan, StepSampler
 
 FACTORS = np.array([1.0, 1.0, 2.5, 1.0, 3.0, 1.5])  # 10 rows an epoch
 PORTRAIT, LANDSCAPE, WIDE = 4 / 3, 3 / 4, 9 / 16
@@ -42,7 +42,7 @@ def test_occurrences_count_what_came_before() -> None:
 
 def test_a_row_shown_again_is_augmented_anew() -> None:
     """guards: two equal pictures in one epoch because a sample's seed knows only epoch and row."""
-    keys = [key for batch in StepSampler(6, 2, 1, 0, 1, seed=7, factors=FACTORS) for key in batch]
+    keys = [key for batch in StepSampler(6, BatchPlan(2, 1, seed=7), factors=FACTORS) for key in batch]
     assert len(keys) == len(set(keys)) == 10
     assert {key for key in keys if key[1] == 4} == {(0, 4, 0), (0, 4, 1), (0, 4, 2)}
 
@@ -71,7 +71,7 @@ def all_steps(world_size: int, micro: int = 4, epoch: int = 0, first: int = 0) -
     """Micro-batches of every process, for batches of 16 out of 100 pictures of mixed shape."""
     found = []
     for rank in range(world_size):
-        sampler = StepSampler(100, 16, micro, rank, world_size, seed=5, aspects=mixed_aspects(100))
+        sampler = StepSampler(100, BatchPlan(16, micro, 5, rank, world_size), aspects=mixed_aspects(100))
         sampler.set_position(epoch, first)
         found.append(list(sampler))
     return found

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from detr_hf.errors import UserError
-from detr_hf.loading.samplers import EvaluationSampler, StepSampler
+from detr_hf.loading.samplers import BatchPlan, EvaluationSampler, StepSampler
 
 
 def steps(
@@ -17,7 +17,7 @@ def steps(
     """The sorted keys of every optimizer step of an epoch, over all processes."""
     found: list[list] = []
     for rank in range(world_size):
-        sampler = StepSampler(num_samples, batch, micro, rank, world_size, seed)
+        sampler = StepSampler(num_samples, BatchPlan(batch, micro, seed, rank=rank, world_size=world_size))
         sampler.set_position(epoch)
         micro_batches = list(sampler)
         per_step = sampler.micro_batches_per_step
@@ -40,8 +40,11 @@ def test_a_step_sees_the_same_pictures_however_it_is_cut(num_samples: int) -> No
 
 
 def test_sample_k_of_a_step_goes_to_process_k_modulo_their_number() -> None:
-    ((*whole,),) = StepSampler(8, 8, 8, 0, 1, seed=1)
-    shares = [[key for keys in StepSampler(8, 8, 2, rank, 2, seed=1) for key in keys] for rank in range(2)]
+    ((*whole,),) = StepSampler(8, BatchPlan(8, 8, seed=1))
+    shares = [
+        [key for keys in StepSampler(8, BatchPlan(8, 2, seed=1, rank=rank, world_size=2)) for key in keys]
+        for rank in range(2)
+    ]
     assert shares == [whole[0::2], whole[1::2]]
 
 
@@ -60,7 +63,7 @@ def test_epochs_and_seeds_differ_and_repeat_themselves() -> None:
 
 
 def test_keys_carry_the_epoch_and_each_pass_moves_on() -> None:
-    sampler = StepSampler(8, 4, 2, 0, 1, seed=0)
+    sampler = StepSampler(8, BatchPlan(4, 2, seed=0))
     passes = [[key for keys in sampler for key in keys] for _ in range(3)]
     assert [{epoch for epoch, _ in keys} for keys in passes] == [{0}, {1}, {2}]
     assert sampler.epoch == 3 and len(sampler) == 4
@@ -72,9 +75,9 @@ def test_fewer_samples_than_a_batch_are_repeated_evenly() -> None:
 
 
 def test_a_resumed_epoch_goes_on_where_it_stopped() -> None:
-    full = StepSampler(50, 8, 2, 0, 2, seed=1)
+    full = StepSampler(50, BatchPlan(8, 2, seed=1, rank=0, world_size=2))
     full.set_position(4)
-    rest = StepSampler(50, 8, 2, 0, 2, seed=1)
+    rest = StepSampler(50, BatchPlan(8, 2, seed=1, rank=0, world_size=2))
     rest.set_position(4, step=3)
     assert len(rest) == (6 - 3) * 2
     assert list(rest) == list(full)[3 * 2 :]
@@ -82,14 +85,14 @@ def test_a_resumed_epoch_goes_on_where_it_stopped() -> None:
 
 def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
     with pytest.raises(UserError, match=r"batch_size 16 .* multiple of 12"):
-        StepSampler(50, 16, 4, 0, 3, seed=0)
+        StepSampler(50, BatchPlan(16, 4, seed=0, rank=0, world_size=3))
     with pytest.raises(UserError, match="no image"):
-        StepSampler(0, 16, 4, 0, 1, seed=0)
+        StepSampler(0, BatchPlan(16, 4, seed=0))
 
 
 def test_a_small_share_of_a_step_passes_in_one_micro_batch() -> None:
-    shares = [list(StepSampler(50, 16, 16, rank, 2, seed=0)) for rank in range(2)]
-    whole = list(StepSampler(50, 16, 16, 0, 1, seed=0))
+    shares = [list(StepSampler(50, BatchPlan(16, 16, seed=0, rank=rank, world_size=2))) for rank in range(2)]
+    whole = list(StepSampler(50, BatchPlan(16, 16, seed=0)))
     assert [len(batch) for batch in shares[0]] == [8, 8, 8]
     assert {*shares[0][0], *shares[1][0]} == set(whole[0])
 

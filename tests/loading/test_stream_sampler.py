@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from detr_hf.errors import UserError
+from detr_hf.loading.samplers import BatchPlan
 from detr_hf.loading.stream_sampler import SPARES, StreamKey, StreamSampler
 from tests.loading.test_lanes import stream_of
 
@@ -25,8 +26,8 @@ def sampler_of(
     sizes: Sequence[int] = SHARDS,
     **more: Any,
 ) -> StreamSampler:
-    place = (epoch_images, batch_size, micro_batch_size, rank, world_size)
-    return StreamSampler(stream_of(sizes), *place, seed=3, shuffle_buffer=8, **more)
+    plan = BatchPlan(batch_size, micro_batch_size, 3, rank, world_size)
+    return StreamSampler(stream_of(sizes), epoch_images, plan, shuffle_buffer=8, **more)
 
 
 def steps_of(sampler: StreamSampler, epochs: int = 3) -> list[list[StreamKey]]:

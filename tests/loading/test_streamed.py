@@ -12,9 +12,12 @@ import torch
 
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch
-from detr_hf.loading.dataset import PreparedImages
-from detr_hf.loading.loaders import TrainingLoader, stream_loader
-from detr_hf.loading.streamed import StreamedImages
+from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.loaders import TrainingLoader
+from detr_hf.loading.rows import TableRows
+from detr_hf.loading.samplers import BatchPlan
+from detr_hf.loading.stream_sampler import StreamSampler
+from detr_hf.loading.streamed import StreamRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.bundle import DataBundle
@@ -27,15 +30,18 @@ def bundle_of(folder: Path, **data: Any) -> DataBundle:
     return build_bundle(Data(dataset=str(folder), streaming=True, **data), folder.parent / "run")
 
 
-def images_of(bundle: DataBundle, policy: Any = POLICY, **more: Any) -> StreamedImages:
+def images_of(bundle: DataBundle, policy: Any = POLICY, **more: Any) -> DetectionDataset:
     stream = bundle.stream
     assert stream is not None
-    what = (stream.rows, stream.check, stream.images, stream.is_panoptic)
-    return StreamedImages(*what, build_transforms(policy, "transforms.train"), seed=5, **more)
+    rows = StreamRows(stream.rows, stream.check, stream.images, stream.is_panoptic)
+    return DetectionDataset(rows, build_transforms(policy, "transforms.train"), seed=5, **more)
 
 
-def loader_of(bundle: DataBundle, workers: int, **more: Any) -> TrainingLoader:
-    return stream_loader(images_of(bundle), 4, 2, seed=5, shuffle_buffer=8, workers=workers, **more)
+def loader_of(bundle: DataBundle, workers: int, skip_bad: bool = False) -> TrainingLoader:
+    images, stream = images_of(bundle), bundle.stream
+    assert stream is not None
+    sampler = StreamSampler(stream.rows, len(images), BatchPlan(4, 2, seed=5), 8, with_spares=skip_bad)
+    return TrainingLoader(images, sampler, workers, skip_bad)
 
 
 def same(first: Batch, second: Batch) -> bool:
@@ -56,8 +62,10 @@ def test_samples_are_those_of_the_same_set_as_a_table(stuff: bool, tmp_path: Pat
         Data(dataset=str(folder), streaming=True, train_split="validation", validation_split="train"),
         tmp_path,
     )
-    table = PreparedImages(again.dataset["validation"], build_transforms([], "x"), 5, with_masks=stuff)
-    keys = streamed.preview_keys(20)
+    table = DetectionDataset(
+        TableRows(again.dataset["validation"]), build_transforms([], "x"), 5, with_masks=stuff
+    )
+    keys = streamed.rows.preview_keys(20)
     assert len(keys) == len(table) == len(streamed) == 11
     for at, key in enumerate(keys):
         (pixels, target), (known, truth) = streamed[key], table[0, at]
@@ -78,7 +86,7 @@ def test_batches_do_not_depend_on_workers(workers: int, tmp_path: Path) -> None:
 
 def test_a_picture_is_augmented_anew_each_time_it_is_shown(tmp_path: Path) -> None:
     images = images_of(bundle_of(write_parquet(tmp_path / "set")))
-    key = images.preview_keys(1)[0]
+    key = images.rows.preview_keys(1)[0]
     shown = {tuple(images[key._replace(place=place)][1]["size_hw"]) for place in range(20)}
     assert len(shown) > 1 and torch.equal(images[key][0], images[key][0])
 
@@ -86,7 +94,7 @@ def test_a_picture_is_augmented_anew_each_time_it_is_shown(tmp_path: Path) -> No
 def test_what_goes_to_a_worker_can_be_pickled(tmp_path: Path) -> None:
     """Where processes are not forked (macOS, Windows)."""
     images = images_of(bundle_of(write_parquet(tmp_path / "set")))
-    key = images.preview_keys(1)[0]
+    key = images.rows.preview_keys(1)[0]
     copy = pickle.loads(pickle.dumps(images))
     assert torch.equal(copy[pickle.loads(pickle.dumps(key))][0], images[key][0])
 
@@ -115,5 +123,5 @@ def test_a_bad_picture_is_replaced_by_one_that_follows_it(tmp_path: Path) -> Non
 
 def test_too_many_bad_pictures_in_a_row_stop(tmp_path: Path) -> None:
     bundle = bundle_of(write_parquet(tmp_path / "set", broken=range(100, 111)))
-    with pytest.raises(UserError, match="none of 3 other pictures could be loaded"):
+    with pytest.raises(UserError, match="none of 3 other images could be loaded"):
         list(loader_of(bundle, 0, skip_bad=True))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.entries import ImageEntry
@@ -25,7 +26,11 @@ def test_a_broken_picture_is_told_in_its_place(tmp_path: Path, own_cache: Path) 
     entry = {"name": "ShortEdgeResize", "short_edges": [64], "max_long_edge": 128}
     resize = build_transforms([entry], "here")
     evidence = Evidence([ImageEntry(i, 0, image_boxes([(0, 0, 0.9)], [(0, 0)])) for i in rows["image_id"]])
-    parts = {"evidence": evidence, "images": PreparedImages(rows, resize, 0), "truth": GroundTruth(rows)}
+    parts = {
+        "evidence": evidence,
+        "images": DetectionDataset(TableRows(rows), resize, 0),
+        "truth": GroundTruth(rows),
+    }
     subject = Subject(tmp_path, data.labels, 0.5, 0.5, **parts)
     (tmp_path / "data" / "images" / "001.jpg").write_text("no picture")
     drawn = draw_all(subject, [ImageQuality(i, 0.5, 1, 0, 0) for i in (*rows["image_id"], 99)], 0.5)

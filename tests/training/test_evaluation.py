@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def loader_of(run: Run, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchLoader:
-    return evaluation_loader(run.validation.images, batch_size, 0, rank, world_size)
+    return evaluation_loader(run.validation.dataset, batch_size, 0, rank, world_size)
 
 
 class KnowsTheTruth(PanopticTask):

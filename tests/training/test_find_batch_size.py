@@ -68,7 +68,7 @@ def test_a_real_trial_ends_where_the_memory_does(tmp_path: Path, monkeypatch: py
     ]  # as high as the highest, as wide as the widest
 
 
-def test_a_batch_of_the_hardest_images() -> None:
+def test_a_batch_of_the_worst_case() -> None:
     target = {"image_id": 1, "size_hw": (4, 6), "original_size_hw": (4, 6)}
     target |= {"class_labels": torch.tensor([1, 2]), "boxes_cxcywh_norm": torch.full((2, 4), 0.5)}
     batch = batch_of(3, (8, 10), target)

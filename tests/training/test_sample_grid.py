@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detr_hf.loading.dataset import PreparedImages
+from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
@@ -25,7 +26,7 @@ def test_a_sheet_is_written_with_one_cell_a_sample(tmp_path: Path, masks: bool) 
         Data(train=write(tmp_path / "a", count=6, sizes_hw=[(96, 128)]), overfit=6), tmp_path / "run"
     )
     transforms = build_transforms([{"name": "HorizontalFlip"}], "transforms.train")
-    images = PreparedImages(bundle.dataset["train"], transforms, 0, with_masks=masks)
+    images = DetectionDataset(TableRows(bundle.dataset["train"]), transforms, 0, with_masks=masks)
     sizes = {}
     for count in (3, 6):
         path = save_training_grid(images, bundle.labels, tmp_path / "new" / f"{count}.jpg", count=count)
@@ -37,7 +38,7 @@ def test_a_sheet_is_written_with_one_cell_a_sample(tmp_path: Path, masks: bool) 
 def test_boxes_are_drawn_where_the_objects_are(tmp_path: Path) -> None:
     image = np.full((100, 200, 3), 128, np.uint8)
     bundle = build_bundle(Data(train=write_coco_detection(tmp_path / "a"), overfit=2), tmp_path / "run")
-    images = PreparedImages(bundle.dataset["train"], build_transforms([], "transforms.train"), 0)
+    images = DetectionDataset(TableRows(bundle.dataset["train"]), build_transforms([], "transforms.train"), 0)
     target = images[(0, 0)][1]
     plain = np.asarray(draw_sample(image, target, bundle.labels))
     assert (plain == 128).all()  # image 0 has no objects

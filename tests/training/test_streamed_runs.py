@@ -16,7 +16,7 @@ from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data, Recipe, Split
 from detr_hf.training import loop
 from detr_hf.training.checkpoints import save_training
-from detr_hf.training.find_batch_size import hardest
+from detr_hf.training.find_batch_size import worst_case
 from detr_hf.training.loop import train
 from detr_hf.training.start_report import report_start
 from tests.stream_factories import write_parquet
@@ -111,8 +111,8 @@ def test_the_start_is_told_and_drawn(home: Path, tmp_path: Path, capsys: pytest.
     report_start(run, data, "nothing new")  # type: ignore[arg-type]
     assert "data: 11 streamed training and 4 validation images; 3 classes" in capsys.readouterr().out
     assert (run.folder / "train_samples.jpg").is_file()
-    size_hw, richest = hardest(run.training.images)
-    assert size_hw == (64, 85) and len(richest["class_labels"]) >= 3
+    size_hw, most_objects = worst_case(run.training.dataset)
+    assert size_hw == (64, 85) and len(most_objects["class_labels"]) >= 3
 
 
 def test_another_order_is_another_run(home: Path, tmp_path: Path) -> None:
