@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import UserError
-from detr_hf.html_page import head, picture_address, text, write_text
+from detr_hf.files import write_text
+from detr_hf.html_page import head, picture_address, text
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.prepare.check.ledger import CheckResult, Kind, Sample
 from detr_hf.prepare.check.pictures import Inspection

@@ -10,14 +10,12 @@ import base64
 import hashlib
 from html import escape
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detr_hf.errors import UserError
 from detr_hf.foreign_text import printable
 
 WIDEST = 640  # pixels of a shown picture
@@ -83,20 +81,3 @@ def picture_address(picture: NDArray[np.uint8] | Image.Image, widest: int = WIDE
     stream = BytesIO()
     image.save(stream, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def write_text(path: str | Path, content: str) -> Path:
-    """Write a file whole; its folder is made when missing.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(content, encoding="utf-8", errors="replace")
-        partial.replace(path)
-    except OSError as fault:
-        raise UserError(f"{path}: cannot be written ({fault.strerror})") from None
-    return path

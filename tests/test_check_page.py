@@ -95,7 +95,7 @@ def test_few_samples_and_a_damaged_picture(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     result = check_target(open_target(write_coco_detection(tmp_path).annotations), threads=1)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="could not be written"):
         write_page(result, tmp_path / "file" / "page.html")
 
 

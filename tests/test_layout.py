@@ -18,7 +18,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "detr_hf"
 
 TIERS = {
-    1: {"recipe", "labels", "geometry", "images", "errors", "presets", "hub_access", "foreign_text"},
+    1: {
+        "recipe",
+        "labels",
+        "geometry",
+        "images",
+        "errors",
+        "presets",
+        "hub_access",
+        "foreign_text",
+        "files",
+        "foreign_files",
+    },
     2: {"prepare", "loading", "modeling", "metrics"},
     3: {
         *("training", "inference", "visualize", "report", "hub", "export", "teacher"),

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ import numpy as np
 from detr_hf.demo.scene import Scene, draw_scene
 from detr_hf.demo.worlds import YARD, World, categories_of
 from detr_hf.errors import UserError
+from detr_hf.files import replacing
 from detr_hf.geometry import boxes_and_areas_of_segments, id_to_rgb
 
 GENERATOR_VERSION = 2  # raise it whenever the same arguments would draw other images
@@ -67,22 +64,10 @@ def write_dataset(
     """
     target, spec = Path(folder), _spec(world, counts, seed)
     _check(target, counts, seed)
-    with whole_folder(target) as partial_folder:
+    with replacing(target) as partial_folder:
         for number, (split, count) in enumerate(sorted(counts.items())):
             _write_split(partial_folder / split, world, seed, number * _SPLIT_STRIDE, count, workers)
         (partial_folder / SPEC_NAME).write_text(json.dumps(spec, indent=1), encoding="utf-8")
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block ends without a fault."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial_folder = target.parent / f".{target.name}.partial-{uuid.uuid4().hex[:8]}"
-    try:
-        yield partial_folder
-        _move_into_place(partial_folder, target)
-    finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
 
 
 def _spec(world: World, counts: dict[str, int], seed: int) -> dict[str, Any]:
@@ -124,15 +109,6 @@ def refuse_strange(target: Path) -> None:
         raise UserError(
             f"{target} holds something else than a demo data set; choose another folder or empty it."
         )
-
-
-def _move_into_place(finished: Path, target: Path) -> None:
-    """Rename; an older set steps aside first, so that a half-deleted one is never seen under the name."""
-    aside = finished.with_name(finished.name + ".old")
-    if target.exists():
-        os.replace(target, aside)
-    os.replace(finished, target)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_split(folder: Path, world: World, seed: int, first: int, count: int, workers: int) -> None:

@@ -22,7 +22,6 @@ from detr_hf.demo.dataset import (
     Entries,
     refuse_strange,
     spec_of,
-    whole_folder,
     write_id_map,
     write_image,
     write_panoptic_json,
@@ -31,6 +30,7 @@ from detr_hf.demo.raw_mess import add_faults, write_untidily
 from detr_hf.demo.scene import Scene, draw_scene
 from detr_hf.demo.worlds import YARD, Thing
 from detr_hf.errors import UserError
+from detr_hf.files import replacing
 
 LAYOUT_VERSION = 1  # raise it whenever the same arguments would write other files
 ALONE = 0.8
@@ -78,7 +78,7 @@ def ensure_raw(folder: str | Path, spec: RawSpec) -> RawFolders:
     if spec_of(target) == content:
         return places
     refuse_strange(target)
-    with whole_folder(target) as partial:
+    with replacing(target) as partial:
         _write(partial, spec)
         (partial / SPEC_NAME).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return places

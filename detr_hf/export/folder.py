@@ -19,11 +19,11 @@ from detr_hf.errors import UserError
 from detr_hf.export.compare import Differences, compare
 from detr_hf.export.graph import graph_of
 from detr_hf.export.onnx_file import write_onnx
+from detr_hf.files import replacing
 from detr_hf.inference import resize_as, sample_of
 from detr_hf.inference.onnx_task import FACTS_FILE, MODEL_FILE, is_export, open_session
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.pretrained import load_finished, load_label_map, load_processor
-from detr_hf.training.folders import replacing
 
 OPSETS = range(18, 24)
 """Older ones lack operators that the exporter writes; newer ones are not tried."""

@@ -10,12 +10,13 @@ import datasets
 import numpy as np
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_json
 from detr_hf.labels import CONSTRUCTION, LabelMap, load_labels
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.prepare.coco import CocoDetection, CocoPanoptic
 from detr_hf.prepare.findings import Report, listed
 from detr_hf.prepare.hf import SavedSplit, open_saved
-from detr_hf.prepare.reading import cached_categories, read_source, write_json
+from detr_hf.prepare.reading import cached_categories, read_source
 from detr_hf.prepare.source import Source
 from detr_hf.prepare.streams import StreamedSplit, look_at_the_first, open_streamed
 from detr_hf.recipe import Data, Split

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.files import sha256_of
+from detr_hf.foreign_files import inside
 from detr_hf.prepare.findings import Report
 from detr_hf.prepare.source import (
     SourceImage,
     SourceObject,
-    hash_of_file,
     hash_of_folder,
     hash_of_words,
-    inside,
     load_json,
     require_folder,
 )
@@ -134,7 +134,7 @@ class CocoDetection(CocoFile):
     @cached_property
     def key(self) -> str:
         """A hash of the annotation file and of the image folder's listing."""
-        return hash_of_words([hash_of_file(self.annotations), str(self.folder), hash_of_folder(self.folder)])
+        return hash_of_words([sha256_of(self.annotations), str(self.folder), hash_of_folder(self.folder)])
 
     def used_categories(self) -> set[int]:
         """The category ids that occur on annotations."""
@@ -200,7 +200,7 @@ class CocoPanoptic(CocoFile):
         """A hash of the annotation file and of the listings of both folders."""
         folders = [self.folder, self.png_folder]
         listings = [word for folder in folders for word in (str(folder), hash_of_folder(folder))]
-        return hash_of_words([hash_of_file(self.annotations), *listings])
+        return hash_of_words([sha256_of(self.annotations), *listings])
 
     def used_categories(self) -> set[int]:
         """The category ids that occur on segments."""

@@ -17,6 +17,7 @@ from datasets.exceptions import DatasetGenerationError
 from tqdm import tqdm
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_json
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.bundle import dataset_features, truth_features
 from detr_hf.prepare.findings import Report, listed
@@ -81,7 +82,7 @@ def read_source(source: Source, labels: LabelMap) -> tuple[datasets.Dataset, Rep
     def rows() -> Iterator[dict[str, Any]]:
         report = Report(source.name)
         yield from checked_rows(source, class_of_categories(source, labels, report), report)
-        write_json(notes_file, vars(report))
+        write_json(notes_file, vars(report), shared=True)
 
     features = (
         truth_features(labels.names)
@@ -104,23 +105,12 @@ def cached_categories(source: Source) -> list[dict[str, Any]]:
     """
     file = _cache_folder() / "categories" / f"{hash_of_words([READER_VERSION, source.key])[:32]}.json"
     if not file.is_file():
-        write_json(file, source.categories())
+        write_json(file, source.categories(), shared=True)
     return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _cache_folder() -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "detr_hf"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write in one stroke, so that processes reading beside us see a whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".{os.getpid()}")
-    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-    scratch.write_bytes(
-        text.encode("utf-8", "backslashreplace")
-    )  # half a character becomes JSON's own escape
-    scratch.replace(path)
 
 
 def checked_rows(source: Source, classes: dict[int, int | None], report: Report) -> Iterator[dict[str, Any]]:

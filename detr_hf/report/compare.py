@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_text
 from detr_hf.foreign_text import plain_markdown
-from detr_hf.html_page import head, text, write_text
+from detr_hf.html_page import head, text
 from detr_hf.metrics.tables import NONE, markdown_table
 from detr_hf.recipe.replay import RECORD_FILE
 from detr_hf.report.charts import STYLE, Axis, Line, line_chart

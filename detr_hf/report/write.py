@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from detr_hf.html_page import write_text
+from detr_hf.files import write_text
 from detr_hf.recipe.replay import RECORD_FILE
 from detr_hf.report.markdown import report_markdown
 from detr_hf.report.page import report_page

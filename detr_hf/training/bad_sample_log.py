@@ -9,8 +9,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from detr_hf.files import unwritable, write_text
 from detr_hf.loading.collate import Batch
-from detr_hf.training.folders import told_when_unwritable
 
 BAD_SAMPLES_FILE = "bad_samples.jsonl"
 
@@ -30,14 +30,14 @@ class BadSampleLog:
         self.path, self.process = folder / BAD_SAMPLES_FILE, accelerator.process_index
         if accelerator.is_main_process and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            self.path.write_text("".join(line for line in lines if _step_of(line) <= step), encoding="utf-8")
+            write_text(self.path, "".join(line for line in lines if _step_of(line) <= step))
 
     def record(self, step: int, batches: Sequence[Batch]) -> int:
         """Write down what failed in the batches of optimizer step ``step``; how many."""
         skipped = [bad for batch in batches for bad in batch.skipped]
         if skipped:
             facts = [{"step": step, "process": self.process, **asdict(bad)} for bad in skipped]
-            with told_when_unwritable(self.path), self.path.open("a", encoding="utf-8") as file:
+            with unwritable(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write("".join(json.dumps(fact) + "\n" for fact in facts))
         return len(skipped)
 

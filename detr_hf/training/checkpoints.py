@@ -23,9 +23,9 @@ from torch.optim import Optimizer
 from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
+from detr_hf.files import MANIFEST_FILE, faults_of, old_of, replacing
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.pretrained import load_finished
-from detr_hf.training.folders import MANIFEST_FILE, faults_of, old_of, replacing
 from detr_hf.training.random_state import random_state, set_random_state
 from detr_hf.training.setup import Task
 

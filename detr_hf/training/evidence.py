@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from detr_hf.files import UnwritableError, whole_file
 from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 from detr_hf.metrics.pq_counts import ClassCounts
 from detr_hf.training.checkpoints import METRICS_FILE
@@ -45,14 +46,13 @@ def save_evidence(path: Path, evidence: Evidence, metrics_file: Path) -> None:
     """Write it beside ``best/``, whose metrics file tells later which evaluation it is of.
 
     Raises:
-        OSError, SafetensorError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     columns = {"of": np.array([_mark(metrics_file)]), **_box_arrays(evidence.boxes)}
     if evidence.segments is not None:
         columns |= _segment_arrays(evidence.segments)
-    partial = path.with_name(f"{path.name}.partial")
-    save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, partial)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, partial)
 
 
 def keep_evidence(run_folder: Path, seen: Sequence[Evidence]) -> None:
@@ -60,8 +60,8 @@ def keep_evidence(run_folder: Path, seen: Sequence[Evidence]) -> None:
     for evidence in seen:
         try:
             save_evidence(run_folder / EVIDENCE_FILE, evidence, run_folder / "best" / METRICS_FILE)
-        except (OSError, SafetensorError) as error:
-            print(f"warning: {run_folder / EVIDENCE_FILE} could not be written ({error})", flush=True)
+        except UnwritableError as error:
+            print(f"warning: {error}", flush=True)
 
 
 def load_evidence(path: Path, metrics_file: Path, num_classes: int) -> Evidence | None:

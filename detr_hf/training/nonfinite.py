@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from detr_hf.errors import UserError
+from detr_hf.files import UnwritableError, unwritable
 from detr_hf.loading.collate import Batch
-from detr_hf.training.folders import UnwritableError, told_when_unwritable
 
 if TYPE_CHECKING:
     from detr_hf.training.run import Run
@@ -93,7 +93,7 @@ def _dump(run_folder: Path, step: int, rank: int, faults: Faults) -> str:
     if not images:
         return str(folder)  # nothing was wrong on this process
     try:
-        with told_when_unwritable(folder):
+        with unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             whole = {name: value.cpu().contiguous() for name, value in tensors.items()}
             save_file(whole, folder / f"process{rank}.safetensors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from detr_hf.training.folders import MANIFEST_FILE
+from detr_hf.files import MANIFEST_FILE
 from detr_hf.training.setup import ENVIRONMENT_FILE
 
 WEIGHTS = "model.safetensors"

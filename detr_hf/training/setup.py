@@ -19,6 +19,7 @@ from transformers import DetrImageProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from detr_hf.errors import UserError
+from detr_hf.files import unwritable
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.compute import checkpoint_activations, compile_layers
@@ -30,7 +31,6 @@ from detr_hf.recipe import DetectionLoss, DetectionRecipe, PanopticRecipe, Recip
 from detr_hf.recipe.replay import RECORD_FILE
 from detr_hf.training.class_weights import class_weights_of
 from detr_hf.training.device import set_up_device
-from detr_hf.training.folders import told_when_unwritable
 from detr_hf.training.tracking import tracker_names
 
 Task = DetectionTask | PanopticTask
@@ -100,7 +100,7 @@ def save_record(recipe: Recipe, accelerator: Accelerator, data: DataBundle | Non
             facts["images"] = {
                 name: len(split) for name, split in data.dataset.items() if hasattr(split, "__len__")
             }
-        with told_when_unwritable(folder):
+        with unwritable(folder):
             (folder / RECORD_FILE).write_text(recipe_to_yaml(recipe), encoding="utf-8")
             (folder / ENVIRONMENT_FILE).write_text(json.dumps(facts, indent=2), encoding="utf-8")
 

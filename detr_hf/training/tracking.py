@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
 from detr_hf.errors import UserError
+from detr_hf.files import unwritable, write_text
 from detr_hf.recipe import Recipe, recipe_to_dict
-from detr_hf.training.folders import told_when_unwritable
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -54,24 +54,18 @@ class RunLog:
         if accelerator.is_main_process and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _is_past(line, step, evaluated)] if step else []
-            self._write_whole("".join(f"{line}\n" for line in kept))
+            # whole: a kill must not cut off what was logged long ago
+            write_text(self.path, "".join(f"{line}\n" for line in kept))
         if recipe.trackers:
             config, same_run = _flat(recipe_to_dict(recipe)), going_on(self.run_id, step)
             chosen = {name: same_run[name] for name in recipe.trackers}
             accelerator.init_trackers("detr_hf", config=config, init_kwargs=chosen)
 
-    def _write_whole(self, text: str) -> None:
-        """Replace the file in one go: a kill must not cut off what was logged long ago."""
-        with told_when_unwritable(self.path):
-            partial = self.path.with_name(f"{self.path.name}.partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.path)
-
     def write(self, step: int, kind: str, values: Mapping[str, object]) -> None:
         """Log ``values`` (nested dicts of numbers are fine) under a kind such as "train" or "validation"."""
         if not self.accelerator.is_main_process:
             return
-        with told_when_unwritable(self.path), self.path.open("a", encoding="utf-8") as file:
+        with unwritable(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         numbers = {k: v for k, v in _flat(values).items() if isinstance(v, (int, float))}
         self.accelerator.log({f"{kind}/{name}": value for name, value in numbers.items()}, step=step)

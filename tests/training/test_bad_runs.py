@@ -107,7 +107,7 @@ def write_recipe(text: str) -> Callable[[Home], object]:
 
 def in_state(home: Home) -> None:
     """Another run's state, with a manifest that fits: only its contents tell."""
-    from detr_hf.training.folders import MANIFEST_FILE, write_manifest
+    from detr_hf.files import MANIFEST_FILE, write_manifest
 
     rewrite(home.last / "training_state.json", lambda facts: facts["identity"].update(batch_size=64))
     (home.last / MANIFEST_FILE).unlink()
@@ -115,7 +115,7 @@ def in_state(home: Home) -> None:
 
 
 def of_another_version(home: Home) -> None:
-    from detr_hf.training.folders import MANIFEST_FILE, write_manifest
+    from detr_hf.files import MANIFEST_FILE, write_manifest
 
     rewrite(home.last / "training_state.json", lambda facts: facts["progress"].update(moon_phase=1))
     (home.last / MANIFEST_FILE).unlink()

@@ -15,8 +15,9 @@ import torch
 from accelerate.state import AcceleratorState
 
 from detr_hf.errors import UserError
+from detr_hf.files import replacing
 from detr_hf.recipe import Recipe, Split
-from detr_hf.training import checkpoints, folders, loop
+from detr_hf.training import checkpoints, loop
 from detr_hf.training.checkpoints import find_checkpoint, save_model
 from detr_hf.training.loop import Run, train
 from tests.factories import write_coco_detection, write_coco_panoptic
@@ -412,7 +413,7 @@ def test_what_is_replaced_is_on_the_disk_before_it_gets_its_name(
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(Path, "rename", rename)
     (tmp_path / "last").mkdir()
-    with folders.replacing(tmp_path / "last", manifest=True) as partial:
+    with replacing(tmp_path / "last", manifest=True) as partial:
         (partial / "a").write_text("1")
     assert sorted(done[:2]) == ["a", "manifest.json"]
     assert done[2:] == ["last.partial", "last -> last.old", "last.partial -> last", tmp_path.name]

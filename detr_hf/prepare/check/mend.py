@@ -11,6 +11,8 @@ import datasets
 from tqdm import tqdm
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_json
+from detr_hf.foreign_files import inside
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.check.changes import Change, Changes, as_json
 from detr_hf.prepare.check.ledger import CheckResult
@@ -30,9 +32,8 @@ from detr_hf.prepare.check.targets import DATA_FILE, Target
 from detr_hf.prepare.coco import CocoFile, CocoPanoptic
 from detr_hf.prepare.findings import Report
 from detr_hf.prepare.hf import SavedSplit
-from detr_hf.prepare.reading import ENOUGH_TO_JUDGE, in_threads, write_json
+from detr_hf.prepare.reading import ENOUGH_TO_JUDGE, in_threads
 from detr_hf.prepare.rows import is_beyond, is_box
-from detr_hf.prepare.source import inside
 from detr_hf.recipe import Split
 from detr_hf.recipe.yaml_text import write_yaml
 

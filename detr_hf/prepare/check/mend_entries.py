@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import inside
 from detr_hf.prepare.check.changes import Changes
 from detr_hf.prepare.check.entries import category_fault
-from detr_hf.prepare.source import inside
 
 Entry = dict[str, Any]
 

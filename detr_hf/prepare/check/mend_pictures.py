@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from detr_hf.errors import UserError
+from detr_hf.files import sha256_of
 from detr_hf.geometry import upright_xy
 from detr_hf.images import decode_image
 from detr_hf.prepare.check.boxes import area_fault, same_boxes
@@ -18,7 +19,6 @@ from detr_hf.prepare.check.outlines import bounds_of_polygons, polygon_fault, rl
 from detr_hf.prepare.check.upright import orientation_of, upright_box
 from detr_hf.prepare.findings import Findings
 from detr_hf.prepare.rows import clipped_box, is_beyond, is_box
-from detr_hf.prepare.source import hash_of_file
 
 SAME_SHAPE = 0.01  # relative difference of width / height that still counts as the same picture, scaled
 
@@ -55,7 +55,7 @@ def opened(image: Entry, objects: list[Entry], path: Path, split: str) -> Mended
     except UserError as fault:
         return mended.drop(str(fault))
     mended.size_hw = pixels.shape[0], pixels.shape[1]
-    mended.sha256 = hash_of_file(path)
+    mended.sha256 = sha256_of(path)
     mended.declared_hw = image.get("height"), image.get("width")
     if mended.declared_hw != mended.size_hw:
         said = f"{image.get('width')}x{image.get('height')} is now {pixels.shape[1]}x{pixels.shape[0]}"

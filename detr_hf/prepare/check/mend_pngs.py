@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import inside
 from detr_hf.geometry import (
     boxes_and_areas_of_segments,
     boxes_xyxy_to_xywh,
@@ -21,7 +22,6 @@ from detr_hf.geometry import (
 from detr_hf.images import decode_id_map, image_size
 from detr_hf.prepare.check.mend_pictures import SAME_SHAPE, Entry, Mended, opened
 from detr_hf.prepare.check.upright import orientation_of
-from detr_hf.prepare.source import inside
 
 KNOWN_SHARE = 0.5  # of the pixels with an id; below, PNG and JSON are not of one picture
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.files import sha256_of
 from detr_hf.images import decode_image, image_size
 from detr_hf.prepare.check.boxes import box_faults, kept_boxes
 from detr_hf.prepare.check.outlines import box_disagrees, outline_faults
 from detr_hf.prepare.check.rules import CODE_OF_NOTE
 from detr_hf.prepare.findings import Fault
 from detr_hf.prepare.rows import RowMaker, turned_by_exif
-from detr_hf.prepare.source import SourceImage, SourceObject, hash_of_file
+from detr_hf.prepare.source import SourceImage, SourceObject
 
 UNREADABLE = {"image-missing", "image-unreadable"}
 DRAWN_ELSEWHERE = {"exif-boxes", "size-boxes"}
@@ -114,7 +115,7 @@ def _pixel_faults(source: SourceImage) -> Iterator[Fault]:
 
 
 def _hash(image: Path | bytes) -> str:
-    return hash_of_file(image) if isinstance(image, Path) else sha256(image).hexdigest()
+    return sha256_of(image) if isinstance(image, Path) else sha256(image).hexdigest()
 
 
 def _counted_otherwise(source: SourceImage, row: dict[str, Any], things: frozenset[int]) -> Iterator[Fault]:

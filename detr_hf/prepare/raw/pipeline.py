@@ -19,6 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from detr_hf.errors import UserError
+from detr_hf.files import exclusive, sha256_of
 from detr_hf.prepare.raw.findings import Finding, findings_in, stop_at_fault
 from detr_hf.prepare.raw.mending.pictures import mend_picture
 from detr_hf.prepare.raw.merging import merge_records, merged_labels
@@ -43,11 +44,11 @@ from detr_hf.prepare.raw.results import (
     write_findings,
 )
 from detr_hf.prepare.raw.splitting.split import split_records
-from detr_hf.prepare.raw.steps import StepFolder, alone, cut_to_whole_lines
+from detr_hf.prepare.raw.steps import StepFolder, cut_to_whole_lines
 from detr_hf.prepare.raw.stuff.mapping import StuffMapping, load_mapping
 from detr_hf.prepare.raw.stuff.pseudo_stuff import StuffSettings, Teacher, pseudo_label, summarize_stuff
 from detr_hf.prepare.raw.writing.dataset import SPLIT_FILE, WriteSettings, write_dataset
-from detr_hf.prepare.source import hash_of_file, hash_of_folder, hash_of_words
+from detr_hf.prepare.source import hash_of_folder, hash_of_words
 from detr_hf.recipe.prepare import PrepareRecipe
 
 VERSION = "1"
@@ -90,7 +91,8 @@ class Pipeline:
         self._check_folders()
         if PROCESSES > 1 and only != "pseudo":
             raise UserError("several processes share the step `pseudo` alone: launch them with --only pseudo")
-        with alone(self._steps) if PROCESS == 0 else nullcontext():
+        refusal = f"{self._steps.parent}: another run prepares into this folder; wait for it"
+        with exclusive(self._steps / "lock", refusal) if PROCESS == 0 else nullcontext():
             for name in STEPS if only is None else (only,):
                 self._require_forerunners(name)
                 getattr(self, f"_{name}")()
@@ -285,4 +287,4 @@ def _file_setting(setting: str | None) -> list[str]:
         return [""]
     path = Path(setting)
     file = path / "label_map.json" if path.is_dir() else path
-    return [setting, hash_of_file(file) if file.is_file() else ""]
+    return [setting, sha256_of(file) if file.is_file() else ""]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -136,15 +136,9 @@ def read_records(path: str | Path) -> Iterator[Record]:
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
     """Write records as JSON lines; the file appears under its name when it is whole. Returns the count."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
     count = 0
-    with part.open("w", encoding="utf-8", newline="\n") as lines:
+    with whole_file(path, sync=True) as part, part.open("w", encoding="utf-8", newline="\n") as lines:
         for record in records:
             lines.write(f"{record_to_line(record)}\n")
             count += 1
-        lines.flush()
-        os.fsync(lines.fileno())
-    part.replace(target)
     return count

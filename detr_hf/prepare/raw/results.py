@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from detr_hf.files import write_text
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.raw.findings import Finding, finding_to_list, findings_in
 from detr_hf.prepare.raw.reading.folders import FolderFacts, RawPicture, folder_facts, read_pictures
@@ -81,7 +82,7 @@ class StepResults:
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """One a line."""
     lines = [json.dumps({"findings": [finding_to_list(finding)]}) for finding in findings]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def outcome_line(record: Record | None, findings: list[Finding]) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from detr_hf.errors import UserError
+from detr_hf.files import write_json
 
 
 class StepFolder:
@@ -39,10 +37,10 @@ class StepFolder:
         elif self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / "key.json", json.dumps({"key": self.key}))
+        write_json(self.folder / "key.json", {"key": self.key}, sync=True)
 
     def finish(self) -> None:
-        write_whole(self.folder / "done.json", json.dumps({"key": self.key}))
+        write_json(self.folder / "done.json", {"key": self.key}, sync=True)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -51,19 +49,6 @@ def _content(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears under its name only when it is whole.
-
-    Bytes of file names that are no text are shown as escapes.
-    """
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def cut_to_whole_lines(path: Path) -> int:
@@ -81,24 +66,3 @@ def cut_to_whole_lines(path: Path) -> int:
             count, end = count + 1, end + len(line)
     os.truncate(path, end)
     return count
-
-
-@contextmanager
-def alone(steps: Path) -> Iterator[None]:
-    """Refuse a second run on the same folder; the lock ends with its process, however that ends.
-
-    Raises:
-        UserError: another process prepares into this folder.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs at once are not noticed there
-        yield
-        return
-    steps.mkdir(parents=True, exist_ok=True)
-    with (steps / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{steps.parent}: another run prepares into this folder; wait for it") from None
-        yield

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_json
 from detr_hf.geometry import id_to_rgb
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.build import coco_source
@@ -23,7 +24,7 @@ from detr_hf.prepare.check.rules import ERROR, RULES
 from detr_hf.prepare.check.run import check_target
 from detr_hf.prepare.check.targets import open_target, target_of_data
 from detr_hf.prepare.findings import Report
-from detr_hf.prepare.reading import checked_rows, class_of_categories, write_json
+from detr_hf.prepare.reading import checked_rows, class_of_categories
 from detr_hf.recipe import Data, Split
 from tests.prepare.check.planted import (
     ALLOWED_BESIDE,

@@ -309,10 +309,13 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
-    from detr_hf.prepare.raw.steps import alone
+    from detr_hf.files import exclusive
 
     raw = write_tidy_raw(tmp_path / "raw")
-    with alone(tmp_path / "out" / "steps"), pytest.raises(UserError, match="another run prepares into"):
+    with (
+        exclusive(tmp_path / "out" / "steps" / "lock", ""),
+        pytest.raises(UserError, match="another run prepares into"),
+    ):
         pipeline(raw, tmp_path / "out").run()
 
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from detr_hf.errors import UserError
+from detr_hf.files import sha256_of
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.prepare.raw.findings import Finding
 from detr_hf.prepare.raw.mending.frames import Frame, frame_of
 from detr_hf.prepare.raw.mending.shapes import ObjectMender, reaches_beyond
 from detr_hf.prepare.raw.reading.folders import RawPicture
 from detr_hf.prepare.raw.records import RawPanoptic, RawSegment, Record
-from detr_hf.prepare.source import hash_of_file
 from detr_hf.recipe.prepare import Reading
 
 SLACK_PX = 1.0  # an overshoot that no wrong size explains
@@ -44,7 +44,7 @@ def mend_picture(raw: Path, picture: RawPicture, settings: Reading) -> tuple[Rec
         class_folder=picture.class_folder,
         width=image.shape[1],
         height=image.shape[0],
-        sha256=hash_of_file(path),
+        sha256=sha256_of(path),
         dhash=difference_hash(image),
     )
     if picture.png is not None:

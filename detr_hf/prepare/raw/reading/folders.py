@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.files import whole_file
 from detr_hf.prepare.raw.findings import Finding, finding_to_list
 from detr_hf.prepare.raw.reading.classes import FolderClasses
 from detr_hf.prepare.raw.reading.exports import CocoExport, find_export
@@ -245,8 +246,7 @@ class _Folder:
 
 def write_folder(path: Path, facts: FolderFacts, outcomes: Iterator[Outcome]) -> None:
     """The facts, then the outcomes, as JSON lines; the file appears under its name when it is whole."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="\n") as lines:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="\n") as lines:
         lines.write(f"{json.dumps(asdict(facts), sort_keys=True)}\n")
         for picture, findings in outcomes:
             line = {
@@ -254,7 +254,6 @@ def write_folder(path: Path, facts: FolderFacts, outcomes: Iterator[Outcome]) ->
                 "findings": [finding_to_list(finding) for finding in findings],
             }
             lines.write(f"{json.dumps(line, separators=(',', ':'))}\n")
-    part.replace(path)
 
 
 def folder_facts(path: Path) -> FolderFacts:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from detr_hf.files import whole_file, write_text
 from detr_hf.foreign_text import plain_markdown as plain
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.raw.findings import KINDS, Action, Finding, finding_to_list
@@ -52,13 +53,9 @@ class PrepareReport:
         """Write both reports and the sample pictures into ``out``; the same content gives the same bytes."""
         counts, places, dropped = self._counted()
         samples = self._samples(out)
-        part = out / f"{REPORT_JSON}.part"
-        with part.open("w", encoding="utf-8", newline="\n") as file:
+        with whole_file(out / REPORT_JSON) as part, part.open("w", encoding="utf-8", newline="\n") as file:
             self._write_json(file, counts)
-        part.replace(out / REPORT_JSON)
-        text = "\n".join(self._markdown(counts, places, dropped, samples))
-        with (out / REPORT_MD).open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(f"{text}\n")
+        write_text(out / REPORT_MD, "\n".join(self._markdown(counts, places, dropped, samples)) + "\n")
 
     # -- counting
 

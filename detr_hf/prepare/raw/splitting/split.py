@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_json
 from detr_hf.prepare.findings import listed
 from detr_hf.prepare.raw.findings import Finding, finding_to_list
 from detr_hf.prepare.raw.records import Record
 from detr_hf.prepare.raw.splitting.duplicates import NEAR_BITS, Fingerprint, find_duplicates
 from detr_hf.prepare.raw.splitting.stratify import Item, stratify
-from detr_hf.prepare.raw.steps import write_whole
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -57,7 +57,7 @@ class Splits:
             "splits": {name: sorted(found) for name, found in members.items()},
             "findings": [finding_to_list(found) for found in self.findings],
         }
-        write_whole(Path(file), json.dumps(content, indent=1) + "\n")
+        write_json(file, content, sync=True)
 
 
 def load_splits(file: str | Path) -> Splits:

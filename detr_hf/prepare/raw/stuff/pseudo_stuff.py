@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_bytes
+from detr_hf.foreign_files import inside
 from detr_hf.geometry import id_to_rgb
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.prepare.raw.records import Record, read_records
 from detr_hf.prepare.raw.stuff.mapping import StuffMapping
-from detr_hf.prepare.source import hash_of_words, inside
+from detr_hf.prepare.source import hash_of_words
 
 STEP_VERSION = "1"
 """Raise it whenever the same picture, teacher and settings would give another map."""
@@ -216,8 +218,8 @@ def _label_one(
         "segments": segments,
     }
     (out / f"{record.id}.json").unlink(missing_ok=True)  # an older one must not vouch for the new map
-    _write(out / f"{record.id}.png", picture.getvalue())
-    _write(out / f"{record.id}.json", json.dumps(content).encode())
+    write_bytes(out / f"{record.id}.png", picture.getvalue())
+    write_bytes(out / f"{record.id}.json", json.dumps(content).encode())
 
 
 def paint_mapped(
@@ -271,10 +273,3 @@ def read_pseudo_stuff(record: Record, out: Path) -> tuple[NDArray[np.int32], lis
     if id_map.shape != record.size_hw:
         raise UserError(f"{path}: is not of the size of {record.identity}; delete it and run `pseudo` again")
     return id_map, content["segments"]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Under its name only when whole; what a kill leaves half done is written over next time."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -20,6 +20,8 @@ import yaml
 from tqdm import tqdm
 
 from detr_hf.errors import UserError
+from detr_hf.files import sha256_of, write_bytes, write_text
+from detr_hf.foreign_files import inside
 from detr_hf.labels import CONSTRUCTION, LABEL_MAP_FILE, LabelMap, construction_labels
 from detr_hf.prepare.raw.findings import finding_to_list
 from detr_hf.prepare.raw.processes import in_order
@@ -38,11 +40,9 @@ from detr_hf.prepare.raw.writing.painted_files import (
     paint_all,
     painted_file,
     png_name,
-    write_bytes_whole,
 )
 from detr_hf.prepare.raw.writing.painting import MOST_HIDDEN
 from detr_hf.prepare.raw.writing.verify import verify_lists, verify_pixels
-from detr_hf.prepare.source import inside
 
 DATA_FILE, SPLIT_FILE = "data.yaml", "splits.json"
 OURS = re.compile(r"train|validation|fold_\d+|data\.yaml")
@@ -131,7 +131,7 @@ def write_dataset(
     labels.save(fresh)
     _write_data_files(fresh, raw, splits, labels, out, settings)
     facts = CardFacts(settings.title, settings.license, settings.teacher, splits, written.splits)
-    write_bytes_whole(fresh / CARD_FILE, card_text(labels, facts).encode())
+    write_text(fresh / CARD_FILE, card_text(labels, facts))
     _put_in_place(fresh, out)
     return written
 
@@ -185,12 +185,11 @@ def _copy_picture(raw: Path, folder: Path, record: Record) -> None:
     content = inside(raw, record.file).read_bytes()
     if sha256(content).hexdigest() != record.sha256:
         raise UserError(f"{record.file}: changed since it was read; prepare the folder anew")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_whole(target, content)
+    write_bytes(target, content)
 
 
 def _hash_is(file: Path, digest: str) -> bool:
-    return file.is_file() and sha256(file.read_bytes()).hexdigest() == digest
+    return file.is_file() and sha256_of(file) == digest
 
 
 def _write_data_files(
@@ -214,7 +213,7 @@ def _write_data_files(
             "# Paste this into a recipe of either stage; paths are relative to where training starts.\n"
             f"# Boxes alone, for other tools: {PANOPTIC_FILE} has a {DETECTION_FILE} beside it.\n"
         )
-        write_bytes_whole(fresh / fold / DATA_FILE, (head + text).encode())
+        write_text(fresh / fold / DATA_FILE, head + text)
 
 
 def _put_in_place(fresh: Path, out: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from detr_hf.files import write_bytes, write_json
 from detr_hf.geometry import id_to_rgb
 from detr_hf.prepare.raw.findings import Finding, finding_to_list
 from detr_hf.prepare.raw.processes import in_order
@@ -82,13 +83,13 @@ def _paint_one(job: PaintJob, record: Record) -> bool:
     sidecar.unlink(missing_ok=True)
     stream = BytesIO()
     Image.fromarray(id_to_rgb(painted.id_map)).save(stream, "PNG")
-    write_bytes_whole(png, stream.getvalue())
+    write_bytes(png, stream.getvalue())
     content = {
         "made_from": made_from,
         "segments": [vars(found) for found in painted.segments],
         "findings": [finding_to_list(found) for found in painted.findings],
     }
-    write_bytes_whole(sidecar, json.dumps(content).encode())
+    write_json(sidecar, content, indent=None)
     return True
 
 
@@ -122,10 +123,3 @@ def _known_origin(sidecar: Path) -> Any:
         return json.loads(sidecar.read_bytes())["made_from"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def write_bytes_whole(file: Path, content: bytes) -> None:
-    """The file appears under its name when it is whole."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_bytes(content)
-    part.replace(file)

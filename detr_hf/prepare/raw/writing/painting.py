@@ -17,11 +17,11 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import inside
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_xywh
 from detr_hf.images import decode_id_map
 from detr_hf.prepare.raw.findings import Finding
 from detr_hf.prepare.raw.records import RawObject, Record
-from detr_hf.prepare.source import inside
 
 MOST_HIDDEN = 0.9
 
