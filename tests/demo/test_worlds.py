@@ -17,6 +17,7 @@ from detr_hf.demo.dataset import ensure_dataset, write_dataset
 from detr_hf.demo.scene import MIN_STUFF_SHARE, MIN_THING_SHARE, Scene, draw_scene
 from detr_hf.demo.worlds import YARD, World, categories_of
 from detr_hf.errors import UserError
+from detr_hf.files import UnwritableError
 from tools.pretrain_tiny.street import STREET
 
 CONSTRUCTION = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "construction.json"
@@ -258,7 +259,7 @@ def test_failed_writing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
         return draw_scene(seed, index, size_hw, world=world)
 
     monkeypatch.setattr(dataset_module, "draw_scene", fails_later)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(UnwritableError, match="no space left"):
         write_dataset(tmp_path / "set", {"train": 4}, seed=0)
     assert list(tmp_path.iterdir()) == []
 
@@ -271,7 +272,7 @@ def test_failed_rebuilding_keeps_the_older_set(tmp_path: Path, monkeypatch: pyte
         raise OSError("no space left")
 
     monkeypatch.setattr(dataset_module, "draw_scene", fails)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(UnwritableError, match="no space left"):
         ensure_dataset(tmp_path / "set", {"train": 1}, seed=1)
     assert _digest(tmp_path / "set") == before
 
