@@ -14,7 +14,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
 from detr_hf.cli import COMMANDS
-from detr_hf.recipe import DetectionRecipe, PanopticRecipe, schema
+from detr_hf.recipe import DetectionRecipe, PanopticRecipe, fields
 from detr_hf.recipe.prepare import PrepareRecipe
 from detr_hf.recipe.tree import sections_in
 from tests import doc_checks
@@ -99,7 +99,7 @@ def in_words(hint: Any) -> str:
         return " or ".join(f"`{choice}`" for choice in get_args(hint))
     if get_origin(hint) is list:
         return (
-            "list of transforms" if hint == schema.TransformList else f"list of {in_words(get_args(hint)[0])}"
+            "list of transforms" if hint == fields.TransformList else f"list of {in_words(get_args(hint)[0])}"
         )
     if get_origin(hint) is dict:
         return f"pairs of name and {in_words(get_args(hint)[1])}"

@@ -6,38 +6,36 @@ imported: this package needs pydantic and PyYAML only. A setting that would do n
 
 from __future__ import annotations
 
-from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, Hub, PanopticEarlyStopping
-from detr_hf.recipe.durations import seconds_of
-from detr_hf.recipe.load import load_recipe, recipe_from_text, recipe_to_dict, recipe_to_yaml
-from detr_hf.recipe.schema import (
-    Checkpoint,
+from detr_hf.recipe.data import (
     Data,
-    DemoData,
-    DetectionLoss,
-    DetectionModel,
-    DetectionRecipe,
-    Evaluation,
-    MaskLoss,
-    Optim,
-    PanopticCheckpoint,
-    PanopticEvaluation,
-    PanopticModel,
-    PanopticRecipe,
-    Recipe,
-    Schedule,
     Split,
     Transforms,
     detr_training_transforms,
     detr_validation_transforms,
 )
+from detr_hf.recipe.fields import seconds_of
+from detr_hf.recipe.load import load_recipe, recipe_from_text, recipe_to_dict, recipe_to_yaml
+from detr_hf.recipe.schema import (
+    Compute,
+    DetectionLoss,
+    DetectionRecipe,
+    EarlyStopping,
+    Ema,
+    Evaluation,
+    Hub,
+    MaskLoss,
+    Optim,
+    PanopticEvaluation,
+    PanopticModel,
+    PanopticRecipe,
+    Recipe,
+    Schedule,
+)
 
 __all__ = [
-    "Checkpoint",
     "Compute",
     "Data",
-    "DemoData",
     "DetectionLoss",
-    "DetectionModel",
     "DetectionRecipe",
     "EarlyStopping",
     "Ema",
@@ -45,8 +43,6 @@ __all__ = [
     "Hub",
     "MaskLoss",
     "Optim",
-    "PanopticCheckpoint",
-    "PanopticEarlyStopping",
     "PanopticEvaluation",
     "PanopticModel",
     "PanopticRecipe",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from detr_hf.recipe.schema import RECIPES
-from detr_hf.recipe.tree import Path, all_paths, dotted, names_in, section_at
+from detr_hf.recipe.tree import Path, all_paths, dotted, fields_of, section_at
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+# pydantic's errors that are reworded: its own words are those of JSON and of Python.
 EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
@@ -30,8 +31,6 @@ LIMITS = {
     "less_than": ("less than", "lt"),
     "less_than_equal": ("at most", "le"),
 }
-
-
 RENAMED = {
     "class_weight": "class_loss_coefficient",
     "box_l1": "bbox_loss_coefficient",
@@ -55,40 +54,59 @@ class Fault:
         return f"{dotted(self.path)}: {self.message}" if self.path else self.message
 
 
+def format_errors(faults: list[Fault], source: str) -> str:
+    """All faults of a recipe as one message, a line for each; ``source`` names the recipe."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return "\n".join([f"{source}: {count}", *(f"  {fault}" for fault in faults)])
+
+
 def quoted(value: Any) -> str:
     """A value as the user would recognize it, cut short when long."""
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def nearest(word: str, candidates: list[str]) -> str | None:
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that `word` was probably meant to be."""
-    close = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), list(candidates), n=1, cutoff=0.6)
     return close[0] if close else None
 
 
-def schema_fault(error: ErrorDetails, recipe_type: type) -> Fault:
-    """One pydantic error, reworded."""
+def schema_fault(error: ErrorDetails, task: str, types: Mapping[str, type]) -> Fault:
+    """One pydantic error of a recipe for ``task``, reworded; ``types`` are the recipes by task."""
     kind, path, value = error["type"], tuple(error["loc"]), error["input"]
-    limits: dict[str, Any] = error.get("ctx", {})
+    context: dict[str, Any] = error.get("ctx", {})
     if kind == "unexpected_keyword_argument":
-        return Fault(path, unknown_key(path, recipe_type))
+        return Fault(path, _unknown_key(path, task, types))
     if kind == "missing":
-        return Fault(path, missing(path, recipe_type))
+        inside = section_at(types[task], path)
+        names = ", ".join(list(fields_of(inside))[:3]) if inside else ""
+        return Fault(path, f"missing; a section with {names}, ..." if inside else "missing; give it a value")
     if kind == "literal_error":
-        return Fault(path, wrong_choice(value, re.findall(r"'([^']*)'", limits["expected"])))
+        return Fault(path, wrong_choice(value, re.findall(r"'([^']*)'", context["expected"])))
     if kind == "string_too_short":
         return Fault(path, "is empty; write a value")
+    if kind == "value_error":
+        return Fault(path, str(context["error"]))
     if kind in LIMITS:
         words, key = LIMITS[kind]
-        return Fault(path, f"must be {words} {limits[key]:g}, got {quoted(value)}")
+        return Fault(path, f"must be {words} {context[key]:g}, got {quoted(value)}")
     if kind in EXPECTED:
-        return Fault(path, wrong_type(kind, value))
+        return Fault(path, _wrong_type(kind, value))
     return Fault(path, f"{error['msg']}, got {quoted(value)}")
 
 
-def wrong_type(kind: str, value: Any) -> str:
-    """Says what was expected, what came, and the likely repair."""
+def wrong_choice(value: Any, choices: Iterable[str]) -> str:
+    """Lists the choices, and the nearest one to a misspelt word."""
+    choices = list(choices)
+    guess = nearest(value, choices) if isinstance(value, str) else None
+    hint = f"; did you mean `{guess}`?" if guess else ""
+    listed = ", ".join(f"`{choice}`" for choice in choices)
+    return f"expected {'one of ' if len(choices) > 1 else ''}{listed}, got {quoted(value)}{hint}"
+
+
+def _wrong_type(kind: str, value: Any) -> str:
+    """What was expected, what came, and the likely correction."""
     message = f"expected {EXPECTED[kind]}, got {quoted(value)}"
     if value is None:
         return f"expected {EXPECTED[kind]}, got nothing; write a value or remove the line"
@@ -99,41 +117,17 @@ def wrong_type(kind: str, value: Any) -> str:
     return message
 
 
-def wrong_choice(value: Any, choices: list[str]) -> str:
-    """Lists the choices, and the nearest one to a misspelt word."""
-    listed = ", ".join(f"`{choice}`" for choice in choices)
-    guess = nearest(value, choices) if isinstance(value, str) else None
-    hint = f"; did you mean `{guess}`?" if guess else ""
-    return f"expected {'one of ' if len(choices) > 1 else ''}{listed}, got {quoted(value)}{hint}"
-
-
-def missing(path: Path, recipe_type: type) -> str:
-    """Says what a missing section must hold at least."""
-    inside = section_at(recipe_type, path)
-    return (
-        f"missing; a section with {', '.join(names_in(inside)[:3])}, ..."
-        if inside
-        else "missing; give it a value"
-    )
-
-
-def unknown_key(path: Path, recipe_type: type) -> str:
-    """Says where the setting belongs: to the other task, under a like name beside it, or elsewhere."""
-    here, name = section_at(recipe_type, path[:-1]), str(path[-1])
-    siblings = names_in(here) if here else []
-    for task, other_type in RECIPES.items():
-        if other_type is not recipe_type and path in set(all_paths(other_type)):
-            return f"unknown key here; it belongs to `task: {task}`"
+def _unknown_key(path: Path, task: str, types: Mapping[str, type]) -> str:
+    """Where the setting belongs: to the other task, under a like name beside it, or elsewhere."""
+    here, name = section_at(types[task], path[:-1]), str(path[-1])
+    siblings = list(fields_of(here)) if here else []
+    for other in types:
+        if other != task and path in set(all_paths(types[other])):
+            return f"unknown key here; it belongs to `task: {other}`"
     if RENAMED.get(name) in siblings:
         return f"unknown key; it is now called `{RENAMED[name]}`"
     if guess := nearest(name, siblings):
         return f"unknown key; did you mean `{guess}`?"
-    if elsewhere := [other for other in all_paths(recipe_type) if other[-1] == name]:
+    if elsewhere := [known for known in all_paths(types[task]) if known[-1] == name]:
         return f"unknown key; did you mean `{dotted(elsewhere[0])}`?"
     return f"unknown key; valid here: {', '.join(siblings)}"
-
-
-def told(faults: list[Fault], source: str) -> str:
-    """All faults of a recipe as one message, a line for each; ``source`` names the recipe."""
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return "\n".join([f"{source}: {count}", *(f"  {fault}" for fault in faults)])

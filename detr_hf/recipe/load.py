@@ -1,72 +1,157 @@
-"""Reading a recipe: text, overrides, schema, rules; every fault at once."""
+"""Reading and writing recipes of any kind: text, overrides, schema, rules; every fault at once."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from detr_hf.errors import UserError
-from detr_hf.recipe.faults import Fault, schema_fault, told, wrong_choice
+from detr_hf.recipe import rules
+from detr_hf.recipe.faults import Fault, format_errors, schema_fault, wrong_choice
 from detr_hf.recipe.overrides import apply_overrides
-from detr_hf.recipe.rules import RULES, Look, as_path, idle_keys
+from detr_hf.recipe.rules import Unused
 from detr_hf.recipe.schema import RECIPES, Recipe
-from detr_hf.recipe.tree import plain, settled
+from detr_hf.recipe.tree import Path, dotted, fields_of, look_up, sections_in
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml, write_yaml
 
-
-def load_recipe(path: str | FilePath, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file and apply `key=value` overrides.
-
-    Raises UserError listing every fault, one per line, each under its dotted path.
-    """
-    return recipe_from_text(read_recipe_file(path), overrides, source=str(path))
+R = TypeVar("R")
 
 
-def recipe_from_text(text: str, overrides: Sequence[str] = (), source: str = "recipe") -> Recipe:
-    """As `load_recipe`, from YAML text; `source` names it in the messages."""
-    written, faults = read_yaml(text, source)
-    if not isinstance(written, dict):
-        raise UserError(
-            f"{source}: a recipe is a list of `name: value` lines, starting with `task: detection`"
-        )
-    faults += apply_overrides(written, overrides, _recipe_type(written))
-    recipe_type = _recipe_type(written)
-    faults += _task_faults(written)
-    written = written | {"task": _task_of(recipe_type)}
-    look = Look(written, settled(recipe_type, written))
-    if look("model.freeze_detector") is False and not look.says("detection_loss"):
-        written["detection_loss"] = {}
-    if look("model.scratch") is True and not look.says("model.freeze_backbone"):
-        written["model"]["freeze_backbone"] = "none"
-    look = Look(written, settled(recipe_type, written))
-    recipe, more = _validate(written, recipe_type)
-    faults += _new_places(more, faults)
-    for rule in RULES:
-        faults += _new_places(list(rule(look)), faults)
-    if faults or recipe is None:
-        raise UserError(told(faults, source))
-    return recipe
+@dataclass(frozen=True)
+class RecipeFormat(Generic[R]):
+    """What recipes of one purpose hold and must agree on."""
+
+    types: Mapping[str, type[Any]]  # by `task`
+    rules: tuple[Callable[[Any], Iterator[tuple[str, str]]], ...] = ()  # (dotted path, message) of each fault
+    unused: tuple[Unused, ...] = ()
+    with_defaults: Callable[[dict[str, Any]], None] = lambda written: None
+
+    def load(self, path: str | FilePath, overrides: Sequence[str] = ()) -> R:
+        """Read a recipe file and apply `key=value` overrides.
+
+        Raises UserError listing every fault, one per line, each under its dotted path.
+        """
+        return self.from_text(read_recipe_file(path), overrides, source=str(path))
+
+    def from_text(self, text: str, overrides: Sequence[str] = (), source: str = "recipe") -> R:
+        """As `load`, from YAML text; `source` names it in the messages."""
+        written, faults = read_yaml(text, source)
+        if not isinstance(written, dict):
+            start = f"starting with `task: {next(iter(self.types))}`"
+            raise UserError(f"{source}: a recipe is a list of `name: value` lines, {start}")
+        faults += apply_overrides(written, overrides, self.types[self._meant(written)])
+        faults += self._task_faults(written)
+        task = self._meant(written)
+        written = written | {"task": task}
+        self.with_defaults(written)
+        recipe, more = self._validated(task, written)
+        _add_new(faults, more)
+        readable = _readable(self.types[task], written, {fault.path for fault in more})
+        for rule in (*self.rules, lambda recipe: self._unused_but_set(recipe, written)):
+            _add_new(faults, _found_by(rule, readable))
+        if faults or recipe is None:
+            raise UserError(format_errors(faults, source))
+        return recipe
+
+    def to_dict(self, recipe: R) -> dict[str, Any]:
+        """The settings in effect, as plain nested values. Unset and unused ones are left out."""
+        values = dataclasses.asdict(recipe)  # type: ignore[call-overload]
+        for key in self._reasons(recipe):
+            *parents, name = key.split(".")
+            (look_up(values, tuple(parents)) or {}).pop(name, None)
+        return _without_unset(values)
+
+    def to_yaml(self, recipe: R) -> str:
+        """The recipe as YAML text that `load` reads back to an equal recipe."""
+        return write_yaml(self.to_dict(recipe))
+
+    def _meant(self, written: dict[str, Any]) -> str:
+        """The task that is meant; where it is missing or misspelt, the one that leaves the fewest faults."""
+        task = written.get("task")
+        if isinstance(task, str) and task in self.types:
+            return task
+        return min(self.types, key=lambda task: len(self._validated(task, written)[1]))
+
+    def _task_faults(self, written: dict[str, Any]) -> list[Fault]:
+        task = written.get("task")
+        if task is None:
+            tasks = " or ".join(f"`task: {name}`" for name in self.types)
+            return [Fault(("task",), f"missing; write {tasks}")]
+        if not isinstance(task, str) or task not in self.types:
+            return [Fault(("task",), wrong_choice(task, self.types))]
+        return []
+
+    def _validated(self, task: str, written: dict[str, Any]) -> tuple[R | None, list[Fault]]:
+        """Through JSON: only there does pydantic's strict mode take dicts for dataclasses."""
+        try:
+            return TypeAdapter(self.types[task]).validate_json(json.dumps(written)), []
+        except ValidationError as error:
+            return None, [schema_fault(item, task, self.types) for item in error.errors(include_url=False)]
+
+    def _reasons(self, recipe: Any) -> dict[str, str]:
+        """The settings that do nothing in this run, each with the reason."""
+        reasons: dict[str, str] = {}
+        for row in self.unused:
+            try:
+                found = row.keys if row.when(recipe) else ()
+            except UnreadableError:
+                continue
+            for key in found:
+                reasons.setdefault(key, row.because)
+        return reasons
+
+    def _unused_but_set(self, recipe: Any, written: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for key, because in self._reasons(recipe).items():
+            if look_up(written, tuple(key.split("."))) is not None:
+                yield key, f"does nothing here: {because}"
 
 
-def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The settings in effect, as plain nested values. Unset and idle ones (`rules.IDLE`) are left out."""
-    values = plain(recipe)
-    for key in idle_keys(Look(values, values)):
-        *parents, name = as_path(key)
-        place: Any = values
-        for parent in parents:
-            place = place.get(parent) or {}
-        place.pop(name, None)
-    return _without_unset(values)
+class UnreadableError(Exception):
+    """A rule looked at a value that could not be read."""
 
 
-def recipe_to_yaml(recipe: Recipe) -> str:
-    """The recipe as YAML text that `load_recipe` reads back to an equal recipe."""
-    return write_yaml(recipe_to_dict(recipe))
+class _Unreadable:
+    """In place of a missing or wrong value, so that every rule that needs it is skipped."""
+
+    def _skip(self, *_: Any) -> NoReturn:
+        raise UnreadableError
+
+    __getattr__ = __bool__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __iter__ = _skip
+    __mod__ = __rmod__ = __neg__ = __floordiv__ = __rfloordiv__ = _skip
+
+
+def _readable(cls: type, written: dict[str, Any], faulty: set[Path], path: Path = ()) -> Any:
+    """The recipe as far as it could be read: rules see it, whatever else is wrong."""
+    inner, values = sections_in(cls), {}
+    for name in fields_of(cls):
+        here = (*path, name)
+        if here in faulty:
+            values[name] = _Unreadable()
+        elif name in inner and isinstance(written.get(name), dict):
+            values[name] = _readable(inner[name], written[name], faulty, here)
+        elif name in written:
+            values[name] = written[name]
+    return cls(**values)
+
+
+def _found_by(rule: Callable[[Any], Iterator[tuple[str, str]]], recipe: Any) -> Iterator[Fault]:
+    try:
+        for key, message in rule(recipe):
+            yield Fault(tuple(key.split(".")), message)
+    except UnreadableError:
+        return
+
+
+def _add_new(faults: list[Fault], found: Iterable[Fault]) -> None:
+    """One fault per place: a value that could not be read should not also be called wrong."""
+    taken = {dotted(fault.path) for fault in faults if fault.path}
+    faults += [fault for fault in found if dotted(fault.path) not in taken]
 
 
 def _without_unset(values: dict[str, Any]) -> dict[str, Any]:
@@ -75,38 +160,9 @@ def _without_unset(values: dict[str, Any]) -> dict[str, Any]:
     return {key: _without_unset(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
-def _recipe_type(written: dict[str, Any]) -> type[Any]:
-    """The recipe that is meant; where `task` is missing or misspelt, the likelier one."""
-    task = written.get("task")
-    if isinstance(task, str) and task in RECIPES:
-        return RECIPES[task]
-    model = written.get("model")
-    looks_panoptic = isinstance(model, dict) and ("detector" in model or "mask_head" in model)
-    return RECIPES["panoptic" if looks_panoptic or str(task).startswith("p") else "detection"]
+TRAINING = RecipeFormat[Recipe](RECIPES, rules.RULES, rules.UNUSED, rules.with_defaults)
 
-
-def _task_of(recipe_type: type[Any]) -> str:
-    return next(task for task, candidate in RECIPES.items() if candidate is recipe_type)
-
-
-def _task_faults(written: dict[str, Any]) -> list[Fault]:
-    task = written.get("task")
-    if task is None:
-        return [Fault(("task",), f"missing; write {' or '.join(f'`task: {name}`' for name in RECIPES)}")]
-    if not isinstance(task, str) or task not in RECIPES:
-        return [Fault(("task",), wrong_choice(task, list(RECIPES)))]
-    return []
-
-
-def _validate(written: dict[str, Any], recipe_type: type[Any]) -> tuple[Recipe | None, list[Fault]]:
-    """Build the recipe, through JSON: only there does pydantic's strict mode take dicts for dataclasses."""
-    try:
-        return TypeAdapter(recipe_type).validate_json(json.dumps(written)), []
-    except ValidationError as error:
-        return None, [schema_fault(item, recipe_type) for item in error.errors(include_url=False)]
-
-
-def _new_places(found: list[Fault], known: list[Fault]) -> list[Fault]:
-    """One fault per place: a value that could not be read should not also be called wrong."""
-    taken = {fault.path for fault in known if fault.path}
-    return [fault for fault in found if fault.path not in taken]
+load_recipe = TRAINING.load
+recipe_from_text = TRAINING.from_text
+recipe_to_dict = TRAINING.to_dict
+recipe_to_yaml = TRAINING.to_yaml

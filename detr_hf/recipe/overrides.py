@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.recipe.faults import Fault, nearest, quoted
-from detr_hf.recipe.tree import Path, default_of, names_in, section_at
+from detr_hf.recipe.tree import Path, fields_of, section_at
 from detr_hf.recipe.yaml_text import read_yaml
 
 
@@ -43,55 +44,43 @@ def apply_overrides(written: dict[str, Any], overrides: Sequence[str], recipe_ty
     return faults
 
 
-def _write(tree: dict[str, Any], path: Path, value: Any, recipe_type: type) -> None:
+def _write(tree: dict[str, Any], path: tuple[str, ...], value: Any, recipe_type: type) -> None:
     """Set or take out the value at `path`, making sections and default lists on the way."""
     place: Any = tree
-    for depth, part in enumerate(path[:-1]):
-        if isinstance(place, dict) and place.get(str(part)) is None:
-            place[str(part)] = _start(recipe_type, path[: depth + 1])
-        place = _step(place, path[: depth + 1])
-    last = str(path[-1])
-    if isinstance(place, list):
-        place[_index(place, path)] = value
-    elif not isinstance(place, dict):
-        raise _RefusedError(f"`{path[-2]}` is {quoted(place)}, a single value without parts")
-    elif value is None and _is_setting(recipe_type, path):
-        place.pop(last, None)
+    for depth in range(1, len(path)):
+        key = _key_in(place, path[:depth])
+        if isinstance(place, dict) and place.get(key) is None:
+            place[key] = _start(recipe_type, path[:depth])
+        place = place[key]
+    key, section = _key_in(place, path), section_at(recipe_type, path[:-1])
+    if value is None and section is not None and key in fields_of(section):
+        place.pop(key, None)  # null as an argument of a transform is a value, and stays
     else:
-        place[last] = value
-
-
-def _is_setting(recipe_type: type, path: Path) -> bool:
-    """Whether `path` names a setting or section of the schema, rather than an argument of a transform."""
-    section = section_at(recipe_type, path[:-1])
-    return section is not None and path[-1] in names_in(section)
+        place[key] = value
 
 
 def _start(recipe_type: type, path: Path) -> Any:
     """What a path goes through where nothing is written: a copy of a default list, else an empty section."""
-    section, name = section_at(recipe_type, path[:-1]), str(path[-1])
-    if section is not None and name in names_in(section):
-        default = default_of(section, name)
-        if isinstance(default, list):
-            return default
-    return {}
+    section = section_at(recipe_type, path[:-1])
+    field = fields_of(section).get(str(path[-1])) if section else None
+    if field is None or field.default_factory is dataclasses.MISSING:
+        return {}
+    default = field.default_factory()
+    return default if isinstance(default, list) else {}
 
 
-def _step(place: Any, path: Path) -> Any:
+def _key_in(place: Any, path: tuple[str, ...]) -> Any:
+    """The last part of `path` as a key or an index of `place`; refused where it is neither."""
+    part = path[-1]
     if isinstance(place, dict):
-        return place[str(path[-1])]
-    if isinstance(place, list):
-        return place[_index(place, path)]
-    raise _RefusedError(f"`{path[-2]}` is {quoted(place)}, a single value without parts")
-
-
-def _index(place: list[Any], path: Path) -> int:
-    """The last part of `path` as an index of `place`; refused when it is none."""
-    part, held = str(path[-1]), f"`{path[-2]}` holds {len(place)} entries"
+        return part
+    if not isinstance(place, list):
+        raise _RefusedError(f"`{path[-2]}` is {quoted(place)}, a single value without parts")
+    held = f"`{path[-2]}` holds {len(place)} entries"
     if not part.isdecimal():
-        named = [str(entry.get("name")) for entry in place if isinstance(entry, dict)]
-        guess = nearest(part, [name.lower() for name in named])
-        hint = f" (`{guess}` is number {[name.lower() for name in named].index(guess)})" if guess else ""
+        named = [str(entry.get("name")).lower() if isinstance(entry, dict) else "" for entry in place]
+        guess = nearest(part, named)
+        hint = f" (`{guess}` is number {named.index(guess)})" if guess else ""
         raise _RefusedError(f"{held}; give the number of one, counted from 0{hint}")
     if int(part) >= len(place):
         raise _RefusedError(f"{held}, counted from 0; there is no number {part}")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from detr_hf.errors import UserError
-from detr_hf.recipe.faults import Fault, schema_fault, told, wrong_choice
-from detr_hf.recipe.overrides import apply_overrides
-from detr_hf.recipe.schema import Count, InnerShare, Probability, Seed, Text, section
-from detr_hf.recipe.tree import plain
-from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml, write_yaml
+from detr_hf.recipe.fields import Count, InnerShare, Probability, Seed, Text, section
+from detr_hf.recipe.load import RecipeFormat
+from detr_hf.recipe.rules import Unused
 
 AtLeastTwo = Annotated[int, Field(ge=2)]
 FewBits = Annotated[int, Field(ge=0, le=5)]
@@ -76,13 +72,30 @@ class PrepareRecipe:
 
     task: Literal["prepare"] = "prepare"
     num_proc: Count = 4  # processes that open pictures; the result is the same for any number
-    labels: Text | None = (
-        None  # None: the preset when it fits, else the data's; "construction"; a label_map.json
-    )
+    # None: the preset when it fits, else the data's; "construction"; a label_map.json.
+    labels: Text | None = None
     read: Reading = field(default_factory=Reading)
     pseudo_stuff: PseudoStuff = field(default_factory=PseudoStuff)
     split: Splitting = field(default_factory=Splitting)
     write: Writing = field(default_factory=Writing)
+
+
+UNUSED = (
+    Unused(
+        lambda recipe: recipe.split.folds is not None,
+        "split.folds decides how many images a part holds; remove it (split.validation_fraction=null)",
+        ("split.validation_fraction",),
+    ),
+    Unused(
+        lambda recipe: recipe.pseudo_stuff.teacher == "demo",
+        "a revision belongs to a model from the Hub; remove it",
+        ("pseudo_stuff.revision",),
+    ),
+)
+PREPARING = RecipeFormat[PrepareRecipe]({"prepare": PrepareRecipe}, unused=UNUSED)
+
+prepare_recipe_from_text = PREPARING.from_text
+prepare_recipe_to_yaml = PREPARING.to_yaml
 
 
 def load_prepare_recipe(path: str | FilePath | None, overrides: Sequence[str] = ()) -> PrepareRecipe:
@@ -91,58 +104,5 @@ def load_prepare_recipe(path: str | FilePath | None, overrides: Sequence[str] = 
     Raises UserError listing every fault, one per line, each under its dotted path.
     """
     if path is None:
-        return prepare_recipe_from_text("task: prepare", overrides, source="the recipe")
-    return prepare_recipe_from_text(read_recipe_file(path), overrides, source=str(path))
-
-
-def prepare_recipe_from_text(
-    text: str, overrides: Sequence[str] = (), source: str = "recipe"
-) -> PrepareRecipe:
-    """As `load_prepare_recipe`, from YAML text; `source` names it in the messages."""
-    written, faults = read_yaml(text, source)
-    if not isinstance(written, dict):
-        raise UserError(f"{source}: a recipe is a list of `name: value` lines, starting with `task: prepare`")
-    faults += apply_overrides(written, overrides, PrepareRecipe)
-    if written.get("task") != "prepare":
-        faults.append(Fault(("task",), wrong_choice(written.get("task"), ["prepare"])))
-    recipe, more = _validated(written | {"task": "prepare"})
-    faults += [fault for fault in more if fault.path not in {known.path for known in faults}]
-    faults += _rules(recipe, written) if recipe is not None else []
-    if faults or recipe is None:
-        raise UserError(told(faults, source))
-    return recipe
-
-
-def prepare_recipe_to_yaml(recipe: PrepareRecipe) -> str:
-    """The recipe as YAML text that `load_prepare_recipe` reads back to an equal recipe."""
-    values: dict[str, Any] = plain(recipe)
-    for name, part in values.items():
-        if isinstance(part, dict):
-            values[name] = {key: value for key, value in part.items() if value is not None}
-    if recipe.split.folds is not None:
-        values["split"].pop("validation_fraction")
-    return write_yaml({name: value for name, value in values.items() if value is not None})
-
-
-def _validated(written: dict[str, Any]) -> tuple[PrepareRecipe | None, list[Fault]]:
-    """Through JSON: only there does pydantic's strict mode take dicts for dataclasses."""
-    try:
-        return TypeAdapter(PrepareRecipe).validate_json(json.dumps(written)), []
-    except ValidationError as error:
-        return None, [schema_fault(item, PrepareRecipe) for item in error.errors(include_url=False)]
-
-
-def _rules(recipe: PrepareRecipe, written: dict[str, Any]) -> list[Fault]:
-    """Settings that would do nothing in this run; those of pseudo-labels rest openly when not enabled."""
-    faults = []
-    split = written.get("split") or {}
-    if split.get("validation_fraction") is not None and recipe.split.folds is not None:
-        message = (
-            "does nothing here: split.folds decides how many pictures a part holds; remove it "
-            "(split.validation_fraction=null)"
-        )
-        faults.append(Fault(("split", "validation_fraction"), message))
-    if recipe.pseudo_stuff.teacher == "demo" and recipe.pseudo_stuff.revision is not None:
-        message = "does nothing here: a revision belongs to a model from the Hub; remove it"
-        faults.append(Fault(("pseudo_stuff", "revision"), message))
-    return faults
+        return PREPARING.from_text("task: prepare", overrides, source="the recipe")
+    return PREPARING.load(path, overrides)

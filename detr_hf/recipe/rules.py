@@ -1,4 +1,8 @@
-"""What the settings of a recipe must agree on, beyond the type of each."""
+"""What the settings of a training recipe must agree on, beyond the type of each.
+
+A rule yields (dotted path, message) for everything wrong. It may read any value without a check: one that
+could not be read ends the rule (`load.UnreadableError`).
+"""
 
 from __future__ import annotations
 
@@ -6,321 +10,269 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from detr_hf.recipe.durations import seconds_of
-from detr_hf.recipe.faults import Fault, quoted
-from detr_hf.recipe.repo_ids import EXAMPLE, fault_of_repo_id, fault_of_tag
-from detr_hf.recipe.schema import Data
-from detr_hf.recipe.tree import Path, default_of, look_up
+from detr_hf.recipe.data import Data, Split
+from detr_hf.recipe.faults import quoted
+from detr_hf.recipe.repo_ids import EXAMPLE
+from detr_hf.recipe.schema import DetectionLoss, DetectionRecipe, PanopticRecipe, Recipe
 
+MASK_TERMS = ("mask_loss_coefficient", "dice_loss_coefficient")
 
-def as_path(key: str) -> Path:
-    return tuple(key.split("."))
-
-
-@dataclass(frozen=True)
-class Look:
-    """A recipe as read: `look("optim.lr")` is the value in effect, `says("optim.lr")` whether it is written.
-
-    Values may still be of a wrong type, so a rule compares and tests but never computes on trust.
-    """
-
-    written: dict[str, Any]
-    effective: dict[str, Any]
-
-    def __call__(self, key: str) -> Any:
-        return look_up(self.effective, as_path(key))
-
-    def says(self, key: str) -> bool:
-        return look_up(self.written, as_path(key)) is not None
+Faults = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Idle:
+class Unused:
     """Settings that do nothing in some runs: refused when written there, left out when a recipe is saved."""
 
-    keys: tuple[str, ...]
-    when: Callable[[Look], bool]
+    when: Callable[[Any], bool]
     because: str
+    keys: tuple[str, ...]
 
 
-def detector_is_frozen(look: Look) -> bool:
-    return look("task") == "panoptic" and look("model.freeze_detector") is True
+def detector_is_frozen(recipe: Recipe) -> bool:
+    return isinstance(recipe, PanopticRecipe) and recipe.model.freeze_detector
 
 
-def split_is_named(look: Look) -> bool:
-    """A validation split named otherwise than by default must be there, so nothing stands in for it."""
-    return look.says("data.dataset") and look("data.validation_split") != default_of(Data, "validation_split")
+def has_validation_split(data: Data) -> bool:
+    """Whether the recipe names one; a name other than the default must be there, so nothing replaces it."""
+    named = data.dataset is not None and data.validation_split != Data.validation_split
+    return named or data.validation is not None or data.demo is not None
 
 
-IDLE = (
-    Idle(
+def weights_of(recipe: Recipe) -> str:
+    """Where the network's own weights come from: the detector's in stage 1, the mask head's in stage 2."""
+    return recipe.model.pretrained if isinstance(recipe, DetectionRecipe) else recipe.model.mask_head
+
+
+def box_loss(recipe: Recipe) -> tuple[str, DetectionLoss | None]:
+    """The loss of the boxes: the section's name, and its settings where it is there."""
+    if isinstance(recipe, DetectionRecipe):
+        return "loss", recipe.loss
+    return "detection_loss", recipe.detection_loss
+
+
+UNUSED = (
+    Unused(
+        detector_is_frozen,
+        "the detector is frozen; remove it, or set model.freeze_detector: false",
         (
             *("model.freeze_backbone", "detection_loss", "optim.backbone_lr", "optim.class_head_lr"),
             *("optim.backbone_layer_decay", "compute.gradient_checkpointing"),
         ),
-        detector_is_frozen,
-        "the detector is frozen; remove it, or set model.freeze_detector: false",
     ),
-    Idle(
-        ("optim.backbone_lr", "optim.backbone_layer_decay"),
-        lambda look: look("model.freeze_backbone") == "all",
+    Unused(
+        lambda recipe: recipe.model.freeze_backbone == "all",
         "the backbone is frozen (model.freeze_backbone: all); remove one of the two",
+        ("optim.backbone_lr", "optim.backbone_layer_decay"),
     ),
-    Idle(
-        ("optim.schedule.drop_at", "optim.schedule.factor"),
-        lambda look: look("optim.schedule.name") in ("cosine", "constant"),
+    Unused(
+        lambda recipe: recipe.optim.schedule.name != "step",
         "only `name: step` drops the rates at a share of the run; remove it",
+        ("optim.schedule.drop_at", "optim.schedule.factor"),
     ),
-    Idle(
-        ("data.train_split", "data.validation_split", "data.revision"),
-        lambda look: not look.says("data.dataset"),
+    Unused(
+        lambda recipe: recipe.data.dataset is None,
         "it is read with data.dataset only; remove it",
+        ("data.train_split", "data.validation_split", "data.revision"),
     ),
-    Idle(
-        ("data.shuffle_buffer", "data.epoch_images"),
-        lambda look: look("data.streaming") is not True,
+    Unused(
+        lambda recipe: not recipe.data.streaming,
         "it is read with data.streaming: true only; remove it",
+        ("data.shuffle_buffer", "data.epoch_images"),
     ),
-    Idle(
-        ("data.validation_fraction",),
-        lambda look: look("data.streaming") is True,
+    Unused(
+        lambda recipe: recipe.data.streaming,
         "a stream is not divided; name the other split with data.validation_split",
-    ),
-    Idle(
-        ("data.validation",),
-        lambda look: not look.says("data.train"),
-        "it is read with data.train only; name the splits of data.dataset with data.validation_split",
-    ),
-    Idle(
         ("data.validation_fraction",),
-        lambda look: look.says("data.validation") or look.says("data.demo") or split_is_named(look),
+    ),
+    Unused(
+        lambda recipe: recipe.data.train is None,
+        "it is read with data.train only; name the splits of data.dataset with data.validation_split",
+        ("data.validation",),
+    ),
+    Unused(
+        lambda recipe: has_validation_split(recipe.data),
         "there is a validation split already; remove one of the two",
+        ("data.validation_fraction",),
     ),
-    Idle(
+    Unused(
+        lambda recipe: weights_of(recipe) in ("demo", "fresh"),
+        "a revision belongs to a model from the Hub; remove it",
         ("model.revision",),
-        lambda look: (look("model.pretrained") or look("model.mask_head")) in ("demo", "fresh"),
-        "a revision belongs to a model from the Hub; remove it",
     ),
-    Idle(
+    Unused(
+        lambda recipe: isinstance(recipe, PanopticRecipe) and recipe.model.detector == "demo",
+        "a revision belongs to a model from the Hub; remove it",
         ("model.detector_revision",),
-        lambda look: look("model.detector") == "demo",
-        "a revision belongs to a model from the Hub; remove it",
     ),
-    Idle(
-        ("hub",),
-        lambda look: look("push_to_hub") is not True,
+    Unused(
+        lambda recipe: not recipe.push_to_hub,
         "nothing is pushed; remove it, or set push_to_hub: true",
+        ("hub",),
     ),
 )
 
 
-def idle_keys(look: Look) -> dict[str, str]:
-    """The settings that do nothing in this run, each with the reason."""
-    reasons: dict[str, str] = {}
-    for idle in IDLE:
-        if idle.when(look):
-            for key in idle.keys:
-                reasons.setdefault(key, idle.because)
-    return reasons
+def with_defaults(written: dict[str, Any]) -> None:
+    """Fill in, where nothing is written, the settings whose default depends on another one."""
+    model = written["model"] if isinstance(written.get("model"), dict) else {}
+    if written["task"] == "panoptic" and model.get("freeze_detector") is False:
+        _fill(written, "detection_loss", {})
+    if written["task"] == "detection" and model.get("scratch") is True:
+        _fill(model, "freeze_backbone", "none")
 
 
-def idle_settings(look: Look) -> Iterator[Fault]:
-    for key, because in idle_keys(look).items():
-        if look.says(key):
-            yield Fault(as_path(key), f"does nothing here: {because}")
+def _fill(section: dict[str, Any], name: str, value: Any) -> None:
+    if section.get(name) is None:
+        section[name] = value
 
 
-def one_source(look: Look) -> Iterator[Fault]:
-    sources = [name for name in ("train", "dataset", "demo") if look.says(f"data.{name}")]
-    if not sources and isinstance(look("data"), dict):
-        yield Fault(("data",), "names no images; give one of `train` (files), `dataset` or `demo`")
+def one_source(recipe: Recipe) -> Faults:
+    sources = [name for name in ("train", "dataset", "demo") if getattr(recipe.data, name) is not None]
+    if not sources:
+        yield "data", "names no images; give one of `train` (files), `dataset` or `demo`"
     elif len(sources) > 1:
-        yield Fault(("data",), f"names {' and '.join(f'`{name}`' for name in sources)}; keep one")
+        yield "data", f"names {' and '.join(f'`{name}`' for name in sources)}; keep one"
 
 
-def panoptic_folders(look: Look) -> Iterator[Fault]:
-    written = [name for name in ("train", "validation") if isinstance(look(f"data.{name}"), dict)]
-    without = [name for name in written if not look.says(f"data.{name}.panoptic")]
+def panoptic_folders(recipe: Recipe) -> Faults:
+    splits = {"train": recipe.data.train, "validation": recipe.data.validation}
+    written = {name: split for name, split in splits.items() if isinstance(split, Split)}
+    without = [name for name, split in written.items() if split.panoptic is None]
     for name in without:
-        if look("task") == "panoptic":
-            message = "missing; `task: panoptic` needs the folder of PNG id maps"
-            yield Fault(("data", name, "panoptic"), message)
+        if recipe.task == "panoptic":
+            yield f"data.{name}.panoptic", "missing; `task: panoptic` needs the folder of PNG id maps"
         elif len(without) < len(written):
-            yield Fault(
-                ("data", name, "panoptic"), "missing, but the other split has it; give both or neither"
-            )
+            yield f"data.{name}.panoptic", "missing, but the other split has it; give both or neither"
 
 
-def batch_of_whole_micro_batches(look: Look) -> Iterator[Fault]:
-    batch, micro = look("optim.batch_size"), look("optim.micro_batch_size")
-    if _is_count(batch) and _is_count(micro) and batch % micro:
-        message = f"must be a multiple of optim.micro_batch_size, got {batch} and {micro}"
-        yield Fault(("optim", "batch_size"), message)
+def batch_of_whole_micro_batches(recipe: Recipe) -> Faults:
+    batch, micro = recipe.optim.batch_size, recipe.optim.micro_batch_size
+    if batch % micro:
+        yield "optim.batch_size", f"must be a multiple of optim.micro_batch_size, got {batch} and {micro}"
 
 
-def warmup_inside_run(look: Look) -> Iterator[Fault]:
-    warmup, steps = look("optim.schedule.warmup_steps"), look("optim.max_steps")
-    if _is_count(warmup) and _is_count(steps) and warmup >= steps:
-        message = (
-            f"must be below optim.max_steps, got {warmup} and {steps}: the run would end inside its warm-up"
-        )
-        yield Fault(("optim", "schedule", "warmup_steps"), message)
+def warmup_inside_run(recipe: Recipe) -> Faults:
+    warmup, steps = recipe.optim.schedule.warmup_steps, recipe.optim.max_steps
+    if steps is not None and warmup >= steps:
+        got = f"got {warmup} and {steps}: the run would end inside its warm-up"
+        yield "optim.schedule.warmup_steps", f"must be below optim.max_steps, {got}"
 
 
-def some_matching_cost(look: Look) -> Iterator[Fault]:
-    section = "loss" if look("task") == "detection" else "detection_loss"
-    costs = [look(f"{section}.{name}") for name in ("class_cost", "bbox_cost", "giou_cost")]
-    if all(cost == 0 for cost in costs):
-        yield Fault((section,), "class_cost, bbox_cost and giou_cost are all 0; matching needs at least one")
+def _all_zero(loss: Any, names: tuple[str, ...]) -> bool:
+    return all(getattr(loss, name) == 0 for name in names)
 
 
-def some_mask_loss(look: Look) -> Iterator[Fault]:
+def some_matching_cost(recipe: Recipe) -> Faults:
+    section, loss = box_loss(recipe)
+    if loss is not None and _all_zero(loss, ("class_cost", "bbox_cost", "giou_cost")):
+        yield section, "class_cost, bbox_cost and giou_cost are all 0; matching needs at least one"
+
+
+def one_kind_of_class_weights(recipe: Recipe) -> Faults:
+    section, loss = box_loss(recipe)
+    if loss is not None and loss.balanced and loss.class_weights is not None:
+        message = "balanced: true computes the weights of all classes; keep one of the two"
+        yield f"{section}.class_weights", message
+
+
+def some_mask_loss(recipe: Recipe) -> Faults:
+    if isinstance(recipe, PanopticRecipe) and _all_zero(recipe.loss, MASK_TERMS):
+        yield "loss", f"{' and '.join(MASK_TERMS)} are both 0; the mask head would learn nothing"
+
+
+def scratch_learns_everywhere(recipe: Recipe) -> Faults:
     if (
-        look("task") == "panoptic"
-        and look("loss.mask_loss_coefficient") == 0
-        and look("loss.dice_loss_coefficient") == 0
+        isinstance(recipe, DetectionRecipe)
+        and recipe.model.scratch
+        and recipe.model.freeze_backbone != "none"
     ):
-        message = (
-            "mask_loss_coefficient and dice_loss_coefficient are both 0; the mask head would learn nothing"
-        )
-        yield Fault(("loss",), message)
+        would = f"{recipe.model.freeze_backbone} would freeze random weights (model.scratch: true)"
+        yield "model.freeze_backbone", f"{would}; remove it, or write `none`"
 
 
-def scratch_learns_everywhere(look: Look) -> Iterator[Fault]:
-    frozen = look("model.freeze_backbone")
-    if look("model.scratch") is True and look.says("model.freeze_backbone") and frozen != "none":
-        message = f"{frozen} would freeze random weights (model.scratch: true); remove it, or write `none`"
-        yield Fault(("model", "freeze_backbone"), message)
+def best_can_change(recipe: Recipe) -> Faults:
+    if not detector_is_frozen(recipe):
+        return
+    if (name := recipe.checkpoint.best) != "PQ":
+        yield "checkpoint.best", f"a frozen detector's {name} never changes; use PQ"
+    if recipe.early_stopping is not None and (metric := recipe.early_stopping.metric) not in ("PQ", None):
+        yield "early_stopping.metric", f"a frozen detector's {metric} never changes; use PQ"
 
 
-def best_can_change(look: Look) -> Iterator[Fault]:
-    for section, setting in (("checkpoint", "best"), ("early_stopping", "metric")):
-        name = look(f"{section}.{setting}")
-        if detector_is_frozen(look) and name in ("AP", "AP50", "AR"):
-            yield Fault((section, setting), f"a frozen detector's {name} never changes; use PQ")
+def patience_inside_run(recipe: Recipe) -> Faults:
+    if recipe.early_stopping is None:
+        return
+    evaluations = -(-recipe.optim.epochs // recipe.evaluation.every)
+    if recipe.early_stopping.patience >= evaluations:
+        message = f"can never run out: {evaluations} evaluations in the run, the first is the best yet"
+        yield "early_stopping.patience", message
 
 
-def patience_inside_run(look: Look) -> Iterator[Fault]:
-    patience, epochs, every = look("early_stopping.patience"), look("optim.epochs"), look("evaluation.every")
-    if _is_count(patience) and _is_count(epochs) and _is_count(every):
-        evaluations = -(-epochs // every)
-        if patience >= evaluations:
-            message = f"can never run out: {evaluations} evaluations in the run, the first is the best yet"
-            yield Fault(("early_stopping", "patience"), message)
-
-
-def one_kind_of_class_weights(look: Look) -> Iterator[Fault]:
-    for section in ("loss", "detection_loss"):
-        if look(f"{section}.balanced") is True and look.says(f"{section}.class_weights"):
-            message = "balanced: true computes the weights of all classes; keep one of the two"
-            yield Fault((section, "class_weights"), message)
-
-
-def what_a_stream_can_do(look: Look) -> Iterator[Fault]:
+def what_a_stream_can_do(recipe: Recipe) -> Faults:
     """Nothing that needs to know every image before the first step."""
-    if look("data.streaming") is not True:
+    data = recipe.data
+    if not data.streaming:
         return
-    if not look.says("data.dataset"):
+    if data.dataset is None:
         message = "reads a data set of the Hub or a folder of Parquet files: give data.dataset, or remove it"
-        yield Fault(("data", "streaming"), message)
+        yield "data.streaming", message
     remove = "a stream is not known before it is read; remove one of the two"
-    if look.says("data.overfit"):
-        yield Fault(("data", "overfit"), f"takes images by number, and {remove}")
-    if look.says("data.repeat_threshold"):
-        yield Fault(("data", "repeat_threshold"), f"counts the classes of all images, and {remove}")
-    if look("data.batching") == "aspect":
-        yield Fault(("data", "batching"), f"aspect sorts by the shapes of all images, and {remove}")
-    for section in ("loss", "detection_loss"):
-        if look(f"{section}.balanced") is True:
-            message = "counts the objects of all images, which a stream cannot; give class_weights"
-            yield Fault((section, "balanced"), message)
+    if data.overfit is not None:
+        yield "data.overfit", f"takes images by number, and {remove}"
+    if data.repeat_threshold is not None:
+        yield "data.repeat_threshold", f"counts the classes of all images, and {remove}"
+    if data.batching == "aspect":
+        yield "data.batching", f"aspect sorts by the shapes of all images, and {remove}"
+    section, loss = box_loss(recipe)
+    if loss is not None and loss.balanced:
+        message = "counts the objects of all images, which a stream cannot; give class_weights"
+        yield f"{section}.balanced", message
 
 
-def shapes_to_group(look: Look) -> Iterator[Fault]:
-    if look("data.batching") == "aspect" and look("optim.micro_batch_size") == 1:
+def shapes_to_group(recipe: Recipe) -> Faults:
+    if recipe.data.batching == "aspect" and recipe.optim.micro_batch_size == 1:
         message = "aspect does nothing with optim.micro_batch_size: 1, which never pads; remove it"
-        yield Fault(("data", "batching"), message)
+        yield "data.batching", message
 
 
-def hub_is_named(look: Look) -> Iterator[Fault]:
-    if look("push_to_hub") is not True:
-        return
-    if not look.says("hub"):
-        yield Fault(("hub",), f"missing; push_to_hub: true needs hub.repo_id, such as {EXAMPLE}")
-    for name, fault_of in (("repo_id", fault_of_repo_id), ("revision", fault_of_tag)):
-        value = look(f"hub.{name}")
-        if isinstance(value, str) and (fault := fault_of(value)):
-            yield Fault(("hub", name), fault)
+def hub_is_named(recipe: Recipe) -> Faults:
+    if recipe.push_to_hub and recipe.hub is None:
+        yield "hub", f"missing; push_to_hub: true needs hub.repo_id, such as {EXAMPLE}"
 
 
-def epochs_before_the_last(look: Look) -> Iterator[Fault]:
-    epochs, every = look("optim.epochs"), look("evaluation.every")
-    if look("hub.each_epoch") is True and _is_count(epochs) and _is_count(every) and epochs <= every:
+def epochs_before_the_last(recipe: Recipe) -> Faults:
+    epochs, every = recipe.optim.epochs, recipe.evaluation.every
+    if recipe.hub is not None and recipe.hub.each_epoch and epochs <= every:
         message = "true does nothing here: the only evaluation is at the end, when all is pushed; remove it"
-        yield Fault(("hub", "each_epoch"), message)
+        yield "hub.each_epoch", message
 
 
-def time_limit_is_a_duration(look: Look) -> Iterator[Fault]:
-    limit = look("time_limit")
-    if isinstance(limit, str) and seconds_of(limit) is None:
-        yield Fault(("time_limit",), f"expected a duration such as 11h30m or 45m, got {quoted(limit)}")
+def transform_entries(recipe: Recipe) -> Faults:
+    yield from _entries(recipe.transforms.train, "transforms.train")
+    yield from _entries(recipe.transforms.validation, "transforms.validation")
 
 
-def trackers_once(look: Look) -> Iterator[Fault]:
-    names = look("trackers")
-    if (
-        isinstance(names, list)
-        and all(isinstance(name, str) for name in names)
-        and len(set(names)) < len(names)
-    ):
-        yield Fault(("trackers",), f"names a tracker twice: {', '.join(names)}")
-
-
-def transform_entries(look: Look) -> Iterator[Fault]:
-    for split in ("train", "validation"):
-        entries = look(f"transforms.{split}")
-        if isinstance(entries, list):
-            yield from _entries(entries, ("transforms", split))
-
-
-def _entries(entries: list[Any], path: Path) -> Iterator[Fault]:
+def _entries(entries: list[Any], path: str) -> Faults:
     """Every entry is `{name: ..., arguments}`; the entries of a container stand under its `transforms`."""
     for index, entry in enumerate(entries):
-        here = (*path, index)
+        here = f"{path}.{index}"
         if not isinstance(entry, dict):
-            yield Fault(here, f"expected `{{name: ..., argument: value}}`, got {quoted(entry)}")
+            yield here, f"expected `{{name: ..., argument: value}}`, got {quoted(entry)}"
             continue
         name = entry.get("name")
         if not isinstance(name, str) or not name:
-            yield Fault((*here, "name"), "missing; write the name of a transform")
+            yield f"{here}.name", "missing; write the name of a transform"
         inner = entry.get("transforms", [])
         if isinstance(inner, list):
-            yield from _entries(inner, (*here, "transforms"))
+            yield from _entries(inner, f"{here}.transforms")
         else:
-            yield Fault((*here, "transforms"), f"expected a list of transforms, got {quoted(inner)}")
+            yield f"{here}.transforms", f"expected a list of transforms, got {quoted(inner)}"
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-RULES: tuple[Callable[[Look], Iterator[Fault]], ...] = (
-    one_source,
-    panoptic_folders,
-    batch_of_whole_micro_batches,
-    warmup_inside_run,
-    some_matching_cost,
-    some_mask_loss,
-    scratch_learns_everywhere,
-    best_can_change,
-    patience_inside_run,
-    one_kind_of_class_weights,
-    shapes_to_group,
-    what_a_stream_can_do,
-    hub_is_named,
-    epochs_before_the_last,
-    time_limit_is_a_duration,
-    trackers_once,
-    transform_entries,
-    idle_settings,
+RULES: tuple[Callable[[Recipe], Faults], ...] = (
+    *(one_source, panoptic_folders, batch_of_whole_micro_batches, warmup_inside_run, some_matching_cost),
+    *(one_kind_of_class_weights, some_mask_loss, scratch_learns_everywhere, best_can_change),
+    *(patience_inside_run, what_a_stream_can_do, shapes_to_group, hub_is_named),
+    *(epochs_before_the_last, transform_entries),
 )

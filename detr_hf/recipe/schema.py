@@ -7,113 +7,25 @@ is read (see `load.py`); what several settings must agree on stands in `rules.py
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, Literal
+from typing import Literal
 
-from detr_hf.recipe.aids import Compute, EarlyStopping, Ema, Hub, PanopticEarlyStopping
-from detr_hf.recipe.kinds import (
+from detr_hf.recipe.data import Data, Transforms
+from detr_hf.recipe.fields import (
     Count,
+    Duration,
     FreezeBackbone,
     InnerShare,
     NonNegativeInt,
     NotNegative,
     Positive,
     Probability,
+    RepoId,
     Seed,
+    Tag,
     Text,
-    TransformList,
+    Trackers,
     section,
 )
-
-SHORT_EDGES = tuple(range(480, 801, 32))
-MAX_LONG_EDGE = 1333
-
-
-# ---- data
-
-
-@section
-class Split:
-    """One split as files. Paths are relative to the current directory."""
-
-    annotations: Text  # COCO detection JSON, or COCO panoptic JSON
-    images: Text  # folder of the images named in the JSON
-    panoptic: Text | None = None  # folder of the PNG id maps; makes the split panoptic
-
-
-@section
-class DemoData:
-    """The synthetic construction yard, drawn when its folder does not hold it yet."""
-
-    train: Count = 800  # images
-    validation: Count = 100
-    seed: Seed = 0
-    folder: Text = "runs/demo/data"
-
-
-@section
-class Data:
-    """Where the images come from: exactly one of `train` (files), `dataset` and `demo`."""
-
-    train: Split | None = None
-    validation: Split | None = None
-    dataset: Text | None = None  # folder of a saved DatasetDict, or the id of a data set on the Hub
-    revision: Text | None = None  # git revision of `dataset` on the Hub
-    train_split: Text = "train"  # names of the splits in `dataset`
-    validation_split: Text = "validation"
-    demo: DemoData | None = None
-    streaming: bool = False  # read the training split of `dataset` while training; Parquet files or a Hub id
-    shuffle_buffer: Count = 1000  # images held in memory to be shuffled, over all processes
-    epoch_images: Count | None = None  # that make an epoch of a stream; None: as many as it says it has
-    validation_fraction: InnerShare = 0.1  # held out of the training images when there is no validation split
-    labels: Text | None = (
-        None  # None: from the data; "construction": the preset; else the path of a label_map.json
-    )
-    overfit: Count | None = None  # train on the first N training images, and evaluate on the same ones
-    repeat_threshold: InnerShare | None = None  # classes in a smaller share of images are shown more often
-    batching: Literal["random", "aspect"] = "random"  # "aspect": images of like shape together, less padding
-    on_bad_sample: Literal["stop", "skip"] = "stop"  # "skip": another training image takes its place
-    workers: NonNegativeInt = (
-        4  # processes that load images, per training process; 0 loads in the process itself
-    )
-
-
-def detr_training_transforms() -> TransformList:
-    """DETR's training policy (Carion et al. 2020): flip, then a resize, or resize, crop, resize."""
-
-    def resize() -> dict[str, Any]:
-        return {"name": "ShortEdgeResize", "short_edges": list(SHORT_EDGES), "max_long_edge": MAX_LONG_EDGE}
-
-    crop = [
-        {"name": "ShortEdgeResize", "short_edges": [400, 500, 600], "max_long_edge": MAX_LONG_EDGE},
-        {"name": "RandomSizeCrop", "min_size": 384, "max_size": 600},
-        resize(),
-    ]
-    return [
-        {"name": "HorizontalFlip", "p": 0.5},
-        {
-            "name": "OneOf",
-            "p": 1.0,
-            "transforms": [resize(), {"name": "Sequential", "p": 1.0, "transforms": crop}],
-        },
-    ]
-
-
-def detr_validation_transforms() -> TransformList:
-    """Short edge 800, long edge at most 1333."""
-    return [{"name": "ShortEdgeResize", "short_edges": [800], "max_long_edge": MAX_LONG_EDGE}]
-
-
-@section
-class Transforms:
-    """Lists of albumentations transforms (or ours: ShortEdgeResize, RandomSizeCrop), applied in order.
-
-    An entry is `{name: ..., argument: value, ...}`; containers such as OneOf take a list of entries as
-    `transforms`. Normalization with the mean and standard deviation of the image processor follows by itself.
-    """
-
-    train: TransformList = field(default_factory=detr_training_transforms)
-    validation: TransformList = field(default_factory=detr_validation_transforms)
-
 
 # ---- model and losses
 
@@ -122,9 +34,8 @@ class Transforms:
 class DetectionModel:
     """Stage 1: a pretrained DETR with a new class head."""
 
-    pretrained: Text = (
-        "facebook/detr-resnet-50"  # Hub id or folder; "demo": the tiny checkpoint in the package
-    )
+    # Hub id or folder; "demo": the tiny checkpoint in the package.
+    pretrained: Text = "facebook/detr-resnet-50"
     revision: Text | None = None  # git revision of `pretrained` on the Hub
     freeze_backbone: FreezeBackbone = "stem_and_first_stage"  # with `scratch: true`: "none", and no other
     scratch: bool = False  # keep the architecture, throw the pretrained weights away
@@ -136,9 +47,8 @@ class PanopticModel:
 
     detector: Text  # output folder of stage 1, or a Hub id
     detector_revision: Text | None = None  # git revision of `detector` on the Hub
-    mask_head: Text = (
-        "facebook/detr-resnet-50-panoptic"  # or "fresh" (random weights), or "demo" (the tiny one)
-    )
+    # Or "fresh" (random weights), or "demo" (the tiny one).
+    mask_head: Text = "facebook/detr-resnet-50-panoptic"
     revision: Text | None = None  # git revision of `mask_head` on the Hub
     freeze_detector: bool = True  # false: train detector and mask head together
     freeze_backbone: FreezeBackbone = "stem_and_first_stage"  # only with `freeze_detector: false`
@@ -245,32 +155,82 @@ class PanopticCheckpoint(Saving):
     best: Literal["PQ", "AP", "AP50", "AR"] = "PQ"
 
 
+@section
+class Ema:
+    """An exponential moving average of the weights, which is then what is evaluated and kept as `best/`."""
+
+    decay: InnerShare = 0.9998  # share of the average that stays after an optimizer step
+    warmup_steps: NonNegativeInt = 2000  # it rises from 0 as 1 - exp(-steps / warmup_steps); 0: no rise
+
+
+@section
+class Patience:
+    """End the run when the validation split has stopped getting better."""
+
+    patience: Count  # evaluations in a row without a better score
+    min_delta: NotNegative = 0.0  # what counts as better: more than the best so far plus this
+
+
+@section
+class EarlyStopping(Patience):
+    """Which number on the validation split has to get better."""
+
+    metric: Literal["AP", "AP50", "AR"] | None = None  # None: as `checkpoint.best`
+
+
+@section
+class PanopticEarlyStopping(Patience):
+    """As `EarlyStopping`; the box numbers only where the detector learns."""
+
+    metric: Literal["PQ", "AP", "AP50", "AR"] | None = None
+
+
+@section
+class Compute:
+    """Memory and speed; none of it changes what is learned beyond rounding."""
+
+    gradient_checkpointing: bool = False  # compute activations twice instead of keeping them
+    compile: bool = False  # torch.compile of backbone, encoder and decoder layers
+    deterministic: bool = True  # kernels that repeat their sums exactly; on a GPU some are slower
+    tf32: bool = False  # float32 products with 10 bits of mantissa; needs an NVIDIA GPU
+
+
+@section
+class Hub:
+    """Where `push_to_hub: true` puts the best model, and how it is shown there."""
+
+    repo_id: RepoId  # user/name, or organization/name
+    private: bool = True  # false: everybody may see it
+    revision: Tag | None = None  # a new tag for what is pushed at the end, such as v1
+    license: Text = "other"  # as the Hub spells licenses; "other": none is stated
+    pictures: bool = True  # validation photographs with predictions, and the report that shows some
+    each_epoch: bool = False  # push in the background whenever `best/` is new, too
+
+
 # ---- the two recipes
 
 
 @section
-class DetectionRecipe:
-    """Stage 1: boxes of things and, where the data has it, of stuff."""
+class TrainingRecipe:
+    """What both stages have; each narrows the kinds of its task."""
 
-    task: Literal["detection"] = "detection"
+    task: Literal["detection", "panoptic"]
     output_dir: Text
     seed: Seed = 42
     resume: Text = (
         "auto"  # "auto": go on from output_dir/last if it is there; "never"; or a checkpoint folder
     )
-    time_limit: Text | None = None  # such as 11h30m, after which the run saves and stops
+    time_limit: Duration | None = None  # such as 11h30m, after which the run saves and stops
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    trackers: list[Literal["tensorboard", "trackio", "wandb"]] = field(
-        default_factory=list
-    )  # metrics.jsonl: always
+    trackers: Trackers = field(default_factory=list)  # besides metrics.jsonl, which is always written
     data: Data
     transforms: Transforms = field(default_factory=Transforms)
-    model: DetectionModel = field(default_factory=DetectionModel)
-    loss: DetectionLoss = field(default_factory=DetectionLoss)
+    model: DetectionModel | PanopticModel
+    loss: DetectionLoss | MaskLoss
     optim: Optim
     evaluation: Evaluation = field(default_factory=Evaluation)
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    early_stopping: EarlyStopping | None = None
+    checkpoint: Checkpoint | PanopticCheckpoint
+    early_stopping: EarlyStopping | PanopticEarlyStopping | None = None
     compute: Compute = field(default_factory=Compute)
     log_every: Count = 50  # optimizer steps between two lines of `metrics.jsonl`, besides one an epoch
     push_to_hub: bool = False  # the best model, when the run is over
@@ -278,31 +238,27 @@ class DetectionRecipe:
 
 
 @section
-class PanopticRecipe:
+class DetectionRecipe(TrainingRecipe):
+    """Stage 1: boxes of things and, where the data has it, of stuff."""
+
+    task: Literal["detection"] = "detection"
+    model: DetectionModel = field(default_factory=DetectionModel)
+    loss: DetectionLoss = field(default_factory=DetectionLoss)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    early_stopping: EarlyStopping | None = None
+
+
+@section
+class PanopticRecipe(TrainingRecipe):
     """Stage 2: masks for the objects that stage 1 finds."""
 
     task: Literal["panoptic"] = "panoptic"
-    output_dir: Text
-    seed: Seed = 42
-    resume: Text = "auto"
-    time_limit: Text | None = None
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    trackers: list[Literal["tensorboard", "trackio", "wandb"]] = field(default_factory=list)
-    data: Data
-    transforms: Transforms = field(default_factory=Transforms)
     model: PanopticModel
     loss: MaskLoss = field(default_factory=MaskLoss)
-    detection_loss: DetectionLoss | None = (
-        None  # only with `freeze_detector: false`, where None reads as the defaults
-    )
-    optim: Optim
+    detection_loss: DetectionLoss | None = None  # with `freeze_detector: false` only; unset: the defaults
     evaluation: PanopticEvaluation = field(default_factory=PanopticEvaluation)
     checkpoint: PanopticCheckpoint = field(default_factory=PanopticCheckpoint)
     early_stopping: PanopticEarlyStopping | None = None
-    compute: Compute = field(default_factory=Compute)
-    log_every: Count = 50
-    push_to_hub: bool = False
-    hub: Hub | None = None
 
 
 Recipe = DetectionRecipe | PanopticRecipe

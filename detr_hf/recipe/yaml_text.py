@@ -18,16 +18,15 @@ from detr_hf.recipe.faults import Fault
 from detr_hf.recipe.tree import Path
 
 TAG = "tag:yaml.org,2002:"
-BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
-INT = re.compile(r"^[-+]?(?:0|[1-9][0-9]{0,17})$")
-FLOAT = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$")
-CONVERT: dict[str, Callable[[str], Any]] = {
-    "bool": lambda text: text.lower() == "true",
-    "int": int,
-    "float": float,
-}
-NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 MAX_VALUES = 20_000  # aliases can multiply without end
+
+# The plain words of YAML 1.2: what each looks like, which letters it starts with, and what it becomes.
+WORDS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),
+    "int": (r"[-+]?(?:0|[1-9][0-9]{0,17})", "-+0123456789", int),
+    "float": (r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", "-+.0123456789", float),
+    "null": (r"~|null|Null|NULL|", "~nN", lambda _: None),
+}
 
 
 class RecipeLoader(yaml.SafeLoader):
@@ -39,22 +38,14 @@ class RecipeLoader(yaml.SafeLoader):
 class RecipeDumper(yaml.SafeDumper):
     """Quotes what either reader, ours or stock PyYAML, would take for something other than text."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {  # noqa: RUF012
-        key: list(rules) for key, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()
-    }
-
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-for kind, pattern, first in (
-    ("bool", BOOL, "tTfF"),
-    ("int", INT, "-+0123456789"),
-    ("float", FLOAT, "-+.0123456789"),
-    ("null", NULL, ["~", "n", "N", ""]),
-):
-    RecipeLoader.add_implicit_resolver(TAG + kind, pattern, list(first))
-    RecipeDumper.add_implicit_resolver(TAG + kind, pattern, list(first))
+for kind, (pattern, starts, _) in WORDS.items():
+    for yaml_class in (RecipeLoader, RecipeDumper):
+        first = [*starts, ""] if kind == "null" else list(starts)
+        yaml_class.add_implicit_resolver(TAG + kind, re.compile(f"^(?:{pattern})$"), first)
 
 
 def read_yaml(text: str, source: str) -> tuple[Any, list[Fault]]:
@@ -82,8 +73,26 @@ def write_yaml(values: dict[str, Any]) -> str:
     )
 
 
+def read_recipe_file(path: str | FilePath) -> str:
+    """The text of a recipe file.
+
+    Raises:
+        UserError: there is no such file, or it is no text.
+    """
+    try:
+        return FilePath(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such recipe file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a recipe ({error})") from None
+
+
 class _Builder:
-    """Turns YAML nodes into plain values and notes faults by path."""
+    """Turns YAML nodes into plain values and notes faults by path.
+
+    Stock PyYAML's constructor knows no paths, takes the last of two equal keys, and lets two aliases share
+    one list, which an override would then change in both places.
+    """
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -98,56 +107,31 @@ class _Builder:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
-        if isinstance(node, yaml.ScalarNode) and kind in ("str", "int", "float", "bool", "null"):
-            return self.scalar(node, kind, path)
-        self.faults.append(
-            Fault(path, f"the tag `{node.tag}` is not allowed in a recipe; write a plain value")
-        )
-        return None
+        if isinstance(node, yaml.ScalarNode) and kind == "str":
+            return node.value
+        if not isinstance(node, yaml.ScalarNode) or kind not in WORDS:
+            return self.fault(path, f"the tag `{node.tag}` is not allowed in a recipe; write a plain value")
+        try:
+            return WORDS[kind][2](node.value)
+        except ValueError:  # an explicit tag such as `!!int ten`
+            return self.fault(path, f"{node.value!r} does not fit its tag; write a plain value")
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != TAG + "str":
-                shown = (
-                    getattr(key_node, "value", "")
-                    if isinstance(key_node, yaml.ScalarNode)
-                    else "a list or mapping"
-                )
-                self.faults.append(Fault(path, f"line {line}: a key must be a word, got {shown}"))
+            key, line = key_node.value, key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.fault(path, f"line {line}: a key must be a word, got a list or mapping")
                 continue
-            key = key_node.value
+            if key_node.tag != TAG + "str":
+                self.fault(path, f"line {line}: a key must be a word, got {key}")
+                continue
             if key in lines:
-                self.faults.append(
-                    Fault((*path, key), f"given twice, on lines {lines[key]} and {line}; keep one")
-                )
+                self.fault((*path, key), f"given twice, on lines {lines[key]} and {line}; keep one")
             lines.setdefault(key, line)
             result[key] = self.build(value_node, (*path, key))
         return result
 
-    def scalar(self, node: yaml.ScalarNode, kind: str, path: Path) -> Any:
-        if kind == "str":
-            return node.value
-        if kind == "null":
-            return None
-        try:
-            return CONVERT[kind](node.value)
-        except ValueError:  # an explicit tag such as `!!int ten`
-            self.faults.append(Fault(path, f"{node.value!r} does not fit its tag; write a plain value"))
-            return None
-
-
-def read_recipe_file(path: str | FilePath) -> str:
-    """The text of a recipe file.
-
-    Raises:
-        UserError: there is no such file, or it is no text.
-    """
-    try:
-        return FilePath(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such recipe file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a recipe ({error})") from None
+    def fault(self, path: Path, message: str) -> None:
+        self.faults.append(Fault(path, message))

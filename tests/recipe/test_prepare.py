@@ -65,7 +65,7 @@ def test_all_faults_at_once() -> None:
     ("text", "overrides", "expected"),
     [
         ("task: detection", [], "task: expected `prepare`, got 'detection'"),
-        ("num_proc: 2", [], "task: expected `prepare`, got null"),
+        ("num_proc: 2", [], "task: missing; write `task: prepare`"),
         (
             "task: prepare\nsplit: {folds: 3, validation_fraction: 0.2}",
             [],

@@ -1,0 +1,92 @@
+"""Where a run's images come from, and how they are augmented."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, Literal
+
+from detr_hf.recipe.fields import Count, InnerShare, NonNegativeInt, Seed, Text, TransformList, section
+
+SHORT_EDGES = tuple(range(480, 801, 32))
+MAX_LONG_EDGE = 1333
+
+
+@section
+class Split:
+    """One split as files. Paths are relative to the current directory."""
+
+    annotations: Text  # COCO detection JSON, or COCO panoptic JSON
+    images: Text  # folder of the images named in the JSON
+    panoptic: Text | None = None  # folder of the PNG id maps; makes the split panoptic
+
+
+@section
+class DemoData:
+    """The synthetic construction yard, drawn when its folder does not hold it yet."""
+
+    train: Count = 800  # images
+    validation: Count = 100
+    seed: Seed = 0
+    folder: Text = "runs/demo/data"
+
+
+@section
+class Data:
+    """Where the images come from: exactly one of `train` (files), `dataset` and `demo`."""
+
+    train: Split | None = None
+    validation: Split | None = None
+    dataset: Text | None = None  # folder of a saved DatasetDict, or the id of a data set on the Hub
+    revision: Text | None = None  # git revision of `dataset` on the Hub
+    train_split: Text = "train"  # names of the splits in `dataset`
+    validation_split: Text = "validation"
+    demo: DemoData | None = None
+    streaming: bool = False  # read the training split of `dataset` while training; Parquet files or a Hub id
+    shuffle_buffer: Count = 1000  # images held in memory to be shuffled, over all processes
+    epoch_images: Count | None = None  # that make an epoch of a stream; None: as many as it says it has
+    validation_fraction: InnerShare = 0.1  # held out of the training images when there is no validation split
+    # None: from the data; "construction": the preset; else the path of a label_map.json.
+    labels: Text | None = None
+    overfit: Count | None = None  # train on the first N training images, and evaluate on the same ones
+    repeat_threshold: InnerShare | None = None  # classes in a smaller share of images are shown more often
+    batching: Literal["random", "aspect"] = "random"  # "aspect": images of like shape together, less padding
+    on_bad_sample: Literal["stop", "skip"] = "stop"  # "skip": another training image takes its place
+    workers: NonNegativeInt = 4  # loading processes per training process; 0 loads in the process itself
+
+
+def detr_training_transforms() -> TransformList:
+    """DETR's training policy (Carion et al. 2020): flip, then a resize, or resize, crop, resize."""
+
+    def resize() -> dict[str, Any]:
+        return {"name": "ShortEdgeResize", "short_edges": list(SHORT_EDGES), "max_long_edge": MAX_LONG_EDGE}
+
+    crop = [
+        {"name": "ShortEdgeResize", "short_edges": [400, 500, 600], "max_long_edge": MAX_LONG_EDGE},
+        {"name": "RandomSizeCrop", "min_size": 384, "max_size": 600},
+        resize(),
+    ]
+    return [
+        {"name": "HorizontalFlip", "p": 0.5},
+        {
+            "name": "OneOf",
+            "p": 1.0,
+            "transforms": [resize(), {"name": "Sequential", "p": 1.0, "transforms": crop}],
+        },
+    ]
+
+
+def detr_validation_transforms() -> TransformList:
+    """Short edge 800, long edge at most 1333."""
+    return [{"name": "ShortEdgeResize", "short_edges": [800], "max_long_edge": MAX_LONG_EDGE}]
+
+
+@section
+class Transforms:
+    """Lists of albumentations transforms (or ours: ShortEdgeResize, RandomSizeCrop), applied in order.
+
+    An entry is `{name: ..., argument: value, ...}`; containers such as OneOf take a list of entries as
+    `transforms`. Normalization with the mean and standard deviation of the image processor follows by itself.
+    """
+
+    train: TransformList = field(default_factory=detr_training_transforms)
+    validation: TransformList = field(default_factory=detr_validation_transforms)
