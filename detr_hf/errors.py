@@ -7,7 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, cast
+
+from detr_hf.sanitize import PrintableStream
 
 STOPPED = 75
 """Exit code of a run that saved and stopped before its end; the same command goes on (EX_TEMPFAIL)."""
@@ -38,23 +41,25 @@ def told_plainly() -> Iterator[None]:
     """End the program in one sentence, without a traceback, where no fault of this package is the reason.
 
     Exit code 2 for a `UserError` and for a disk that cannot be written, `STOPPED` for `StoppedEarly`,
-    `INTERRUPTED` for Ctrl-C.
+    `INTERRUPTED` for Ctrl-C. Whatever is printed meanwhile reaches the terminal without control characters.
     """
-    try:
-        yield
-    except UserError as error:
-        _tell(f"error: {error}")
-        raise SystemExit(2) from None
-    except StoppedEarly:
-        raise SystemExit(STOPPED) from None
-    except KeyboardInterrupt:
-        _tell("interrupted")
-        raise SystemExit(INTERRUPTED) from None
-    except OSError as error:
-        if error.errno not in DISK_FAULTS:
-            raise
-        _tell(f"error: {error.filename or 'a file could not be written'}: {error.strerror}")
-        raise SystemExit(2) from None
+    streams = [cast(Any, PrintableStream(stream)) for stream in (sys.stdout, sys.stderr)]
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+        try:
+            yield
+        except UserError as error:
+            _tell(f"error: {error}")
+            raise SystemExit(2) from None
+        except StoppedEarly:
+            raise SystemExit(STOPPED) from None
+        except KeyboardInterrupt:
+            _tell("interrupted")
+            raise SystemExit(INTERRUPTED) from None
+        except OSError as error:
+            if error.errno not in DISK_FAULTS:
+                raise
+            _tell(f"error: {error.filename or 'a file could not be written'}: {error.strerror}")
+            raise SystemExit(2) from None
 
 
 def _tell(message: str) -> None:

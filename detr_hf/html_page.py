@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detr_hf.foreign_text import printable
+from detr_hf.sanitize import printable
 
 WIDEST = 640  # pixels of a shown picture
 

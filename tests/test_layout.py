@@ -19,16 +19,8 @@ PACKAGE = "detr_hf"
 
 TIERS = {
     1: {
-        "recipe",
-        "labels",
-        "geometry",
-        "images",
-        "errors",
-        "presets",
-        "hub_access",
-        "foreign_text",
-        "files",
-        "foreign_files",
+        *("recipe", "labels", "geometry", "images", "errors", "presets", "hub_access"),
+        *("files", "foreign_files", "sanitize", "templating"),
     },
     2: {"prepare", "loading", "modeling", "metrics"},
     3: {
@@ -48,7 +40,18 @@ LONGEST_FUNCTION = 60
 IMPORT_NAMES = {
     *("torch", "torchvision", "transformers", "datasets", "accelerate", "timm", "evaluate", "pycocotools"),
     *("albumentations", "cv2", "numpy", "scipy", "PIL", "safetensors", "pydantic", "yaml", "tqdm"),
-    *("tensorboard", "trackio", "wandb", "matplotlib", "supervision", "av", "gradio", "onnx", "onnxscript"),
+    *(
+        "tensorboard",
+        "trackio",
+        "wandb",
+        "matplotlib",
+        "jinja2",
+        "supervision",
+        "av",
+        "gradio",
+        "onnx",
+        "onnxscript",
+    ),
     *(
         "onnxruntime",
         "hotcoco",
@@ -59,7 +62,7 @@ IMPORT_NAMES = {
         "requests",
         "packaging",
     ),
-    *("panopticapi", "pytest", "ruff", "mypy"),
+    *("panopticapi", "jinja2", "pytest", "ruff", "mypy"),
 }
 
 MACHINE_PATH = re.compile(r"(?<![\w.})-])/(?:work|root|home|tmp|Users)/")

@@ -12,8 +12,9 @@ from detr_hf.hub.metadata import PIPELINES, metadata_of
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.hub.run_facts import RunFacts
 from detr_hf.hub.target import UNSTATED, Target
-from detr_hf.metrics.tables import markdown_table, per_class_table
+from detr_hf.metrics.tables import per_class_table
 from detr_hf.recipe import DetectionRecipe
+from detr_hf.sanitize import markdown_table
 from detr_hf.training.finish import tables
 
 TEMPLATE = Path(__file__).parents[2] / "hub_card.md"

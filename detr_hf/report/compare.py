@@ -10,15 +10,15 @@ from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.files import write_text
-from detr_hf.foreign_text import plain_markdown
 from detr_hf.html_page import head, text
-from detr_hf.metrics.tables import NONE, markdown_table
+from detr_hf.metrics.tables import NONE
 from detr_hf.recipe.replay import RECORD_FILE
 from detr_hf.report.charts import STYLE, Axis, Line, line_chart
 from detr_hf.report.facts import facts_of, read_json, read_recipe
 from detr_hf.report.history import Points, curves, read_lines, totals
 from detr_hf.report.tables import said
 from detr_hf.report.write import NUMBERS_FILE
+from detr_hf.sanitize import markdown_table
 from detr_hf.training.checkpoints import METRICS_FILE as RESULTS_FILE
 from detr_hf.training.tracking import METRICS_FILE as LOG_FILE
 
@@ -101,13 +101,13 @@ def comparison_text(found: Comparison) -> str:
     """Both tables as Markdown; the best of a row has a star."""
     names = [run.name for run in found.runs]
     metrics = [
-        [row.name, *(f"*{cell}" if at in row.best else cell for at, cell in enumerate(row.cells))]
+        [row.name, *(f"★ {cell}" if at in row.best else cell for at, cell in enumerate(row.cells))]
         for row in found.metrics
     ]
     parts = [f"note: {note}" for note in found.notes]
     parts.append(markdown_table(["", *names], metrics))
     if found.settings:
-        cells = [[plain_markdown(cell) for cell in (row.name, *row.cells)] for row in found.settings]
+        cells = [[row.name, *row.cells] for row in found.settings]
         parts.append(markdown_table(["differs", *names], cells, left=1 + len(names)))
     else:
         parts.append("The recipes do not differ.")

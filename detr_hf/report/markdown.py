@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from detr_hf.foreign_text import plain_markdown
-from detr_hf.metrics.tables import markdown_table
 from detr_hf.report import tables
 from detr_hf.report.pictures import Drawn
 from detr_hf.report.words import CONFUSION, QUALITY, RANKED_BY, SIZES, subtitle
+from detr_hf.sanitize import escape_markdown as plain_markdown
+from detr_hf.sanitize import markdown_table
 
 
 def report_markdown(numbers: Mapping[str, Any], worst: Sequence[Drawn], best: Sequence[Drawn]) -> str:
@@ -56,9 +56,7 @@ def _parts(numbers: Mapping[str, Any], worst: Sequence[Drawn], best: Sequence[Dr
 
 
 def _table(heads: Sequence[str], rows: Any) -> str:
-    return markdown_table(
-        [plain_markdown(head) for head in heads], [[plain_markdown(cell) for cell in row] for row in rows]
-    )
+    return markdown_table(heads, list(rows))
 
 
 def _measure(numbers: Mapping[str, Any]) -> str:

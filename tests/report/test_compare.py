@@ -33,7 +33,7 @@ def test_numbers_settings_and_curves(tmp_path: Path) -> None:
     assert "PQ" not in rows
     assert {row.name: row.cells for row in found.settings} == {"optim.lr": ["0.0001", "0.01"]}
     said = comparison_text(found)
-    assert "*0.500" in said and "optim.lr" in said
+    assert "★ 0.500" in said and "optim.lr" in said
     page = read_page(write_comparison(found, tmp_path / "new" / "compare.html"))
     assert foreign_addresses(page) == [] and page.all("script") == []
     assert page.words.count("Loss") == 1 and "Bold" in page.words and "PQ on" not in page.words

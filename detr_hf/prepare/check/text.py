@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from detr_hf.foreign_text import printable
 from detr_hf.prepare.check.ledger import CheckResult, Kind, Place
 from detr_hf.prepare.check.rules import ERROR, INFO, SEVERITIES, WARNING
+from detr_hf.sanitize import printable
 
 FILES_SHOWN = 5
 

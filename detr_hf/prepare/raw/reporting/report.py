@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from detr_hf.files import whole_file, write_text
-from detr_hf.foreign_text import plain_markdown as plain
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.raw.findings import KINDS, Action, Finding, finding_to_list
 from detr_hf.prepare.raw.reading.folders import FolderFacts
@@ -20,6 +19,7 @@ from detr_hf.prepare.raw.reporting.samples import sample_sheet
 from detr_hf.prepare.raw.reporting.statistics import OBJECT_SIZES, Statistics
 from detr_hf.prepare.raw.splitting.split import Splits
 from detr_hf.prepare.raw.stuff.pseudo_stuff import StuffSummary
+from detr_hf.sanitize import escape_markdown as plain
 
 REPORT_JSON = "prepare_report.json"
 REPORT_MD = "prepare_report.md"
