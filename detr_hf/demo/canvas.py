@@ -14,44 +14,34 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-Color = tuple[float, float, float]
-Points = Sequence[tuple[float, float]] | np.ndarray
+Color = tuple[float, ...]  # red, green, blue: 0 to 255
+Point = tuple[float, float] | np.ndarray
+Points = Sequence[Point] | np.ndarray
+Edge = tuple[float, float, float]  # x from, x to, y
+Corners = tuple[float, float, float, float]  # x and y of the lower left, x and y of the upper right
 
 SUPERSAMPLING = 2
 _SHIFT_BITS = 3  # cv2 fixed-point coordinates: eighths of a pixel
 _ROUND = np.linspace(0.0, 2.0 * np.pi, 18, endpoint=False)
 _UNIT_CIRCLE = np.stack([np.cos(_ROUND), np.sin(_ROUND)], axis=1)
-_TUBE_SHADES = (
-    (0.62, 0.16),
-    (0.9, 0.16),
-    (1.12, 0.16),
-    (1.28, 0.12),
-    (1.02, 0.16),
-    (0.78, 0.14),
-    (0.55, 0.10),
-)
+# Brightness and share of the width of the strips across a tube.
+_TUBE = ((0.62, 0.16), (0.9, 0.16), (1.12, 0.16), (1.28, 0.12), (1.02, 0.16), (0.78, 0.14), (0.55, 0.10))
 
 
 def shade(color: Color, factor: float) -> Color:
     """The color made brighter or darker by a factor; at most 255."""
-    red, green, blue = color
-    return min(255.0, red * factor), min(255.0, green * factor), min(255.0, blue * factor)
+    return tuple(min(255.0, channel * factor) for channel in color)
 
 
 def mix(first: Color, second: Color, share: float) -> Color:
     """`share` of the second color in the first one (0 to 1)."""
-    keep = 1.0 - share
-    return (
-        first[0] * keep + second[0] * share,
-        first[1] * keep + second[1] * share,
-        first[2] * keep + second[2] * share,
-    )
+    return tuple(a * (1.0 - share) + b * share for a, b in zip(first, second, strict=True))
 
 
 def vary(rng: np.random.Generator, color: Color, spread: float = 14.0) -> Color:
     """A plausible neighbor of a color: common brightness change plus a smaller one per channel."""
     common = rng.uniform(-spread, spread)
-    return tuple(min(250.0, max(6.0, c + common + rng.uniform(-0.4, 0.4) * spread)) for c in color)  # type: ignore[return-value]
+    return tuple(min(250.0, max(6.0, c + common + rng.uniform(-0.4, 0.4) * spread)) for c in color)
 
 
 def pick(rng: np.random.Generator, colors: Sequence[Color], spread: float = 14.0) -> Color:
@@ -76,15 +66,15 @@ class Sketch:
     def disc(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
         self.poly(_UNIT_CIRCLE * (rx, ry) + (x, y), color)
 
-    def bar(self, start: tuple[float, float], end: tuple[float, float], width: float, color: Color) -> None:
+    def bar(self, start: Point, end: Point, width: float, color: Color) -> None:
         """A straight beam with square ends."""
         self.poly(_beam(start, end, -width / 2, width / 2), color)
 
-    def tube(self, start: tuple[float, float], end: tuple[float, float], radius: float, color: Color) -> None:
+    def tube(self, start: Point, end: Point, radius: float, color: Color) -> None:
         """A round beam: strips along the axis, lit from above (or from the left where it stands upright)."""
         side = -radius if end[0] - start[0] < -1e-9 else radius
         offset = -side
-        for factor, share in _TUBE_SHADES:
+        for factor, share in _TUBE:
             following = offset + 2.0 * side * share
             self.poly(_beam(start, end, offset, following), shade(color, factor))
             offset = following
@@ -96,26 +86,20 @@ class Sketch:
         self.disc(x - radius * 0.04, y + radius * 0.05, radius * 0.46, radius * 0.46, hub)
         self.disc(x, y, radius * 0.16, radius * 0.16, shade(hub, 0.5))
 
-    def box(
-        self,
-        x0: float,
-        y0: float,
-        x1: float,
-        y1: float,
-        color: Color,
-        depth: float = 0.0,
-        lift: float = 0.0,
-    ) -> None:
+    def trapezoid(self, foot: Edge, top: Edge, color: Color) -> None:
+        """A shape between two level edges, each (x from, x to, y)."""
+        (x0, x1, y0), (x2, x3, y1) = foot, top
+        self.poly(((x0, y0), (x1, y0), (x3, y1), (x2, y1)), color)
+
+    def box(self, corners: Corners, color: Color, depth: float = 0.0, lift: float = 0.0) -> None:
         """A box seen from the front with its right side (`depth` wide) and its top (`lift` high)."""
+        x0, y0, x1, y1 = corners
         if depth:
             side = ((x1, y0), (x1 + depth, y0 + lift), (x1 + depth, y1 + lift), (x1, y1))
             self.poly(side, shade(color, 0.68))
-            self.poly(
-                ((x0, y1), (x1, y1), (x1 + depth, y1 + lift), (x0 + depth, y1 + lift)), shade(color, 1.16)
-            )
-        middle = y0 + 0.45 * (y1 - y0)
+            self.trapezoid((x0, x1, y1), (x0 + depth, x1 + depth, y1 + lift), shade(color, 1.16))
         self.rect(x0, y0, x1, y1, shade(color, 0.92))
-        self.rect(x0, middle, x1, y1, color)
+        self.rect(x0, y0 + 0.45 * (y1 - y0), x1, y1, color)
 
     def glass(self, points: Points, tint: Color = (74, 92, 106)) -> None:
         """A dark pane with a bright slanted reflection."""
@@ -173,18 +157,13 @@ class PlacedSketch:
             start += length
 
 
-def _beam(
-    start: tuple[float, float], end: tuple[float, float], from_offset: float, to_offset: float
-) -> list[tuple[float, float]]:
-    dx, dy = end[0] - start[0], end[1] - start[1]
+def _beam(start: Point, end: Point, from_offset: float, to_offset: float) -> np.ndarray:
+    """The strip along an axis between two distances from it; positive ones lie to the left."""
+    ends = np.array((start, end), dtype=np.float64)
+    dx, dy = ends[1] - ends[0]
     length = (dx * dx + dy * dy) ** 0.5 or 1.0
-    nx, ny = -dy / length, dx / length
-    return [
-        (start[0] + nx * from_offset, start[1] + ny * from_offset),
-        (end[0] + nx * from_offset, end[1] + ny * from_offset),
-        (end[0] + nx * to_offset, end[1] + ny * to_offset),
-        (start[0] + nx * to_offset, start[1] + ny * to_offset),
-    ]
+    normal = np.array((-dy / length, dx / length))
+    return np.concatenate([ends + normal * from_offset, ends[::-1] + normal * to_offset])
 
 
 _TILE = 1024
@@ -199,12 +178,10 @@ def _noise_tiles() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(20240917)
     fine = rng.standard_normal((_TILE, _TILE)).astype(np.float32) * 0.5
     grain = 0.5 * fine + 0.9 * cv2.blur(fine, (2, 2))
-    octaves = {
-        cells: rng.uniform(-1, 1, (cells, cells)).astype(np.float32) for cells in (8, 16, 32, 64, 128, 256)
-    }
-    grown = {
-        n: cv2.resize(grid, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC) for n, grid in octaves.items()
-    }
+    grown = {}
+    for cells in (8, 16, 32, 64, 128, 256):
+        octave = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
+        grown[cells] = cv2.resize(octave, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
     coarse = 0.55 * grown[64] + 0.45 * grown[128] + 0.35 * grown[256]
     cloud = 0.6 * grown[8] + 0.5 * grown[16] + 0.3 * grown[32] + 0.16 * grown[64] + 0.1 * grown[128]
     tiles = {"fine": fine, "grain": grain, "coarse": coarse, "cloud": cloud}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from detr_hf.demo.canvas import Color, Sketch, mix, shade, vary
+from detr_hf.demo.canvas import Color, Corners, Point, Sketch, mix, shade, vary
 
 DARK: Color = (46, 46, 50)
 STEEL: Color = (128, 130, 132)
@@ -14,20 +15,17 @@ STEEL: Color = (128, 130, 132)
 DOME = ((0.0, 1.0), (0.25, 0.95), (0.5, 0.84), (0.75, 0.64), (0.92, 0.4), (1.0, 0.25))
 
 
-def cab(
-    sketch: Sketch, rng: np.random.Generator, x0: float, x1: float, base: float, top: float, color: Color
-) -> None:
+def cab(sketch: Sketch, rng: np.random.Generator, corners: Corners, color: Color) -> None:
     """A flat-nosed lorry cab with its front on the right."""
-    height, nose = top - base, rng.uniform(0.02, 0.22) * (x1 - x0)
+    x0, base, x1, top = corners
+    wide, height, nose = x1 - x0, top - base, rng.uniform(0.02, 0.22) * (x1 - x0)
     sketch.poly(((x0, base), (x1, base), (x1, base + 0.5 * height), (x1 - nose, top), (x0, top)), color)
-    sketch.poly(
-        ((x0, base), (x1, base), (x1, base + 0.22 * height), (x0, base + 0.22 * height)), shade(color, 0.8)
-    )
-    left, right = x0 + 0.2 * (x1 - x0), x1 - 0.12 * (x1 - x0)
+    sketch.rect(x0, base, x1, base + 0.22 * height, shade(color, 0.8))
+    left, right = x0 + 0.2 * wide, x1 - 0.12 * wide
     low, high = base + 0.5 * height, base + 0.9 * height
     sketch.glass(((left, low), (right, low), (right - 0.7 * nose, high), (left, high)))
-    sketch.rect(left, base + 0.34 * height, left + 0.16 * (x1 - x0), base + 0.38 * height, shade(color, 0.55))
-    sketch.rect(x1 - 0.14 * (x1 - x0), base + 0.1 * height, x1, base + 0.24 * height, (236, 226, 190))
+    sketch.rect(left, base + 0.34 * height, left + 0.16 * wide, base + 0.38 * height, shade(color, 0.55))
+    sketch.rect(x1 - 0.14 * wide, base + 0.1 * height, x1, base + 0.24 * height, (236, 226, 190))
     sketch.rect(x0, base - 0.06 * height, x1 + 0.02, base + 0.06 * height, DARK)
 
 
@@ -42,7 +40,7 @@ def chassis(
         sketch.wheel(x, radius, radius)
 
 
-def heap_outline(rng: np.random.Generator, width: float, height: float, peaks: int = 1) -> np.ndarray:
+def _heap_outline(rng: np.random.Generator, width: float, height: float, peaks: int) -> np.ndarray:
     """A hill's outline, float64[N, 2], from the left foot to the right foot."""
     x = np.linspace(-1.0, 1.0, 25)
     power = rng.uniform(1.1, 1.7)
@@ -57,15 +55,10 @@ def heap_outline(rng: np.random.Generator, width: float, height: float, peaks: i
 
 
 def heap(
-    sketch: Sketch,
-    rng: np.random.Generator,
-    width: float,
-    height: float,
-    color: Color,
-    at: tuple[float, float],
+    sketch: Sketch, rng: np.random.Generator, width: float, height: float, color: Color, at: Point
 ) -> None:
     """A pile of loose material with a lit flank, a shaded flank and lumps."""
-    outline = heap_outline(rng, width, height, 2 if rng.random() < 0.3 else 1)
+    outline = _heap_outline(rng, width, height, 2 if rng.random() < 0.3 else 1)
     x, y = at
     sketch.poly(outline + at, color)
     top = outline[int(np.argmax(outline[:, 1]))]
@@ -85,48 +78,35 @@ def heap(
 
 def profile(
     sketch: Sketch,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    radii: tuple[tuple[float, float], ...],
+    axis: tuple[Point, Point],
+    radii: Sequence[tuple[float, float]],
     color: Color,
+    size: float = 1.0,
     bands: tuple[Color, float] | None = None,
 ) -> None:
-    """A solid of revolution: (place along the axis 0..1, radius) pairs, shaded across, maybe with bands."""
-    low, high = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
-    axis = high - low
-    normal = np.array([-axis[1], axis[0]]) / np.hypot(*axis)
+    """A solid of revolution, shaded across, maybe with bands.
+
+    Args:
+        axis: its ends.
+        radii: (place along the axis 0..1, radius) pairs; `size` times as large.
+        bands: color and slant of a band in every second stretch of the axis.
+    """
+    low, high = np.asarray(axis, dtype=float)
+    direction = high - low
+    normal = np.array([-direction[1], direction[0]]) / np.hypot(*direction)
     normal = -normal if normal[1] < 0 else normal
-    along = low + np.array([[at] for at, _ in radii]) * axis
-    radius = np.array([[r] for _, r in radii])
+    along = low + np.array([[at] for at, _ in radii]) * direction
+    normals = normal * np.array([[r * size] for _, r in radii])
     edges = (-1.0, -0.62, -0.2, 0.22, 0.5, 0.76, 1.0)
     for (a, b), factor in zip(pairwise(edges), (0.55, 0.78, 0.98, 1.16, 1.3, 1.06), strict=True):
-        strip = np.concatenate([along + normal * radius * a, (along + normal * radius * b)[::-1]])
-        sketch.poly(strip, shade(color, factor))
-        if bands is not None:
-            _bands(sketch, along, normal * radius, (a, b), shade(bands[0], factor), bands[1])
-
-
-def _bands(
-    sketch: Sketch,
-    along: np.ndarray,
-    normals: np.ndarray,
-    strip: tuple[float, float],
-    color: Color,
-    slant: float,
-) -> None:
-    """One band per second stretch of the axis, within one strip of a solid of revolution."""
-    a, b = strip
-    for number in range(1, len(along) - 1, 2):
-        step = along[number + 1] - along[number]
-        shift_a, shift_b = step * slant * a, step * slant * b
-        first, second = normals[number], normals[number + 1]
-        corners = (
-            along[number] + first * a + shift_a,
-            along[number + 1] + second * a + shift_a,
-            along[number + 1] + second * b + shift_b,
-            along[number] + first * b + shift_b,
-        )
-        sketch.poly(np.array(corners), color)
+        sketch.poly(np.concatenate([along + normals * a, (along + normals * b)[::-1]]), shade(color, factor))
+        if bands is None:
+            continue
+        for at in range(1, len(along) - 1, 2):
+            both, step = slice(at, at + 2), (along[at + 1] - along[at]) * bands[1]
+            near = along[both] + normals[both] * a + step * a
+            far = along[both] + normals[both] * b + step * b
+            sketch.poly(np.concatenate([near, far[::-1]]), shade(bands[0], factor))
 
 
 def faded(rng: np.random.Generator, color: Color) -> Color:

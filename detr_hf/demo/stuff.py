@@ -1,4 +1,4 @@
-"""Backgrounds that both worlds share: sky, skyline, vegetation, ground and fences, painted on the canvas."""
+"""Backgrounds: sky, skyline, vegetation, ground and fences, painted on the canvas."""
 
 from __future__ import annotations
 
@@ -28,22 +28,10 @@ _SKIES: tuple[tuple[Color, Color], ...] = (
     ((98, 116, 160), (238, 190, 150)),
     ((190, 200, 206), (228, 226, 218)),
 )
-_GROUNDS: tuple[Color, ...] = (
-    (156, 128, 96),
-    (172, 142, 104),
-    (150, 108, 80),
-    (140, 134, 124),
-    (168, 164, 154),
-    (116, 112, 108),
-)
-_WALLS: tuple[Color, ...] = (
-    (190, 182, 168),
-    (160, 156, 152),
-    (176, 132, 108),
-    (206, 200, 186),
-    (142, 148, 156),
-    (186, 160, 126),
-)
+_SOIL: tuple[Color, ...] = ((156, 128, 96), (172, 142, 104), (150, 108, 80))
+_GROUNDS: tuple[Color, ...] = (*_SOIL, (140, 134, 124), (168, 164, 154), (116, 112, 108))
+_PLASTER: tuple[Color, ...] = ((190, 182, 168), (160, 156, 152), (176, 132, 108))
+_WALLS: tuple[Color, ...] = (*_PLASTER, (206, 200, 186), (142, 148, 156), (186, 160, 126))
 _LEAF_MASSES = 34
 _GREENS: tuple[Color, ...] = ((72, 104, 50), (88, 116, 58), (56, 88, 46), (104, 118, 58))
 
@@ -59,66 +47,64 @@ class Backdrop:
 
 def paint_backdrop(canvas: np.ndarray, rng: np.random.Generator) -> Backdrop:
     """Paint sky, ground and, by chance, a skyline, trees and a fence on uint8[H, W, 4]."""
-    height, width = canvas.shape[:2]
-    horizon = int(rng.uniform(0.28, 0.52) * height)
+    horizon = int(rng.uniform(0.28, 0.52) * canvas.shape[0])
     zenith, haze = _SKIES[int(rng.random() * len(_SKIES))]
     zenith, haze = vary(rng, zenith, 10.0), vary(rng, haze, 8.0)
-    rows = np.linspace(0.0, 1.0, horizon)[:, None]
-    sky = np.rint(np.asarray(zenith) * (1 - rows) + np.asarray(haze) * rows)
-    _fill_rows(canvas[:horizon], sky, SKY)
+    _fill_rows(canvas[:horizon], zenith, haze, np.linspace(0.0, 1.0, horizon), SKY)
     _paint_ground(canvas, rng, horizon, haze)
-    sizes = (horizon, width)
     if rng.random() < 0.75:
-        _paint_skyline(canvas, rng, sizes, haze)
+        for _ in range(int(rng.integers(1, 5))):
+            _paint_house(canvas, rng, horizon, haze)
     if rng.random() < 0.75:
-        _paint_trees(canvas, rng, sizes, haze)
+        for _ in range(int(rng.integers(1, 5))):
+            _paint_tree(canvas, rng, horizon, haze)
     if rng.random() < 0.5:
         _paint_fence(canvas, rng, horizon)
     return Backdrop(horizon, haze, float(rng.uniform(0.0, 0.9)))
 
 
-def _fill_rows(region: np.ndarray, colors: np.ndarray, segment: int) -> None:
-    """One color per row, uint8[H, W, 4] <- [H, 3]; as 32-bit words, far faster than bytes."""
-    words = np.full((len(colors), 4), segment, dtype=np.uint8)
-    words[:, :3] = colors
+def _rect(canvas: np.ndarray, corners: tuple[float, ...], color: Color, segment: int) -> None:
+    """Fill a rectangle x0, y0, x1, y1; corners are cut to whole pixels and belong to it."""
+    x0, y0, x1, y1 = map(int, corners)
+    cv2.rectangle(canvas, (x0, y0), (x1, y1), (*color, segment), -1)
+
+
+def _fill_rows(region: np.ndarray, top: Color, foot: Color, rows: np.ndarray, segment: int) -> None:
+    """One color per row, uint8[H, W, 4] <- share of `foot` [H]; as 32-bit words, far faster than bytes."""
+    share = rows[:, None]
+    words = np.full((len(rows), 4), segment, dtype=np.uint8)
+    words[:, :3] = np.rint(np.asarray(top) * (1 - share) + np.asarray(foot) * share)
     region.view(np.uint32)[..., 0] = words.view(np.uint32)
 
 
 def _paint_ground(canvas: np.ndarray, rng: np.random.Generator, horizon: int, haze: Color) -> None:
     height, width = canvas.shape[:2]
-    base = pick(rng, _GROUNDS, 16.0)
-    rows = np.linspace(0.0, 1.0, height - horizon)[:, None] ** 0.6
-    far = np.asarray(mix(base, haze, 0.25))
-    colors = np.rint(far * (1 - rows) + np.asarray(base) * rows)
-    _fill_rows(canvas[horizon:], colors, GROUND)
-    depth = height - horizon
+    depth, base = height - horizon, pick(rng, _GROUNDS, 16.0)
+    _fill_rows(canvas[horizon:], mix(base, haze, 0.25), base, np.linspace(0.0, 1.0, depth) ** 0.6, GROUND)
     if rng.random() < 0.55:
         _paint_tracks(canvas, rng, horizon, base)
-    for _ in range(int(rng.integers(3, 9))):
-        share = rng.uniform(0.08, 1.0)
-        center = (int(rng.uniform(0, width)), int(horizon + share * depth))
-        axes = (
-            int(rng.uniform(0.05, 0.2) * width * share) + 2,
-            int(rng.uniform(0.01, 0.045) * height * share) + 1,
-        )
-        tone = shade(base, rng.uniform(0.84, 1.14)) if rng.random() < 0.8 else mix(base, haze, 0.55)
+
+    def blot(share: float, center_x: int, axes: tuple[int, int], tone: Color) -> None:
+        center = (center_x, int(horizon + share * depth))
         cv2.ellipse(canvas, center, axes, 0, 0, 360, (*tone, GROUND), -1)
-    for _ in range(int(rng.integers(0, 26))):
-        share = rng.uniform(0.05, 1.0)
-        center = (int(rng.uniform(0, width)), int(horizon + share * depth))
+
+    for _ in range(int(rng.integers(3, 9))):  # patches
+        share, x = rng.uniform(0.08, 1.0), int(rng.uniform(0, width))
+        wide = int(rng.uniform(0.05, 0.2) * width * share) + 2
+        tall = int(rng.uniform(0.01, 0.045) * height * share) + 1
+        tone = shade(base, rng.uniform(0.84, 1.14)) if rng.random() < 0.8 else mix(base, haze, 0.55)
+        blot(share, x, (wide, tall), tone)
+    for _ in range(int(rng.integers(0, 26))):  # stones
+        share, x = rng.uniform(0.05, 1.0), int(rng.uniform(0, width))
         size = 1 + int(rng.uniform(0.002, 0.009) * width * share)
-        tone = shade(base, rng.uniform(0.6, 1.3))
-        cv2.ellipse(canvas, center, (size + 1, size), 0, 0, 360, (*tone, GROUND), -1)
+        blot(share, x, (size + 1, size), shade(base, rng.uniform(0.6, 1.3)))
 
 
 def _paint_tracks(canvas: np.ndarray, rng: np.random.Generator, horizon: int, base: Color) -> None:
     """Two wheel ruts that meet far away."""
     height, width = canvas.shape[:2]
-    vanish = rng.uniform(0.1, 0.9) * width
-    foot, gauge, rut = (
-        rng.uniform(-0.2, 1.0) * width,
-        rng.uniform(0.2, 0.34) * width,
-        rng.uniform(0.04, 0.08) * width,
+    vanish, foot, gauge, rut = (
+        rng.uniform(low, high) * width for low, high in ((0.1, 0.9), (-0.2, 1.0), (0.2, 0.34), (0.04, 0.08))
     )
     tone = (*shade(base, rng.uniform(0.78, 0.9)), GROUND)
     for left in (foot, foot + gauge):
@@ -126,64 +112,55 @@ def _paint_tracks(canvas: np.ndarray, rng: np.random.Generator, horizon: int, ba
         cv2.fillPoly(canvas, [rutted.astype(np.int32)], tone)
 
 
-def _paint_skyline(canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int, int], haze: Color) -> None:
-    horizon, width = sizes
-    for _ in range(int(rng.integers(1, 5))):
-        wide = int(rng.uniform(0.16, 0.42) * width)
-        left = int(rng.uniform(-0.1, 0.95) * width)
-        top = int(horizon * rng.uniform(0.08, 0.62))
-        wall = mix(pick(rng, _WALLS), haze, rng.uniform(0.05, 0.4))
-        _paint_house(canvas, rng, (left, top, left + wide, horizon + 2), wall)
-
-
-def _paint_house(
-    canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int], wall: Color
-) -> None:
-    left, top, right, foot = box
+def _paint_house(canvas: np.ndarray, rng: np.random.Generator, horizon: int, haze: Color) -> None:
+    """A wall with its shaded side and rows of windows, finished or still a shell with bare columns."""
+    width, foot = canvas.shape[1], horizon + 2
+    wide, left = int(rng.uniform(0.16, 0.42) * width), int(rng.uniform(-0.1, 0.95) * width)
+    right, top = left + wide, int(horizon * rng.uniform(0.08, 0.62))
+    wall = mix(pick(rng, _WALLS), haze, rng.uniform(0.05, 0.4))
     unfinished = rng.random() < 0.35
-    cv2.rectangle(canvas, (left, top), (right, foot), (*wall, BUILDING), -1)
-    side = int((right - left) * rng.uniform(0.0, 0.3))
-    cv2.rectangle(canvas, (right - side, top), (right, foot), (*shade(wall, 0.78), BUILDING), -1)
+    _rect(canvas, (left, top, right, foot), wall, BUILDING)
+    side = int(wide * rng.uniform(0.0, 0.3))
+    _rect(canvas, (right - side, top, right, foot), shade(wall, 0.78), BUILDING)
     floors = max(2, int((foot - top) / rng.uniform(24, 44)))
-    bays = max(2, int((right - left) / rng.uniform(22, 48)))
+    bays = max(2, int(wide / rng.uniform(22, 48)))
     pane = shade(wall, 0.36) if unfinished else mix((70, 86, 104), wall, rng.uniform(0.0, 0.4))
     fill = 0.8 if unfinished else rng.uniform(0.4, 0.66)
-    step_x, step_y = (right - left) / bays, (foot - top) / floors
+    step_x, step_y = wide / bays, (foot - top) / floors
     for floor in range(floors):
         y0 = top + (floor + 0.5 - fill / 2) * step_y
         for bay in range(bays):
             x0 = left + (bay + 0.5 - fill / 2) * step_x
             tone = shade(pane, 1.45 if (floor * 7 + bay * 3) % 5 == 0 else 1.0)
-            end = (int(x0 + fill * step_x), int(y0 + fill * step_y * 0.9))
-            cv2.rectangle(canvas, (int(x0), int(y0)), end, (*tone, BUILDING), -1)
-    if unfinished:
-        for bay in range(bays + 1):
-            x = int(left + bay * step_x)
-            cv2.rectangle(canvas, (x - 1, top - 10), (x + 1, foot), (*shade(wall, 0.7), BUILDING), -1)
-    else:
-        cv2.rectangle(canvas, (left - 2, top - 4), (right + 2, top + 3), (*shade(wall, 1.12), BUILDING), -1)
+            _rect(canvas, (x0, y0, x0 + fill * step_x, y0 + fill * step_y * 0.9), tone, BUILDING)
+    if not unfinished:
+        _rect(canvas, (left - 2, top - 4, right + 2, top + 3), shade(wall, 1.12), BUILDING)
+        return
+    for bay in range(bays + 1):
+        x = int(left + bay * step_x)
+        _rect(canvas, (x - 1, top - 10, x + 1, foot), shade(wall, 0.7), BUILDING)
 
 
-def _paint_trees(canvas: np.ndarray, rng: np.random.Generator, sizes: tuple[int, int], haze: Color) -> None:
-    horizon, width = sizes
-    for _ in range(int(rng.integers(1, 5))):
-        green = mix(pick(rng, _GREENS), haze, rng.uniform(0.0, 0.25))
-        x = rng.uniform(0.0, 1.0) * width
-        foot = horizon + rng.uniform(0.0, 0.05) * width
-        spread = rng.uniform(0.05, 0.13) * width
-        rise = spread * rng.uniform(0.5, 1.7)
-        if rise > spread:
-            trunk = (int(x - spread * 0.09), int(foot - rise)), (int(x + spread * 0.09), int(foot))
-            cv2.rectangle(canvas, *trunk, (*mix((84, 66, 50), haze, 0.1), PLANT), -1)
-        for number in range(_LEAF_MASSES):
-            angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 1.0) ** 0.5
-            center_x = x + np.cos(angle) * spread * reach
-            center_y = foot - rise * 1.05 - np.sin(angle) * 0.72 * spread * reach
-            if rise <= spread:
-                center_y = min(center_y + 0.5 * rise, foot - 0.16 * spread)
-            light = 0.62 + 0.5 * number / _LEAF_MASSES + 0.16 * (foot - rise - center_y) / spread
-            size = int(spread * (rng.uniform(0.12, 0.26) if number > 8 else 0.36))
-            cv2.circle(canvas, (int(center_x), int(center_y)), size, (*shade(green, light), PLANT), -1)
+def _paint_tree(canvas: np.ndarray, rng: np.random.Generator, horizon: int, haze: Color) -> None:
+    """A tree, or a bush where it would be wider than tall."""
+    width = canvas.shape[1]
+    green = mix(pick(rng, _GREENS), haze, rng.uniform(0.0, 0.25))
+    x = rng.uniform(0.0, 1.0) * width
+    foot = horizon + rng.uniform(0.0, 0.05) * width
+    spread = rng.uniform(0.05, 0.13) * width
+    rise = spread * rng.uniform(0.5, 1.7)
+    if rise > spread:
+        bark, half = mix((84, 66, 50), haze, 0.1), spread * 0.09
+        _rect(canvas, (x - half, foot - rise, x + half, foot), bark, PLANT)
+    for number in range(_LEAF_MASSES):
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 1.0) ** 0.5
+        center_x = x + np.cos(angle) * spread * reach
+        center_y = foot - rise * 1.05 - np.sin(angle) * 0.72 * spread * reach
+        if rise <= spread:
+            center_y = min(center_y + 0.5 * rise, foot - 0.16 * spread)
+        light = 0.62 + 0.5 * number / _LEAF_MASSES + 0.16 * (foot - rise - center_y) / spread
+        size = int(spread * (rng.uniform(0.12, 0.26) if number > 8 else 0.36))
+        cv2.circle(canvas, (int(center_x), int(center_y)), size, (*shade(green, light), PLANT), -1)
 
 
 def _paint_fence(canvas: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
@@ -203,13 +180,12 @@ def _paint_fence(canvas: np.ndarray, rng: np.random.Generator, horizon: int) -> 
         tall, color = int(tall * 0.55), pick(rng, ((196, 192, 184), (216, 120, 50), (206, 200, 190)))
     step = int(rng.uniform(10, 30)) * (3 if kind == 3 else 1)
     for number, x in enumerate(range(left, right, step)):
-        end = min(x + step - 1, right)
         tone = shade(color, (0.88, 1.0, 1.1)[number % 3] if kind == 1 else (0.9, 1.06)[number % 2])
         if kind == 3 and number % 2:
             tone = (188, 52, 44) if step % 2 else (214, 208, 196)
-        cv2.rectangle(canvas, (x, foot - tall), (end, foot), (*tone, FENCE), -1)
+        _rect(canvas, (x, foot - tall, min(x + step - 1, right), foot), tone, FENCE)
     for y in (foot - tall, foot - tall // 3):
-        cv2.rectangle(canvas, (left, y), (right, y + 3), (*shade(color, 0.66), FENCE), -1)
+        _rect(canvas, (left, y, right, y + 3), shade(color, 0.66), FENCE)
 
 
 def _paint_mesh(canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
@@ -218,14 +194,14 @@ def _paint_mesh(canvas: np.ndarray, rng: np.random.Generator, box: tuple[int, in
     region = canvas[top:foot, left:right]
     region[..., :3] = (region[..., :3].astype(np.uint16) * 2 + (132, 136, 138)) // 3
     region[..., 3] = FENCE
-    tall, wire, step = foot - top, (*vary(rng, (176, 180, 182), 8.0), FENCE), int(rng.uniform(11, 18))
+    tall, wire, step = foot - top, vary(rng, (176, 180, 182), 8.0), int(rng.uniform(11, 18))
     patch = np.ascontiguousarray(region)
     for x in range(-tall, right - left, step):
-        cv2.line(patch, (x, 0), (x + tall, tall), wire, 1)
-        cv2.line(patch, (x + tall, 0), (x, tall), wire, 1)
+        for start, end in ((x, x + tall), (x + tall, x)):
+            cv2.line(patch, (start, 0), (end, tall), (*wire, FENCE), 1)
     for x in range(0, right - left, 5 * step):
-        cv2.rectangle(patch, (x, 0), (x + 5, tall), (*shade(wire[:3], 0.6), FENCE), -1)
-    cv2.rectangle(patch, (0, 0), (right - left, 3), (*shade(wire[:3], 0.7), FENCE), -1)
+        _rect(patch, (x, 0, x + 5, tall), shade(wire, 0.6), FENCE)
+    _rect(patch, (0, 0, right - left, 3), shade(wire, 0.7), FENCE)
     region[:] = patch
 
 

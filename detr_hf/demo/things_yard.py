@@ -23,22 +23,18 @@ def wheel_loader(sketch: Sketch, rng: np.random.Generator) -> None:
     for x in (-2.0, -1.7, -1.4):
         sketch.rect(x, 1.2, x + 0.12, 1.6, shade(paint, 0.5))
     top = rng.uniform(2.75, 3.1)
-    sketch.poly(
-        ((cab_x - 0.5, 1.6), (cab_x + 0.65, 1.4), (cab_x + 0.55, top), (cab_x - 0.45, top)), (58, 58, 56)
-    )
-    sketch.glass(
-        ((cab_x - 0.38, 1.75), (cab_x + 0.5, 1.6), (cab_x + 0.44, top - 0.16), (cab_x - 0.34, top - 0.16)),
-        (92, 114, 122),
-    )
+    place = np.array((cab_x, 0.0))
+    sketch.poly(np.array(((-0.5, 1.6), (0.65, 1.4), (0.55, top), (-0.45, top))) + place, (58, 58, 56))
+    pane = np.array(((-0.38, 1.75), (0.5, 1.6), (0.44, top - 0.16), (-0.34, top - 0.16)))
+    sketch.glass(pane + place, (92, 114, 122))
     sketch.rect(cab_x - 0.6, top - 0.08, cab_x + 0.72, top + 0.06, paint)
     lift = (0.45, 1.4, 2.5)[int(rng.random() * 3)] + rng.uniform(-0.15, 0.15)
     tip = (2.15 - 0.12 * lift, lift)
     sketch.bar((0.2, 1.45), tip, 0.36, shade(paint, 0.85))
     sketch.bar((0.3, 1.2), (tip[0] - 0.25, tip[1] - 0.05), 0.14, (90, 90, 92))
     start = len(sketch)
-    bucket = np.array(
-        ((0.42, 0.62), (0.0, 0.5), (-0.16, 0.12), (-0.04, -0.3), (0.2, -0.45), (1.12, -0.45), (1.0, -0.22))
-    )
+    back, edge = ((0.42, 0.62), (0.0, 0.5), (-0.16, 0.12)), ((1.12, -0.45), (1.0, -0.22))
+    bucket = np.array((*back, (-0.04, -0.3), (0.2, -0.45), *edge))
     sketch.poly(bucket + tip, shade(mix(paint, (80, 78, 74), 0.35), 0.95))
     sketch.poly((bucket - (0.2, 0.0)) * 0.72 + (0.24, 0.02) + tip, (84, 76, 68))
     sketch.bar((tip[0] + 0.1, tip[1] - 0.42), (tip[0] + 1.12, tip[1] - 0.42), 0.1, (120, 116, 108))
@@ -50,21 +46,14 @@ def wheel_loader(sketch: Sketch, rng: np.random.Generator) -> None:
 def dump_truck(sketch: Sketch, rng: np.random.Generator) -> None:
     front = pick(rng, (YELLOW, ORANGE, (226, 226, 220), (52, 96, 168), (196, 60, 48)))
     bed = front if rng.random() < 0.4 else pick(rng, (YELLOW, ORANGE, (120, 122, 124), (180, 74, 52)))
-    cab(sketch, rng, 1.75, 3.0, 0.75, rng.uniform(2.3, 2.7), front)
+    cab(sketch, rng, (1.75, 0.75, 3.0, rng.uniform(2.3, 2.7)), front)
     tilt = 0.0 if rng.random() < 0.55 else rng.uniform(12, 36)
     start = len(sketch)
     if tilt == 0.0 and rng.random() < 0.6:
         heap(sketch, rng, 3.7, 0.75, pick(rng, (*SAND, (128, 124, 120), (118, 88, 64))), (-0.75, 2.0))
     height = rng.uniform(2.15, 2.5)
-    outline = (
-        (-2.95, 1.15),
-        (1.2, 0.98),
-        (1.55, height),
-        (1.75, height + 0.3),
-        (1.2, height + 0.14),
-        (-2.85, height - 0.1),
-    )
-    sketch.poly(outline, bed)
+    rim = ((1.55, height), (1.75, height + 0.3), (1.2, height + 0.14), (-2.85, height - 0.1))
+    sketch.poly(((-2.95, 1.15), (1.2, 0.98), *rim), bed)
     sketch.poly(((-2.95, 1.15), (1.2, 0.98), (1.24, 1.2), (-2.92, 1.36)), shade(bed, 0.66))
     for x in np.linspace(-2.55, 1.0, 6):
         sketch.bar((x, 1.12), (x + 0.04, height - 0.05), 0.13, shade(bed, 0.76))
@@ -78,25 +67,23 @@ def dump_truck(sketch: Sketch, rng: np.random.Generator) -> None:
 def hydra_crane(sketch: Sketch, rng: np.random.Generator) -> None:
     paint = faded(rng, pick(rng, (YELLOW, (238, 190, 40), ORANGE), 8.0))
     radius = rng.uniform(0.5, 0.6)
-    sketch.box(-2.3, 0.6, 1.9, 1.35, paint)
+    sketch.box((-2.3, 0.6, 1.9, 1.35), paint)
     sketch.rect(-2.3, 0.6, 1.9, 0.78, DARK)
     sketch.poly(((-0.5, 1.3), (0.75, 1.3), (0.75, 1.9), (0.5, 2.45), (-0.5, 2.45)), shade(paint, 0.9))
     sketch.glass(((-0.32, 1.6), (0.62, 1.6), (0.42, 2.3), (-0.32, 2.3)), (84, 108, 118))
     angle = np.deg2rad(rng.uniform(14, 48))
     length = rng.uniform(4.2, 5.6)
-    foot = (-2.0, 1.75)
+    foot = np.array((-2.0, 1.75))
     direction = np.array([np.cos(angle), np.sin(angle)])
     first, tip = foot + direction * length * 0.55, foot + direction * length
     sketch.bar((-2.0, 1.3), (-1.5, 2.0), 0.6, shade(paint, 0.7))
-    sketch.bar((0.2, 1.2), tuple(foot + direction * length * 0.4), 0.16, STEEL)
-    sketch.bar(tuple(first - direction * 0.3), tuple(tip), 0.32, shade(paint, 1.12))
-    sketch.bar(foot, tuple(first), 0.52, paint)
-    sketch.bar(
-        (foot[0] + 0.09, foot[1] - 0.16), tuple(first + np.array((0.08, -0.16))), 0.14, shade(paint, 0.66)
-    )
+    sketch.bar((0.2, 1.2), foot + direction * length * 0.4, 0.16, STEEL)
+    sketch.bar(first - direction * 0.3, tip, 0.32, shade(paint, 1.12))
+    sketch.bar(foot, first, 0.52, paint)
+    sketch.bar(foot + np.array((0.09, -0.16)), first + np.array((0.08, -0.16)), 0.14, shade(paint, 0.66))
     for share in (0.62, 0.76, 0.9):
         at = foot + direction * length * share
-        sketch.bar(tuple(at), tuple(at + direction * 0.22), 0.32, DARK)
+        sketch.bar(at, at + direction * 0.22, 0.32, DARK)
     hook = tip[1] - rng.uniform(0.7, 1.5)
     sketch.rect(tip[0] - 0.16, hook, tip[0] - 0.06, tip[1], DARK)
     sketch.rect(tip[0] - 0.3, hook - 0.4, tip[0] + 0.08, hook, (186, 52, 40))
@@ -108,14 +95,13 @@ def transit_mixer(sketch: Sketch, rng: np.random.Generator) -> None:
     front = pick(rng, ((230, 230, 226), (208, 62, 48), (232, 176, 36), (58, 110, 170), (60, 140, 96)))
     drum = pick(rng, ((232, 230, 222), (228, 226, 214), (238, 190, 60), (206, 206, 204)), 8.0)
     band = pick(rng, ((206, 60, 48), (52, 104, 176), (62, 146, 84), (232, 138, 40)))
-    cab(sketch, rng, 1.8, 3.0, 0.75, rng.uniform(2.3, 2.6), front)
+    cab(sketch, rng, (1.8, 0.75, 3.0, rng.uniform(2.3, 2.6)), front)
     sketch.bar((-2.2, 0.95), (-2.0, 2.4), 0.26, DARK)
     sketch.bar((1.45, 0.95), (1.45, 1.9), 0.5, shade(front, 0.7))
     size = rng.uniform(0.95, 1.1)
-    places = (0.0, 0.14, 0.3, 0.48, 0.64, 0.8, 0.92, 1.0)
-    shares = (0.42, 0.62, 0.84, 0.98, 1.0, 0.9, 0.66, 0.4)
-    radii = tuple((at, share * size) for at, share in zip(places, shares, strict=True))
-    profile(sketch, (-2.55, 2.75), (1.6, 1.85), radii, drum, (band, rng.uniform(-1.0, -0.5)))
+    rear, front_end = ((0.0, 0.42), (0.14, 0.62), (0.3, 0.84), (0.48, 0.98)), ((0.92, 0.66), (1.0, 0.4))
+    radii = (*rear, (0.64, 1.0), (0.8, 0.9), *front_end)
+    profile(sketch, ((-2.55, 2.75), (1.6, 1.85)), radii, drum, size, (band, rng.uniform(-1.0, -0.5)))
     sketch.disc(-2.55, 2.75, 0.14, 0.42 * size, (66, 62, 58))
     sketch.poly(((-2.95, 3.25), (-2.35, 3.25), (-2.5, 2.6), (-2.75, 2.6)), shade(front, 0.75))
     sketch.bar((-2.6, 2.3), (-2.95, 1.15), 0.22, STEEL)
@@ -137,7 +123,7 @@ def water_tank(sketch: Sketch, rng: np.random.Generator) -> None:
     for y in np.linspace(stand + 0.14, top - 0.12, ribs):
         sketch.tube((0, y - 0.05), (0, y + 0.05), radius * 1.06, shade(paint, 1.22))
         sketch.rect(-radius, y - 0.09, radius, y - 0.05, shade(paint, 0.55))
-    profile(sketch, (0, top), (0, top + 0.45), tuple((at, r * radius) for at, r in DOME), shade(paint, 1.1))
+    profile(sketch, ((0, top), (0, top + 0.45)), DOME, shade(paint, 1.1), radius)
     sketch.tube((0, top + 0.42), (0, top + 0.6), radius * 0.34, shade(paint, 0.8))
     if rng.random() < 0.7:
         label = (236, 232, 220) if sum(paint) < 420 else (52, 84, 150)
@@ -168,16 +154,14 @@ def aac_blocks(sketch: Sketch, rng: np.random.Generator) -> None:
     block_w, block_h = 0.75, rng.uniform(0.34, 0.44)
     depth, lift = rng.uniform(0.4, 0.8), rng.uniform(0.14, 0.3)
     top_row = columns if rng.random() < 0.5 else int(rng.integers(1, columns + 1))
-    if rng.random() < 0.6:
-        sketch.box(-0.04, 0, columns * block_w + 0.04, 0.2, (148, 112, 72), depth, lift)
+    ground = 0.2 if rng.random() < 0.6 else 0.0
+    if ground:
+        sketch.box((-0.04, 0, columns * block_w + 0.04, 0.2), (148, 112, 72), depth, lift)
         sketch.rect(0.2, 0.03, columns * block_w - 0.2, 0.13, (60, 46, 34))
-        ground = 0.2
-    else:
-        ground = 0.0
     for row in range(rows):
         for column in range(top_row if row == rows - 1 else columns):
             x, y = column * block_w, ground + row * block_h
-            sketch.box(x, y, x + block_w, y + block_h, shade(color, 0.66), depth, lift)
+            sketch.box((x, y, x + block_w, y + block_h), shade(color, 0.66), depth, lift)
             face = shade(color, rng.uniform(0.93, 1.05))
             sketch.rect(x + 0.03, y + 0.03, x + block_w - 0.01, y + block_h - 0.01, face)
 
@@ -197,24 +181,13 @@ def _extinguisher(sketch: Sketch, rng: np.random.Generator, x: float) -> None:
     radius, height = rng.uniform(0.24, 0.3), rng.uniform(1.15, 1.45)
     sketch.tube((x, 0.06), (x, height), radius, red)
     sketch.rect(x - radius * 1.04, 0, x + radius * 1.04, 0.09, (44, 40, 40))
-    profile(sketch, (x, height), (x, height + 0.22), tuple((at, r * radius) for at, r in DOME), red)
+    profile(sketch, ((x, height), (x, height + 0.22)), DOME, red, radius)
     sketch.rect(x - 0.07, height + 0.16, x + 0.07, height + 0.34, (52, 52, 54))
-    sketch.poly(
-        (
-            (x - 0.14, height + 0.3),
-            (x + 0.3, height + 0.38),
-            (x + 0.3, height + 0.48),
-            (x - 0.14, height + 0.4),
-        ),
-        DARK,
-    )
-    hose = (
-        (x - 0.06, height + 0.3),
-        (x - radius - 0.1, height + 0.12),
-        (x - radius - 0.12, 0.55 * height),
-        (x - radius - 0.06, 0.3 * height),
-    )
-    for start, end in pairwise(hose):
+    place = np.array((x, height))
+    sketch.poly(np.array(((-0.14, 0.3), (0.3, 0.38), (0.3, 0.48), (-0.14, 0.4))) + place, DARK)
+    left = x - radius
+    hose = ((x - 0.06, height + 0.3), (left - 0.1, height + 0.12), (left - 0.12, 0.55 * height))
+    for start, end in pairwise((*hose, (left - 0.06, 0.3 * height))):
         sketch.bar(start, end, 0.1, (34, 34, 36))
     sketch.rect(x - 0.62 * radius, 0.42 * height, x + 0.5 * radius, 0.74 * height, (234, 230, 222))
     sketch.rect(x - 0.62 * radius, 0.62 * height, x + 0.5 * radius, 0.68 * height, (70, 90, 150))
@@ -226,10 +199,10 @@ def concrete_mixer_machine(sketch: Sketch, rng: np.random.Generator) -> None:
     sketch.bar((-1.2, 0.3), (-0.1, 1.55), 0.16, frame)
     sketch.bar((1.0, 0.05), (0.1, 1.55), 0.16, frame)
     sketch.bar((-1.3, 0.42), (1.1, 0.42), 0.16, shade(frame, 0.8))
-    sketch.box(-1.35, 0.5, -0.55, 1.15, mix(drum, (120, 116, 110), 0.4))
+    sketch.box((-1.35, 0.5, -0.55, 1.15), mix(drum, (120, 116, 110), 0.4))
     start = len(sketch)
     radii = ((0.0, 0.5), (0.12, 0.78), (0.3, 0.92), (0.5, 0.94), (0.72, 0.76), (0.9, 0.58), (1.0, 0.56))
-    profile(sketch, (0.0, 0.75), (0.0, 2.55), radii, drum)
+    profile(sketch, ((0.0, 0.75), (0.0, 2.55)), radii, drum)
     sketch.rect(-0.95, 1.36, 0.95, 1.54, shade(drum, 0.55))
     sketch.disc(0.0, 2.55, 0.56, 0.2, shade(drum, 1.2))
     sketch.disc(0.0, 2.55, 0.46, 0.14, (58, 52, 48))

@@ -90,7 +90,7 @@ def train(sketch: Sketch, rng: np.random.Generator) -> None:
 
 def truck(sketch: Sketch, rng: np.random.Generator) -> None:
     front = body_color(rng)
-    cab(sketch, rng, 1.9, 3.1, 0.7, rng.uniform(2.3, 2.7), front)
+    cab(sketch, rng, (1.9, 0.7, 3.1, rng.uniform(2.3, 2.7)), front)
     kind = rng.random()
     if kind < 0.6:
         cargo = pick(rng, ((226, 226, 222), (196, 200, 204), (180, 62, 50), (62, 100, 150), (92, 120, 90)))

@@ -18,7 +18,7 @@ def traffic_light(sketch: Sketch, rng: np.random.Generator) -> None:
     post = rng.uniform(0.5, 1.6)
     sketch.tube((0, 0), (0, post), 0.13, (120, 122, 120))
     sketch.rect(-0.26, 0, 0.26, 0.1, (90, 90, 88))
-    sketch.box(-0.36, post, 0.36, post + 1.9, case, 0.16, 0.06)
+    sketch.box((-0.36, post, 0.36, post + 1.9), case, 0.16, 0.06)
     lit = int(rng.random() * 3)
     lamps: tuple[Color, ...] = ((60, 214, 110), (250, 196, 50), (240, 52, 44))
     for number, lamp in enumerate(lamps):
@@ -33,7 +33,7 @@ def fire_hydrant(sketch: Sketch, rng: np.random.Generator) -> None:
     sketch.tube((0, 0.0), (0, 0.12), 0.42, shade(paint, 0.8))
     sketch.tube((0, 0.12), (0, 1.05), 0.27, paint)
     sketch.tube((0, 0.98), (0, 1.1), 0.36, shade(paint, 0.86))
-    profile(sketch, (0, 1.08), (0, 1.36), tuple((at, 0.28 * r) for at, r in DOME), cap)
+    profile(sketch, ((0, 1.08), (0, 1.36)), DOME, cap, 0.28)
     sketch.tube((0, 1.34), (0, 1.44), 0.09, cap)
     sketch.tube((-0.46, 0.76), (0.46, 0.76), 0.13, shade(paint, 0.92))
     for x in (-0.5, 0.42):
@@ -97,7 +97,7 @@ def suitcase(sketch: Sketch, rng: np.random.Generator) -> None:
     sketch.rect(0.26 * width, height + grip - 0.05, 0.74 * width, height + grip + 0.07, DARK)
     for x in (0.1, width - 0.1, width + depth - 0.1):
         sketch.disc(x, 0.09, 0.1, 0.09, (36, 36, 38))
-    sketch.box(0, 0.12, width, height, paint, depth, 0.12)
+    sketch.box((0, 0.12, width, height), paint, depth, 0.12)
     for x in np.linspace(0.14, width - 0.2, 4):
         sketch.rect(x, 0.22, x + 0.07, height - 0.1, shade(paint, 0.8))
 
@@ -107,7 +107,7 @@ def bottle(sketch: Sketch, rng: np.random.Generator) -> None:
     height, radius = rng.uniform(1.1, 1.5), rng.uniform(0.28, 0.36)
     sketch.tube((0, 0), (0, height), radius, glass)
     shoulder = ((0.0, 1.0), (0.2, 0.96), (0.45, 0.82), (0.7, 0.6), (0.88, 0.43), (1.0, 0.36))
-    profile(sketch, (0, height), (0, height + 0.36), tuple((at, r * radius) for at, r in shoulder), glass)
+    profile(sketch, ((0, height), (0, height + 0.36)), shoulder, glass, radius)
     neck = height + rng.uniform(0.65, 0.85)
     sketch.tube((0, height + 0.33), (0, neck), radius * 0.36, glass)
     sketch.tube(
