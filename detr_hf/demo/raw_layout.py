@@ -95,7 +95,7 @@ def _write(folder: Path, spec: RawSpec) -> None:
     for number, thing in enumerate(YARD.things):
         images = folder / "raw" / thing.name / "images"
         images.mkdir(parents=True)
-        export = _Export(thing)
+        export = _empty_export(thing)
         for index, scene in enumerate(_scenes(thing, number, spec)):
             said = f"{thing.name}_{index:04d}.jpg"
             image = images / said
@@ -103,13 +103,13 @@ def _write(folder: Path, spec: RawSpec) -> None:
                 said, image = write_untidily(images, thing.name, index, scene.image)
             else:
                 write_image(image, scene.image, JPEG)
-            export.add(said, scene)
+            _annotate(export, said, scene)
             add_truth(f"{thing.name}/images/{image.name}", scene)
             if index == 0:
                 first = scene
         if spec.mess:
-            add_truth(f"{thing.name}/images/{add_faults(images.parent, export.content)}", first)
-        (images.parent / "coco.json").write_text(json.dumps(export.content), encoding="utf-8")
+            add_truth(f"{thing.name}/images/{add_faults(images.parent, export)}", first)
+        (images.parent / "coco.json").write_text(json.dumps(export), encoding="utf-8")
     write_panoptic_json(truth, entries)
 
 
@@ -130,48 +130,41 @@ def _scenes(thing: Thing, number: int, spec: RawSpec) -> Iterator[Scene]:
             raise AssertionError(f"{thing.name} in none of {_ATTEMPTS} scenes")
 
 
-class _Export:
-    """CVAT's COCO file of one class folder: polygons of that class, nothing of any other."""
+def _empty_export(thing: Thing) -> dict[str, Any]:
+    """CVAT's COCO file of a class folder, without images."""
+    return {
+        "licenses": [{"name": "", "id": 0, "url": ""}],
+        "info": {"contributor": "", "date_created": "", "description": "", "url": "", "version": ""},
+        "categories": [{"id": thing.source_id, "name": thing.name, "supercategory": ""}],
+        "images": [],
+        "annotations": [],
+    }
 
-    def __init__(self, thing: Thing) -> None:
-        self.name = thing.name
-        self.category = thing.source_id
-        self.content: dict[str, Any] = {
-            "licenses": [{"name": "", "id": 0, "url": ""}],
-            "info": {"contributor": "", "date_created": "", "description": "", "url": "", "version": ""},
-            "categories": [{"id": thing.source_id, "name": thing.name, "supercategory": ""}],
-            "images": [],
-            "annotations": [],
-        }
 
-    def add(self, file_name: str, scene: Scene) -> None:
-        images, annotations = self.content["images"], self.content["annotations"]
-        height, width = scene.id_map.shape
-        image_id = len(images) + 1
-        images.append(
-            {"id": image_id, "width": width, "height": height, "file_name": file_name, "license": 0}
+def _annotate(export: dict[str, Any], file_name: str, scene: Scene) -> None:
+    """List an image with polygons of the export's one class, and nothing of any other."""
+    [category], images, annotations = (export[name] for name in ("categories", "images", "annotations"))
+    height, width = scene.id_map.shape
+    image_id = len(images) + 1
+    images.append({"id": image_id, "width": width, "height": height, "file_name": file_name, "license": 0})
+    masks = [scene.id_map == s["id"] for s in scene.segments if s["category"] == category["name"]]
+    for mask in masks:
+        if not (outlines := outlines_of(mask)):
+            continue
+        corners = np.concatenate([np.reshape(outline, (-1, 2)) for outline in outlines])
+        (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": category["id"],
+                "segmentation": outlines,
+                "area": float(mask.sum()),
+                "bbox": [round(float(v), 2) for v in (x0, y0, x1 - x0, y1 - y0)],
+                "iscrowd": 0,
+                "attributes": {"occluded": len(outlines) > 1},
+            }
         )
-        for segment in scene.segments:
-            if segment["category"] != self.name:
-                continue
-            mask = scene.id_map == segment["id"]
-            outlines = outlines_of(mask)
-            if not outlines:
-                continue
-            corners = np.concatenate([np.reshape(outline, (-1, 2)) for outline in outlines])
-            (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": self.category,
-                    "segmentation": outlines,
-                    "area": float(mask.sum()),
-                    "bbox": [round(float(v), 2) for v in (x0, y0, x1 - x0, y1 - y0)],
-                    "iscrowd": 0,
-                    "attributes": {"occluded": len(outlines) > 1},
-                }
-            )
 
 
 def outlines_of(mask: np.ndarray) -> list[list[float]]:

@@ -20,16 +20,17 @@ def write_untidily(folder: Path, class_name: str, index: int, image: np.ndarray)
         The name that the annotations say, and the file, which may be another.
     """
     stem, picture = f"{class_name}_{index:04d}", Image.fromarray(image)
-    ways = {
-        0: (f"{stem}.jpg", f"{stem}.jpg"),
-        1: (f"{stem}.jpg", f"{stem}.png"),
-        2: (f"{stem}.png", f"{stem}.jpg"),
-        3: (f"{stem}.jpg", f"{stem}.JPG"),
-        4: (f"{class_name} ({index}).jpg", f"{class_name} ({index}).jpg"),
-        5: (f"50% {stem}.jpeg", f"50% {stem}.jpeg"),
-        6: (f"{stem}.jpg", f"{stem}.jpg"),
-        7: (f"{stem}.png", f"{stem}.png"),
-    }
+    spaced, percent = f"{class_name} ({index}).jpg", f"50% {stem}.jpeg"
+    ways = (  # what the annotations say, and the file
+        (f"{stem}.jpg", f"{stem}.jpg"),
+        (f"{stem}.jpg", f"{stem}.png"),
+        (f"{stem}.png", f"{stem}.jpg"),
+        (f"{stem}.jpg", f"{stem}.JPG"),
+        (spaced, spaced),
+        (percent, percent),
+        (f"{stem}.jpg", f"{stem}.jpg"),
+        (f"{stem}.png", f"{stem}.png"),
+    )
     way = index % len(ways)
     said, name = ways[way]
     options: dict[str, Any] = {} if name.endswith(".png") else {"quality": _QUALITY}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detr_hf.errors import UserError
 from detr_hf.images import decode_id_map
@@ -34,59 +32,47 @@ def score_pseudo_stuff(prepared: str | Path, truth: str | Path) -> dict[str, Any
     Raises:
         UserError: a picture of the data set has no truth.
     """
-    true_maps = _Maps(Path(truth), "panoptic.json")
-    sets = [_Maps(Path(prepared) / split, "panoptic.json") for split in SPLITS]
-    names = dict.fromkeys(name for one in [true_maps, *sets] for name in one.stuff_names)
-    labels = LabelMap.from_names([], stuff=list(names))
+    true, found = _stuff_of(Path(truth)), [_stuff_of(Path(prepared) / split) for split in SPLITS]
+    segments = [segments for one in (true, *found) for _, segments in one.values()]
+    labels = LabelMap.from_names([], stuff=list(dict.fromkeys(name for s in segments for name in s.values())))
     metric = PanopticQuality(labels)
-    known = {entry["file_name"]: entry["id"] for entry in true_maps.content["images"]}
-    count = 0
-    for one in sets:
-        for image in one.content["images"]:
-            if image["file_name"] not in known:
-                raise UserError(f"{one.folder}: {image['file_name']} has no truth in {truth}")
-            count += 1
-            found, true = one.stuff_of(image["id"]), true_maps.stuff_of(known[image["file_name"]])
-            rows = [
-                {"image_id": count, "id_map": id_map, "segments": _as_classes(segments, labels)}
-                for id_map, segments in (found, true)
-            ]
-            metric.add_batch(predictions=rows[:1], references=rows[1:])
-    return {**metric.compute(), "pictures": count}
+    images = [(name, stuff) for one in found for name, stuff in one.items()]
+    for number, (name, stuff) in enumerate(images):
+        if name not in true:
+            raise UserError(f"{prepared}: {name} has no truth in {truth}")
+        metric.add_batch(
+            predictions=[_row(number, stuff, labels)], references=[_row(number, true[name], labels)]
+        )
+    return {**metric.compute(), "pictures": len(images)}
 
 
-def _as_classes(segments: dict[int, str], labels: LabelMap) -> list[dict[str, Any]]:
-    return [
-        {"id": number, "category_id": labels.label2id[name], "iscrowd": False}
-        for number, name in segments.items()
-    ]
+_Stuff = tuple[Path, dict[int, str]]
+"""The file of an image's id map, and the class of every segment of stuff in it."""
 
 
-class _Maps:
-    """The stuff of a COCO panoptic set."""
+def _stuff_of(folder: Path) -> dict[str, _Stuff]:
+    """The stuff of a COCO panoptic set, by the file name of the image."""
+    content = json.loads((folder / "panoptic.json").read_bytes())
+    stuff = {entry["id"]: entry["name"] for entry in content["categories"] if not entry["isthing"]}
+    annotations = {entry["image_id"]: entry for entry in content["annotations"]}
+    maps = {}
+    for image in content["images"]:
+        entry = annotations[image["id"]]
+        classes = {s["id"]: stuff.get(s["category_id"]) for s in entry["segments_info"]}
+        names = {number: name for number, name in classes.items() if name is not None}
+        maps[image["file_name"]] = folder / "panoptic" / entry["file_name"], names
+    return maps
 
-    def __init__(self, folder: Path, file: str) -> None:
-        self.folder = folder
-        self.content = json.loads((folder / file).read_bytes())
-        kinds = self.content["categories"]
-        self.stuff = {kind["id"]: kind["name"] for kind in kinds if not kind["isthing"]}
-        self.annotations = {entry["image_id"]: entry for entry in self.content["annotations"]}
 
-    @property
-    def stuff_names(self) -> Iterator[str]:
-        """Of stuff that occurs, once for every segment."""
-        for entry in self.annotations.values():
-            for segment in entry["segments_info"]:
-                if segment["category_id"] in self.stuff:
-                    yield self.stuff[segment["category_id"]]
-
-    def stuff_of(self, image_id: int) -> tuple[NDArray[np.int32], dict[int, str]]:
-        """The id map ``int32 [H, W]`` with all but stuff void, and the class name of every id in it."""
-        entry = self.annotations[image_id]
-        segments = {
-            segment["id"]: self.stuff[segment["category_id"]]
-            for segment in entry["segments_info"]
-            if segment["category_id"] in self.stuff
-        }
-        id_map = decode_id_map(self.folder / "panoptic" / entry["file_name"])
-        return np.where(np.isin(id_map, list(segments)), id_map, 0).astype(np.int32), segments
+def _row(image_id: int, stuff: _Stuff, labels: LabelMap) -> dict[str, Any]:
+    """What the metric takes: the id map with all but stuff void, and the class of every id in it."""
+    file, names = stuff
+    id_map = decode_id_map(file)
+    return {
+        "image_id": image_id,
+        "id_map": np.where(np.isin(id_map, list(names)), id_map, 0).astype(np.int32),
+        "segments": [
+            {"id": number, "category_id": labels.label2id[name], "iscrowd": False}
+            for number, name in names.items()
+        ],
+    }
