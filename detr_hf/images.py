@@ -1,8 +1,8 @@
-"""Photograph and id-map files to arrays: the one decoder behind training, evaluation and prediction.
+"""Image and id-map files to arrays: the one decoder behind training, evaluation and prediction.
 
-A file means the same picture everywhere in the package: turned upright by its EXIF tag, transparent parts
+A file means the same image everywhere in the package: turned upright by its EXIF tag, transparent parts
 over white, three 8-bit channels. Files that cannot be read are refused by name, and so are files whose header
-asks for more memory than a photograph should, before a pixel is decoded.
+asks for more memory than an image should, before a pixel is decoded.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import open_file
 from detr_hf.geometry import rgb_to_id
 
 ImageSource = str | Path | bytes | Mapping[str, Any]
@@ -26,9 +27,9 @@ ImageSource = str | Path | bytes | Mapping[str, Any]
 MAX_PIXELS = 150_000_000
 """Largest width x height that is decoded (450 MB of RGB); Pillow itself refuses from 179 Mpx on."""
 
-# Formats of photographs only: Pillow's EPS reader, for one, would start Ghostscript on a file it is given.
+# Formats of images only: Pillow's EPS reader, for one, would start Ghostscript on a file it is given.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
-_UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
+_UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -43,11 +44,11 @@ _WHITE = (255, 255, 255, 255)
 
 
 def decode_image(source: ImageSource, name: str | None = None) -> np.ndarray:
-    """Decode one picture to RGB.
+    """Decode one image to RGB.
 
     Args:
         source: path, bytes, or a mapping with either; see ``ImageSource``.
-        name: what to call the picture in messages; the path when left out.
+        name: what to call the image in messages; the path when left out.
 
     Returns:
         uint8[H, W, 3], writable, upright (EXIF orientation applied). Gray is repeated over the channels;
@@ -55,8 +56,8 @@ def decode_image(source: ImageSource, name: str | None = None) -> np.ndarray:
         without its color profile. Of an animation, the first frame.
 
     Raises:
-        UserError: the file is missing, no picture, damaged, of a sample type without a fixed range (float,
-            32 bit), or larger than ``MAX_PIXELS``.
+        UserError: the file is missing or no regular file, no image, damaged, of a sample type without a fixed
+            range (float, 32 bit), or larger than ``MAX_PIXELS``.
     """
     name = name or _name_of(source)
     with _opened(source, name) as image:
@@ -123,25 +124,20 @@ def _content(source: ImageSource, name: str) -> Path | bytes:
 
 @contextmanager
 def _opened(source: ImageSource, name: str) -> Iterator[ImageFile.ImageFile]:
-    """Open the picture and read its header, refusing what is no photograph or too large."""
+    """Open the image and read its header, refusing what is no image or too large."""
     content = _content(source, name)
-    try:
-        image = Image.open(
-            BytesIO(content) if isinstance(content, bytes) else content, formats=_known_formats()
-        )
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{name}: there is no such image file") from error
-    except (IsADirectoryError, PermissionError) as error:
-        raise UserError(f"{name}: the image file cannot be read ({error.strerror})") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{name}: refused, the picture is too large to decode: {error}") from error
-    except UnidentifiedImageError as error:
-        raise UserError(f"{name}: {_not_an_image(content)}") from error
-    except Exception as error:  # a damaged header makes format readers raise almost anything
-        raise UserError(f"{name}: the image is damaged or cut off: {error}") from error
-    with image:
-        _refuse_bomb(image, name)
-        yield image
+    with BytesIO(content) if isinstance(content, bytes) else open_file(content, "image file", name) as file:
+        try:
+            image = Image.open(file, formats=_known_formats())
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise UserError(f"{name}: refused, the image is too large to decode: {error}") from error
+        except UnidentifiedImageError as error:
+            raise UserError(f"{name}: {_not_an_image(file)}") from error
+        except Exception as error:  # a damaged header makes format readers raise almost anything
+            raise UserError(f"{name}: the image is damaged or cut off: {error}") from error
+        with image:
+            _refuse_bomb(image, name)
+            yield image
 
 
 def _known_formats() -> list[str]:
@@ -150,12 +146,13 @@ def _known_formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _not_an_image(content: Path | bytes) -> str:
-    head = content[:12] if isinstance(content, bytes) else content.open("rb").read(12)
+def _not_an_image(file: BinaryIO) -> str:
+    file.seek(0)
+    head = file.read(12)
     if not head:
         return "the file is empty"
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1"):
-        return "HEIC pictures cannot be read; save it as JPEG or PNG first"
+        return "HEIC images cannot be read; save them as JPEG or PNG first"
     return "this is not an image that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF)"
 
 
@@ -164,7 +161,7 @@ def _refuse_bomb(image: Image.Image, name: str) -> None:
     if pixels > MAX_PIXELS:
         raise UserError(
             f"{name}: refused, {image.width} x {image.height} is {pixels / 1e6:.0f} Mpx and the limit is "
-            f"{MAX_PIXELS / 1e6:.0f} Mpx; scale the picture down or cut it up first"
+            f"{MAX_PIXELS / 1e6:.0f} Mpx; scale the image down or cut it up first"
         )
 
 
@@ -191,7 +188,8 @@ def _orientation_needs_decoding(image: Image.Image, source: ImageSource) -> bool
 def _png_may_be_turned(source: ImageSource) -> bool:
     """Whether the file holds any chunk that can carry an orientation; cheaper than decoding every PNG."""
     content = _content(source, "")
-    data = content if isinstance(content, bytes) else content.read_bytes()
+    with BytesIO(content) if isinstance(content, bytes) else open_file(content, "image file") as file:
+        data = file.read()
     return any(mark in data for mark in _PNG_ORIENTATION_MARKS)
 
 
@@ -216,7 +214,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image, name: str) -> Image.Image:
-    """Scale 0..65535 to 0..255 (Pillow's own conversion clips at 255, which turns photographs white)."""
+    """Scale 0..65535 to 0..255 (Pillow's own conversion clips at 255, which turns images white)."""
     samples = np.asarray(image).astype(np.int64)
     if samples.min() < 0 or samples.max() > 65535:
         raise UserError(f"{name}: pixels are 32-bit integers beyond 65535; save it with 8 bits a channel")

@@ -26,7 +26,7 @@ from detr_hf.images import decode_image, image_size
 from detr_hf.inference import Predictor
 from detr_hf.inference.sources import VIDEO_SUFFIXES
 from detr_hf.inference.video import predict_video
-from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
+from detr_hf.modeling.predictions import Detections, Prediction
 from detr_hf.visualize.explanation import fitted
 
 BOXES, PANOPTIC, ATTENTION = "Boxes", "Panoptic", "Attention"
@@ -115,9 +115,8 @@ class Viewer:
             )
         photograph = fitted(decode_image(path, name), LONGEST_EDGE)
         prediction = self._ask(photograph, score_threshold)
-        queries = prediction.detections if isinstance(prediction, PanopticPrediction) else prediction
         visit = TemporaryDirectory(dir=self.folder)
-        viewing = Viewing(name, (height, width), photograph, queries, visit)
+        viewing = Viewing(name, (height, width), photograph, prediction.detections, visit)
         viewing.predictions[viewing.count(score_threshold)] = prediction
         return viewing
 

@@ -1,4 +1,4 @@
-"""`detr-hf predict`: what a model finds in photographs and videos."""
+"""`detr-hf predict`: what a model finds in images and videos."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="json",
         help="json: a file for each image or video; coco: COCO's own files for all images (default: json)",
     )
-    parser.add_argument("--no-pictures", action="store_true", help="draw no pictures of images")
+    parser.add_argument("--no-pictures", action="store_true", help="draw no images of what was found")
     parser.add_argument(
         "--explain", action="store_true", help="draw for each image what every kept query saw, too"
     )
@@ -91,14 +91,14 @@ def _predictor(arguments: argparse.Namespace) -> Any:
 
 
 def _images(predictor: Any, images: list[Path], out: Path, arguments: argparse.Namespace) -> None:
-    from detr_hf.inference.folder import explain_to_folder, predict_to_folder
+    from detr_hf.inference.folder import predict_to_folder
 
     batch_size, pictures = arguments.batch_size, not arguments.no_pictures
-    records = predict_to_folder(predictor, images, out, batch_size, arguments.format, pictures)
+    records = predict_to_folder(
+        predictor, images, out, batch_size, arguments.format, pictures, arguments.explain
+    )
     found = sum(len(record.get("segments", record["objects"])) for record in records)
     print(f"{len(records)} images, {found} objects above {arguments.threshold}: {out}")
-    if arguments.explain:
-        explain_to_folder(predictor, images, out)
 
 
 def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Namespace) -> None:
@@ -111,7 +111,7 @@ def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Na
 
 def _video_files(videos: list[Path | int], out: Path) -> list[Path]:
     """Where each video's result goes: the file given, or one beside the others in the folder."""
-    from detr_hf.inference.files import result_names
+    from detr_hf.inference.results import result_names
 
     if out.suffix.lower() in (".mp4", ".gif"):
         return [out]

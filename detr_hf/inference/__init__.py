@@ -1,8 +1,8 @@
-"""A trained model and photographs in, typed predictions in original pixels out."""
+"""A trained model and images in, typed predictions in original pixels out."""
 
 from detr_hf.inference.device import usable_device
 from detr_hf.inference.folder import predict_to_folder
-from detr_hf.inference.pictures import Picture, as_rgb, resize_as, sample_of
+from detr_hf.inference.inputs import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.inference.predictor import MASK_CHUNK, Predictor, Task
 from detr_hf.inference.results import as_record
 from detr_hf.inference.sources import Sources, find_images, find_sources
@@ -12,7 +12,7 @@ from detr_hf.modeling.predictions import Explanation, Prediction, QueryView
 __all__ = [
     "MASK_CHUNK",
     "Explanation",
-    "Picture",
+    "ImageInput",
     "Prediction",
     "Predictor",
     "QueryView",

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from transformers import DetrForObjectDetection
 from transformers.models.detr.modeling_detr import DetrCrossAttention
 
-from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalize_boxes
 from detr_hf.loading.collate import Batch
 from detr_hf.modeling.detection import DetectionTask
@@ -25,7 +24,9 @@ from detr_hf.modeling.predictions import Explanation, QueryView
 
 
 @torch.no_grad()
-def explain(task: Any, image: NDArray[np.uint8], batch: Batch, score_threshold: float) -> Explanation:
+def explain(
+    task: DetectionTask | PanopticTask, image: NDArray[np.uint8], batch: Batch, score_threshold: float
+) -> Explanation:
     """What every query surer than ``score_threshold`` saw.
 
     Every query brings two maps of the size of the image, 8 bytes a pixel: scale a large one down first.
@@ -35,12 +36,7 @@ def explain(task: Any, image: NDArray[np.uint8], batch: Batch, score_threshold: 
         image: ``uint8 [H, W, 3]``.
         batch: the same image as the model takes it.
         score_threshold: 0 to 1.
-
-    Raises:
-        UserError: an exported model, whose attention is out of reach.
     """
-    if not isinstance(task, DetectionTask | PanopticTask):
-        raise UserError("an exported model cannot be explained; give the folder that it was exported from.")
     detector = task.model.detr if isinstance(task, PanopticTask) else task.model
     with cross_attention(detector) as attention:
         detected = run_detector(detector, batch.pixel_values, batch.pixel_mask, all_layers=False)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import DetrForSegmentation, DetrImageProcessor
 
-from detr_hf.inference.batching import batches_of, in_order
+from detr_hf.errors import UserError
 from detr_hf.inference.device import Precision, autocast, refuse_unusable, usable_device
 from detr_hf.inference.explanation import explain
+from detr_hf.inference.inputs import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.inference.onnx_task import OnnxTask, is_export, refuse_half_precision
-from detr_hf.inference.pictures import Picture, as_rgb, resize_as, sample_of
 from detr_hf.labels import LabelMap
-from detr_hf.loading.collate import collate
+from detr_hf.loading.collate import Target, collate
 from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Explanation, Prediction
@@ -25,6 +27,11 @@ from detr_hf.modeling.pretrained import load_finished, load_label_map, load_proc
 from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation
 
 MASK_CHUNK = 16
+
+WAITING = 2
+"""An image waits for others of its size until so many batches of images have come after it."""
+
+Sample = tuple[Tensor, Target]
 
 
 class Task(Protocol):
@@ -34,7 +41,7 @@ class Task(Protocol):
         labels: the classes.
         is_panoptic: whether it predicts ``PanopticPrediction``. If so, its ``evaluation`` is a
             ``PanopticEvaluation``, in which the predictor sets the ``score_threshold``.
-        patch_side: in pixels, see ``modeling.backbones.patch_side``; None where the whole picture is seen.
+        patch_side: in pixels, see ``modeling.backbones.patch_side``; None where the whole image is seen.
     """
 
     labels: LabelMap
@@ -124,21 +131,21 @@ class Predictor:
         if self.is_panoptic:
             self.task.evaluation = replace(self.task.evaluation, score_threshold=value)
 
-    def predict(self, images: Iterable[Picture], batch_size: int = 1) -> list[Prediction]:
+    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
         """One prediction an image, in order; see ``stream``."""
         return list(self.stream(images, batch_size))
 
-    def stream(self, images: Iterable[Picture], batch_size: int = 1) -> Iterator[Prediction]:
+    def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]:
         """One prediction an image, in order, as they are asked for; ``image_id`` counts them from 0.
 
-        Pictures that the model sees at the same size share a batch. Nothing is padded, so a result does not
+        Images that the model sees at the same size share a batch. Nothing is padded, so a result does not
         depend on its neighbors. Detections hold all queries, best first; call ``above`` on them to keep the
         sure ones.
 
         Args:
             images: files, ``uint8 [H, W, 3]`` RGB arrays or PIL images. They are read one by one, up to
                 ``2 * batch_size`` ahead of the prediction that comes next.
-            batch_size: pictures in one pass at most.
+            batch_size: images in one pass at most.
 
         Raises:
             UserError: an image cannot be read; its file is named.
@@ -154,16 +161,24 @@ class Predictor:
         with autocast(self.device, self.precision):
             return self.task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
 
-    def explain(self, image: Picture) -> Explanation:
-        """Where each kept query of one picture looked, and which mask it drew.
+    def require_explainable(self) -> None:
+        """Raises UserError for an exported model, whose inside is closed."""
+        if not isinstance(self.task, nn.Module):
+            raise UserError(
+                "an exported model cannot be explained; give the folder that it was exported from."
+            )
+
+    def explain(self, image: ImageInput) -> Explanation:
+        """Where each kept query of one image looked, and which mask it drew.
 
         Raises:
-            UserError: the picture cannot be read, or the model is an exported one, whose inside is closed.
+            UserError: the image cannot be read, or the model cannot be explained.
         """
-        photograph = as_rgb(image)
-        batch = collate([sample_of(0, photograph, self.resize, self.processor)]).to(self.device)
+        self.require_explainable()
+        pixels = as_rgb(image)
+        batch = collate([sample_of(0, pixels, self.resize, self.processor)]).to(self.device)
         with autocast(self.device, self.precision):
-            return explain(self.task, photograph, batch, self.score_threshold)
+            return explain(self.task, pixels, batch, self.score_threshold)
 
 
 def _load_task(source: str) -> Task:
@@ -173,3 +188,59 @@ def _load_task(source: str) -> Task:
     if isinstance(model, DetrForSegmentation):
         return PanopticTask(model, labels, MaskLoss(), PanopticEvaluation(), MASK_CHUNK)
     return DetectionTask(model, labels, DetectionLoss())
+
+
+class _Streams(Protocol):
+    def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]: ...
+
+
+class _WithPixels(Protocol):
+    @property
+    def pixels(self) -> np.ndarray: ...
+
+
+Item = TypeVar("Item", bound=_WithPixels)
+
+
+def with_predictions(
+    predictor: _Streams, items: Iterable[Item], batch_size: int
+) -> Iterator[tuple[Item, Prediction]]:
+    """Each item with what is found in its ``pixels``, in order; see ``Predictor.stream``."""
+    ahead: deque[Item] = deque()
+
+    def pixels() -> Iterator[np.ndarray]:
+        for item in items:
+            ahead.append(item)
+            yield item.pixels
+
+    for predicted in predictor.stream(pixels(), batch_size):
+        yield ahead.popleft(), predicted
+
+
+def batches_of(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
+    """Up to ``batch_size`` samples of equal size at a time; their ``image_id`` must count from 0.
+
+    Nothing needs padding then, so that no result depends on its neighbors.
+    """
+    groups: dict[tuple[int, int], list[Sample]] = {}
+    for sample in samples:
+        size_hw = sample[1]["size_hw"]
+        group = groups.setdefault(size_hw, [])
+        group.append(sample)
+        if len(group) == batch_size:
+            yield groups.pop(size_hw)
+        oldest = next(iter(groups.values()), None)
+        if oldest and sample[1]["image_id"] - oldest[0][1]["image_id"] + 1 >= WAITING * batch_size:
+            yield groups.pop(oldest[0][1]["size_hw"])
+    yield from groups.values()
+
+
+def in_order(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+    """Predictions whose ``image_id`` count from 0, by that number."""
+    done: dict[int, Prediction] = {}
+    due = 0
+    for prediction in predictions:
+        done[prediction.image_id] = prediction
+        while due in done:
+            yield done.pop(due)
+            due += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from glob import glob
@@ -25,7 +26,8 @@ def find_sources(words: Sequence[str]) -> Sources:
     """The images and videos that words of a command line mean, each once.
 
     A word is a file, a folder (the images directly in it), a pattern (``*``, ``?``, ``[...]``, ``**``) or the
-    number of a camera. A name that is really there is taken as it stands, whatever signs are in it.
+    number of a camera. A name that is really there is taken as it stands, whatever signs are in it. That a
+    file can be read is for its reader to find out, which names it.
 
     Raises:
         UserError: a word means nothing that is there.
@@ -34,12 +36,12 @@ def find_sources(words: Sequence[str]) -> Sources:
     videos: dict[Path | int, None] = {}
     for word in words:
         path = Path(word)
-        if word.isdecimal() and not path.exists():
+        if word.isdecimal() and not os.path.exists(word):
             videos[int(word)] = None
-        elif path.is_dir():
+        elif os.path.isdir(word):
             images |= dict.fromkeys(find_images(path))
         else:
-            for file in [path] if path.is_file() else _matches(word):
+            for file in [path] if os.path.exists(word) else _matches(word):
                 (videos if file.suffix.lower() in VIDEO_SUFFIXES else images)[file] = None
     return Sources(list(images), list(videos))
 
@@ -50,7 +52,7 @@ def find_images(source: Path) -> list[Path]:
     Raises:
         UserError: nothing is there.
     """
-    if source.is_file():
+    if os.path.exists(source) and not source.is_dir():
         return [source]
     found = sorted(
         path
@@ -70,7 +72,9 @@ def _matches(word: str) -> list[Path]:
     for part in pattern.relative_to(pattern.anchor).parts:
         found = [deeper for folder in found for deeper in _inside(folder, part)]
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    files = sorted({path for path in found if path.suffix.lower() in known and path.is_file()})
+    files = sorted(
+        {path for path in found if path.suffix.lower() in known and path.exists() and not path.is_dir()}
+    )
     if not files:
         what = "fits no image or video" if any(sign in word for sign in "*?[") else "does not exist"
         raise UserError(
@@ -83,7 +87,7 @@ def _matches(word: str) -> list[Path]:
 def _inside(folder: Path, part: str) -> list[Path]:
     """What fits one part of a pattern in a folder. Brackets that fit nothing as a choice of signs mean
     themselves."""
-    if (folder / part).exists():
+    if os.path.exists(folder / part):  # unlike `Path.exists` it answers for a name that is too long
         return [folder / part]
     if part == "**":
         return [folder, *(folder / name for name in glob("**/", root_dir=folder, recursive=True))]

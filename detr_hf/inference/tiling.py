@@ -1,8 +1,4 @@
-"""Large pictures tile by tile, put together again so that nothing is counted twice.
-
-Neighboring tiles overlap, and in the part that both see one object looks the same in both. So two finds of
-one class are one object when they agree there, be they whole or cut by the edge of a tile.
-"""
+"""Large images tile by tile."""
 
 from __future__ import annotations
 
@@ -10,23 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 
 from detr_hf.errors import UserError
-from detr_hf.inference.pictures import Picture, as_rgb
+from detr_hf.inference.inputs import ImageInput, as_rgb
 from detr_hf.inference.predictor import Predictor
-from detr_hf.inference.tile_boxes import merged_boxes
-from detr_hf.inference.tile_segments import stitched
-from detr_hf.inference.tiles import Window
+from detr_hf.inference.tile_merging import Window, merged_boxes, merged_segments
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
 
 
 class TiledPredictor:
-    """A predictor that looks at large pictures tile by tile; for the rest it is used as ``Predictor`` is.
+    """A predictor that looks at large images tile by tile; for the rest it is used as ``Predictor`` is.
 
     What it finds is surer than the threshold: unlike a ``Predictor``'s, its detections hold no others.
 
     Args:
         predictor: of either stage.
-        tile: side of a tile in pixels; smaller pictures are seen whole.
+        tile: side of a tile in pixels; smaller images are seen whole.
         overlap: the least share of a tile's side that its neighbor sees as well.
 
     Raises:
@@ -53,27 +47,27 @@ class TiledPredictor:
         """What is found is surer than this, 0 to 1."""
         return self.predictor.score_threshold
 
-    def predict(self, images: Iterable[Picture], batch_size: int = 1) -> list[Prediction]:
+    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
         """One prediction an image, in order."""
         return list(self.stream(images, batch_size))
 
-    def stream(self, images: Iterable[Picture], batch_size: int = 1) -> Iterator[Prediction]:
+    def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]:
         """One prediction an image, in order; ``batch_size`` counts tiles, and those of one image at a time.
 
         Raises:
             UserError: an image cannot be read; its file is named.
         """
         for image_id, image in enumerate(images):
-            photograph = as_rgb(image)
-            size_hw = (photograph.shape[0], photograph.shape[1])
+            pixels = as_rgb(image)
+            size_hw = (pixels.shape[0], pixels.shape[1])
             windows = tile_windows(size_hw, self.tile, self.overlap)
-            tiles = (photograph[top:bottom, left:right] for left, top, right, bottom in windows)
+            tiles = (pixels[top:bottom, left:right] for left, top, right, bottom in windows)
             found = self.predictor.predict(tiles, batch_size)
             yield merge_tiles(found, windows, size_hw, image_id, self.labels, self.score_threshold)
 
 
 def tile_windows(size_hw: tuple[int, int], tile: int, overlap: float) -> list[Window]:
-    """Tiles of one size that cover a picture row by row, evenly spread, with at least this overlap."""
+    """Tiles of one size that cover an image row by row, evenly spread, with at least this overlap."""
     tops, lefts = (_starts(side, tile, overlap) for side in size_hw)
     height, width = (min(side, tile) for side in size_hw)
     return [(left, top, left + width, top + height) for top in tops for left in lefts]
@@ -94,21 +88,20 @@ def merge_tiles(
     labels: LabelMap,
     score_threshold: float,
 ) -> Prediction:
-    """The predictions of the tiles of one picture as one.
+    """The predictions of the tiles of one image as one.
 
     Args:
         found: one a tile.
         windows: the tiles.
-        size_hw: of the picture.
+        size_hw: of the image.
         image_id: of the result.
         labels: tell things, which are matched, from stuff, of which each class is one segment.
         score_threshold: boxes that are less sure are left out.
     """
-    boxes = [one.detections if isinstance(one, PanopticPrediction) else one for one in found]
-    sure = [one.above(score_threshold) for one in boxes]
+    sure = [one.detections.above(score_threshold) for one in found]
     detections = merged_boxes(sure, windows, size_hw, image_id, labels)
     maps = [one for one in found if isinstance(one, PanopticPrediction)]
     if not maps:
         return detections
-    id_map, segments = stitched(maps, windows, size_hw, labels)
+    id_map, segments = merged_segments(maps, windows, size_hw, labels)
     return PanopticPrediction(image_id, id_map, segments, detections)

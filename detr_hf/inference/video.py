@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +14,17 @@ from accelerate.utils import tqdm
 from PIL import Image
 
 from detr_hf.errors import UserError
-from detr_hf.inference.files import own_file
-from detr_hf.inference.predictor import Predictor
+from detr_hf.files import unwritable
+from detr_hf.foreign_files import own_file
+from detr_hf.inference.predictor import Predictor, with_predictions
 from detr_hf.inference.results import as_record
 from detr_hf.inference.tiling import TiledPredictor
 from detr_hf.inference.tracker import Tracker
-from detr_hf.inference.video_reader import Frame, open_footage
+from detr_hf.inference.video_reader import open_footage
 from detr_hf.inference.video_writer import VideoWriter
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
-from detr_hf.visualize.boxes import draw_detections
+from detr_hf.modeling.predictions import PanopticPrediction, Prediction
+from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
 from detr_hf.visualize.panoptic import draw_panoptic
 
 
@@ -74,7 +73,7 @@ def predict_video(
     draw = FramePainter(predictor.labels, predictor.score_threshold)
     bar = tqdm(total=footage.count, desc=Path(str(source)).name, unit="frame")
     with VideoWriter(out, footage.rate) as writer, _opened(lines) as file, bar:
-        for frame, predicted in _predicted(predictor, footage.frames, batch_size):
+        for frame, predicted in with_predictions(predictor, footage.frames, batch_size):
             writer.add(draw(frame.pixels, predicted), frame.at)
             if file is not None:
                 record = as_record(predicted, predictor.labels, predictor.score_threshold)
@@ -87,26 +86,10 @@ def predict_video(
 def _opened(lines: Path | str | None) -> AbstractContextManager[TextIO | None]:
     if lines is None:
         return nullcontext()
-    file = own_file(Path(lines))
-    try:
+    file = own_file(Path(lines).parent, Path(lines).name)
+    with unwritable(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         return file.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}).") from error
-
-
-def _predicted(
-    predictor: Predictor | TiledPredictor, frames: Iterator[Frame], batch_size: int
-) -> Iterator[tuple[Frame, Prediction]]:
-    ahead: deque[Frame] = deque()
-
-    def pixels() -> Iterator[np.ndarray]:
-        for frame in frames:
-            ahead.append(frame)
-            yield frame.pixels
-
-    for predicted in predictor.stream(pixels(), batch_size):
-        yield ahead.popleft(), predicted
 
 
 class FramePainter:
@@ -127,13 +110,5 @@ class FramePainter:
             segments = [(segment.id, segment.category_id, None) for segment in predicted.segments]
             shades = self._tracker.update(predicted)
             return draw_panoptic(pixels, predicted.id_map, segments, self._labels, shades)
-        return draw_detections(pixels, _Scoreless(predicted.above(self._score_threshold)), self._labels)
-
-
-class _Scoreless:
-    """Boxes without scores."""
-
-    scores = None
-
-    def __init__(self, found: Detections) -> None:
-        self.boxes_xyxy_px, self.labels = found.boxes_xyxy_px, found.labels
+        sure = predicted.detections.above(self._score_threshold)
+        return draw_detections(pixels, UnscoredBoxes(sure.boxes_xyxy_px, sure.labels), self._labels)

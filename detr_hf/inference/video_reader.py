@@ -1,4 +1,4 @@
-"""Videos and cameras as upright RGB pictures with their times, one by one."""
+"""Videos and cameras as upright RGB frames with their times, one by one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import open_file
 from detr_hf.images import MAX_PIXELS
 
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,gif,ogg,flv"
@@ -25,7 +26,7 @@ USUAL_RATE = Fraction(25)
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture ``uint8 [H, W, 3]`` and when it is shown, in seconds from the first."""
+    """An image ``uint8 [H, W, 3]`` and when it is shown, in seconds from the first."""
 
     pixels: NDArray[np.uint8]
     at: Fraction
@@ -33,7 +34,7 @@ class Frame:
 
 @dataclass
 class Footage:
-    """What can be known before the first frame: pictures a second, how many there are, and the frames."""
+    """What can be known before the first frame: frames a second, how many there are, and the frames."""
 
     rate: Fraction
     count: int | None
@@ -80,6 +81,7 @@ def _until(frames: Iterator[Frame], limit: Fraction) -> Iterator[Frame]:
 
 def _file(path: Path) -> Footage:
     av = require_av()
+    open_file(path, "video").close()  # FFmpeg would wait at a named pipe
     try:
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
         container = av.open(str(path), container_options=options, metadata_errors="ignore")
@@ -88,9 +90,9 @@ def _file(path: Path) -> Footage:
         raise UserError(f"{path}: this is no video that can be read ({_reason(error)}).") from error
     if stream is None:
         container.close()
-        raise UserError(f"{path}: there are no pictures in it.")
+        raise UserError(f"{path}: there are no images in it.")
     if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
-        raise UserError(f"{path}: its pictures are larger than {MAX_PIXELS / 1e6:.0f} Mpx.")
+        raise UserError(f"{path}: its frames are larger than {MAX_PIXELS / 1e6:.0f} Mpx.")
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate or USUAL_RATE
     count = stream.frames or (int(container.duration / 1_000_000 * rate) if container.duration else None)
@@ -112,7 +114,7 @@ def _decoded(av: Any, container: Any, stream: Any, rate: Fraction, path: Path) -
                 f"{path}: the video is damaged after {float(at):.1f} s ({_reason(error)})."
             ) from error
     if start is None:
-        raise UserError(f"{path}: there are no pictures in it.")
+        raise UserError(f"{path}: there are no images in it.")
 
 
 def _upright(frame: Any) -> NDArray[np.uint8]:
@@ -150,11 +152,11 @@ def _watched(camera: Any) -> Iterator[Frame]:
     start = time.monotonic()
     try:
         while True:
-            there, picture = camera.read()
+            there, image = camera.read()
             if not there:
                 return
             at = Fraction(time.monotonic() - start).limit_denominator(1000)
-            yield Frame(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), at)
+            yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), at)
     finally:
         camera.release()
 

@@ -1,4 +1,4 @@
-"""Pictures into an MP4 or GIF file, frame by frame, holding none of them."""
+"""Images into an MP4 or GIF file, frame by frame, holding none of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import UserError
-from detr_hf.inference.files import own_file
+from detr_hf.foreign_files import own_file
 from detr_hf.inference.video_reader import require_av
 
 SUFFIXES = (".mp4", ".gif")
 
 GIF_EDGE = 640
-"""Longest edge of a GIF in pixels; larger pictures are reduced."""
+"""Longest edge of a GIF in pixels; larger images are reduced."""
 
 _MP4_CLOCK = Fraction(1, 90_000)
 _GIF_CLOCK = Fraction(1, 100)  # of the format
@@ -31,7 +31,7 @@ class VideoWriter:
 
     Args:
         path: the file; ``.mp4`` or ``.gif``.
-        rate: pictures a second. Each is shown at its own time; this is what the file says of itself.
+        rate: frames a second. Each is shown at its own time; this is what the file says of itself.
 
     Raises:
         UserError: another suffix, or PyAV is missing.
@@ -41,7 +41,7 @@ class VideoWriter:
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"{path}: a video is written as .mp4 or .gif.")
         self._av = require_av()
-        self._path, self._rate = own_file(path), rate
+        self._path, self._rate = own_file(path.parent, path.name), rate
         self._is_gif = path.suffix.lower() == ".gif"
         self._container: Any = None
         self._stream: Any = None
@@ -52,17 +52,17 @@ class VideoWriter:
     def __enter__(self) -> Self:
         return self
 
-    def add(self, picture: Image.Image, at: Fraction) -> None:
-        """Show a picture from ``at`` on, in seconds; all take the size of the first."""
+    def add(self, image: Image.Image, at: Fraction) -> None:
+        """Show an image from ``at`` on, in seconds; all take the size of the first."""
         if self._stream is None:
-            self._start(picture)
-        if picture.size != self._size_wh:
-            picture = picture.resize(self._size_wh, Image.Resampling.BILINEAR)
+            self._start(image)
+        if image.size != self._size_wh:
+            image = image.resize(self._size_wh, Image.Resampling.BILINEAR)
         tick = round(at / self._clock)
         if self._last is not None and tick < self._last + self._step:
             return  # faster than the format can show
         self._last = tick
-        frame = self._gif_frame(picture) if self._is_gif else self._mp4_frame(picture)
+        frame = self._gif_frame(image) if self._is_gif else self._mp4_frame(image)
         frame.pts, frame.time_base = tick, self._clock
         self._container.mux(self._stream.encode(frame))
 
@@ -106,16 +106,16 @@ class VideoWriter:
     def _best_codec(self) -> str:
         return "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
 
-    def _mp4_frame(self, picture: Image.Image) -> Any:
+    def _mp4_frame(self, image: Image.Image) -> Any:
         """Odd sides get their last row or column twice: the color planes have half the size."""
-        pixels = np.asarray(picture.convert("RGB"))
+        pixels = np.asarray(image.convert("RGB"))
         padding = ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0))
         return self._av.VideoFrame.from_ndarray(np.pad(pixels, padding, "edge"), format="rgb24")
 
-    def _gif_frame(self, picture: Image.Image) -> Any:
+    def _gif_frame(self, image: Image.Image) -> Any:
         """In the colors of the first frame, without dithering, whose dots would swarm."""
         assert self._palette is not None
-        indexed = picture.convert("RGB").quantize(palette=self._palette, dither=Image.Dither.NONE)
+        indexed = image.convert("RGB").quantize(palette=self._palette, dither=Image.Dither.NONE)
         return self._av.VideoFrame.from_ndarray((np.asarray(indexed), _argb(self._palette)), format="pal8")
 
 

@@ -30,6 +30,11 @@ class Detections:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
 
+    @property
+    def detections(self) -> Detections:
+        """The boxes of a prediction of either stage; of stage 1 these are all there is."""
+        return self
+
     def above(self, score_threshold: float) -> Detections:
         """Only the objects whose score is higher than ``score_threshold`` (0 to 1)."""
         keep = self.scores > score_threshold

@@ -16,7 +16,7 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.training.setup import Task
-from detr_hf.visualize.boxes import TrueBoxes, draw_detections
+from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
 from detr_hf.visualize.panoptic import draw_panoptic, draw_prediction
 from detr_hf.visualize.sheets import contact_sheet
 
@@ -77,4 +77,6 @@ def draw_truth(
         real = [(s["id"], s["category_id"], None) for s in reference["segments"] if not s["iscrowd"]]
         return draw_panoptic(photograph, reference["id_map"], real, labels)
     boxes = truth.detection(image_id)
-    return draw_detections(photograph, TrueBoxes(boxes["boxes_xyxy_px"], boxes["labels"]), labels, truth=True)
+    return draw_detections(
+        photograph, UnscoredBoxes(boxes["boxes_xyxy_px"], boxes["labels"]), labels, truth=True
+    )

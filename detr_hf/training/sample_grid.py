@@ -13,7 +13,7 @@ from detr_hf.labels import LabelMap
 from detr_hf.loading.bad_samples import load_sample
 from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import DetectionDataset
-from detr_hf.visualize.boxes import TrueBoxes, draw_detections
+from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
 from detr_hf.visualize.panoptic import draw_panoptic
 from detr_hf.visualize.sheets import contact_sheet
 
@@ -59,7 +59,7 @@ def draw_sample(image: np.ndarray, target: Target, labels: LabelMap) -> Image.Im
         segments = [(i, c, None) for i, c in zip(ids, classes.tolist(), strict=True)]
         image = np.asarray(draw_panoptic(image, target["id_map"].numpy(), segments, labels))
     boxes = denormalize_boxes(boxes_cxcywh_to_xyxy(target["boxes_cxcywh_norm"].numpy()), image.shape[:2])
-    return draw_detections(image, TrueBoxes(boxes, classes), labels, truth=True)
+    return draw_detections(image, UnscoredBoxes(boxes, classes), labels, truth=True)
 
 
 def _colors(pixels: Tensor, dataset: DetectionDataset) -> np.ndarray:

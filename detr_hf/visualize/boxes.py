@@ -24,8 +24,8 @@ class BoxesLike(Protocol):
 
 
 @dataclass
-class TrueBoxes:
-    """True boxes in the form that drawing takes: ``float [N, 4]`` pixels, class ids ``[N]``, no scores."""
+class UnscoredBoxes:
+    """Boxes to be drawn with names alone, as the truth is: ``float [N, 4]`` pixels, class ids ``[N]``."""
 
     boxes_xyxy_px: NDArray[Any]
     labels: NDArray[Any]

@@ -47,8 +47,7 @@ def draw_explanation(explanation: Explanation, labels: LabelMap, score_threshold
         an RGB image about 2000 pixels wide.
     """
     predicted, image = explanation.prediction, explanation.image
-    boxes = predicted.detections if isinstance(predicted, PanopticPrediction) else predicted
-    boxes = boxes.above(score_threshold)
+    boxes = predicted.detections.above(score_threshold)
     top: list[tuple[str, Image.Image]] = [
         (f"image, {len(explanation.queries)} queries kept", Image.fromarray(image)),
         ("boxes", draw_detections(image, boxes, labels)),

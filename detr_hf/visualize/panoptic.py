@@ -63,7 +63,7 @@ def draw_prediction(
     """Boxes above ``score_threshold``, or the panoptic overlay, over an image ``uint8 [H, W, 3]``."""
     if isinstance(predicted, PanopticPrediction):
         return draw_panoptic(image, predicted.id_map, predicted.segments, labels)
-    return draw_detections(image, predicted.above(score_threshold), labels)
+    return draw_detections(image, predicted.detections.above(score_threshold), labels)
 
 
 def _shades(segments: Sequence[tuple[int, int]], labels: LabelMap, shades: Mapping[int, int]) -> list[Color]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from detr_hf.inference.batching import Sample, batches_of, in_order
+from detr_hf.inference.predictor import Sample, batches_of, in_order
 from detr_hf.modeling.predictions import Detections
 
 TALL, WIDE = (8, 4), (4, 8)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from detr_hf.errors import UserError
-from detr_hf.inference import Predictor, sample_of
-from detr_hf.inference.explanation import cross_attention, explain
-from detr_hf.inference.pictures import as_rgb
-from detr_hf.loading.collate import collate
+from detr_hf.inference import Predictor, predict_to_folder
+from detr_hf.inference.explanation import cross_attention
 from detr_hf.modeling.detector import run_detector
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
 from detr_hf.visualize.explanation import draw_explanation
@@ -69,9 +68,13 @@ def test_an_explanation_of_stage_1_and_of_nothing(detector: Path, photographs: P
     assert draw_explanation(nothing, predictor.labels, 1.0).height > 100
 
 
-def test_an_exported_model_is_not_explained(detector: Path, photographs: Path) -> None:
+def test_an_exported_model_is_not_explained(detector: Path, photographs: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(detector)
-    photograph = as_rgb(photographs / "0.png")
-    batch = collate([sample_of(0, photograph, predictor.resize, predictor.processor)])
-    with pytest.raises(UserError, match="an exported model cannot be explained"):
-        explain(object(), photograph, batch, 0.5)
+    predictor.task = SimpleNamespace(labels=predictor.labels, is_panoptic=False)
+    for ask in (
+        lambda: predictor.explain(photographs / "0.png"),
+        lambda: predict_to_folder(predictor, [photographs / "0.png"], tmp_path / "out", explain=True),
+    ):
+        with pytest.raises(UserError, match="an exported model cannot be explained"):
+            ask()
+    assert not (tmp_path / "out").exists(), "refused before anything is predicted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import zlib
@@ -14,8 +15,7 @@ from PIL import Image
 
 from detr_hf.errors import UserError
 from detr_hf.geometry import rgb_to_id
-from detr_hf.inference import Predictor, find_images, predict_to_folder
-from detr_hf.inference.folder import explain_to_folder
+from detr_hf.inference import Predictor, find_images, find_sources, predict_to_folder
 from tests.inference.conftest import SIZES_HW
 from tests.tiny_runs import ALL_LABELS, THING_LABELS
 
@@ -124,11 +124,45 @@ def test_broken_pictures_are_named_and_the_others_done(
     with pytest.raises(UserError) as told:
         predict_to_folder(Predictor.from_pretrained(detector), find_images(broken), out, batch_size)
     message = str(told.value)
-    assert "3 of 4 images could not be read" in message
+    assert "3 of 4 images could not be done" in message
     assert "cut.png: the image is damaged or cut off" in message
     assert "words.jpg: this is not an image" in message
     assert "huge.png: refused" in message and "500000000 pixels" in message
     assert sorted(path.name for path in out.iterdir()) == ["good.jpg", "good.json"]
+
+
+def test_what_is_no_regular_file_is_named_and_not_waited_for(detector: Path, broken: Path) -> None:
+    """Guards: a named pipe, which nobody writes to, and a folder with the name of an image."""
+    os.mkfifo(broken / "pipe.jpg")
+    (broken / "folder.jpg").mkdir()
+    sources = find_sources([str(broken), str(broken / "pipe.jpg")])
+    with pytest.raises(UserError) as told:
+        predict_to_folder(Predictor.from_pretrained(detector), sources.images, broken / "out", pictures=False)
+    assert "5 of 6 images could not be done" in str(told.value)
+    assert "pipe.jpg: the image file cannot be read (it is a named pipe" in str(told.value)
+    assert "folder.jpg: the image file cannot be read (it is a folder)" in str(told.value)
+    assert (broken / "out" / "good.json").exists()
+
+
+def test_long_names_are_cut_and_stay_apart(segmenter: Path, photographs: Path, tmp_path: Path) -> None:
+    sources = [tmp_path / f"{'L' * 248}{at}.png" for at in range(2)]
+    for path in sources:
+        shutil.copy(photographs / "0.png", path)
+    predictor, out = Predictor.from_pretrained(segmenter, 0.3), tmp_path / "out"
+    records = predict_to_folder(predictor, sources, out, explain=True)
+    assert len({record["panoptic_png"] for record in records}) == 2
+    assert len(list(out.iterdir())) == 8 and all(path.name.startswith("L" * 150) for path in out.iterdir())
+
+
+def test_a_result_that_cannot_be_written_costs_no_other(
+    detector: Path, photographs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"1 of 3 images could not be done[^$]*1\.png: [^$]*is a link"):
+        predict_to_folder(Predictor.from_pretrained(detector), find_images(photographs), tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").glob("*.jpg")} == {"0.jpg", "2.jpg"}
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_single_broken_picture(detector: Path, broken: Path, tmp_path: Path) -> None:
@@ -174,6 +208,8 @@ def test_batches_give_the_same_files(segmenter: Path, photographs: Path, tmp_pat
 
 
 def test_what_queries_saw(segmenter: Path, broken: Path, tmp_path: Path) -> None:
-    explain_to_folder(Predictor.from_pretrained(segmenter, 0.3), find_images(broken), tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.explained.jpg"]
+    predictor = Predictor.from_pretrained(segmenter, 0.3)
+    with pytest.raises(UserError, match="3 of 4 images could not be done"):
+        predict_to_folder(predictor, find_images(broken), tmp_path / "out", pictures=False, explain=True)
+    assert [path.name for path in (tmp_path / "out").glob("*.jpg")] == ["good.explained.jpg"]
     assert Image.open(tmp_path / "out" / "good.explained.jpg").width > 1900

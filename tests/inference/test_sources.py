@@ -61,7 +61,7 @@ def test_images_videos_and_cameras_each_once(tmp_path: Path, monkeypatch: pytest
     assert found == Sources([Path("a.jpg"), Path("1"), Path("pic")], [Path("film.MP4"), 0])
 
 
-@pytest.mark.parametrize("word", ["absent.jpg", "*.tiff", "absent/*.jpg", "-3", ""])
+@pytest.mark.parametrize("word", ["absent.jpg", "*.tiff", "absent/*.jpg", "-3", "", "L" * 300 + ".jpg"])
 def test_words_that_mean_nothing(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"does not exist|fits no image or video|holds no image"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -96,6 +97,12 @@ def test_what_is_no_video_is_refused(content: bytes, tmp_path: Path) -> None:
         open_footage(path)
 
 
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(UserError, match=r"a\.mp4: the video cannot be read \(it is a named pipe"):
+        open_footage(tmp_path / "a.mp4")
+
+
 def test_a_film_without_pictures(tmp_path: Path) -> None:
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
@@ -103,7 +110,7 @@ def test_a_film_without_pictures(tmp_path: Path) -> None:
         silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
         silence.sample_rate = 44_100
         container.mux([*sound.encode(silence), *sound.encode(None)])
-    with pytest.raises(UserError, match="there are no pictures in it"):
+    with pytest.raises(UserError, match="there are no images in it"):
         open_footage(path)
 
 

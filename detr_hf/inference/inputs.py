@@ -1,4 +1,4 @@
-"""Pictures of any origin as the model takes them: upright RGB, resized, in the processor's colors."""
+"""Images of any origin as the model takes them: upright RGB, resized, in the processor's colors."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from detr_hf.images import decode_image
 from detr_hf.loading.collate import Target
 from detr_hf.loading.transforms import Augmentation, build_transforms
 
-Picture = str | Path | np.ndarray | Image.Image
+ImageInput = str | Path | np.ndarray | Image.Image
 """A file, ``uint8 [H, W, 3]`` RGB, or a PIL image."""
 
 
-def as_rgb(image: Picture) -> np.ndarray:
+def as_rgb(image: ImageInput) -> np.ndarray:
     """A file, array or PIL image as ``uint8 [H, W, 3]`` RGB.
 
     Raises:
-        UserError: the file cannot be read, or the array is no RGB picture.
+        UserError: the file cannot be read, or the array is no RGB image.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -40,7 +40,7 @@ def as_rgb(image: Picture) -> np.ndarray:
 def sample_of(
     index: int, image: np.ndarray, resize: Augmentation, processor: DetrImageProcessor
 ) -> tuple[Tensor, Target]:
-    """One picture ``uint8 [H, W, 3]`` as the model takes it: resized, in the processor's colors."""
+    """One image ``uint8 [H, W, 3]`` as the model takes it: resized, in the processor's colors."""
     resized = resize(image, np.zeros((0, 4), np.float32), None, 0).image
     pixels = torch.from_numpy(np.ascontiguousarray(resized)).permute(2, 0, 1).float() / 255
     mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
