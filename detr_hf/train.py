@@ -22,11 +22,11 @@ def run(recipe: Recipe) -> dict[str, Any]:
     from detr_hf.demo.resolve import resolve_demo
     from detr_hf.hub.during_training import pushing_to_hub
     from detr_hf.prepare.build import build_bundle
-    from detr_hf.report.runs import report_finished
     from detr_hf.training.assemble import assemble
     from detr_hf.training.finish import finish
     from detr_hf.training.loop import train
     from detr_hf.training.processes import told_of_lost_processes
+    from detr_hf.training.report_run import report_finished
     from detr_hf.training.setup import build_task, save_record, start
     from detr_hf.training.start_report import report_start
 

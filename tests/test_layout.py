@@ -20,7 +20,7 @@ PACKAGE = "detr_hf"
 TIERS = {
     1: {
         *("recipe", "labels", "geometry", "images", "errors", "presets", "hub_access"),
-        *("files", "foreign_files", "sanitize", "templating"),
+        *("files", "foreign_files", "run_folder", "sanitize", "templating"),
     },
     2: {"prepare", "loading", "modeling", "metrics"},
     3: {

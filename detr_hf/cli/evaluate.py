@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from detr_hf.errors import UserError
+from detr_hf.run_folder import RunFolder
 
 HELP = "Score a model on a recipe's validation split."
 
@@ -32,9 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from detr_hf.demo.resolve import model_path, resolve_demo
+    from detr_hf.metrics.tables import results_tables
     from detr_hf.prepare.build import build_bundle
     from detr_hf.training.evaluate_run import evaluate_model
-    from detr_hf.training.finish import tables
 
     disable_progress_bar()
     run_folder = run_folder or Path(recipe.output_dir)
@@ -45,16 +46,16 @@ def run(arguments: argparse.Namespace) -> None:
         recipe = resolve_demo(recipe)
         data = build_bundle(recipe.data, out)
     results = evaluate_model(recipe, data, model, out)
-    accelerator.print(f"\n{model}\n\n{tables(results)}\n\ntables, by class: {out / 'evaluation.md'}")
+    accelerator.print(f"\n{model}\n\n{results_tables(results)}\n\ntables, by class: {out / 'evaluation.md'}")
 
 
 def _recipe_and_model(source: Path) -> tuple[Path, Path | None, Path | None]:
     """Recipe, run folder and model: of a recipe file, of a run folder, or of a checkpoint in a run folder."""
     if source.is_file():
         return source, None, None
-    for folder, model in ((source, source / "best"), (source.parent, source)):
-        if (folder / "recipe.yaml").is_file():
-            return folder / "recipe.yaml", folder, model
+    if found := RunFolder.of_model(source):
+        run, model = found
+        return run.recipe_file, run.path, model
     raise UserError(
         f"{source}: give a recipe, a run folder (with recipe.yaml in it) or a checkpoint in a run folder."
     )

@@ -32,18 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     from detr_hf.recipe import load_recipe
-    from detr_hf.recipe.replay import RECORD_FILE
+    from detr_hf.run_folder import RunFolder
 
     folder = Path(arguments.folder)
-    if not (folder / RECORD_FILE).is_file():
-        raise UserError(f"{folder}: is no folder of a run; it has no {RECORD_FILE}.")
-    if not (folder / "best").is_dir():
+    run = RunFolder.open(folder)
+    if not run.best.is_dir():
         raise UserError(f"{folder}: has no best/ yet; the first evaluation of a run writes it.")
-    recipe = load_recipe(folder / RECORD_FILE)
+    recipe = load_recipe(run.recipe_file)
     from accelerate import Accelerator
     from transformers.utils.logging import disable_progress_bar
 
-    from detr_hf.report.runs import report_again
+    from detr_hf.training.report_run import report_again
 
     disable_progress_bar()
     accelerator = Accelerator()  # before any other state: it alone sees ACCELERATE_USE_CPU

@@ -55,12 +55,11 @@ def _with_found_batch_size(recipe: Recipe) -> Recipe:
 
 
 def _replay(run: Callable[[Recipe], Any], folder: Path, overrides: list[str]) -> None:
-    from detr_hf.recipe.replay import replay_recipe
+    from detr_hf.recipe.replay import compare_replay, replay_recipe
+    from detr_hf.run_folder import RunFolder
 
     recipe = replay_recipe(folder, overrides)
     run(recipe)
     from accelerate import PartialState
 
-    from detr_hf.training.replay import compare_replay
-
-    PartialState().print(compare_replay(folder, Path(recipe.output_dir)))
+    PartialState().print(compare_replay(RunFolder(folder), RunFolder(Path(recipe.output_dir))))

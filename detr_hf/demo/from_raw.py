@@ -13,11 +13,10 @@ from detr_hf.demo.raw_layout import RawFolders, RawSpec, ensure_raw
 from detr_hf.demo.resolve import model_path, teacher_of
 from detr_hf.demo.run import SUMMARY_FILE, Train, recipe_file, run_stage, stage_summary
 from detr_hf.demo.stuff_score import score_pseudo_stuff
-from detr_hf.metrics.tables import panoptic_table, per_class_table
+from detr_hf.metrics.tables import panoptic_table, per_class_table, results_tables
 from detr_hf.prepare.raw.pipeline import Pipeline
 from detr_hf.recipe import Data, Split
 from detr_hf.recipe.prepare import load_prepare_recipe
-from detr_hf.training.finish import tables
 
 DATASET, STAGES = "dataset", ("detection", "panoptic")
 
@@ -54,7 +53,7 @@ def run_from_raw(train: Train, out: Path, spec: RawSpec | None = None) -> dict[s
     (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(f"\nFrom raw folders to both stages, in {summary['minutes']:.1f} minutes.\n{_stuff_text(stuff)}\n")
     print("Both stages, on the validation split as it was prepared:\n")
-    print(tables({name: results[name][name] for name in STAGES}))
+    print(results_tables({name: results[name][name] for name in STAGES}))
     print(f"\nwhat was mended and dropped: {prepared / 'prepare_report.md'}\nsummary: {out / SUMMARY_FILE}")
     return summary
 

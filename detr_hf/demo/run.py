@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.metrics.tables import results_tables
 from detr_hf.recipe import Data, Recipe, load_recipe
-from detr_hf.training.finish import tables
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "demo"
 PACKAGED_RECIPES = Path(__file__).parent / "recipes"
@@ -39,7 +39,7 @@ def run_demo(train: Train, out: Path, compare_scratch: bool = False) -> dict[str
     summary = stage_summary(detection, panoptic, minutes=(time.monotonic() - started) / 60)
     (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(f"\nBoth stages, on {out / 'data'}, in {summary['minutes']:.1f} minutes:\n")
-    print(tables({"detection": detection["detection"], "panoptic": panoptic["panoptic"]}))
+    print(results_tables({"detection": detection["detection"], "panoptic": panoptic["panoptic"]}))
     for name in ("detection", "panoptic"):
         print(f"\n{name} pictures:")
         for path in sorted((out / name / "pictures").glob("*.jpg")):

@@ -12,10 +12,9 @@ from detr_hf.hub.metadata import PIPELINES, metadata_of
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.hub.run_facts import RunFacts
 from detr_hf.hub.target import UNSTATED, Target
-from detr_hf.metrics.tables import per_class_table
+from detr_hf.metrics.tables import per_class_table, results_tables
 from detr_hf.recipe import DetectionRecipe
 from detr_hf.sanitize import markdown_table
-from detr_hf.training.finish import tables
 
 TEMPLATE = Path(__file__).parents[2] / "hub_card.md"
 PACKAGED_TEMPLATE = Path(__file__).parent / "hub_card.md"
@@ -58,7 +57,7 @@ def card_text(facts: RunFacts, target: Target, pictures: Sequence[str] = ()) -> 
         truth=without_paths(facts.data.truth),
         split=facts.data.split,
         dataset_name=facts.data.name,
-        results_table=tables(facts.results),
+        results_table=results_tables(facts.results),
         per_class_table=_results_by_class(facts),
         access_sentence=_access(target),
         usage=_usage(facts, target),

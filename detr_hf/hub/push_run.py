@@ -14,15 +14,21 @@ from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.hub.run_facts import CONFIG_FILE, RunFacts
 from detr_hf.hub.target import Target
 from detr_hf.labels import LABEL_MAP_FILE
-from detr_hf.recipe.replay import RECORD_FILE
-from detr_hf.training.checkpoints import METRICS_FILE
-from detr_hf.training.evaluation import score_of
-from detr_hf.training.tracking import METRICS_FILE as COURSE_FILE
+from detr_hf.metrics.tables import score_of
+from detr_hf.run_folder import (
+    LOG_FILE,
+    METRICS_FILE,
+    PICTURES_FOLDER,
+    RECIPE_FILE,
+    REPORT_NUMBERS,
+    REPORT_PAGE,
+    REPORT_TEXT,
+    RESULTS_FILE,
+)
 
 CARD_FILE = "README.md"
 MODEL_FILES = (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json", "preprocessor_config.json")
-PICTURES = "pictures"
-SHOWN_AT_THE_END = ("results.md", "report.md", "report.html", "report.json")
+SHOWN_AT_THE_END = (RESULTS_FILE, REPORT_TEXT, REPORT_PAGE, REPORT_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,11 @@ def contents_of(facts: RunFacts, target: Target, finished: bool = True) -> Itera
         for file in sorted(facts.model.glob(pattern)):
             yield file.name, file
     shown = list(_shown(facts, target)) if finished else []
-    pictures = [name for name, _ in shown if name.startswith(f"{PICTURES}/")]
+    pictures = [name for name, _ in shown if name.startswith(f"{PICTURES_FOLDER}/")]
     yield CARD_FILE, card_text(facts, target, pictures).encode()
-    yield RECORD_FILE, public_recipe(facts.recipe).encode()
-    if (facts.folder / COURSE_FILE).is_file():
-        yield COURSE_FILE, (facts.folder / COURSE_FILE).read_bytes()  # a run may be writing to it
+    yield RECIPE_FILE, public_recipe(facts.recipe).encode()
+    if (facts.folder / LOG_FILE).is_file():
+        yield LOG_FILE, (facts.folder / LOG_FILE).read_bytes()  # a run may be writing to it
     yield from shown
 
 
@@ -80,13 +86,13 @@ def _shown(facts: RunFacts, target: Target) -> Iterator[tuple[str, Path | bytes]
         if (facts.folder / name).is_file():
             yield name, without_paths((facts.folder / name).read_text(encoding="utf-8")).encode()
     if target.pictures:
-        for file in sorted((facts.folder / PICTURES).glob("*.jpg")):
-            yield f"{PICTURES}/{file.name}", file
+        for file in sorted((facts.folder / PICTURES_FOLDER).glob("*.jpg")):
+            yield f"{PICTURES_FOLDER}/{file.name}", file
 
 
 def _is_outdated(name: str, contents: dict[str, Path | bytes]) -> bool:
     """Whether an older push left a file that would belie the new model."""
-    ours = name in SHOWN_AT_THE_END or (name.startswith(f"{PICTURES}/") and name.endswith(".jpg"))
+    ours = name in SHOWN_AT_THE_END or (name.startswith(f"{PICTURES_FOLDER}/") and name.endswith(".jpg"))
     return ours and name not in contents
 
 

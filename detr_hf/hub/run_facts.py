@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import read_json
 from detr_hf.hub.data_facts import DataFacts, data_facts
 from detr_hf.hub_access import looks_like_a_folder
 from detr_hf.labels import LabelMap
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe, load_recipe
-from detr_hf.recipe.replay import RECORD_FILE
-from detr_hf.training.checkpoints import METRICS_FILE
-from detr_hf.training.setup import ENVIRONMENT_FILE
+from detr_hf.run_folder import METRICS_FILE, RunFolder
 
 CONFIG_FILE = "config.json"
 
@@ -52,11 +50,6 @@ class RunFacts:
         return isinstance(self.recipe, PanopticRecipe)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether ``folder`` is that of a run, or a model in one."""
-    return any((place / RECORD_FILE).is_file() for place in (folder, folder.parent))
-
-
 def run_facts(folder: Path, model: Path | None = None) -> RunFacts:
     """Read a run folder, or a model folder in one.
 
@@ -67,27 +60,23 @@ def run_facts(folder: Path, model: Path | None = None) -> RunFacts:
     Raises:
         UserError: there is no finished model, or one of its files is missing.
     """
-    if not (folder / RECORD_FILE).is_file() and (folder.parent / RECORD_FILE).is_file():
-        folder, model = folder.parent, model or folder
-    model = model or folder / "best"
-    if not (folder / RECORD_FILE).is_file():
-        raise UserError(f"{folder}: is no folder of a run; it has no {RECORD_FILE}.")
+    run, best = RunFolder.of_model(folder) or (RunFolder.open(folder), folder)  # `open` raises
+    model = model or best
     if not (model / CONFIG_FILE).is_file():
-        raise UserError(f"{folder}: has no {model.name}/{CONFIG_FILE}; has the run evaluated an epoch yet?")
+        raise UserError(f"{run.path}: has no {model.name}/{CONFIG_FILE}; has the run evaluated an epoch yet?")
     if not (model / METRICS_FILE).is_file():
         raise UserError(
             f"{model}: has no {METRICS_FILE}, so its card would have no numbers; push the run itself."
         )
-    recipe = load_recipe(folder / RECORD_FILE)
-    record = folder / ENVIRONMENT_FILE
+    recipe = load_recipe(run.recipe_file)
     return RunFacts(
-        folder=folder,
+        folder=run.path,
         model=model,
         recipe=recipe,
-        results=json.loads((model / METRICS_FILE).read_text(encoding="utf-8")),
-        environment=json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {},
+        results=read_json(model / METRICS_FILE, any_number=True),
+        environment=run.environment(),
         labels=LabelMap.load(model),
-        config=json.loads((model / CONFIG_FILE).read_text(encoding="utf-8")),
+        config=read_json(model / CONFIG_FILE, any_number=True),
         data=data_facts(recipe.data),
         base_models=tuple(dict.fromkeys(base_models(recipe))),
     )
@@ -105,7 +94,5 @@ def base_models(recipe: Recipe, deep: int = 3) -> Iterator[str]:
         if not Path(source).is_dir() and not looks_like_a_folder(source):
             yield source
             continue
-        for place in (Path(source), Path(source).parent):
-            if (place / RECORD_FILE).is_file() and deep:
-                yield from base_models(load_recipe(place / RECORD_FILE), deep - 1)
-                break
+        if deep and (found := RunFolder.of_model(Path(source))):
+            yield from base_models(load_recipe(found[0].recipe_file), deep - 1)

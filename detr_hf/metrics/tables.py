@@ -10,6 +10,27 @@ from detr_hf.sanitize import markdown_table
 NONE = "-"
 
 
+def score_of(results: Mapping[str, Any], name: str) -> float:
+    """One number of the results by its recipe name: AP, AP50, AR or PQ; 0 where nothing could be measured."""
+    value = results["panoptic"]["All"]["pq"] if name == "PQ" else results["detection"][name]
+    return 0.0 if value is None else float(value)
+
+
+def results_tables(results: Mapping[str, Any]) -> str:
+    """The table of boxes and, for a segmenter, the panoptic one above it."""
+    parts = [panoptic_table(results["panoptic"])] if "panoptic" in results else []
+    return "\n\n".join([*parts, detection_table(results["detection"])])
+
+
+def results_page(results: Mapping[str, Any]) -> str:
+    """Both tables and the numbers of each class, as Markdown."""
+    parts = ["# Results on the validation split", results_tables(results), "## Boxes by class"]
+    parts.append(per_class_table(results["detection"]))
+    if "panoptic" in results:
+        parts += ["## Segments by class", per_class_table(results["panoptic"])]
+    return "\n\n".join(parts) + "\n"
+
+
 def detection_table(result: Mapping[str, Any]) -> str:
     """Box AP and AR over IoU 0.50 to 0.95 at 100 detections an image, from ``CocoAP.compute()``."""
     rows = [

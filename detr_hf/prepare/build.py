@@ -20,11 +20,10 @@ from detr_hf.prepare.reading import cached_categories, read_source
 from detr_hf.prepare.source import Source
 from detr_hf.prepare.streams import StreamedSplit, look_at_the_first, open_streamed
 from detr_hf.recipe import Data, Split
+from detr_hf.run_folder import DATA_REPORT_FILE
 
 HOLD_OUT_SEED = 0
 """Which pictures `validation_fraction` holds out is a property of the data, not of the run's seed."""
-
-REPORT_FILE = "data_report.json"
 
 
 def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
@@ -190,4 +189,4 @@ def _write_report(
             for report in reports
         },
     }
-    write_json(folder / REPORT_FILE, content)
+    write_json(folder / DATA_REPORT_FILE, content)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detr_hf.errors import UserError
+from detr_hf.files import MANIFEST_FILE
 from detr_hf.recipe.load import load_recipe
 from detr_hf.recipe.schema import Recipe
+from detr_hf.run_folder import RECIPE_FILE, RunFolder
 
-RECORD_FILE = "recipe.yaml"
+NOT_COMPARED = ("command",)
 NOT_PUSHED = ("push_to_hub=null", "hub=null")  # a repeated run leaves what the first one published alone
 
 
@@ -19,9 +21,9 @@ def replay_recipe(run: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: the folder is no run, or the new one holds a run already and was not asked for by name.
     """
-    record = run / RECORD_FILE
+    record = run / RECIPE_FILE
     if not record.is_file():
-        raise UserError(f"--replay: {run} is no folder of a run; it has no {RECORD_FILE}.")
+        raise UserError(f"--replay: {run} is no folder of a run; it has no {RECIPE_FILE}.")
     overrides = [*NOT_PUSHED, *overrides]
     if any(override.startswith("output_dir=") for override in overrides):
         recipe = load_recipe(record, overrides)
@@ -29,6 +31,27 @@ def replay_recipe(run: Path, overrides: Sequence[str] = ()) -> Recipe:
             raise UserError(f"output_dir: {run} is the run that is to be repeated; give another folder.")
         return recipe
     target = run.resolve().with_name(f"{run.resolve().name}-replay")
-    if (target / RECORD_FILE).is_file():
+    if (target / RECIPE_FILE).is_file():
         raise UserError(f"--replay: {target} holds a run already; give output_dir=... to choose.")
     return load_recipe(record, [*overrides, f"output_dir={target}"])
+
+
+def compare_replay(first: RunFolder, second: RunFolder) -> str:
+    """Whether both runs ended with the very same weights, and in what their environments differ.
+
+    Args:
+        first: the run.
+        second: its repetition, finished.
+    """
+    hashes = [run.hash_of_last() for run in (first, second)]
+    verdict = "the same bytes" if hashes[0] == hashes[1] else "NOT the same bytes"
+    if hashes[0] is None:
+        verdict = f"not compared, {first.last} has no {MANIFEST_FILE}"
+    environments = first.environment(), second.environment()
+    then, now = ({**facts, **facts.pop("libraries", {})} for facts in environments)
+    differing = [
+        f"  differs: {name}: {then.get(name)} then, {value} now"
+        for name, value in now.items()
+        if name not in NOT_COMPARED and then.get(name) != value
+    ]
+    return "\n".join([f"weights of {first.last} and {second.last}: {verdict}", *differing])

@@ -1,4 +1,4 @@
-"""Curves and tables of boxes, from the evidence of an evaluation and pycocotools."""
+"""Curves and tables of boxes, from the per-image results of an evaluation and pycocotools."""
 
 from __future__ import annotations
 

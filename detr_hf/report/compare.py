@@ -8,19 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detr_hf.errors import UserError
 from detr_hf.files import write_text
 from detr_hf.html_page import head, text
 from detr_hf.metrics.tables import NONE
-from detr_hf.recipe.replay import RECORD_FILE
 from detr_hf.report.charts import STYLE, Axis, Line, line_chart
-from detr_hf.report.facts import facts_of, read_json, read_recipe
-from detr_hf.report.history import Points, curves, read_lines, totals
+from detr_hf.report.facts import facts_of, read_recipe
+from detr_hf.report.history import Points, curves, totals
 from detr_hf.report.tables import said
-from detr_hf.report.write import NUMBERS_FILE
+from detr_hf.run_folder import RunFolder
 from detr_hf.sanitize import markdown_table
-from detr_hf.training.checkpoints import METRICS_FILE as RESULTS_FILE
-from detr_hf.training.tracking import METRICS_FILE as LOG_FILE
 
 METRICS = (
     ("PQ", "panoptic.All.pq", True),
@@ -178,13 +174,11 @@ def _reported(report: Mapping[str, Any], part: str, x: str, y: str) -> list[list
 
 
 def _read(folder: Path, name: str) -> Compared:
-    if not (folder / RECORD_FILE).is_file():
-        raise UserError(f"{folder}: is no folder of a run; it has no {RECORD_FILE}.")
-    results, recipe = read_json(folder / "best" / RESULTS_FILE), read_recipe(folder)
-    lines = read_lines(folder / LOG_FILE)
+    run = RunFolder.open(folder)
+    results, recipe, lines = run.best_metrics(), read_recipe(run), run.log()
     sums = totals(lines)
-    facts = dict(facts_of(folder, recipe, sums, results))
-    return Compared(name, results, recipe, sums, facts, curves(lines), read_json(folder / NUMBERS_FILE))
+    facts = dict(facts_of(run, recipe, sums, results))
+    return Compared(name, results, recipe, sums, facts, curves(lines), run.report_numbers())
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from detr_hf.errors import UserError
-from detr_hf.prepare.build import REPORT_FILE as DATA_FILE
 from detr_hf.recipe import load_recipe, recipe_to_dict
-from detr_hf.recipe.replay import RECORD_FILE
-from detr_hf.training.setup import ENVIRONMENT_FILE
+from detr_hf.run_folder import RunFolder
 
 UNKNOWN = "not known"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty where there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def read_recipe(folder: Path) -> dict[str, Any]:
+def read_recipe(run: RunFolder) -> dict[str, Any]:
     """The run's recipe as nested dicts; empty where there is none that can be read."""
     try:
-        return recipe_to_dict(load_recipe(folder / RECORD_FILE))
+        return recipe_to_dict(load_recipe(run.recipe_file))
     except (OSError, UserError):
         return {}
 
 
 def facts_of(
-    folder: Path, recipe: dict[str, Any], totals: dict[str, Any], results: dict[str, Any]
+    run: RunFolder, recipe: dict[str, Any], totals: dict[str, Any], results: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Names and values, in the order in which they are shown."""
-    environment, data = read_json(folder / ENVIRONMENT_FILE), read_json(folder / DATA_FILE)
+    environment, data = run.environment(), run.data_report()
     optim = recipe.get("optim") or {}
     splits = data.get("splits") or {}
     devices = (

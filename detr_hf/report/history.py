@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -19,16 +18,6 @@ SCORES = (
     *(("panoptic", name, name.upper()) for name in ("pq", "sq", "rq")),
     *(("detection", name, f"box {name}") for name in ("AP", "AP50", "AR")),
 )
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log that are whole; none where there is no log."""
-    try:
-        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    lines = [_read(text) for text in texts]
-    return [line for line in lines if line is not None]
 
 
 def curves(lines: list[dict[str, Any]]) -> dict[str, Points]:
@@ -82,14 +71,6 @@ def totals(lines: list[dict[str, Any]]) -> dict[str, float | int | None]:
         "bad_samples": sum(int(line.get("bad_samples") or 0) for line in epochs),
         "skipped_steps": int(epochs[-1].get("skipped_steps") or 0) if epochs else 0,
     }
-
-
-def _read(text: str) -> dict[str, Any] | None:
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return None  # cut short by a kill
-    return line if isinstance(line, dict) and _is_number(line.get("step")) else None
 
 
 def _column(lines: Iterable[dict[str, Any]], name: str) -> list[list[float]]:

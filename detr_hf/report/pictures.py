@@ -15,9 +15,9 @@ from detr_hf.metrics.entries import ImageBoxes
 from detr_hf.modeling.predictions import Detections
 from detr_hf.report.quality import ImageQuality
 from detr_hf.report.subject import Subject
-from detr_hf.training.pictures import draw_truth
 from detr_hf.visualize.boxes import draw_detections
 from detr_hf.visualize.panoptic import draw_prediction
+from detr_hf.visualize.truth import draw_truth
 
 UNREADABLE, GONE = "the data cannot be read", "the data has no such image any more"
 
@@ -45,10 +45,10 @@ def draw_all(subject: Subject, ranked: Sequence[ImageQuality], score_threshold: 
 
 
 def _drawn(subject: Subject, one: ImageQuality, index: int | None, score_threshold: float) -> Drawn:
-    assert subject.images is not None and subject.truth is not None and subject.evidence is not None
+    assert subject.images is not None and subject.truth is not None and subject.per_image is not None
     if index is None:
         return Drawn(one, "", fault=subject.faults.get(one.image_id, GONE))
-    row, segments = subject.images.rows.row((0, index)), subject.evidence.segments is not None
+    row, segments = subject.images.rows.row((0, index)), subject.per_image.segments is not None
     name = str(row["file_name"])
     try:
         photograph = decode_image(row["image"], name)
@@ -66,7 +66,7 @@ def _drawn(subject: Subject, one: ImageQuality, index: int | None, score_thresho
 
 def _detections(subject: Subject, image_id: int) -> Detections:
     """What the evaluation found, so that stage 1 needs no model to be drawn."""
-    assert subject.evidence is not None
-    image: ImageBoxes = next(one.content for one in subject.evidence.boxes if one.image_id == image_id)
+    assert subject.per_image is not None
+    image: ImageBoxes = next(one.content for one in subject.per_image.boxes if one.image_id == image_id)
     boxes = boxes_xywh_to_xyxy(image.boxes).astype(np.float32)
     return Detections(image_id, boxes, image.scores.astype(np.float32), image.labels)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.metrics.pq_counts import ClassCounts
 from detr_hf.report.matching import above, match
-from detr_hf.training.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class ImageQuality:
         return asdict(self)
 
 
-def qualities(evidence: Evidence, score_threshold: float) -> list[ImageQuality]:
+def qualities(results: PerImageResults, score_threshold: float) -> list[ImageQuality]:
     """Every image, the worst first: stage 2 by its segments, stage 1 by boxes above the threshold.
 
     Of equals the one with more mistakes comes first, then the one with fewer objects; images without any
     quality come last.
     """
-    if evidence.segments is not None:
-        found = [_of_segments(entry.image_id, entry.content) for entry in evidence.segments]
+    if results.segments is not None:
+        found = [_of_segments(entry.image_id, entry.content) for entry in results.segments]
     else:
-        found = [_of_boxes(entry.image_id, entry.content, score_threshold) for entry in evidence.boxes]
+        found = [_of_boxes(entry.image_id, entry.content, score_threshold) for entry in results.boxes]
     return sorted(found, key=_rank)
 
 

@@ -11,14 +11,13 @@ from detr_hf import __version__
 from detr_hf.labels import LabelMap
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.truth import GroundTruth
+from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.report.boxes import box_numbers
-from detr_hf.report.facts import facts_of, read_json, read_recipe
-from detr_hf.report.history import curves, read_lines, totals
+from detr_hf.report.facts import facts_of, read_recipe
+from detr_hf.report.history import curves, totals
 from detr_hf.report.quality import ImageQuality, qualities
-from detr_hf.training.checkpoints import METRICS_FILE as RESULTS_FILE
-from detr_hf.training.evidence import Evidence
-from detr_hf.training.tracking import METRICS_FILE as LOG_FILE
+from detr_hf.run_folder import METRICS_FILE, RunFolder
 
 ROUNDED = 0.0005  # results are shown with three digits
 
@@ -33,7 +32,7 @@ class Subject:
         score_threshold: above which a box counts for the confusion matrix, the drawings, and in stage 1 for
             the ranking of images; None: the one with the best F1.
         usual_threshold: the recipe's, where no F1 is known.
-        evidence: of the evaluation behind ``best/``; None where it could not be had.
+        per_image: results of the evaluation behind ``best/``; None where it could not be had.
         images, truth: of the validation split; None where the data cannot be read.
         faults: by image id, what is wrong with images that ``images`` is without.
         training_objects: of each class; None where they cannot be counted.
@@ -45,7 +44,7 @@ class Subject:
     labels: LabelMap
     score_threshold: float | None
     usual_threshold: float
-    evidence: Evidence | None = None
+    per_image: PerImageResults | None = None
     images: DetectionDataset | None = None
     truth: GroundTruth | None = None
     faults: Mapping[int, str] = field(default_factory=dict)
@@ -56,23 +55,23 @@ class Subject:
 
 def numbers_of(subject: Subject) -> tuple[dict[str, Any], list[ImageQuality]]:
     """Every number of the report as plain JSON, and the ranking of the images, the worst first."""
-    results = read_json(subject.folder / "best" / RESULTS_FILE)
-    lines = read_lines(subject.folder / LOG_FILE)
-    recipe, sums = read_recipe(subject.folder), totals(lines)
+    run = RunFolder(subject.folder)
+    results, lines = run.best_metrics(), run.log()
+    recipe, sums = read_recipe(run), totals(lines)
     boxes: dict[str, Any] = {}
     ranked: list[ImageQuality] = []
     threshold = subject.score_threshold
-    if subject.evidence is not None:
-        boxes = box_numbers(subject.evidence.boxes, subject.labels, threshold)
+    if subject.per_image is not None:
+        boxes = box_numbers(subject.per_image.boxes, subject.labels, threshold)
         threshold = boxes["score_threshold"]
-        ranked = qualities(subject.evidence, subject.usual_threshold if threshold is None else threshold)
+        ranked = qualities(subject.per_image, subject.usual_threshold if threshold is None else threshold)
     numbers = {
         "run": str(subject.folder),
         "made_by": f"detr-hf {__version__}",
         "notes": [" ".join(note.split()) for note in (*subject.notes, *_differences(results, boxes))],
         "score_threshold": subject.usual_threshold if threshold is None else threshold,
         "results": results,
-        "facts": dict(facts_of(subject.folder, recipe, sums, results)),
+        "facts": dict(facts_of(run, recipe, sums, results)),
         "totals": sums,
         "recipe": recipe,
         "classes": _classes(subject, results, boxes),
@@ -84,11 +83,11 @@ def numbers_of(subject: Subject) -> tuple[dict[str, Any], list[ImageQuality]]:
 
 
 def _differences(results: dict[str, Any], boxes: dict[str, Any]) -> list[str]:
-    """Where the evidence does not give the numbers of ``best/``: it was predicted anew, elsewhere."""
+    """Where the per-image results do not give the numbers of ``best/``: they were made anew."""
     told = results.get("detection") or {}
     pairs = [(name, told.get(name), boxes.get(name)) for name in ("AP", "AR")]
     return [
-        f"the predictions were made again and give {name} {new:.3f}; best/{RESULTS_FILE} says {old:.3f}"
+        f"the predictions were made again and give {name} {new:.3f}; best/{METRICS_FILE} says {old:.3f}"
         for name, old, new in pairs
         if old is not None and new is not None and abs(old - new) > ROUNDED
     ]

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.files import write_text
-from detr_hf.recipe.replay import RECORD_FILE
 from detr_hf.report.markdown import report_markdown
 from detr_hf.report.page import report_page
 from detr_hf.report.pictures import draw_all
 from detr_hf.report.quality import worst_and_best
 from detr_hf.report.subject import Subject, numbers_of
-
-PAGE_FILE, TEXT_FILE, NUMBERS_FILE = "report.html", "report.md", "report.json"
+from detr_hf.run_folder import REPORT_NUMBERS, REPORT_PAGE, REPORT_TEXT, RunFolder
 
 
 def write_report(subject: Subject, images: int) -> Path:
@@ -35,16 +33,10 @@ def write_report(subject: Subject, images: int) -> Path:
         draw_all(subject, some, numbers["score_threshold"]) for some in worst_and_best(ranked, images)
     )
     folder = subject.folder
-    write_text(folder / NUMBERS_FILE, json.dumps(numbers, indent=1, default=_plain) + "\n")
-    write_text(folder / TEXT_FILE, report_markdown(numbers, worst, best))
-    return write_text(folder / PAGE_FILE, report_page(numbers, worst, best, _recipe_text(folder)))
-
-
-def _recipe_text(folder: Path) -> str:
-    try:
-        return (folder / RECORD_FILE).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "not known: there is no recipe.yaml"
+    recipe = RunFolder(folder).recipe_text() or "not known: there is no recipe.yaml"
+    write_text(folder / REPORT_NUMBERS, json.dumps(numbers, indent=1, default=_plain) + "\n")
+    write_text(folder / REPORT_TEXT, report_markdown(numbers, worst, best))
+    return write_text(folder / REPORT_PAGE, report_page(numbers, worst, best, recipe))
 
 
 def _plain(value: Any) -> Any:

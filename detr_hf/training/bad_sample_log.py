@@ -11,8 +11,7 @@ from accelerate import Accelerator
 
 from detr_hf.files import unwritable, write_text
 from detr_hf.loading.collate import Batch
-
-BAD_SAMPLES_FILE = "bad_samples.jsonl"
+from detr_hf.run_folder import BAD_SAMPLES_FILE
 
 
 class BadSampleLog:

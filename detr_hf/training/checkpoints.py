@@ -26,12 +26,12 @@ from detr_hf.errors import UserError
 from detr_hf.files import MANIFEST_FILE, faults_of, old_of, replacing
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.pretrained import load_finished
+from detr_hf.run_folder import METRICS_FILE
 from detr_hf.training.random_state import random_state, set_random_state
 from detr_hf.training.setup import Task
 
 TENSORS_FILE = "training_state.safetensors"
 STATE_FILE = "training_state.json"
-METRICS_FILE = "metrics.json"
 
 Terms = dict[str, list[float]]
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detr_hf.metrics.tables import score_of
 from detr_hf.recipe import Recipe
-from detr_hf.training.evaluation import score_of
 
 
 class Patience:

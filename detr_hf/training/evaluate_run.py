@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,10 @@ from accelerate import Accelerator
 from transformers import DetrForSegmentation
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_json, write_text
 from detr_hf.labels import LabelMap
 from detr_hf.loading.truth import GroundTruth
+from detr_hf.metrics.tables import results_page
 from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.pretrained import load_finished, load_processor, refuse_other_labels
@@ -20,7 +21,6 @@ from detr_hf.recipe import DetectionRecipe, Recipe
 from detr_hf.training.assemble import refuse_unfit, validation_loader
 from detr_hf.training.device import set_float32_products
 from detr_hf.training.evaluation import evaluate
-from detr_hf.training.finish import write_tables
 from detr_hf.training.setup import Task
 
 
@@ -38,11 +38,8 @@ def evaluate_model(recipe: Recipe, data: DataBundle, model: str, out: Path) -> d
     loader = validation_loader(recipe, data, load_processor(model), **world)
     results = evaluate(accelerator, task, loader, GroundTruth(data.dataset["validation"]))
     if accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "evaluation.json").write_text(
-            json.dumps({"model": model, **results}, indent=1), encoding="utf-8"
-        )
-        write_tables(results, out / "evaluation.md")
+        write_json(out / "evaluation.json", {"model": model, **results})
+        write_text(out / "evaluation.md", results_page(results))
     return results
 
 

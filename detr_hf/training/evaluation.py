@@ -14,9 +14,9 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.coco_ap import CocoAP
 from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.panoptic_quality import PanopticQuality
+from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
-from detr_hf.training.evidence import Evidence
 from detr_hf.training.nonfinite import any_rank
 from detr_hf.training.setup import Task
 
@@ -32,7 +32,7 @@ def evaluate(
     loader: BatchLoader,
     truth: GroundTruth,
     interrupted: Callable[[], bool] = lambda: False,
-    keep: Callable[[Evidence], None] | None = None,
+    keep: Callable[[PerImageResults], None] | None = None,
 ) -> dict[str, Any]:
     """Box AP and AR of either stage; PQ as well for the second.
 
@@ -78,14 +78,8 @@ def evaluate(
     if panoptic_metric is not None:
         results["panoptic"], of_segments = _merged(accelerator, panoptic_metric)
     if keep is not None and accelerator.is_main_process:
-        keep(Evidence(of_boxes, of_segments))
+        keep(PerImageResults(of_boxes, of_segments))
     return results
-
-
-def score_of(results: dict[str, Any], name: str) -> float:
-    """One number of the results by its recipe name: AP, AP50, AR or PQ; 0 where nothing could be measured."""
-    value = results["panoptic"]["All"]["pq"] if name == "PQ" else results["detection"][name]
-    return 0.0 if value is None else float(value)
 
 
 def _merged(

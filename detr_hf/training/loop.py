@@ -9,10 +9,12 @@ from typing import Any
 from accelerate.utils import tqdm
 
 from detr_hf.errors import StoppedEarly
+from detr_hf.metrics.per_image_results import PerImageResults, save_per_image
+from detr_hf.metrics.tables import score_of
 from detr_hf.recipe import seconds_of
+from detr_hf.run_folder import RunFolder
 from detr_hf.training.checkpoints import save_model, save_training
-from detr_hf.training.evaluation import EvaluationInterrupted, evaluate, score_of
-from detr_hf.training.evidence import Evidence, keep_evidence
+from detr_hf.training.evaluation import EvaluationInterrupted, evaluate
 from detr_hf.training.run import Run
 from detr_hf.training.step import optimizer_step
 from detr_hf.training.stopping import Stopping
@@ -139,7 +141,7 @@ def evaluate_and_keep_best(run: Run, interrupted: Callable[[], bool]) -> None:
     """
     epoch = -(-run.progress.step // run.steps_per_epoch)
     with run.as_evaluated():
-        seen: list[Evidence] = []
+        seen: list[PerImageResults] = []
         results = evaluate(run.accelerator, run.task, run.validation, run.truth, interrupted, seen.append)
         run.progress.evaluated_step = run.progress.step
         run.log.write(run.progress.step, "validation", {"epoch": epoch, **results})
@@ -151,7 +153,7 @@ def evaluate_and_keep_best(run: Run, interrupted: Callable[[], bool]) -> None:
             if run.accelerator.is_main_process:
                 facts = {"epoch": epoch, "step": run.progress.step, **results}
                 save_model(run.folder / "best", run.task, run.processor, facts)
-                keep_evidence(run.folder, seen)
+                save_per_image(RunFolder(run.folder), seen[0])
                 run.best_is_new()
     run.patience.look_at(results)
     if run.patience.is_over:

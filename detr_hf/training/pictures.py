@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from detr_hf.images import decode_image
-from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import collate
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.training.setup import Task
-from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
-from detr_hf.visualize.panoptic import draw_panoptic, draw_prediction
+from detr_hf.visualize.panoptic import draw_prediction
 from detr_hf.visualize.sheets import contact_sheet
+from detr_hf.visualize.truth import draw_truth
 
 
 def save_pictures(
@@ -62,21 +57,3 @@ def predicted_of(task: Task, dataset: DetectionDataset, index: int) -> Predictio
     device = next(task.parameters()).device
     batch = collate([dataset[0, index]]).to(device)
     return task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)[0]
-
-
-def draw_truth(
-    photograph: NDArray[np.uint8], image_id: int, truth: GroundTruth, labels: LabelMap, segments: bool
-) -> Image.Image:
-    """The truth over a photograph ``uint8 [H, W, 3]``: segments, or boxes with dashed lines.
-
-    Raises:
-        UserError: the PNG of the segments cannot be read.
-    """
-    if segments:
-        reference = truth.panoptic(image_id)
-        real = [(s["id"], s["category_id"], None) for s in reference["segments"] if not s["iscrowd"]]
-        return draw_panoptic(photograph, reference["id_map"], real, labels)
-    boxes = truth.detection(image_id)
-    return draw_detections(
-        photograph, UnscoredBoxes(boxes["boxes_xyxy_px"], boxes["labels"]), labels, truth=True
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from transformers import DetrImageProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from detr_hf.errors import UserError
-from detr_hf.files import unwritable
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.compute import checkpoint_activations, compile_layers
@@ -28,14 +26,12 @@ from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.pretrained import LoadReport, load_processor, load_stage1, load_stage2
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionLoss, DetectionRecipe, PanopticRecipe, Recipe, recipe_to_yaml
-from detr_hf.recipe.replay import RECORD_FILE
+from detr_hf.run_folder import RunFolder
 from detr_hf.training.class_weights import class_weights_of
 from detr_hf.training.device import set_up_device
 from detr_hf.training.tracking import tracker_names
 
 Task = DetectionTask | PanopticTask
-
-ENVIRONMENT_FILE = "environment.json"
 
 PATIENCE = timedelta(minutes=30)
 """How long processes wait for each other: the main one may read a large data set meanwhile."""
@@ -100,9 +96,7 @@ def save_record(recipe: Recipe, accelerator: Accelerator, data: DataBundle | Non
             facts["images"] = {
                 name: len(split) for name, split in data.dataset.items() if hasattr(split, "__len__")
             }
-        with unwritable(folder):
-            (folder / RECORD_FILE).write_text(recipe_to_yaml(recipe), encoding="utf-8")
-            (folder / ENVIRONMENT_FILE).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        RunFolder(folder).write_record(recipe_to_yaml(recipe), facts)
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from detr_hf.loading.truth import images_with_more_objects
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.pretrained import LoadReport
 from detr_hf.prepare.bundle import DataBundle
+from detr_hf.run_folder import SAMPLES_FILE
 from detr_hf.training.run import Run
 from detr_hf.training.sample_grid import save_training_grid
-
-SAMPLES_FILE = "train_samples.jpg"
 
 
 def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:

@@ -13,8 +13,7 @@ from accelerate.tracking import get_available_trackers
 from detr_hf.errors import UserError
 from detr_hf.files import unwritable, write_text
 from detr_hf.recipe import Recipe, recipe_to_dict
-
-METRICS_FILE = "metrics.jsonl"
+from detr_hf.run_folder import LOG_FILE
 
 
 def tracker_names(wanted: Sequence[str]) -> list[str]:
@@ -49,7 +48,7 @@ class RunLog:
         evaluated: bool = True,
     ) -> None:
         self.accelerator = accelerator
-        self.path = Path(recipe.output_dir) / METRICS_FILE
+        self.path = Path(recipe.output_dir) / LOG_FILE
         self.run_id = run_id or uuid.uuid4().hex[:12]
         if accelerator.is_main_process and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()

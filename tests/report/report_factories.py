@@ -1,4 +1,4 @@
-"""Hand-made images, evidence and run folders for the tests of the report."""
+"""Hand-made images, per-image results and run folders for the tests of the report."""
 
 from __future__ import annotations
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from detr_hf.report.history import curves, read_lines, totals
+from detr_hf.report.history import curves, totals
+from detr_hf.run_folder import RunFolder
 from tests.report.report_factories import write_run
 
 
 def test_curves_of_a_log_cut_short_by_a_kill(tmp_path: Path) -> None:
-    found = curves(read_lines(write_run(tmp_path / "run") / "metrics.jsonl"))
+    found = curves(RunFolder(write_run(tmp_path / "run")).log())
     assert found["loss"] == {"loss": [[2, 4.0], [4, 2.0]]}
     assert found["terms"] == {"loss_ce": [[2, 1.0], [4, 1.0]]}
     assert found["scores"]["box AP"] == [[2, 0.25], [4, 0.5]] and "PQ" not in found["scores"]
@@ -24,10 +25,10 @@ def test_groups_with_the_same_rates_are_one_curve() -> None:
 
 
 def test_sums_and_what_is_not_known(tmp_path: Path) -> None:
-    sums = totals(read_lines(write_run(tmp_path / "run") / "metrics.jsonl"))
+    sums = totals(RunFolder(write_run(tmp_path / "run")).log())
     assert (sums["epochs"], sums["steps"], sums["minutes"], sums["images_per_second"]) == (2, 4, 0.2, 2.0)
     assert sums["memory_mb"] is None
-    nothing = totals(read_lines(tmp_path / "no.jsonl"))
+    nothing = totals(RunFolder(tmp_path / "no").log())
     assert nothing["minutes"] is None and nothing["epochs"] is None
 
 
@@ -41,5 +42,5 @@ def test_odd_lines_are_passed_over(tmp_path: Path) -> None:
         '{"step": 1, "kind": "train", "loss": NaN, "lr": 3}',
     ]
     log.write_text("\n".join(odd))
-    lines = read_lines(log)
+    lines = RunFolder(tmp_path).log()
     assert len(lines) == 1 and curves(lines)["loss"] == {} and json.dumps(curves(lines))

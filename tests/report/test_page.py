@@ -13,10 +13,10 @@ import pytest
 
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.entries import ImageEntry
+from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.report.subject import Subject
 from detr_hf.report.tables import occurring, readable_confusion
 from detr_hf.report.write import write_report
-from detr_hf.training.evidence import Evidence
 from tests.html_reader import read_page
 from tests.report.report_factories import LABELS, foreign_addresses, random_entries, write_run
 
@@ -29,9 +29,9 @@ def subject_of(folder: Path, labels: LabelMap = LABELS, **parts: Any) -> Subject
 
 
 def whole(folder: Path, labels: LabelMap = LABELS) -> Subject:
-    evidence = Evidence(random_entries(3, classes=labels.num_classes))
+    results = PerImageResults(random_entries(3, classes=labels.num_classes))
     return subject_of(
-        write_run(folder, labels), labels, evidence=evidence, training_objects=list(range(labels.num_classes))
+        write_run(folder, labels), labels, per_image=results, training_objects=list(range(labels.num_classes))
     )
 
 
@@ -134,7 +134,7 @@ def test_classes_that_do_not_occur_are_counted_and_left_out() -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_a_browser_has_no_complaint(tmp_path: Path) -> None:
     entries = [ImageEntry(entry.image_id, 0, entry.content) for entry in random_entries(2)]
-    path = write_report(subject_of(write_run(tmp_path / "run"), evidence=Evidence(entries)), images=1)
+    path = write_report(subject_of(write_run(tmp_path / "run"), per_image=PerImageResults(entries)), images=1)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     flags += ["--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]

@@ -9,12 +9,12 @@ from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.entries import ImageEntry
+from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
 from detr_hf.report.pictures import draw_all
 from detr_hf.report.quality import ImageQuality
 from detr_hf.report.subject import Subject
-from detr_hf.training.evidence import Evidence
 from tests.factories import write_coco_detection
 from tests.report.report_factories import image_boxes
 
@@ -25,9 +25,11 @@ def test_a_broken_picture_is_told_in_its_place(tmp_path: Path, own_cache: Path) 
     rows = data.dataset["validation"]
     entry = {"name": "ShortEdgeResize", "short_edges": [64], "max_long_edge": 128}
     resize = build_transforms([entry], "here")
-    evidence = Evidence([ImageEntry(i, 0, image_boxes([(0, 0, 0.9)], [(0, 0)])) for i in rows["image_id"]])
+    results = PerImageResults(
+        [ImageEntry(i, 0, image_boxes([(0, 0, 0.9)], [(0, 0)])) for i in rows["image_id"]]
+    )
     parts = {
-        "evidence": evidence,
+        "per_image": results,
         "images": DetectionDataset(TableRows(rows), resize, 0),
         "truth": GroundTruth(rows),
     }

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from detr_hf.metrics.entries import ImageEntry
+from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.metrics.pq_counts import ClassCounts
 from detr_hf.report.quality import qualities, worst_and_best
-from detr_hf.training.evidence import Evidence
 from tests.report.report_factories import image_boxes
 
-BOXES = Evidence(
+BOXES = PerImageResults(
     [
         ImageEntry(1, 0, image_boxes([(0, 0, 0.9), (1, 0, 0.9)], [(0, 0), (2, 0)])),  # one of each
         ImageEntry(2, 0, image_boxes([(0, 0, 0.9), (1, 1, 0.2)], [(0, 0)])),
@@ -37,8 +37,8 @@ def test_boxes_by_hand() -> None:
 
 def test_segments_are_pooled_over_classes() -> None:
     counts = ClassCounts(np.array([0, 2]), np.array([[2, 1, 0], [1, 0, 0]]), np.array([1.6, 0.9]))
-    evidence = Evidence(BOXES.boxes, [ImageEntry(9, 0, counts)])
-    (only,) = qualities(evidence, 0.5)
+    results = PerImageResults(BOXES.boxes, [ImageEntry(9, 0, counts)])
+    (only,) = qualities(results, 0.5)
     assert only.quality == pytest.approx(2.5 / 3.5) and (only.matched, only.false, only.missed) == (3, 1, 0)
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from detr_hf.loading.loaders import BatchLoader, evaluation_loader
 from detr_hf.loading.truth import GroundTruth
+from detr_hf.metrics.tables import score_of
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
 from detr_hf.training import evaluation
-from detr_hf.training.evaluation import evaluate, score_of
+from detr_hf.training.evaluation import evaluate
 from detr_hf.training.loop import Run
 from tests.factories import write_coco_panoptic
 from tests.tiny_runs import ALL_LABELS, assembled, panoptic_recipe, save_detector, save_segmenter

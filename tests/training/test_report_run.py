@@ -11,8 +11,8 @@ from accelerate.state import AcceleratorState
 from detr_hf import train
 from detr_hf.cli import main
 from detr_hf.recipe import Split
-from detr_hf.report import runs
-from detr_hf.training.evidence import EVIDENCE_FILE
+from detr_hf.run_folder import PER_IMAGE_FILE
+from detr_hf.training import report_run
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.html_reader import read_page
 from tests.raw_factories import png_header
@@ -58,11 +58,11 @@ def test_a_panoptic_training_writes_it_by_itself(tmp_path: Path, capsys: pytest.
     ]
     matched = sum(one["matched"] for one in numbers["images"])
     assert matched == sum(row["TP"] for row in numbers["classes"])
-    (run / EVIDENCE_FILE).unlink()
+    (run / PER_IMAGE_FILE).unlink()
     report(run, "--images", "1")
     again = numbers_in(run)
     assert {**again, "recipe": 0} == {**numbers, "recipe": 0}, "predicted again, with the same numbers"
-    assert (run / EVIDENCE_FILE).is_file() and len(read_page(run / "report.html").all("img")) == 4
+    assert (run / PER_IMAGE_FILE).is_file() and len(read_page(run / "report.html").all("img")) == 4
 
 
 def test_broken_pictures_are_told_in_their_place(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_made_again_with_less_and_less_at_hand(tmp_path: Path) -> None:
     page, numbers = read_page(run / "report.html"), numbers_in(run)
     assert "the data cannot be used" in page.words and page.all("img") == []
     assert numbers["threshold_sweep"] and numbers["classes"][0]["training_objects"] is None
-    (run / EVIDENCE_FILE).unlink()
+    (run / PER_IMAGE_FILE).unlink()
     report(run)
     assert "nothing is known of single images" in read_page(run / "report.html").words
     assert numbers_in(run)["threshold_sweep"] is None and numbers_in(run)["results"] == numbers["results"]
@@ -103,7 +103,7 @@ def test_a_report_that_fails_loses_no_run(
     def fail(*_: object) -> Path:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(runs, "write_report", fail)
+    monkeypatch.setattr(report_run, "write_report", fail)
     run, _ = detection_run(tmp_path)
     told = capsys.readouterr().out
     assert f"detr-hf report {run}" in told and "a fault of ours" in told and (run / "results.md").is_file()

@@ -15,6 +15,7 @@ from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.loading.balance import objects_of_classes
 from detr_hf.loading.truth import GroundTruth
+from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.modeling.pretrained import load_processor
 from detr_hf.prepare.bundle import DataBundle
@@ -22,11 +23,10 @@ from detr_hf.recipe import Recipe
 from detr_hf.report.salvage import salvaged
 from detr_hf.report.subject import Subject
 from detr_hf.report.write import write_report
+from detr_hf.run_folder import PER_IMAGE_FILE, RunFolder
 from detr_hf.training.assemble import dataset_of, refuse_unfit, validation_loader
-from detr_hf.training.checkpoints import METRICS_FILE
 from detr_hf.training.evaluate_run import finished_task
 from detr_hf.training.evaluation import evaluate
-from detr_hf.training.evidence import EVIDENCE_FILE, Evidence, keep_evidence, load_evidence
 from detr_hf.training.pictures import predicted_of
 from detr_hf.training.run import Run
 from detr_hf.training.setup import Task
@@ -45,20 +45,20 @@ def report_finished(run: Run, data: DataBundle) -> None:
         return
     try:
         labels, settings = run.task.labels, run.recipe.evaluation
-        evidence = stored_evidence(run.folder, labels)
+        per_image = load_per_image(RunFolder(run.folder), labels.num_classes)
         subject = Subject(
             folder=run.folder,
             labels=labels,
             score_threshold=None,
             usual_threshold=settings.score_threshold,
-            evidence=evidence,
+            per_image=per_image,
             images=run.validation.dataset,
             truth=run.truth,
             training_objects=counted_objects(data),
             predict=lambda index: predicted_of(run.task, run.validation.dataset, index),
             notes=()
-            if evidence
-            else (f"{EVIDENCE_FILE} is missing: `{command(run.folder)}` makes it again",),
+            if per_image
+            else (f"{PER_IMAGE_FILE} is missing: `{command(run.folder)}` makes it again",),
         )
         page = write_report(subject, min(settings.pictures, MOST_IMAGES))
     except Exception as error:  # whatever it is, the run is done and whole
@@ -104,7 +104,7 @@ def report_again(
     if isinstance(data, UserError):
         bundle, faults = salvaged(recipe.data, labels)
     task_of = cache(lambda: finished_task(recipe, labels, str(best)).to(accelerator.device).eval())
-    evidence = _evidence(accelerator, folder, recipe, labels, bundle if whole else None, task_of, notes)
+    per_image = _per_image(accelerator, folder, recipe, labels, bundle if whole else None, task_of, notes)
     settings = recipe.evaluation
     shown = min(settings.pictures, MOST_IMAGES) if images is None else images
     processor = load_processor(str(best))
@@ -119,7 +119,7 @@ def report_again(
         labels=labels,
         score_threshold=score_threshold,
         usual_threshold=settings.score_threshold,
-        evidence=evidence,
+        per_image=per_image,
         images=validation,
         truth=None if bundle is None else GroundTruth(bundle.dataset["validation"]),
         faults=faults,
@@ -130,11 +130,6 @@ def report_again(
     if accelerator.is_main_process:
         return write_report(subject, shown)
     return folder
-
-
-def stored_evidence(folder: Path, labels: LabelMap) -> Evidence | None:
-    """What the evaluation behind ``best/`` saw, if it was kept."""
-    return load_evidence(folder / EVIDENCE_FILE, folder / "best" / METRICS_FILE, labels.num_classes)
 
 
 def counted_objects(data: DataBundle) -> list[int] | None:
@@ -167,7 +162,7 @@ def _usable(
     return None
 
 
-def _evidence(
+def _per_image(
     accelerator: Accelerator,
     folder: Path,
     recipe: Recipe,
@@ -175,14 +170,16 @@ def _evidence(
     data: DataBundle | None,
     task_of: Callable[[], Task],
     notes: list[str],
-) -> Evidence | None:
+) -> PerImageResults | None:
     """What was kept of the evaluation behind ``best/``, or else what is predicted anew; main process only."""
-    kept = stored_evidence(folder, labels) if accelerator.is_main_process else None
+    kept = load_per_image(RunFolder(folder), labels.num_classes) if accelerator.is_main_process else None
     if broadcast_object_list([kept is not None])[0]:
         return kept
     if data is not None:
         return _predicted_again(accelerator, folder, recipe, data, task_of, notes)
-    notes.append(f"{EVIDENCE_FILE} is missing or of another evaluation, so nothing is known of single images")
+    notes.append(
+        f"{PER_IMAGE_FILE} is missing or of another evaluation, so nothing is known of single images"
+    )
     return None
 
 
@@ -193,11 +190,11 @@ def _predicted_again(
     data: DataBundle,
     task_of: Callable[[], Task],
     notes: list[str],
-) -> Evidence | None:
+) -> PerImageResults | None:
     """Evaluate ``best/`` anew and keep what was seen; a picture that cannot be read is noted."""
     world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     loader = validation_loader(recipe, data, load_processor(str(folder / "best")), **world)
-    seen: list[Evidence] = []
+    seen: list[PerImageResults] = []
     try:
         evaluate(accelerator, task_of(), loader, GroundTruth(data.dataset["validation"]), keep=seen.append)
     except UserError as fault:
@@ -205,5 +202,6 @@ def _predicted_again(
             raise  # the others wait for this process's share
         notes.append(f"the images could not be predicted again: {fault}")
         return None
-    keep_evidence(folder, seen)
+    for results in seen:  # on the main process
+        save_per_image(RunFolder(folder), results)
     return seen[0] if seen else None

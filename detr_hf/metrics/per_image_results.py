@@ -1,11 +1,9 @@
-"""What an evaluation counted in every image, kept in a file: from it a report is made without the model."""
+"""What an evaluation counted in every image, kept in a file: a report is made from it without the model."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,7 @@ from safetensors.numpy import load_file, save_file
 from detr_hf.files import UnwritableError, whole_file
 from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 from detr_hf.metrics.pq_counts import ClassCounts
-from detr_hf.training.checkpoints import METRICS_FILE
-
-EVIDENCE_FILE = "best_predictions.safetensors"
+from detr_hf.run_folder import METRICS_FILE, PER_IMAGE_FILE, RunFolder
 
 _BOX_COLUMNS = ("boxes", "scores", "labels")
 _TRUTH_COLUMNS = ("truth_boxes", "truth_labels", "truth_areas", "truth_crowd")
@@ -26,7 +22,7 @@ _SEGMENT_COLUMNS = ("classes", "counts", "iou")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PerImageResults:
     """One validation split as a model saw it, sorted by image id.
 
     Attributes:
@@ -42,42 +38,33 @@ class Evidence:
             entries.sort(key=lambda entry: entry.image_id)
 
 
-def save_evidence(path: Path, evidence: Evidence, metrics_file: Path) -> None:
-    """Write it beside ``best/``, whose metrics file tells later which evaluation it is of.
-
-    Raises:
-        UnwritableError: it cannot be written.
-    """
-    columns = {"of": np.array([_mark(metrics_file)]), **_box_arrays(evidence.boxes)}
-    if evidence.segments is not None:
-        columns |= _segment_arrays(evidence.segments)
-    with whole_file(path) as partial:
-        save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, partial)
-
-
-def keep_evidence(run_folder: Path, seen: Sequence[Evidence]) -> None:
-    """Save what the evaluation behind ``best/`` saw; only a report would miss it: a failure is told."""
-    for evidence in seen:
-        try:
-            save_evidence(run_folder / EVIDENCE_FILE, evidence, run_folder / "best" / METRICS_FILE)
-        except UnwritableError as error:
-            print(f"warning: {error}", flush=True)
-
-
-def load_evidence(path: Path, metrics_file: Path, num_classes: int) -> Evidence | None:
-    """Read it back; None where it is missing, damaged, or of another evaluation than ``metrics_file``."""
+def save_per_image(run: RunFolder, results: PerImageResults) -> None:
+    """Write what the evaluation behind ``best/`` counted; a failure is a warning, only a report misses it."""
+    columns = {"of": np.array([_mark(run)]), **_box_arrays(results.boxes)}
+    if results.segments is not None:
+        columns |= _segment_arrays(results.segments)
     try:
-        columns = load_file(path)
-        if columns["of"].tolist() != [_mark(metrics_file)]:
+        with whole_file(run.path / PER_IMAGE_FILE) as partial:
+            save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, partial)
+    except UnwritableError as error:
+        print(f"warning: {error}", flush=True)
+
+
+def load_per_image(run: RunFolder, num_classes: int) -> PerImageResults | None:
+    """Read it back; None where it is missing, damaged, or of another evaluation than that of ``best/``."""
+    try:
+        columns = load_file(run.path / PER_IMAGE_FILE)
+        if columns["of"].tolist() != [_mark(run)]:
             return None
-        evidence = Evidence(_box_entries(columns), _segment_entries(columns))
-        return evidence if _fits(columns, num_classes) else None
+        results = PerImageResults(_box_entries(columns), _segment_entries(columns))
+        return results if _fits(columns, num_classes) else None
     except (OSError, ValueError, KeyError, IndexError, TypeError, SafetensorError):
         return None
 
 
-def _mark(metrics_file: Path) -> int:
-    return zlib.crc32(metrics_file.read_bytes())
+def _mark(run: RunFolder) -> int:
+    """Tells which evaluation the results are of."""
+    return zlib.crc32((run.best / METRICS_FILE).read_bytes())
 
 
 def _box_arrays(entries: list[ImageEntry]) -> dict[str, NDArray[Any]]:

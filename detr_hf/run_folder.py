@@ -1,0 +1,132 @@
+"""What the folder of a run holds: its names, and readers of what is looked at when the run is over.
+
+Files may be missing, cut off, or of an older version. ``RunFolder`` reads what can be read: a run is compared
+or shown also where one of its files is lost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detr_hf.errors import UserError
+from detr_hf.files import MANIFEST_FILE, write_json, write_text
+from detr_hf.foreign_files import parse_json, read_json
+
+RECIPE_FILE = "recipe.yaml"  # with all defaults
+ENVIRONMENT_FILE = "environment.json"  # commit, versions, processes, devices, images of each split
+DATA_REPORT_FILE = "data_report.json"
+LOG_FILE = "metrics.jsonl"  # a line of numbers every so many steps, every epoch and every evaluation
+METRICS_FILE = "metrics.json"  # of a model folder: what the evaluation of that model gave
+PER_IMAGE_FILE = "best_predictions.safetensors"  # what the evaluation behind best/ counted in every image
+RESULTS_FILE = "results.md"
+REPORT_PAGE, REPORT_TEXT, REPORT_NUMBERS = "report.html", "report.md", "report.json"
+SAMPLES_FILE = "train_samples.jpg"
+BAD_SAMPLES_FILE = "bad_samples.jsonl"
+PICTURES_FOLDER = "pictures"
+WEIGHTS_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder ``path`` of a run, finished or not."""
+
+    path: Path
+
+    @staticmethod
+    def open(path: Path) -> RunFolder:
+        """Raises:
+        UserError: it is not the folder of a run.
+        """
+        if not (path / RECIPE_FILE).is_file():
+            raise UserError(f"{path}: is no folder of a run; it has no {RECIPE_FILE}.")
+        return RunFolder(path)
+
+    @staticmethod
+    def of_model(path: Path) -> tuple[RunFolder, Path] | None:
+        """The run and its model: of a run folder (its best one), or of a model folder in a run folder."""
+        for folder, model in ((path, path / "best"), (path.parent, path)):
+            if (folder / RECIPE_FILE).is_file():
+                return RunFolder(folder), model
+        return None
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / RECIPE_FILE
+
+    @property
+    def best(self) -> Path:
+        """The model with the best score so far."""
+        return self.path / "best"
+
+    @property
+    def last(self) -> Path:
+        """The training state to go on from."""
+        return self.path / "last"
+
+    def recipe_text(self) -> str | None:
+        """The recipe as it was recorded."""
+        try:
+            return self.recipe_file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
+    def write_record(self, recipe_text: str, environment: dict[str, Any]) -> None:
+        """Write what it takes to repeat the run.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        write_text(self.recipe_file, recipe_text)
+        write_json(self.path / ENVIRONMENT_FILE, environment)
+
+    def environment(self) -> dict[str, Any]:
+        """What the run ran on; empty where that is not known."""
+        return _readable(self.path / ENVIRONMENT_FILE)
+
+    def data_report(self) -> dict[str, Any]:
+        """What was found in the data; empty where that is not known."""
+        return _readable(self.path / DATA_REPORT_FILE)
+
+    def report_numbers(self) -> dict[str, Any]:
+        """Every number of the report; empty where there is none."""
+        return _readable(self.path / REPORT_NUMBERS)
+
+    def best_metrics(self) -> dict[str, Any]:
+        """What the evaluation of ``best/`` gave, its epoch and step; empty before the first evaluation."""
+        return _readable(self.best / METRICS_FILE)
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl`` that are whole and have a step."""
+        try:
+            texts = (self.path / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        lines = [_line(text) for text in texts]
+        return [line for line in lines if line is not None]
+
+    def hash_of_last(self) -> str | None:
+        """The sha256 of the weights in ``last/``, as its manifest has it; None where that is not known."""
+        try:
+            return str(_readable(self.last / MANIFEST_FILE)["files"][WEIGHTS_FILE]["sha256"])
+        except (LookupError, TypeError):
+            return None
+
+
+def _readable(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path, any_number=True)
+    except UserError:
+        return {}
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = parse_json(text, LOG_FILE, any_number=True)
+    except UserError:
+        return None  # cut short by a kill
+    step = line.get("step") if isinstance(line, dict) else None
+    is_step = isinstance(step, int | float) and not isinstance(step, bool) and math.isfinite(step)
+    return line if is_step else None
