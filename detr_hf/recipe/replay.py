@@ -11,7 +11,7 @@ from detr_hf.recipe.load import load_recipe
 from detr_hf.recipe.schema import Recipe
 from detr_hf.run_folder import RECIPE_FILE, RunFolder
 
-NOT_COMPARED = ("command",)
+NOT_COMPARED = ("command", "libraries")  # libraries are compared one by one
 NOT_PUSHED = ("push_to_hub=null", "hub=null")  # a repeated run leaves what the first one published alone
 
 
@@ -48,7 +48,7 @@ def compare_replay(first: RunFolder, second: RunFolder) -> str:
     if hashes[0] is None:
         verdict = f"not compared, {first.last} has no {MANIFEST_FILE}"
     environments = first.environment(), second.environment()
-    then, now = ({**facts, **facts.pop("libraries", {})} for facts in environments)
+    then, now = ({**facts, **facts.get("libraries", {})} for facts in environments)
     differing = [
         f"  differs: {name}: {then.get(name)} then, {value} now"
         for name, value in now.items()

@@ -56,7 +56,7 @@ def test_what_is_not_of_this_evaluation_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
-    run, path, metrics = saved(tmp_path, PerImageResults(random_entries(1)))
+    run, path, _ = saved(tmp_path, PerImageResults(random_entries(1)))
     with path.open("wb") as file:
         np.savez(file, of=np.array([object()], dtype=object))
     assert load_per_image(run, 3) is None
