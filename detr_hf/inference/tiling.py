@@ -31,16 +31,7 @@ class TiledPredictor:
         if tile < 1 or not 0 <= overlap <= 0.9:
             raise UserError(f"tiles of {tile} px that overlap by {overlap}: give a size, and 0 to 0.9.")
         self.predictor, self.tile, self.overlap = predictor, tile, overlap
-
-    @property
-    def labels(self) -> LabelMap:
-        """The classes that predictions count."""
-        return self.predictor.labels
-
-    @property
-    def is_panoptic(self) -> bool:
-        """Whether predictions are id maps with segments."""
-        return self.predictor.is_panoptic
+        self.labels, self.is_panoptic = predictor.labels, predictor.is_panoptic
 
     @property
     def score_threshold(self) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -43,6 +42,7 @@ class VideoWriter:
         self._av = require_av()
         self._path, self._rate = own_file(path.parent, path.name), rate
         self._is_gif = path.suffix.lower() == ".gif"
+        self._clock, self._step = (_GIF_CLOCK, _GIF_STEP) if self._is_gif else (_MP4_CLOCK, 1)
         self._container: Any = None
         self._stream: Any = None
         self._palette: Image.Image | None = None
@@ -66,25 +66,12 @@ class VideoWriter:
         frame.pts, frame.time_base = tick, self._clock
         self._container.mux(self._stream.encode(frame))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._container is not None:
             try:
                 self._container.mux(self._stream.encode(None))
             finally:
                 self._container.close()
-
-    @property
-    def _clock(self) -> Fraction:
-        return _GIF_CLOCK if self._is_gif else _MP4_CLOCK
-
-    @property
-    def _step(self) -> int:
-        return _GIF_STEP if self._is_gif else 1
 
     def _start(self, first: Image.Image) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +79,8 @@ class VideoWriter:
         last = max(_GIF_STEP, round(1 / (self._rate * _GIF_CLOCK)))  # how long a GIF shows its last frame
         options = {"final_delay": str(last)} if self._is_gif else {}
         self._container = self._av.open(str(self._path), "w", options=options)
-        codec, pixels = ("gif", "pal8") if self._is_gif else (self._best_codec(), "yuv420p")
+        best = "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
+        codec, pixels = ("gif", "pal8") if self._is_gif else (best, "yuv420p")
         self._stream = self._container.add_stream(codec, rate=self._rate)
         even = 1 if self._is_gif else 2
         self._stream.width, self._stream.height = (side + side % even for side in self._size_wh)
@@ -102,9 +90,6 @@ class VideoWriter:
             self._stream.options = {"crf": "20", "preset": "veryfast"}
         if self._is_gif:
             self._palette = _palette(first.resize(self._size_wh))
-
-    def _best_codec(self) -> str:
-        return "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
 
     def _mp4_frame(self, image: Image.Image) -> Any:
         """Odd sides get their last row or column twice: the color planes have half the size."""

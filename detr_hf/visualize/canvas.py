@@ -5,8 +5,11 @@ Lines and letters grow with the image, and small images are enlarged, so that na
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,34 +109,27 @@ def contrast_to(color: Color) -> Color:
 
 def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
     """Pillow's own font, the same on every machine; another one for letters beyond ASCII, which it lacks."""
-    return _own_font(size) if text.isascii() else _wide_font(size)
+    return _font(size, text.isascii())
 
 
-def shortened(text: str, size: int, width: int) -> str:
-    """The text cut to ``width`` pixels, with three dots where something is missing."""
-    if font_for(text, size).getlength(text) <= width:
-        return text
-    keep = next(
-        (n for n in range(len(text), 0, -1) if font_for(text, size).getlength(text[:n] + "...") <= width), 0
-    )
-    return text[:keep] + "..."
-
-
-@lru_cache(maxsize=64)
-def _own_font(size: int) -> ImageFont.FreeTypeFont:
+@lru_cache(maxsize=128)
+def _font(size: int, only_ascii: bool) -> ImageFont.FreeTypeFont:
+    for name in () if only_ascii else _OTHER_FONTS:
+        with suppress(OSError):
+            return ImageFont.truetype(name, size)
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont), "Pillow's wheels are built with FreeType"
     return font
 
 
-@lru_cache(maxsize=64)
-def _wide_font(size: int) -> ImageFont.FreeTypeFont:
-    for name in _OTHER_FONTS:
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return _own_font(size)
+def shortened(text: str, size: int, width: int) -> str:
+    """The text cut to ``width`` pixels, with three dots where something is missing."""
+    font = font_for(text, size)
+    if font.getlength(text) <= width:
+        return text
+    lengths = range(1, len(text) + 1)
+    keep = bisect_right(lengths, width, key=lambda n: ceil(font.getlength(text[:n] + "...")))
+    return text[:keep] + "..."
 
 
 def _tag_size(text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
