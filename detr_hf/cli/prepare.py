@@ -52,8 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
         teacher_files=Path(model_path(stuff.teacher)),
     ).run(arguments.only)
     if arguments.push_to_hub:
-        from detr_hf.hub.push_dataset import push_dataset
-        from detr_hf.hub.target import Target
+        from detr_hf.hub.access import Target
+        from detr_hf.hub.push import push_dataset
 
         print(f"{out} is on the Hub: {push_dataset(out, Target(arguments.push_to_hub))}")
     if arguments.only not in (None, "report"):
@@ -74,7 +74,6 @@ def _refuse_unpublishable(name: str, recipe: PrepareRecipe) -> None:
             "--push-to-hub: publishes one train and one validation split, and split.folds makes several. "
             "Leave one out; `detr-hf push` publishes a single fold later."
         )
-    from detr_hf.hub.access import check_access
-    from detr_hf.hub.target import Target
+    from detr_hf.hub.access import Target, check_access
 
     check_access(Target(name, license=recipe.write.license), "dataset")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from detr_hf.errors import UserError
 
 if TYPE_CHECKING:
-    from detr_hf.hub.target import Target
+    from detr_hf.hub.access import Target
 
 HELP = "Put a run's model, or a data set that `prepare` wrote, on the Hub with its card."
 
@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"push: {fault}.")
     if arguments.revision is not None and (fault := fault_of_tag(arguments.revision)):
         raise UserError(f"--revision: {fault}.")
-    from detr_hf.hub.push_dataset import is_written_dataset
-    from detr_hf.hub.target import Target
+    from detr_hf.hub.access import Target
+    from detr_hf.hub.push import is_written_dataset
 
     source = Path(arguments.folder)
     target = Target(
@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _push_run(source: Path, target: Target) -> None:
     from detr_hf.hub.access import check_access, progress_bars
-    from detr_hf.hub.push_run import push_run
-    from detr_hf.hub.run_facts import run_facts
+    from detr_hf.hub.facts import run_facts
+    from detr_hf.hub.push import push_run
 
     facts = run_facts(source)
     check_access(target)
@@ -59,8 +59,8 @@ def _push_run(source: Path, target: Target) -> None:
 
 
 def _push_dataset(source: Path, target: Target) -> None:
-    from detr_hf.hub.push_dataset import push_dataset
-    from detr_hf.hub.target import UNSTATED
+    from detr_hf.hub.access import UNSTATED
+    from detr_hf.hub.push import push_dataset
 
     if target.license != UNSTATED or not target.pictures:
         raise UserError(

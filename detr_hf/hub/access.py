@@ -1,21 +1,64 @@
-"""May we push there? Asked before hours of training; and what the Hub says, in words for people."""
+"""Where something goes on the Hub, whether it may go there (asked before hours of training), and the Hub's
+errors in plain sentences."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from detr_hf.errors import UserError
-from detr_hf.hub.target import Target
+from detr_hf.recipe import Hub, Recipe
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 LONGEST_REASON = 300
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
+
+UNSTATED = "other"
+"""The license of what nobody has stated one for."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What ``detr-hf push`` is told, and the section `hub` of a recipe.
+
+    Attributes:
+        repo_id: user/name.
+        private: nobody else may see it. Says how a new repository is made; one that is there stays as it is.
+        revision: a new tag for what is pushed; None: no tag.
+        license: as the Hub spells licenses.
+        pictures: push images with predictions, and the report that shows some.
+    """
+
+    repo_id: str
+    private: bool = True
+    revision: str | None = None
+    license: str = UNSTATED
+    pictures: bool = True
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe) -> Target | None:
+        """Where a run pushes its best model; None where it does not."""
+        hub = recipe.hub
+        if not recipe.push_to_hub or not isinstance(hub, Hub):
+            return None
+        return cls(hub.repo_id, hub.private, hub.revision, hub.license, hub.pictures)
+
+    def command(self, folder: str | Path) -> str:
+        """The command that pushes ``folder`` there."""
+        words = ["detr-hf", "push", str(folder), self.repo_id]
+        words += [] if self.private else ["--public"]
+        words += ["--revision", self.revision] if self.revision else []
+        words += ["--license", self.license] if self.license != UNSTATED else []
+        words += [] if self.pictures else ["--no-pictures"]
+        return shlex.join(words)
 
 
 def check_access(target: Target, kind: str = "model") -> None:
@@ -30,11 +73,14 @@ def check_access(target: Target, kind: str = "model") -> None:
             license, the tag exists, or the repository is public where it was to be private.
     """
     api = HfApi()
-    with told_of_the_hub(target.repo_id):
-        _refuse_token_for_reading(api)
+    with hub_errors(target.repo_id):
+        # Tokens with permissions of their own are tried on the repository below.
+        if (api.whoami().get("auth") or {}).get("accessToken", {}).get("role") == "read":
+            raise UserError(f"the Hub: the token may only read; {LOG_IN}.")
         _refuse_unknown_license(target.license)
         api.create_repo(target.repo_id, repo_type=kind, private=target.private, exist_ok=True)
-        _refuse_foreign_repo(api, target.repo_id, kind)
+        # A question about a file to come needs the right to write, and changes nothing.
+        api.preupload_lfs_files(target.repo_id, [CommitOperationAdd("README.md", b"-")], repo_type=kind)
         is_private = api.repo_info(target.repo_id, repo_type=kind).private
         tags = [tag.name for tag in api.list_repo_refs(target.repo_id, repo_type=kind).tags]
     if target.private and not is_private:
@@ -49,13 +95,6 @@ def check_access(target: Target, kind: str = "model") -> None:
         )
 
 
-def _refuse_token_for_reading(api: HfApi) -> None:
-    """Tokens with permissions of their own are tried on the repository later."""
-    role = (api.whoami().get("auth") or {}).get("accessToken", {}).get("role")
-    if role == "read":
-        raise UserError(f"the Hub: the token may only read; {LOG_IN}.")
-
-
 def _refuse_unknown_license(license: str) -> None:
     try:
         ModelCard(f"---\nlicense: {license}\n---\n").validate(repo_type="model")
@@ -66,14 +105,8 @@ def _refuse_unknown_license(license: str) -> None:
         ) from error
 
 
-def _refuse_foreign_repo(api: HfApi, repo_id: str, kind: str) -> None:
-    """A question about a file to come needs the right to write, and changes nothing."""
-    question = CommitOperationAdd("README.md", b"-")
-    api.preupload_lfs_files(repo_id, [question], repo_type=kind)
-
-
 @contextmanager
-def told_of_the_hub(repo_id: str) -> Iterator[None]:
+def hub_errors(repo_id: str) -> Iterator[None]:
     """Turn what the client raises into one message, which never holds the token.
 
     Raises:
@@ -94,22 +127,16 @@ def _reason(error: Exception) -> str:
     if constants.HF_HUB_OFFLINE or any(isinstance(cause, OfflineModeIsEnabled) for cause in chain):
         return "the Hub is switched off (HF_HUB_OFFLINE); unset it to push."
     answered = next((cause for cause in chain if isinstance(cause, HfHubHTTPError)), None)
-    if answered is not None:
-        return _reason_of_status(answered.response.status_code, short(answered))
-    return f"{constants.ENDPOINT} cannot be reached, or hung up ({short(chain[-1])})."
-
-
-def _reason_of_status(status: int, said: str) -> str:
-    match status:
-        case 401:
-            return f"the Hub does not know this token; {LOG_IN} ({said})."
-        case 403:
-            return f"the token may not write there; {LOG_IN}, or choose another name ({said})."
-        case 404:
-            return f"the Hub has no such repository, or hides it from this token ({said})."
-        case _ if status >= 500:
-            return f"the Hub has trouble of its own: status {status} ({said})."
-    return f"the Hub refused: status {status} ({said})."
+    if answered is None:
+        return f"{constants.ENDPOINT} cannot be reached, or hung up ({short(chain[-1])})."
+    status = answered.response.status_code
+    reasons = {
+        401: f"the Hub does not know this token; {LOG_IN}",
+        403: f"the token may not write there; {LOG_IN}, or choose another name",
+        404: "the Hub has no such repository, or hides it from this token",
+    }
+    trouble = "has trouble of its own" if status >= 500 else "refused"
+    return f"{reasons.get(status, f'the Hub {trouble}: status {status}')} ({short(answered)})."
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

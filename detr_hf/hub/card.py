@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from detr_hf import __version__
+from detr_hf.hub.access import UNSTATED, Target
+from detr_hf.hub.facts import RunFacts
 from detr_hf.hub.metadata import PIPELINES, metadata_of
 from detr_hf.hub.plain_paths import public_recipe, without_paths
-from detr_hf.hub.run_facts import RunFacts
-from detr_hf.hub.target import UNSTATED, Target
 from detr_hf.metrics.tables import per_class_table, results_tables
 from detr_hf.recipe import DetectionRecipe
 from detr_hf.sanitize import markdown_table

@@ -14,10 +14,9 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from detr_hf.errors import UserError
-from detr_hf.hub.access import check_access, progress_bars, short
-from detr_hf.hub.push_run import push_run
-from detr_hf.hub.run_facts import run_facts
-from detr_hf.hub.target import Target
+from detr_hf.hub.access import Target, check_access, progress_bars, short
+from detr_hf.hub.facts import run_facts
+from detr_hf.hub.push import push_run
 from detr_hf.recipe import Recipe
 
 SNAPSHOT = ".pushing-"

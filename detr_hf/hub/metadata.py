@@ -7,8 +7,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from detr_hf.hub.run_facts import RunFacts
-from detr_hf.hub.target import Target
+from detr_hf.hub.access import Target
+from detr_hf.hub.facts import RunFacts
 
 PIPELINES = {False: "object-detection", True: "image-segmentation"}
 """What the Hub calls the task, by whether the model is of stage 2."""

@@ -11,9 +11,9 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard
 
 from detr_hf.hub import card
+from detr_hf.hub.access import Target
 from detr_hf.hub.card import card_text
-from detr_hf.hub.run_facts import run_facts
-from detr_hf.hub.target import Target
+from detr_hf.hub.facts import run_facts
 from tests.hub.cards import faults_of_card
 from tests.hub.runs import finished_run
 
@@ -119,17 +119,14 @@ def test_a_data_set_of_the_hub_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     def no_card(_: Any) -> Any:
         raise ConnectionError
 
-    monkeypatch.setattr("detr_hf.hub.data_facts.DatasetCard.load", no_card)
+    monkeypatch.setattr("detr_hf.hub.facts.DatasetCard.load", no_card)
     source = ("data.train=null", "data.validation=null", "data.dataset=someone/photos")
     data = ModelCard(filled(finished_run(tmp_path / "run", *source))).data
     assert data.datasets == ["someone/photos"]
     assert {found.dataset_type for found in data.eval_results} == {"someone/photos"}
 
 
-def test_marks_across_the_pieces_of_a_file_count_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("detr_hf.hub.data_facts.CHUNK", 70)
+def test_marks_of_pseudo_labels_are_counted(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.json").write_text("x".join(['{"id": 1, "pseudo": true}'] * 40))
     assert "**80 segments are marked" in filled(finished_run(tmp_path / "run"))

@@ -13,8 +13,8 @@ from accelerate.state import AcceleratorState
 from detr_hf import train
 from detr_hf.errors import UserError
 from detr_hf.hub import during_training
+from detr_hf.hub.access import Target
 from detr_hf.hub.during_training import BackgroundPushes, push_at_end, pushing_to_hub
-from detr_hf.hub.target import Target
 from detr_hf.recipe import Recipe, Split, recipe_from_text, recipe_to_yaml
 from detr_hf.recipe.replay import replay_recipe
 from tests.factories import write_coco_panoptic

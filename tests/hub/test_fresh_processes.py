@@ -19,9 +19,9 @@ from transformers import DetrForSegmentation, pipeline
 
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.demo.resolve import CHECKPOINT
-from detr_hf.hub.push_run import push_run
-from detr_hf.hub.run_facts import run_facts
-from detr_hf.hub.target import Target
+from detr_hf.hub.access import Target
+from detr_hf.hub.facts import run_facts
+from detr_hf.hub.push import push_run
 from detr_hf.inference import Predictor
 from tests.hub.fresh import fresh_python
 from tests.hub.runs import finished_run

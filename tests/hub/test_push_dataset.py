@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from detr_hf import cli
-from detr_hf.hub.data_facts import data_facts
-from detr_hf.hub.push_dataset import push_dataset
-from detr_hf.hub.target import Target
+from detr_hf.hub.access import Target
+from detr_hf.hub.facts import data_facts
+from detr_hf.hub.push import push_dataset
 from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.raw.writing.dataset import WriteSettings, write_dataset
 from detr_hf.prepare.raw.writing.publishing import open_written

@@ -14,9 +14,9 @@ from huggingface_hub import ModelCard
 
 from detr_hf import cli
 from detr_hf.errors import UserError
-from detr_hf.hub.push_run import Pushed, push_run
-from detr_hf.hub.run_facts import run_facts
-from detr_hf.hub.target import Target
+from detr_hf.hub.access import Target
+from detr_hf.hub.facts import run_facts
+from detr_hf.hub.push import Pushed, push_run
 from tests.hub.runs import finished_run
 from tests.hub.server import LoopbackHub, loopback_hub
 from tests.hub.store import Account
@@ -276,7 +276,7 @@ def test_what_a_push_fails_with_never_holds_the_token(
     def leaking(*_: object, **__: object) -> None:
         raise RuntimeError(f"cannot send: Authorization: Bearer {hub.token}")
 
-    monkeypatch.setattr("detr_hf.hub.push_run.HfApi.create_commit", leaking)
+    monkeypatch.setattr("detr_hf.hub.push.HfApi.create_commit", leaking)
     message = refused(lambda: push(run))
     assert hub.token not in message and "hf_***" in message
 

@@ -1,4 +1,7 @@
-"""Putting a run on the Hub: one commit with the model, its card and what shows how good it is."""
+"""Putting a run or a data set on the Hub.
+
+A run is one commit with the model, its card and what shows how good it is.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from detr_hf.hub.access import told_of_the_hub
+from detr_hf.hub.access import Target, check_access, hub_errors
 from detr_hf.hub.card import card_text
+from detr_hf.hub.facts import CONFIG_FILE, RunFacts
 from detr_hf.hub.plain_paths import public_recipe, without_paths
-from detr_hf.hub.run_facts import CONFIG_FILE, RunFacts
-from detr_hf.hub.target import Target
 from detr_hf.labels import LABEL_MAP_FILE
 from detr_hf.metrics.tables import score_of
+from detr_hf.prepare.raw.writing.dataset import DATA_FILE
+from detr_hf.prepare.raw.writing.publishing import push_to_hub
 from detr_hf.run_folder import (
     LOG_FILE,
     METRICS_FILE,
@@ -55,7 +59,7 @@ def push_run(facts: RunFacts, target: Target, finished: bool = True) -> Pushed:
     """
     api = HfApi()
     contents = dict(contents_of(facts, target, finished))
-    with told_of_the_hub(target.repo_id):
+    with hub_errors(target.repo_id):
         api.create_repo(target.repo_id, private=target.private, exist_ok=True)
         added = [CommitOperationAdd(name, content) for name, content in contents.items()]
         there = api.list_repo_files(target.repo_id)
@@ -81,7 +85,7 @@ def contents_of(facts: RunFacts, target: Target, finished: bool = True) -> Itera
 
 
 def _shown(facts: RunFacts, target: Target) -> Iterator[tuple[str, Path | bytes]]:
-    """Tables, and what holds photographs where these may be shown; none names a path of this machine."""
+    """Tables, and what holds images where these may be shown; none names a path of this machine."""
     for name in SHOWN_AT_THE_END if target.pictures else SHOWN_AT_THE_END[:1]:
         if (facts.folder / name).is_file():
             yield name, without_paths((facts.folder / name).read_text(encoding="utf-8")).encode()
@@ -99,3 +103,23 @@ def _is_outdated(name: str, contents: dict[str, Path | bytes]) -> bool:
 def _message(facts: RunFacts) -> str:
     best = facts.recipe.checkpoint.best
     return f"Epoch {facts.results.get('epoch', '?')}: {best} {score_of(facts.results, best):.3f}"
+
+
+def is_written_dataset(folder: Path) -> bool:
+    """Whether `detr-hf prepare` wrote a data set, or the folds of one, there."""
+    return (folder / DATA_FILE).is_file() or (folder / "fold_1" / DATA_FILE).is_file()
+
+
+def push_dataset(folder: Path, target: Target) -> str:
+    """Push a data set with its card, its images inside; its address.
+
+    Raises:
+        UserError: it has faults, or as ``check_access``; a push that was cut off can be repeated.
+    """
+    check_access(target, "dataset")
+    api = HfApi()
+    with hub_errors(target.repo_id):
+        push_to_hub(folder, target.repo_id, target.private)
+        if target.revision:
+            api.create_tag(target.repo_id, tag=target.revision, repo_type="dataset")
+    return f"{api.endpoint}/datasets/{target.repo_id}"
