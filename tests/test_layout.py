@@ -17,20 +17,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "detr_hf"
 
-TIERS = {
-    1: {
-        *("recipe", "labels", "geometry", "images", "errors", "presets", "hub_access"),
-        *("files", "foreign_files", "run_folder", "sanitize", "templating"),
+TIERS = {  # a room imports from its own tier and those above it in this table
+    "ground floor": {
+        *("labels", "geometry", "images", "errors", "presets", "hub_access", "sanitize", "templating"),
+        *("files", "foreign_files", "run_folder"),
     },
-    2: {"prepare", "loading", "modeling", "metrics"},
-    3: {
+    "what a run is": {"recipe"},
+    "what is learned": {"prepare", "loading", "modeling", "metrics"},
+    "what is done with it": {
         *("training", "inference", "visualize", "report", "hub", "export", "teacher"),
         *("check_page", "html_page"),
     },
-    4: {"cli", "train", "app", "demo", "__main__"},
+    "what is called": {"cli", "train", "app", "demo", "__main__"},
 }
-TIER_OF = {room: tier for tier, rooms in TIERS.items() for room in rooms}
+TIER_OF = {room: tier for tier, rooms in enumerate(TIERS.values()) for room in rooms}
 STRANGERS = 2  # the tier whose rooms do not import each other
+
+NOT_FOR = {  # rooms that a room must not know besides
+    "metrics": {"recipe"},
+    **{room: {"training"} for room in ("report", "hub", "export", "inference", "visualize", "app")},
+}
 
 ENTRY_SCRIPTS = ("train.py",)
 LONGEST_ENTRY_SCRIPT = 60
@@ -93,21 +99,29 @@ def room_of(file: Path, root: Path) -> str:
     return file.relative_to(root / PACKAGE).parts[0].removesuffix(".py")
 
 
-def rooms_imported(file: Path, root: Path) -> Iterator[tuple[str, int]]:
-    """The rooms that a module imports anywhere in it, also inside functions, each with its line."""
+def module_of(file: Path, root: Path) -> str:
+    """`detr_hf.prepare.coco`, or the package itself for its `__init__.py`."""
+    return ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def names_imported(file: Path, root: Path) -> Iterator[tuple[str, int]]:
+    """What a module imports anywhere in it, also inside functions, in full and each with its line."""
     package = file.relative_to(root).with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             stem = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{stem}.{alias.name}" for alias in node.names] if stem == PACKAGE else [stem]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == PACKAGE and len(parts) > 1 and not parts[1].startswith("__"):
-                yield parts[1], node.lineno
+            yield from ((f"{stem}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def rooms_imported(file: Path, root: Path) -> Iterator[tuple[str, int]]:
+    """The rooms that a module imports, each with its line."""
+    for name, line in names_imported(file, root):
+        parts = name.split(".")
+        if parts[0] == PACKAGE and len(parts) > 1 and not parts[1].startswith("__"):
+            yield parts[1], line
 
 
 def wrong_imports(root: Path) -> list[str]:
@@ -120,9 +134,11 @@ def wrong_imports(root: Path) -> list[str]:
         if room not in TIER_OF:
             problems.append(f"{where}: `{room}` is in no tier of the layout")
             continue
-        for target, line in rooms_imported(file, root):
+        for target, line in dict.fromkeys(rooms_imported(file, root)):
             if target not in TIER_OF:
                 problems.append(f"{where}:{line}: `{target}` is in no tier of the layout")
+            elif target in NOT_FOR.get(room, ()):
+                problems.append(f"{where}:{line}: `{room}` must know nothing of `{target}`")
             elif target != room and TIER_OF[target] > TIER_OF[room]:
                 problems.append(f"{where}:{line}: `{room}` must not import `{target}`, which builds on it")
             elif target != room and TIER_OF[target] == TIER_OF[room] == STRANGERS:
@@ -130,20 +146,34 @@ def wrong_imports(root: Path) -> list[str]:
     return problems
 
 
-def import_cycles(root: Path) -> list[str]:
-    """Rooms that import each other, directly or through others."""
-    graph: dict[str, set[str]] = {}
+def import_circles(root: Path) -> list[str]:
+    """Files that import each other, and rooms that do, directly or through others."""
+    files: dict[str, set[str]] = {}
+    rooms: dict[str, set[str]] = {}
+    known = {module_of(file, root) for file in modules(root)}
     for file in modules(root):
+        names = {name for name, _ in names_imported(file, root)}
+        targets = {name if name in known else name.rpartition(".")[0] for name in names}
+        files[module_of(file, root)] = targets & known - {module_of(file, root)}
         room = room_of(file, root)
-        targets = {target for target, _ in rooms_imported(file, root)}
-        graph.setdefault(room, set()).update(targets - {room})
+        rooms.setdefault(room, set()).update({target for target, _ in rooms_imported(file, root)} - {room})
+    circles = [("files", _on_circles(files)), ("rooms", _on_circles(rooms))]
+    return [f"{what} that import each other: {', '.join(found)}" for what, found in circles if found]
 
-    def reaches(start: str, goal: str, seen: set[str]) -> bool:
-        ahead = graph.get(start, set()) - seen
-        return goal in ahead or any(reaches(room, goal, seen | ahead) for room in ahead)
 
-    circle = [room for room in sorted(graph) if reaches(room, room, set())]
-    return [f"rooms that import each other: {', '.join(circle)}"] if circle else []
+def _on_circles(graph: dict[str, set[str]]) -> list[str]:
+    """The nodes from which a way leads back to them."""
+
+    def beyond(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            new = graph.get(ahead.pop(), set()) - seen
+            seen |= new
+            ahead += new
+        return seen
+
+    return [node for node in sorted(graph) if node in beyond(node)]
 
 
 def shadowing_names(root: Path) -> list[str]:
@@ -207,7 +237,7 @@ def project_files(root: Path) -> list[Path]:
     return [root / name for name in listed if name]
 
 
-CHECKS = [wrong_imports, import_cycles, shadowing_names, heavy_entry_scripts, long_code, machine_paths]
+CHECKS = [wrong_imports, import_circles, shadowing_names, heavy_entry_scripts, long_code, machine_paths]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -250,7 +280,27 @@ BROKEN = [
     (wrong_imports, "detr_hf/prepare/a.py", "from detr_hf import training\n", "must not import `training`"),
     (wrong_imports, "detr_hf/helpers.py", "", "`helpers` is in no tier"),
     (wrong_imports, "detr_hf/cli.py", "from detr_hf.helpers import x\n", "`helpers` is in no tier"),
-    (import_cycles, "detr_hf/errors.py", "from detr_hf.labels import x\n", "each other: errors, labels"),
+    (wrong_imports, "detr_hf/files.py", "import detr_hf.recipe.load\n", "`files` must not import `recipe`"),
+    (wrong_imports, "detr_hf/metrics/a.py", "from detr_hf import recipe\n", "know nothing of `recipe`"),
+    (wrong_imports, "detr_hf/report/a.py", "import detr_hf.training.x\n", "know nothing of `training`"),
+    (
+        import_circles,
+        "detr_hf/prepare/rows.py",
+        "def f():\n    from detr_hf.prepare import coco\n",
+        "files that import each other: detr_hf.prepare.coco, detr_hf.prepare.rows",
+    ),
+    (
+        import_circles,
+        "detr_hf/prepare/rows.py",
+        "if TYPE_CHECKING:\n    from .hf import x\nfrom detr_hf.prepare import coco\n",
+        "files that import each other: detr_hf.prepare.coco, detr_hf.prepare.rows",
+    ),
+    (
+        import_circles,
+        "detr_hf/labels/other.py",
+        "import detr_hf.training.loop\n",
+        "rooms that import each other: labels, prepare, training",
+    ),
     (shadowing_names, "detr_hf/datasets.py", "", "hides the module `datasets`"),
     (shadowing_names, "detr_hf/logging/__init__.py", "", "hides the module `logging`"),
     (heavy_entry_scripts, "detr_hf/train.py", "from .training import loop\n", "relative import"),

@@ -40,6 +40,7 @@ def test_anchors_repeat_a_value() -> None:
         ("a: *nowhere\n", "not valid YAML: line 1"),
         ("a: &a [*a]\n", "nested too deeply"),
         ("[" * 500, "nested too deeply"),
+        ('task: detection\noutput_dir: "a\\0b"\n', "output_dir: holds a NUL"),
     ],
 )
 def test_text_that_is_no_recipe(text: str, words: str) -> None:
