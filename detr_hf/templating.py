@@ -33,7 +33,7 @@ def render_markdown(template: str | Path, **values: Any) -> str:
     """A text of `report/templates`, or of the file at a path; blank lines that follow each other are one."""
     source = (TEMPLATES / template).read_text(encoding="utf-8")
     text = _environment(False).from_string(source).render(values)
-    return re.sub(r"\n{3,}", "\n\n", text)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r" +$", "", text, flags=re.MULTILINE))
 
 
 @cache

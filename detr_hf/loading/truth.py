@@ -67,13 +67,17 @@ class GroundTruth:
         self._boxes_only = self._rows.select_columns(["image_id", "objects"])
         self.row_of = {image_id: row for row, image_id in enumerate(split["image_id"])}
 
+    def row(self, image_id: int) -> dict[str, Any]:
+        """All columns of an image, its pixels not decoded."""
+        return self._rows[self.row_of[image_id]]
+
     def detection(self, image_id: int) -> dict[str, Any]:
         """See :func:`detection_truth`."""
         return detection_truth(self._boxes_only[self.row_of[image_id]])
 
     def panoptic(self, image_id: int) -> dict[str, Any]:
         """See :func:`panoptic_truth`."""
-        return panoptic_truth(self._rows[self.row_of[image_id]])
+        return panoptic_truth(self.row(image_id))
 
 
 def check_labels(split: datasets.Dataset, num_classes: int) -> None:

@@ -1,37 +1,46 @@
-"""Small charts as SVG: lines and bars with axes, legends that wrap, colors of the page's style.
+"""Small charts as inline SVG, drawn by matplotlib: lines and bars in colors of the page's style.
 
-Colors are variables of ``STYLE``, so that one chart serves light and dark; they follow Okabe and Ito's
+Colors are variables of `base.html`, so that one chart serves light and dark; they follow Okabe and Ito's
 palette, which people with any color vision tell apart, and lines differ in their dashes besides.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any
+from xml.etree import ElementTree
 
-from detr_hf.html_page import text
+from markupsafe import Markup
 
-WIDTH, HEIGHT = 400, 240
+from detr_hf.sanitize import printable
+
+WIDTH, HEIGHT = 400, 240  # pixels of the drawing, which grows and shrinks with the page
 LEFT, RIGHT, TOP, BOTTOM = 50, 18, 8, 40  # room for the axes
 MOST_POINTS = 400  # of one line; more would not be seen
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2", "12 3", "4 4 1 4")
-
-STYLE = """
-:root { --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #b3488a; --c4: #8a6d00; --c5: #3f9bd6;
-        --c6: #444b5a; --c7: #a34a28; --faint: #b9c0cc; }
-@media (prefers-color-scheme: dark) {
-:root { --c0: #56b4e9; --c1: #f08a3c; --c2: #2cc79a; --c3: #e294c4; --c4: #e6d24a; --c5: #9fd3f5;
-        --c6: #c9cfda; --c7: #e0a58a; --faint: #4a5261; } }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr));
-          gap: 1.4rem 1.6rem; }
-.chart h3 { font-size: .95rem; margin: 0 0 .1rem; } .chart p { font-size: .82rem; margin: 0 0 .3rem; }
-.chart svg { width: 100%; height: auto; display: block; font: 11.5px system-ui, sans-serif; }
-.chart svg text { fill: var(--dim); } .chart .grid { stroke: var(--line); }
-.chart .axis { stroke: var(--dim); } .chart .mark { stroke: var(--dim); stroke-dasharray: 3 3; }
-.legend { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem .9rem; padding: 0; margin: 0 0 .2rem;
-          font-size: .8rem; } .legend svg { display: inline; width: 26px; height: 10px; margin-right: .3rem; }
-"""
+MOST_DOTS = 25  # lines of so few points show each of them
+INKS = ("#0072b2", "#d55e00", "#009e73", "#b3488a", "#8a6d00", "#3f9bd6", "#444b5a", "#a34a28")
+FAINT, DIM, LINE = "#b9c0cc", "#5a6375", "#e3e6ec"
+VARIABLES = {ink: f"var(--c{slot})" for slot, ink in enumerate(INKS)} | {
+    FAINT: "var(--faint)",
+    DIM: "var(--dim)",
+    LINE: "var(--line)",
+}
+DASHES: tuple[tuple[int, ...], ...] = (
+    *((), (7, 3), (2, 3), (9, 3, 2, 3)),
+    *((5, 2), (1, 2), (12, 3), (4, 4, 1, 4)),
+)
+SETTINGS: Any = {
+    "svg.fonttype": "none",  # letters stay letters, in the page's font
+    "svg.hashsalt": "detr-hf",  # the same chart gives the same bytes
+    "font.size": 11.5,
+    "axes.autolimit_mode": "round_numbers",
+    "axes.xmargin": 0,
+    "axes.ymargin": 0,
+    "lines.scale_dashes": False,
+}
 
 
 @dataclass(frozen=True)
@@ -52,89 +61,69 @@ class Axis:
     high: float | None = None
 
 
+@dataclass(frozen=True)
+class Chart:
+    """What `macros.html` shows of a chart.
+
+    Attributes:
+        title, note: above the drawing.
+        svg: the drawing; empty where there is nothing to draw.
+        legend: (name, number of the color, dashes as SVG has them) of each line, where there are several.
+    """
+
+    title: str
+    note: str = ""
+    svg: str = ""
+    legend: list[tuple[str, int, str]] = field(default_factory=list)
+
+
 def line_chart(
-    title: str,
-    lines: Sequence[Line],
-    x: Axis,
-    y: Axis,
-    note: str = "",
-    marks: Sequence[tuple[float, str]] = (),
-) -> str:
-    """A figure with a line for each of ``lines``; ``marks`` are upright lines (x, what is there).
+    title: str, lines: Sequence[Line], x: Axis, y: Axis, note: str = "", marks: Sequence[float] = ()
+) -> Chart:
+    """A line for each of ``lines``; ``marks`` are places on the x axis with an upright line.
 
     A line without points is left out, and keeps its color for itself.
     """
-    lines = [Line(line.name, _thinned(line.points), line.faint) for line in lines]
     if not any(line.points for line in lines):
-        return _figure(title, note, '<p class="none">nothing was recorded</p>')
-    xs = _Scale([point[0] for line in lines for point in line.points], x, LEFT, WIDTH - RIGHT)
-    ys = _Scale([point[1] for line in lines for point in line.points], y, HEIGHT - BOTTOM, TOP)
+        return Chart(title, note)
     shown = [line for line in lines if not line.faint]
-    drawn = [_path(line, None, xs, ys) for line in lines if line.faint and line.points]
-    drawn += [_path(line, slot, xs, ys) for slot, line in enumerate(shown) if line.points]
-    upright = [
-        f'<line class="mark" x1="{xs(at):.1f}" x2="{xs(at):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
-        f"<title>{text(what)}</title></line>"
-        for at, what in marks
+    slots = {id(line): slot % len(INKS) for slot, line in enumerate(shown)}
+
+    def draw(axes: Any) -> None:
+        for line in (*(line for line in lines if line.faint), *shown):
+            if line.points:
+                columns = zip(*_thinned(line.points), strict=True)
+                look = _look(slots.get(id(line)), len(line.points))
+                axes.plot(*columns, gid=f"line {printable(line.name)}", clip_on=False, **look)
+        for place in marks:
+            axes.axvline(place, color=DIM, linewidth=1, linestyle=(0, (3, 3)))
+
+    legend = [
+        (line.name, slots[id(line)], " ".join(map(str, DASHES[slots[id(line)]])))
+        for line in shown
+        if line.points
     ]
-    body = _svg(title, _axes(x, y, xs, ys) + "".join(upright + drawn))
-    return _figure(title, note, _legend(shown) + body)
+    return Chart(title, note, _drawn(title, x, y, draw), legend if len(shown) > 1 else [])
 
 
-def bar_chart(title: str, bars: Sequence[tuple[str, float | None, str]], y: Axis, note: str = "") -> str:
-    """A figure with an upright bar for each (name, value or None, words below the name)."""
-    ys = _Scale([value for _, value, _ in bars if value is not None], y, HEIGHT - BOTTOM, TOP)
-    step = (WIDTH - LEFT - RIGHT) / max(1, len(bars))
-    drawn = []
-    for at, (name, value, below) in enumerate(bars):
-        middle, top = LEFT + step * (at + 0.5), ys(value or 0.0)
-        said = "-" if value is None else f"{value:.3f}"
-        drawn.append(
-            f'<rect x="{middle - step * 0.28:.1f}" y="{top:.1f}" width="{step * 0.56:.1f}" '
-            f'height="{HEIGHT - BOTTOM - top:.1f}" fill="var(--c0)"/>'
-            f'<text x="{middle:.1f}" y="{max(top - 4, TOP + 8):.1f}" text-anchor="middle">{said}</text>'
-            f'<text x="{middle:.1f}" y="{HEIGHT - 24}" text-anchor="middle">{text(name)}</text>'
-            f'<text x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{text(below)}</text>'
-        )
-    return _figure(title, note, _svg(title, _y_axis(y, ys) + "".join(drawn)))
+def bar_chart(title: str, bars: Sequence[tuple[str, float | None, str]], y: Axis, note: str = "") -> Chart:
+    """An upright bar for each (name, value or None, words below the name)."""
+
+    def draw(axes: Any) -> None:
+        drawn = axes.bar(range(len(bars)), [value or 0.0 for _, value, _ in bars], width=0.56, color=INKS[0])
+        axes.bar_label(drawn, ["-" if v is None else f"{v:.3f}" for _, v, _ in bars], padding=3, color=DIM)
+        axes.set_xticks(range(len(bars)), [f"{name}\n{below}" for name, _, below in bars], linespacing=1.3)
+        axes.tick_params(axis="x", length=0)
+
+    return Chart(title, note, _drawn(title, Axis("", -0.5, len(bars) - 0.5), y, draw))
 
 
-def sparkline(values: Sequence[float] | None, width: int = 90, height: int = 22) -> str:
-    """A line without axes for a table: values from 0 to 1."""
-    if not values:
-        return ""
-    step = width / max(1, len(values) - 1)
-    points = " ".join(f"{i * step:.1f},{(height - 1) * (1 - v) + 0.5:.1f}" for i, v in enumerate(values))
-    return (
-        f'<svg class="spark" viewBox="0 0 {width} {height}" aria-hidden="true"><polyline points="{points}" '
-        'fill="none" stroke="var(--c0)" stroke-width="1.4"/></svg>'
-    )
-
-
-class _Scale:
-    """From values to pixels of the drawing, with round ends and ticks."""
-
-    def __init__(self, values: Sequence[float], axis: Axis, start_px: float, end_px: float) -> None:
-        low = min(values, default=0.0) if axis.low is None else axis.low
-        high = max(values, default=1.0) if axis.high is None else axis.high
-        if high <= low:
-            low, high = low - (abs(low) or 1) * 0.5, low + (abs(low) or 1) * 0.5
-        self.step = _round_step((high - low) / 5)
-        self.low = low if axis.low is not None else math.floor(low / self.step + 1e-9) * self.step
-        self.high = high if axis.high is not None else math.ceil(high / self.step - 1e-9) * self.step
-        self._start, self._factor = start_px, (end_px - start_px) / (self.high - self.low)
-
-    def __call__(self, value: float) -> float:
-        return self._start + (min(max(value, self.low), self.high) - self.low) * self._factor
-
-    def ticks(self) -> list[float]:
-        first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
-        return [at * self.step for at in range(first, last + 1)]
-
-
-def _round_step(least: float) -> float:
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least * (1 - 1e-9))
+def _look(slot: int | None, points: int) -> dict[str, Any]:
+    if slot is None:
+        return {"color": FAINT, "linewidth": 1}
+    dots = {"marker": "o", "markersize": 5, "markeredgewidth": 0} if points <= MOST_DOTS else {}
+    dashes = {"linestyle": (0, DASHES[slot])} if DASHES[slot] else {"solid_capstyle": "round"}
+    return {"color": INKS[slot], "linewidth": 2, **dots, **dashes}
 
 
 def _thinned(points: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
@@ -143,78 +132,89 @@ def _thinned(points: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
     return points if stride <= 1 else [*points[:-1:stride], points[-1]]
 
 
-def _path(line: Line, slot: int | None, xs: _Scale, ys: _Scale) -> str:
-    places = [(xs(x), ys(y)) for x, y in line.points]
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    if slot is None:
-        head, dots = 'stroke="var(--faint)" stroke-width="1"', ""
-    else:
-        head = f'stroke="var(--c{slot % 8})" stroke-width="2" stroke-dasharray="{DASHES[slot % 8]}"'
-        few = places if len(places) <= 25 else []
-        dots = "".join(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="var(--c{slot % 8})"/>' for x, y in few
-        )
-    return (
-        f'<g><title>{text(line.name)}</title><polyline points="{points}" fill="none" {head} '
-        f'stroke-linejoin="round"/>{dots}</g>'
-    )
+def _drawn(title: str, x: Axis, y: Axis, draw: Callable[[Any], None]) -> Markup:
+    """What ``draw`` puts into axes with round ends and ticks, as an element of a page.
+
+    The figure is on its own, without the state that pyplot keeps for a whole process.
+    """
+    # imported here: it takes a while, and only pages with charts need it
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
+        across, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+        axes = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, across / WIDTH, down / HEIGHT))
+        for axis, asked in ((axes.xaxis, x), (axes.yaxis, y)):
+            axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10), min_n_ticks=2))
+            axis.set_major_formatter(lambda value, _: _tick(value))
+            axis.label.set(text=asked.label, color=DIM)
+        axes.yaxis.set_label_coords(14 / WIDTH, (BOTTOM + down / 2) / HEIGHT, figure.transFigure)
+        axes.xaxis.set_label_coords((LEFT + across / 2) / WIDTH, 14 / HEIGHT, figure.transFigure)
+        axes.tick_params(color=DIM, labelcolor=DIM)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", color=LINE, linewidth=1)
+        axes.spines[["left", "right", "top"]].set_visible(False)
+        axes.spines["bottom"].set_color(DIM)
+        figure.patch.set_visible(False)
+        axes.patch.set_visible(False)
+        axes.set_axisbelow(True)
+        draw(axes)
+        axes.set_xlim(x.low, x.high)
+        axes.set_ylim(y.low, y.high)
+        low, high = axes.yaxis.get_major_locator().view_limits(*axes.get_ylim())  # round ones
+        axes.set_ylim(low if y.low is None else y.low, high if y.high is None else y.high)
+        stream = StringIO()
+        empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(stream, metadata=empty)
+    return _inline(stream.getvalue(), title)
 
 
-def _axes(x: Axis, y: Axis, xs: _Scale, ys: _Scale) -> str:
-    below = HEIGHT - BOTTOM
-    ticks = "".join(
-        f'<line class="axis" x1="{xs(at):.1f}" x2="{xs(at):.1f}" y1="{below}" y2="{below + 4}"/>'
-        f'<text x="{xs(at):.1f}" y="{below + 16}" text-anchor="middle">{_said(at, xs.step)}</text>'
-        for at in xs.ticks()
-    )
-    label = (
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{text(x.label)}</text>'
-    )
-    return _y_axis(y, ys) + ticks + label
+def _tick(value: float) -> str:
+    """A number in the room that there is beside an axis: 0.0002 as 2e-4, 20000 as 20k."""
+    if abs(value) >= 10_000:
+        return f"{value / 1000:g}k"
+    if 0 < abs(value) < 1e-3:
+        return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+    return f"{value:.6g}"
 
 
-def _y_axis(y: Axis, ys: _Scale) -> str:
-    ticks = "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{ys(at):.1f}" y2="{ys(at):.1f}"/>'
-        f'<text x="{LEFT - 6}" y="{ys(at) + 4:.1f}" text-anchor="end">{_said(at, ys.step)}</text>'
-        for at in ys.ticks()
-    )
-    below, middle = HEIGHT - BOTTOM, (TOP + HEIGHT - BOTTOM) / 2
-    base = f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{below}" y2="{below}"/>'
-    turned = f'text-anchor="middle" transform="rotate(-90 11 {middle})"'
-    label = f'<text x="11" y="{middle}" {turned}>{text(y.label)}</text>'
-    return ticks + base + label
+def _inline(svg: str, title: str) -> Markup:
+    """An element of a page: no ids, fonts or colors of its own, and a name for each line."""
+    root = ElementTree.fromstring(svg)
+    for child in [child for child in root if child.tag.endswith("defs")]:
+        root.remove(
+            child
+        )  # a style that would be the whole page's, and clips, which the limits make needless
+    for element in list(root.iter()):
+        element.tag = element.tag.rpartition("}")[2]
+        element.text = element.text if element.tag == "text" else None
+        element.tail = None
+        given = dict(element.attrib)
+        element.attrib.clear()
+        for name, value in given.items():
+            element.attrib |= _attribute(element.tag, name.rpartition("}")[2], value)
+        if given.get("id", "").startswith("line "):
+            element.insert(0, ElementTree.Element("title"))
+            element[0].text = given["id"].removeprefix("line ")
+    root.attrib = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": title}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _said(value: float, step: float) -> str:
-    """A tick's value with as many digits as its step needs."""
-    if abs(value) < step / 1e6:
-        return "0"
-    largest = max(abs(value), step)
-    if value and (largest >= 1e5 or step < 1e-3):
-        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace(".0e", "e")
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    digits += round(step * 10**digits, 6) != round(step * 10**digits)
-    return f"{value:.{digits}f}"
-
-
-def _legend(lines: Sequence[Line]) -> str:
-    if len(lines) < 2:
-        return ""
-    entries = [
-        '<li><svg viewBox="0 0 26 10" aria-hidden="true">'
-        f'<line x1="0" x2="26" y1="5" y2="5" stroke="var(--c{slot % 8})"'
-        f' stroke-width="2.5" stroke-dasharray="{DASHES[slot % 8]}"/></svg>{text(line.name)}</li>'
-        for slot, line in enumerate(lines)
-        if line.points
-    ]
-    return f'<ul class="legend">{"".join(entries)}</ul>'
-
-
-def _svg(title: str, body: str) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(title)}">{body}</svg>'
-
-
-def _figure(title: str, note: str, body: str) -> str:
-    said = f'<p class="dim">{text(note)}</p>' if note else ""
-    return f'<figure class="chart"><h3>{text(title)}</h3>{said}{body}</figure>\n'
+def _attribute(tag: str, name: str, value: str) -> dict[str, str]:
+    """One attribute as the page needs it; none where it does not."""
+    match name:
+        case "id" if tag != "path":  # a path may be what `use` refers to
+            return {}
+        case "clip-path":
+            return {}
+        case "style":
+            value = re.sub(r"font-family: [^;]*;? ?", "", value)
+            value = re.sub(r"#[0-9a-f]{6}", lambda ink: VARIABLES.get(ink[0], ink[0]), value)
+        case "transform" if value.startswith("rotate(-0 "):
+            return {}
+        case "d" | "x" | "y" | "transform":
+            value = re.sub(r"\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", " ".join(value.split()))
+    return {name: value}

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.files import write_text
-from detr_hf.html_page import head, text
 from detr_hf.metrics.tables import NONE
-from detr_hf.report.charts import STYLE, Axis, Line, line_chart
+from detr_hf.report.charts import Axis, Chart, Line, line_chart
 from detr_hf.report.facts import facts_of, read_recipe
 from detr_hf.report.history import Points, curves, totals
 from detr_hf.report.tables import said
 from detr_hf.run_folder import RunFolder
-from detr_hf.sanitize import markdown_table
+from detr_hf.templating import render_html, render_markdown
 
 METRICS = (
     ("PQ", "panoptic.All.pq", True),
@@ -36,7 +35,6 @@ COSTS = (
 SAME_IN_RUNS = ("commit", "hardware", "Python", "libraries")  # facts that are shown where they differ
 NOT_COMPARED = ("output_dir",)
 SHARE = (0.0, 1.0)
-_STYLE = STYLE + ".scroll { overflow-x: auto; } .best { font-weight: 700; } td.n { white-space: normal; }"
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,11 @@ class Comparison:
     settings: list[Row]
     notes: list[str]
 
+    @property
+    def names(self) -> list[str]:
+        """Of the runs."""
+        return [run.name for run in self.runs]
+
 
 def compare_runs(folders: Sequence[Path]) -> Comparison:
     """Read runs, finished or not.
@@ -95,19 +98,13 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
 
 def comparison_text(found: Comparison) -> str:
     """Both tables as Markdown; the best of a row has a star."""
-    names = [run.name for run in found.runs]
     metrics = [
         [row.name, *(f"★ {cell}" if at in row.best else cell for at, cell in enumerate(row.cells))]
         for row in found.metrics
     ]
-    parts = [f"note: {note}" for note in found.notes]
-    parts.append(markdown_table(["", *names], metrics))
-    if found.settings:
-        cells = [[row.name, *row.cells] for row in found.settings]
-        parts.append(markdown_table(["differs", *names], cells, left=1 + len(names)))
-    else:
-        parts.append("The recipes do not differ.")
-    return "\n\n".join(parts)
+    settings = [[row.name, *row.cells] for row in found.settings]
+    text = render_markdown("compare.md", found=found, runs=found.names, metrics=metrics, settings=settings)
+    return text.strip()
 
 
 def write_comparison(found: Comparison, path: Path) -> Path:
@@ -116,38 +113,14 @@ def write_comparison(found: Comparison, path: Path) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    return write_text(path, "".join(_page(found)))
-
-
-def _page(found: Comparison) -> Iterator[str]:
-    yield head("Comparison of " + ", ".join(run.name for run in found.runs), _STYLE)
-    yield "<h1>Comparison of runs</h1>\n" + "".join(f"<p>{text(note)}</p>" for note in found.notes)
-    yield _table(found, found.metrics, "")
-    if any(row.best for row in found.metrics):
-        yield '<p class="dim">Bold: the best of a row.</p>\n'
-    yield '<h2>Curves</h2>\n<div class="charts">' + "".join(_charts(found.runs)) + "</div>\n"
-    yield "<h2>What differs</h2>\n"
-    yield (
-        _table(found, found.settings, "setting") if found.settings else "<p>The recipes do not differ.</p>\n"
+    has_best = any(row.best for row in found.metrics)
+    charts = list(_charts(found.runs))
+    return write_text(
+        path, render_html("compare.html", found=found, runs=found.names, charts=charts, has_best=has_best)
     )
-    yield "</html>\n"
 
 
-def _table(found: Comparison, rows: Sequence[Row], corner: str) -> str:
-    heads = "".join(f'<th class="n">{text(run.name)}</th>' for run in found.runs)
-    body = "".join(
-        f"<tr><td>{text(row.name)}</td>"
-        + "".join(
-            f'<td class="n{" best" if at in row.best else ""}">{text(cell)}</td>'
-            for at, cell in enumerate(row.cells)
-        )
-        + "</tr>\n"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><tr><th>{corner}</th>{heads}</tr>{body}</table></div>\n'
-
-
-def _charts(runs: Sequence[Compared]) -> Iterator[str]:
+def _charts(runs: Sequence[Compared]) -> Iterator[Chart]:
     steps = Axis("optimizer step", low=0)
     drawn = (
         ("Loss", "loss", "loss", Axis("loss", low=0)),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detr_hf.report.charts import Axis, Line, bar_chart, line_chart
+from detr_hf.report.charts import Axis, Chart, Line, bar_chart, line_chart
 from detr_hf.report.history import Points
 
 STEPS = Axis("optimizer step", low=0)
@@ -20,55 +20,62 @@ TERMS = {
 }
 
 
-def course_of_training(numbers: Mapping[str, Any]) -> Iterator[str]:
+COURSES = (
+    ("loss", "Loss", Axis("loss", low=0), "whole, mean since the last point"),
+    ("terms", "Loss by term", Axis("loss", low=0), "of the last decoder layer"),
+    ("scores", "Validation", Axis("0 to 1", *SHARE), "after each evaluation"),
+    ("rates", "Learning rate", Axis("rate", low=0), "by group of parameters"),
+    ("gradient", "Gradient norm", Axis("norm", low=0), "before clipping"),
+    ("speed", "Speed", Axis("images a second", low=0), "while training"),
+)
+
+
+def training_charts(history: Mapping[str, Points]) -> list[Chart]:
     """Losses, scores, rates, gradient and speed over the steps."""
-    history: dict[str, Points] = numbers["history"]
-    terms = {TERMS.get(name, name): points for name, points in history["terms"].items()}
-    yield line_chart(
-        "Loss", _lines(history["loss"]), STEPS, Axis("loss", low=0), "whole, mean since the last point"
-    )
-    yield line_chart("Loss by term", _lines(terms), STEPS, Axis("loss", low=0), "of the last decoder layer")
-    yield line_chart(
-        "Validation", _lines(history["scores"]), STEPS, Axis("0 to 1", *SHARE), "after each evaluation"
-    )
-    yield line_chart(
-        "Learning rate", _lines(history["rates"]), STEPS, Axis("rate", low=0), "by group of parameters"
-    )
-    yield line_chart(
-        "Gradient norm", _lines(history["gradient"]), STEPS, Axis("norm", low=0), "before clipping"
-    )
-    yield line_chart(
-        "Speed", _lines(history["speed"]), STEPS, Axis("images a second", low=0), "while training"
-    )
+    return [
+        line_chart(
+            title,
+            [Line(TERMS.get(name, name), points) for name, points in history[part].items()],
+            STEPS,
+            axis,
+            note,
+        )
+        for part, title, axis, note in COURSES
+    ]
 
 
-def threshold_charts(numbers: Mapping[str, Any]) -> Iterator[str]:
-    """Precision over recall, and both over the threshold."""
+def threshold_charts(numbers: Mapping[str, Any]) -> list[Chart]:
+    """Precision over recall, both over the threshold, and box AP by size of the object."""
     curves, sweep = numbers["precision_recall"], numbers["threshold_sweep"]
     classes = [
         Line(name, _pairs(curves["recall"], values), faint=True) for name, values in curves["classes"].items()
     ]
     means = [Line(name, _pairs(curves["recall"], curves[name])) for name in curves if name.startswith("IoU")]
-    recall, precision = Axis("recall", *SHARE), Axis("precision", *SHARE)
-    note = "means over classes; gray: each class at IoU 0.50"
-    yield line_chart("Precision and recall", classes + means, recall, precision, note)
-    lines = [Line(n, _pairs(sweep["threshold"], sweep[k])) for n, k in SWEPT]
-    marks = [(sweep["best"]["threshold"], "best F1")] if sweep["best"] else []
-    note = "all classes together, at IoU 0.50; upright: best F1"
-    yield line_chart(
-        "Score threshold", lines, Axis("score above", *SHARE), Axis("0 to 1", *SHARE), note, marks
-    )
-
-
-def size_chart(sizes: Sequence[Mapping[str, Any]]) -> str:
-    """Box AP by size of the object."""
-    bars = [(row["size"], row["AP"], f"{row['objects']} objects") for row in sizes]
-    note = "small: under 32² pixels of area; large: over 96²"
-    return bar_chart("AP by size of object", bars, Axis("box AP, IoU 0.50 to 0.95", *SHARE), note)
-
-
-def _lines(points: Points) -> list[Line]:
-    return [Line(name, curve) for name, curve in points.items()]
+    swept = [Line(name, _pairs(sweep["threshold"], sweep[key])) for name, key in SWEPT]
+    bars = [(row["size"], row["AP"], f"{row['objects']} objects") for row in numbers["sizes"]]
+    return [
+        line_chart(
+            "Precision and recall",
+            classes + means,
+            Axis("recall", *SHARE),
+            Axis("precision", *SHARE),
+            "means over classes; gray: each class at IoU 0.50",
+        ),
+        line_chart(
+            "Score threshold",
+            swept,
+            Axis("score above", *SHARE),
+            Axis("0 to 1", *SHARE),
+            "all classes together, at IoU 0.50; upright: best F1",
+            [sweep["best"]["threshold"]] if sweep["best"] else [],
+        ),
+        bar_chart(
+            "AP by size of object",
+            bars,
+            Axis("box AP, IoU 0.50 to 0.95", *SHARE),
+            "small: under 32² pixels of area; large: over 96²",
+        ),
+    ]
 
 
 def _pairs(xs: Sequence[float], ys: Sequence[float | None] | None) -> list[list[float]]:

@@ -22,6 +22,11 @@ class Column:
     bar: bool = False
     digits: int = 3
 
+    @property
+    def is_number(self) -> bool:
+        """Numbers are set right."""
+        return self.key != "kind"
+
 
 CLASS_COLUMNS = (
     Column("kind", "kind", "thing: can be counted; stuff: an area"),
@@ -38,22 +43,48 @@ CLASS_COLUMNS = (
 )
 
 
-def occurring(classes: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], str]:
-    """The classes that some image has an object of, and a sentence on the others; "" where there are none."""
+@dataclass(frozen=True)
+class ClassTable:
+    """The classes that some image has an object of.
+
+    Attributes:
+        columns: those that some class has a value for, and the counts in any case.
+        rows: (name, cells, AP50) of each class; a cell is (column, text, share of a bar behind it or None).
+        left_out: how many classes no image has an object of.
+    """
+
+    columns: list[Column]
+    rows: list[tuple[str, list[tuple[Column, str, float | None]], str]]
+    left_out: int
+
+    def heads(self) -> list[str]:
+        """For Markdown."""
+        return ["class", *(column.head for column in self.columns)]
+
+    def table(self) -> list[list[str]]:
+        """For Markdown."""
+        return [[name, *(text for _, text, _ in cells)] for name, cells, _ in self.rows]
+
+
+def class_table(classes: Sequence[Mapping[str, Any]]) -> ClassTable:
+    """What the report shows of each class, in the label map's order."""
     counts = ("training_objects", "validation_objects")
     shown = [row for row in classes if any(row.get(key) != 0 for key in counts)]
-    others = len(classes) - len(shown)
-    return shown, f"{others} more classes: no image has an object of them." if others else ""
-
-
-def class_columns(classes: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """Those that some class has a value for, and the counts in any case."""
-    always = ("training_objects", "validation_objects", "AP")
-    return [
+    columns = [
         column
         for column in CLASS_COLUMNS
-        if column.key in always or any(row.get(column.key) is not None for row in classes)
+        if column.key in (*counts, "AP") or any(row.get(column.key) is not None for row in shown)
     ]
+    rows = [
+        (str(row["class"]), [_cell(row.get(column.key), column) for column in columns], said(row.get("AP50")))
+        for row in shown
+    ]
+    return ClassTable(columns, rows, len(classes) - len(shown))
+
+
+def _cell(value: Any, column: Column) -> tuple[Column, str, float | None]:
+    share = value if column.bar and isinstance(value, float) else None
+    return column, said(value, column.in_percent, column.digits), share
 
 
 def said(value: Any, in_percent: bool = False, digits: int = 3) -> str:
@@ -63,6 +94,13 @@ def said(value: Any, in_percent: bool = False, digits: int = 3) -> str:
     if isinstance(value, float):
         return percent(value) if in_percent else f"{value:.{digits}f}"
     return str(value)
+
+
+def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of the numbers that stand above all others."""
+    boxes, segments = results.get("detection") or {}, (results.get("panoptic") or {}).get("All") or {}
+    shown = [(name, said(segments.get(name.lower()), True)) for name in ("PQ", "SQ", "RQ") if segments]
+    return shown + [(f"box {name}", said(boxes.get(name))) for name in ("AP", "AP50", "AR") if name in boxes]
 
 
 def panoptic_rows(results: Mapping[str, Any]) -> list[list[str]]:
@@ -92,14 +130,6 @@ def box_rows(results: Mapping[str, Any]) -> list[list[str]]:
     return [[name, area, most, said(boxes.get(key))] for name, area, most, key in rows if key in boxes]
 
 
-def class_rows(classes: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[list[str]]:
-    """Name and columns of every class."""
-    return [
-        [str(row["class"]), *(said(row.get(c.key), c.in_percent, c.digits) for c in columns)]
-        for row in classes
-    ]
-
-
 def size_rows(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """AP and AR by size of the object."""
     return [
@@ -117,19 +147,21 @@ def sweep_rows(sweep: Mapping[str, Any], every: int = 10) -> list[list[str]]:
     ]
 
 
-def best_threshold(sweep: Mapping[str, Any]) -> str:
-    """The best threshold in a sentence."""
-    best = sweep["best"]
-    if best is None:
-        return "No box is right at any threshold."
-    return (
-        f"F1 is highest, {best['f1']:.3f}, at a threshold of {best['threshold']:.2f}: precision "
-        f"{said(best['precision'])}, recall {said(best['recall'])}."
-    )
+@dataclass(frozen=True)
+class ConfusionTable:
+    """Counts of the classes that are shown, background last: truth down, prediction across."""
+
+    names: list[str]
+    rows: list[tuple[str, list[int]]]
+    left_out: int
+
+    def table(self) -> list[list[Any]]:
+        """For Markdown."""
+        return [[name, *counts] for name, counts in self.rows]
 
 
-def readable_confusion(confusion: Mapping[str, Any]) -> tuple[list[str], list[list[int]], str]:
-    """Names and counts of the classes that are shown, background last, and a sentence on those left out.
+def confusion_table(confusion: Mapping[str, Any]) -> ConfusionTable:
+    """The part of a confusion matrix that can be read.
 
     Of many classes those with the most confusions and misses are shown, and none that does not occur; others
     are left out, not summed.
@@ -140,7 +172,6 @@ def readable_confusion(confusion: Mapping[str, Any]) -> tuple[list[str], list[li
     if len(shown) > MOST_CONFUSED:
         wrong = {i: seen[i] - 2 * counts[i][i] for i in shown}
         shown = sorted(sorted(shown, key=lambda i: -wrong[i])[:MOST_CONFUSED])
-    places, others = [*shown, len(names)], len(names) - len(shown)
-    table = [[counts[i][j] for j in places] for i in places]
-    more = f"{others} more classes, with fewer confusions or none: see report.json." if others else ""
-    return [*(names[i] for i in shown), "background"], table, more
+    places, titles = [*shown, len(names)], [*(names[i] for i in shown), "background"]
+    rows = [(title, [counts[i][j] for j in places]) for title, i in zip(titles, places, strict=True)]
+    return ConfusionTable(titles, rows, len(names) - len(shown))

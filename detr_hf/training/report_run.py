@@ -20,8 +20,8 @@ from detr_hf.modeling.predictions import Prediction
 from detr_hf.modeling.pretrained import load_processor
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe
-from detr_hf.report.salvage import salvaged
-from detr_hf.report.subject import Subject
+from detr_hf.report.inputs import ReportInputs
+from detr_hf.report.readable_subset import readable_subset
 from detr_hf.report.write import write_report
 from detr_hf.run_folder import PER_IMAGE_FILE, RunFolder
 from detr_hf.training.assemble import dataset_of, refuse_unfit, validation_loader
@@ -46,13 +46,12 @@ def report_finished(run: Run, data: DataBundle) -> None:
     try:
         labels, settings = run.task.labels, run.recipe.evaluation
         per_image = load_per_image(RunFolder(run.folder), labels.num_classes)
-        subject = Subject(
+        inputs = ReportInputs(
             folder=run.folder,
             labels=labels,
             score_threshold=None,
             usual_threshold=settings.score_threshold,
             per_image=per_image,
-            images=run.validation.dataset,
             truth=run.truth,
             training_objects=counted_objects(data),
             predict=lambda index: predicted_of(run.task, run.validation.dataset, index),
@@ -60,7 +59,7 @@ def report_finished(run: Run, data: DataBundle) -> None:
             if per_image
             else (f"{PER_IMAGE_FILE} is missing: `{command(run.folder)}` makes it again",),
         )
-        page = write_report(subject, min(settings.pictures, MOST_IMAGES))
+        page = write_report(inputs, min(settings.pictures, MOST_IMAGES))
     except Exception as error:  # whatever it is, the run is done and whole
         print(
             f"warning: no report ({type(error).__name__}: {error}). The run is complete; make the report "
@@ -102,7 +101,7 @@ def report_again(
     faults: dict[int, str] = {}
     whole = bundle is not None
     if isinstance(data, UserError):
-        bundle, faults = salvaged(recipe.data, labels)
+        bundle, faults = readable_subset(recipe.data, labels)
     task_of = cache(lambda: finished_task(recipe, labels, str(best)).to(accelerator.device).eval())
     per_image = _per_image(accelerator, folder, recipe, labels, bundle if whole else None, task_of, notes)
     settings = recipe.evaluation
@@ -114,13 +113,12 @@ def report_again(
         assert validation is not None
         return predicted_of(task_of(), validation, index)
 
-    subject = Subject(
+    inputs = ReportInputs(
         folder=folder,
         labels=labels,
         score_threshold=score_threshold,
         usual_threshold=settings.score_threshold,
         per_image=per_image,
-        images=validation,
         truth=None if bundle is None else GroundTruth(bundle.dataset["validation"]),
         faults=faults,
         training_objects=None if bundle is None else counted_objects(bundle),
@@ -128,7 +126,7 @@ def report_again(
         notes=tuple(notes),
     )
     if accelerator.is_main_process:
-        return write_report(subject, shown)
+        return write_report(inputs, shown)
     return folder
 
 

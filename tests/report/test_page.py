@@ -14,8 +14,8 @@ import pytest
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.per_image_results import PerImageResults
-from detr_hf.report.subject import Subject
-from detr_hf.report.tables import occurring, readable_confusion
+from detr_hf.report.inputs import ReportInputs
+from detr_hf.report.tables import class_table, confusion_table
 from detr_hf.report.write import write_report
 from tests.html_reader import read_page
 from tests.report.report_factories import LABELS, foreign_addresses, random_entries, write_run
@@ -24,11 +24,11 @@ EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&' [l](http://e.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def subject_of(folder: Path, labels: LabelMap = LABELS, **parts: Any) -> Subject:
-    return Subject(folder, labels, parts.pop("score_threshold", None), 0.85, **parts)
+def subject_of(folder: Path, labels: LabelMap = LABELS, **parts: Any) -> ReportInputs:
+    return ReportInputs(folder, labels, parts.pop("score_threshold", None), 0.85, **parts)
 
 
-def whole(folder: Path, labels: LabelMap = LABELS) -> Subject:
+def whole(folder: Path, labels: LabelMap = LABELS) -> ReportInputs:
     results = PerImageResults(random_entries(3, classes=labels.num_classes))
     return subject_of(
         write_run(folder, labels), labels, per_image=results, training_objects=list(range(labels.num_classes))
@@ -109,26 +109,26 @@ def test_many_classes_show_the_most_confused() -> None:
     counts = np.zeros((41, 41), int)
     counts[np.arange(40), np.arange(40)] = 5
     counts[35, 36], counts[40, 3], counts[7, 40] = 3, 2, 1
-    shown, table, more = readable_confusion({"classes": names, "counts": counts.tolist()})
-    assert len(shown) == 31 and more.startswith("10 more classes") and shown[-1] == "background"
-    assert {"class 35", "class 36", "class 3", "class 7"} <= set(shown)
-    assert table[shown.index("class 35")][shown.index("class 36")] == 3
+    shown = confusion_table({"classes": names, "counts": counts.tolist()})
+    assert len(shown.names) == 31 and shown.left_out == 10 and shown.names[-1] == "background"
+    assert {"class 35", "class 36", "class 3", "class 7"} <= set(shown.names)
+    assert dict(shown.rows)["class 35"][shown.names.index("class 36")] == 3
 
 
 def test_classes_that_do_not_occur_are_counted_and_left_out() -> None:
     """guards: 38 empty rows of 48, of a preset whose classes are not all in the data."""
     counts = np.zeros((4, 4), int)
     counts[1, 1], counts[3, 2] = 5, 1
-    shown, table, more = readable_confusion({"classes": ["ahu", "crane", "lime"], "counts": counts.tolist()})
-    assert shown == ["crane", "lime", "background"] and more.startswith("1 more classes")
-    assert table == [[5, 0, 0], [0, 0, 0], [0, 1, 0]]
+    shown = confusion_table({"classes": ["ahu", "crane", "lime"], "counts": counts.tolist()})
+    assert shown.names == ["crane", "lime", "background"] and shown.left_out == 1
+    assert [row for _, row in shown.rows] == [[5, 0, 0], [0, 0, 0], [0, 1, 0]]
     rows = [
         {"class": "ahu", "training_objects": 0, "validation_objects": 0},
         {"class": "crane", "training_objects": 3, "validation_objects": 0},
         {"class": "lime", "training_objects": None, "validation_objects": 0},
     ]
-    classes, others = occurring(rows)
-    assert [row["class"] for row in classes] == ["crane", "lime"] and others.startswith("1 more classes")
+    classes = class_table(rows)
+    assert [name for name, _, _ in classes.rows] == ["crane", "lime"] and classes.left_out == 1
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

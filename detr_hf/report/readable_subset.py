@@ -1,4 +1,4 @@
-"""Data with broken pictures: a training refuses them all at once, a report shows what is left."""
+"""Data with broken images: a training refuses them all at once, a report shows what is left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detr_hf.prepare.rows import RowMaker
 from detr_hf.recipe import Data
 
 
-def salvaged(data: Data, labels: LabelMap) -> tuple[DataBundle | None, dict[int, str]]:
+def readable_subset(data: Data, labels: LabelMap) -> tuple[DataBundle | None, dict[int, str]]:
     """The validation images that can be read, and what is wrong with each of the others by image id.
 
     Only for data in files: None and nothing for a saved data set. Where validation images are held out of the

@@ -9,7 +9,6 @@ from typing import Any
 
 from detr_hf import __version__
 from detr_hf.labels import LabelMap
-from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.modeling.predictions import Prediction
@@ -23,7 +22,7 @@ ROUNDED = 0.0005  # results are shown with three digits
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportInputs:
     """A finished run as far as it is at hand.
 
     Attributes:
@@ -33,10 +32,10 @@ class Subject:
             the ranking of images; None: the one with the best F1.
         usual_threshold: the recipe's, where no F1 is known.
         per_image: results of the evaluation behind ``best/``; None where it could not be had.
-        images, truth: of the validation split; None where the data cannot be read.
-        faults: by image id, what is wrong with images that ``images`` is without.
+        truth: the validation split; None where the data cannot be read.
+        faults: by image id, what is wrong with images that ``truth`` is without.
         training_objects: of each class; None where they cannot be counted.
-        predict: the prediction for a row of ``images``; None where no model is at hand.
+        predict: the prediction for a row of ``truth``; None where no model is at hand.
         notes: what is missing, and why.
     """
 
@@ -45,7 +44,6 @@ class Subject:
     score_threshold: float | None
     usual_threshold: float
     per_image: PerImageResults | None = None
-    images: DetectionDataset | None = None
     truth: GroundTruth | None = None
     faults: Mapping[int, str] = field(default_factory=dict)
     training_objects: Sequence[int] | None = None
@@ -53,28 +51,28 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-def numbers_of(subject: Subject) -> tuple[dict[str, Any], list[ImageQuality]]:
+def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQuality]]:
     """Every number of the report as plain JSON, and the ranking of the images, the worst first."""
-    run = RunFolder(subject.folder)
+    run = RunFolder(inputs.folder)
     results, lines = run.best_metrics(), run.log()
     recipe, sums = read_recipe(run), totals(lines)
     boxes: dict[str, Any] = {}
     ranked: list[ImageQuality] = []
-    threshold = subject.score_threshold
-    if subject.per_image is not None:
-        boxes = box_numbers(subject.per_image.boxes, subject.labels, threshold)
+    threshold = inputs.score_threshold
+    if inputs.per_image is not None:
+        boxes = box_numbers(inputs.per_image.boxes, inputs.labels, threshold)
         threshold = boxes["score_threshold"]
-        ranked = qualities(subject.per_image, subject.usual_threshold if threshold is None else threshold)
+        ranked = qualities(inputs.per_image, inputs.usual_threshold if threshold is None else threshold)
     numbers = {
-        "run": str(subject.folder),
+        "run": str(inputs.folder),
         "made_by": f"detr-hf {__version__}",
-        "notes": [" ".join(note.split()) for note in (*subject.notes, *_differences(results, boxes))],
-        "score_threshold": subject.usual_threshold if threshold is None else threshold,
+        "notes": [" ".join(note.split()) for note in (*inputs.notes, *_differences(results, boxes))],
+        "score_threshold": inputs.usual_threshold if threshold is None else threshold,
         "results": results,
         "facts": dict(facts_of(run, recipe, sums, results)),
         "totals": sums,
         "recipe": recipe,
-        "classes": _classes(subject, results, boxes),
+        "classes": _classes(inputs, results, boxes),
         **{name: boxes.get(name) for name in ("sizes", "precision_recall", "threshold_sweep", "confusion")},
         "images": [one.as_dict() for one in ranked],
         "history": curves(lines),
@@ -93,18 +91,18 @@ def _differences(results: dict[str, Any], boxes: dict[str, Any]) -> list[str]:
     ]
 
 
-def _classes(subject: Subject, results: dict[str, Any], boxes: dict[str, Any]) -> list[dict[str, Any]]:
+def _classes(inputs: ReportInputs, results: dict[str, Any], boxes: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a class, in the label map's order."""
     of_boxes = (results.get("detection") or {}).get("per_class") or {}
     of_segments = (results.get("panoptic") or {}).get("per_class") or {}
-    counts, best = subject.training_objects, boxes.get("best_f1") or {}
+    counts, best = inputs.training_objects, boxes.get("best_f1") or {}
     rows = []
-    for category in subject.labels.categories:
+    for category in inputs.labels.categories:
         box, segment = of_boxes.get(category.name) or {}, of_segments.get(category.name) or {}
         rows.append(
             {
                 "class": category.name,
-                "kind": subject.labels.kind(category.name),
+                "kind": inputs.labels.kind(category.name),
                 "training_objects": None if counts is None else int(counts[category.id]),
                 "validation_objects": box.get("objects"),
                 **{name: box.get(name) for name in ("AP", "AP50", "AR")},
