@@ -37,7 +37,7 @@ class DetrTeacher:
         model: any panoptic DETR.
         processor: gives the size and the color statistics that it expects.
         stuff: class id -> name of every stuff class.
-        short_edge: pixels of the picture's short edge in the model; the processor's own when left out.
+        short_edge: pixels of the image's short edge in the model; the processor's own when left out.
         device: where to run; the GPU when there is one.
     """
 
@@ -76,10 +76,10 @@ class DetrTeacher:
 
     @torch.no_grad()
     def find(self, image: NDArray[np.uint8], score_threshold: float, mask_threshold: float) -> FoundStuff:
-        """The stuff of one upright RGB picture ``uint8 [H, W, 3]``.
+        """The stuff of one upright RGB image ``uint8 [H, W, 3]``.
 
         Only queries whose best class is stuff, and surer than ``score_threshold``, reach the mask head.
-        Each pixel goes to the largest mask logit among them, at the size of the picture in the model; one
+        Each pixel goes to the largest mask logit among them, at the size of the image in the model; one
         whose best mask probability is below ``mask_threshold`` is void, as things are.
         """
         sample = sample_of(0, image, self.resize, self.processor)

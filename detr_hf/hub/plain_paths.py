@@ -10,7 +10,7 @@ from detr_hf.recipe import Recipe, recipe_to_dict
 from detr_hf.recipe.yaml_text import write_yaml
 
 ABSOLUTE = re.compile(
-    r"""(?:^|(?<=[\s"'`(=>\[{]))            # what a path stands behind: no part of an address, tag or picture
+    r"""(?:^|(?<=[\s"'`(=>\[{]))            # what a path stands behind: no part of an address, tag or image
     (?:~?/|[A-Za-z]:[\\/])               # the root of a disk, or a home
     (?:[^\s`'"<>|,;()\\/]+[\\/])+        # one folder at least
     [^\s`'"<>|,;()\\/]*""",

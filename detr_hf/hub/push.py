@@ -52,7 +52,7 @@ def push_run(facts: RunFacts, target: Target, finished: bool = True) -> Pushed:
     Args:
         facts: of the run.
         target: where to; its repository is made when it is not there.
-        finished: with tables, pictures and report, which show the run's last and best model only.
+        finished: with tables, drawn images and report, which show the run's last and best model only.
 
     Raises:
         UserError: the Hub is out of reach, refuses or hangs up; no file of the run has changed.

@@ -13,19 +13,19 @@ Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def usable_device(wanted: str | torch.device | None) -> torch.device:
-    """The device wanted, or the GPU when there is one.
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name, or the GPU when there is one.
 
     Raises:
         UserError: there is no such device, or it cannot be used.
     """
-    if wanted is None:
+    if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(wanted)
+        device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"the device {wanted} cannot be used here ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"the device {name} cannot be used here ({str(error).splitlines()[0]}).") from error
     return device
 
 

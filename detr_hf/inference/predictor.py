@@ -63,7 +63,7 @@ class Predictor:
     Args:
         task: stage 1 or stage 2, with its label map.
         processor: gives the size and the color statistics that the model expects. Where the backbone cuts
-            pictures into patches, the sides are rounded to whole ones, so that no rim is lost.
+            images into patches, the sides are rounded to whole ones, so that no rim is lost.
         score_threshold: queries must be surer than this (0 to 1) to become a segment, and to be drawn or
             listed.
         device: where to run; the GPU when there is one.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import UserError
+from detr_hf.files import unwritable
 from detr_hf.foreign_files import own_file
 from detr_hf.inference.video_reader import require_av
 
@@ -74,11 +75,12 @@ class VideoWriter:
                 self._container.close()
 
     def _start(self, first: Image.Image) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._size_wh = _reduced(first.size, GIF_EDGE) if self._is_gif else first.size
         last = max(_GIF_STEP, round(1 / (self._rate * _GIF_CLOCK)))  # how long a GIF shows its last frame
         options = {"final_delay": str(last)} if self._is_gif else {}
-        self._container = self._av.open(str(self._path), "w", options=options)
+        with unwritable(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = self._av.open(str(self._path), "w", options=options)
         best = "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
         codec, pixels = ("gif", "pal8") if self._is_gif else (best, "yuv420p")
         self._stream = self._container.add_stream(codec, rate=self._rate)

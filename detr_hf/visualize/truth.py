@@ -13,9 +13,9 @@ from detr_hf.visualize.panoptic import draw_panoptic
 
 
 def draw_truth(
-    photograph: NDArray[np.uint8], image_id: int, truth: GroundTruth, labels: LabelMap, segments: bool
+    image: NDArray[np.uint8], image_id: int, truth: GroundTruth, labels: LabelMap, segments: bool
 ) -> Image.Image:
-    """The truth over a photograph ``uint8 [H, W, 3]``: segments, or boxes with dashed lines.
+    """The truth over an image ``uint8 [H, W, 3]``: segments, or boxes with dashed lines.
 
     Raises:
         UserError: the PNG of the segments cannot be read.
@@ -23,8 +23,6 @@ def draw_truth(
     if segments:
         reference = truth.panoptic(image_id)
         real = [(s["id"], s["category_id"], None) for s in reference["segments"] if not s["iscrowd"]]
-        return draw_panoptic(photograph, reference["id_map"], real, labels)
+        return draw_panoptic(image, reference["id_map"], real, labels)
     boxes = truth.detection(image_id)
-    return draw_detections(
-        photograph, UnscoredBoxes(boxes["boxes_xyxy_px"], boxes["labels"]), labels, truth=True
-    )
+    return draw_detections(image, UnscoredBoxes(boxes["boxes_xyxy_px"], boxes["labels"]), labels, truth=True)

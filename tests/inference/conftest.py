@@ -1,4 +1,4 @@
-"""Tiny models of both stages as runs leave them, and photographs of three sizes."""
+"""Tiny models of both stages as runs leave them, and images of three sizes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
+def images_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for at, size_hw in enumerate(SIZES_HW):
         Image.fromarray(draw_scene(rng, size_hw, objects=3).image).save(folder / f"{at}.png")

@@ -1,4 +1,4 @@
-"""Batches of pictures of one size, and results in order."""
+"""Batches of images of one size, and results in order."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_only_equal_sizes_share_a_batch() -> None:
     assert ids(batches_of(samples([TALL, WIDE, TALL]), 1)) == [[0], [1], [2]]
 
 
-def test_a_lonely_picture_does_not_wait_for_ever() -> None:
-    """Guards: results that pile up behind one picture of an odd size."""
+def test_a_lonely_image_does_not_wait_for_ever() -> None:
+    """Guards: results that pile up behind one image of an odd size."""
     read: list[int] = []
     batches = batches_of(samples([TALL] + 100 * [WIDE], read), 4)
     assert ids(batches)[:3] == [[1, 2, 3, 4], [0], [5, 6, 7, 8]]

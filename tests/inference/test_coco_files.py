@@ -26,13 +26,13 @@ def read(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text())
 
 
-def test_boxes_are_read_by_pycocotools(detector: Path, photographs: Path, tmp_path: Path) -> None:
+def test_boxes_are_read_by_pycocotools(detector: Path, images_dir: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(detector, 0.3)
-    predict_to_folder(predictor, find_images(photographs), tmp_path, output="coco", pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, output="coco", pictures=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images.json", "results.json"]
     sources = {category.source_id for category in THING_LABELS.categories}
     results = read(tmp_path, "results.json")
-    found = predictor.predict(find_images(photographs))
+    found = predictor.predict(find_images(images_dir))
     assert len(results) == sum(len(one.above(0.3).scores) for one in found) > 0
     assert all(entry["category_id"] in sources and entry["score"] > 0.3 for entry in results)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -46,10 +46,10 @@ def test_boxes_are_read_by_pycocotools(detector: Path, photographs: Path, tmp_pa
 
 
 def test_segments_are_read_by_pycocotools_and_agree_with_the_id_map(
-    segmenter: Path, photographs: Path, tmp_path: Path
+    segmenter: Path, images_dir: Path, tmp_path: Path
 ) -> None:
     predictor = Predictor.from_pretrained(segmenter, 0.3)
-    predict_to_folder(predictor, find_images(photographs), tmp_path, output="coco", pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, output="coco", pictures=False)
     results, panoptic = read(tmp_path, "results.json"), read(tmp_path, "panoptic.json")
     assert panoptic["categories"] == ALL_LABELS.to_coco_categories()
     for annotation, size_hw in zip(panoptic["annotations"], SIZES_HW, strict=True):
@@ -64,11 +64,11 @@ def test_segments_are_read_by_pycocotools_and_agree_with_the_id_map(
             assert coco_mask.toBbox(entry["segmentation"]).tolist() == segment["bbox"] == entry["bbox"]
 
 
-def test_panopticapi_reads_the_panoptic_files(segmenter: Path, photographs: Path, tmp_path: Path) -> None:
+def test_panopticapi_reads_the_panoptic_files(segmenter: Path, images_dir: Path, tmp_path: Path) -> None:
     """A prediction scored against itself is perfect."""
     evaluation = pytest.importorskip("panopticapi.evaluation", reason="panopticapi is not installed")
     predictor = Predictor.from_pretrained(segmenter, 0.3)
-    predict_to_folder(predictor, find_images(photographs), tmp_path, output="coco", pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, output="coco", pictures=False)
     panoptic = read(tmp_path, "panoptic.json")
     pairs = [(annotation, annotation) for annotation in panoptic["annotations"]]
     categories = {category["id"]: category for category in panoptic["categories"]}
@@ -78,9 +78,9 @@ def test_panopticapi_reads_the_panoptic_files(segmenter: Path, photographs: Path
     assert scored.pq_average(categories, isthing=None)[0]["pq"] == 1
 
 
-def test_masks_and_supervision(segmenter: Path, detector: Path, photographs: Path) -> None:
+def test_masks_and_supervision(segmenter: Path, detector: Path, images_dir: Path) -> None:
     pytest.importorskip("supervision", reason="the extra [viz] is not installed")
-    [found] = Predictor.from_pretrained(segmenter, 0.3).predict([photographs / "0.png"])
+    [found] = Predictor.from_pretrained(segmenter, 0.3).predict([images_dir / "0.png"])
     assert isinstance(found, PanopticPrediction)
     masks = found.masks()
     assert masks.dtype == bool and masks.shape == (len(found.segments), *SIZES_HW[0])
@@ -88,7 +88,7 @@ def test_masks_and_supervision(segmenter: Path, detector: Path, photographs: Pat
     given = found.to_supervision(ALL_LABELS)
     np.testing.assert_array_equal(given.mask, masks)
     assert given["class_name"].tolist() == [ALL_LABELS.names[one.category_id] for one in found.segments]
-    [boxes] = Predictor.from_pretrained(detector).predict([photographs / "0.png"])
+    [boxes] = Predictor.from_pretrained(detector).predict([images_dir / "0.png"])
     plain = boxes.above(0.3).to_supervision()
     assert plain.mask is None and len(plain) == len(boxes.above(0.3).scores)
     assert len(boxes.above(1.0).to_supervision(THING_LABELS)) == 0

@@ -35,10 +35,10 @@ def test_attention_is_what_stock_puts_out_with_eager_attention(ours: str, apart:
     assert not detector.model.decoder.layers[-1].encoder_attn._forward_pre_hooks, "left as it was"
 
 
-def test_an_explanation_of_stage_2(segmenter: Path, photographs: Path) -> None:
+def test_an_explanation_of_stage_2(segmenter: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, score_threshold=0.3)
-    explained = predictor.explain(photographs / "1.png")
-    predicted = predictor.predict([photographs / "1.png"])[0]
+    explained = predictor.explain(images_dir / "1.png")
+    predicted = predictor.predict([images_dir / "1.png"])[0]
     assert isinstance(predicted, PanopticPrediction)
     assert isinstance(explained.prediction, PanopticPrediction)
     np.testing.assert_array_equal(explained.prediction.id_map, predicted.id_map)
@@ -55,25 +55,25 @@ def test_an_explanation_of_stage_2(segmenter: Path, photographs: Path) -> None:
     assert largest.shape == (120, 90) and owners >= {one.category_id for one in predicted.segments}
 
 
-def test_an_explanation_of_stage_1_and_of_nothing(detector: Path, photographs: Path) -> None:
+def test_an_explanation_of_stage_1_and_of_nothing(detector: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(detector, score_threshold=0.3)
-    explained = predictor.explain(photographs / "0.png")
+    explained = predictor.explain(images_dir / "0.png")
     assert isinstance(explained.prediction, Detections)
     assert len(explained.queries) == len(explained.prediction.above(0.3).scores) > 0
     assert all(view.mask is None for view in explained.queries)
     assert draw_explanation(explained, predictor.labels, 0.3).width > 1900
     predictor.score_threshold = 1.0
-    nothing = predictor.explain(photographs / "0.png")
+    nothing = predictor.explain(images_dir / "0.png")
     assert nothing.queries == []
     assert draw_explanation(nothing, predictor.labels, 1.0).height > 100
 
 
-def test_an_exported_model_is_not_explained(detector: Path, photographs: Path, tmp_path: Path) -> None:
+def test_an_exported_model_is_not_explained(detector: Path, images_dir: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(detector)
     predictor.task = SimpleNamespace(labels=predictor.labels, is_panoptic=False)
     for ask in (
-        lambda: predictor.explain(photographs / "0.png"),
-        lambda: predict_to_folder(predictor, [photographs / "0.png"], tmp_path / "out", explain=True),
+        lambda: predictor.explain(images_dir / "0.png"),
+        lambda: predict_to_folder(predictor, [images_dir / "0.png"], tmp_path / "out", explain=True),
     ):
         with pytest.raises(UserError, match="an exported model cannot be explained"):
             ask()

@@ -20,9 +20,9 @@ from tests.inference.conftest import SIZES_HW
 from tests.tiny_runs import ALL_LABELS, THING_LABELS
 
 
-def test_a_panoptic_folder_of_results(segmenter: Path, photographs: Path, tmp_path: Path) -> None:
+def test_a_panoptic_folder_of_results(segmenter: Path, images_dir: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, score_threshold=0.3)
-    records = predict_to_folder(predictor, find_images(photographs), tmp_path / "out")
+    records = predict_to_folder(predictor, find_images(images_dir), tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == sorted(f"{at}{end}" for at in range(3) for end in (".jpg", ".json", ".panoptic.png"))
     for at, (height, width) in enumerate(SIZES_HW):
@@ -35,14 +35,14 @@ def test_a_panoptic_folder_of_results(segmenter: Path, photographs: Path, tmp_pa
         assert areas and all((id_map == number).sum() == area for number, area in areas.items())
         for segment in record["segments"]:
             assert segment["is_thing"] == ALL_LABELS.is_thing(ALL_LABELS.names.index(segment["label"]))
-        drawn = Image.open(tmp_path / "out" / f"{at}.jpg")  # small photographs are drawn larger
+        drawn = Image.open(tmp_path / "out" / f"{at}.jpg")  # small images are drawn larger
         assert drawn.width * height == pytest.approx(drawn.height * width, rel=0.02)
 
 
-def test_detections_as_json(detector: Path, photographs: Path, tmp_path: Path) -> None:
+def test_detections_as_json(detector: Path, images_dir: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(detector, score_threshold=0.3)
-    record = predict_to_folder(predictor, [photographs / "0.png"], tmp_path)[0]
-    found = predictor.predict([photographs / "0.png"])[0]
+    record = predict_to_folder(predictor, [images_dir / "0.png"], tmp_path)[0]
+    found = predictor.predict([images_dir / "0.png"])[0]
     assert len(record["objects"]) == int((found.scores > 0.3).sum()) > 0
     first = record["objects"][0]
     assert first["label"] == THING_LABELS.names[found.labels[0]]
@@ -70,11 +70,11 @@ def test_equal_stems_do_not_overwrite_each_other(
     ]
 
 
-def test_equal_names_from_different_folders(detector: Path, photographs: Path, tmp_path: Path) -> None:
+def test_equal_names_from_different_folders(detector: Path, images_dir: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     Image.new("RGB", (40, 30)).save(other / "0.png")
-    sources = [photographs / "0.png", other / "0.png"]
+    sources = [images_dir / "0.png", other / "0.png"]
     predict_to_folder(Predictor.from_pretrained(detector), sources, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").glob("*.json")) == [
         "00000_0.png.json",
@@ -82,7 +82,7 @@ def test_equal_names_from_different_folders(detector: Path, photographs: Path, t
     ]
 
 
-def test_results_never_replace_the_photographs(detector: Path, tmp_path: Path) -> None:
+def test_results_never_replace_the_images(detector: Path, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
     before = (tmp_path / "a.jpg").read_bytes()
     with pytest.raises(UserError, match="holds the images themselves"):
@@ -91,13 +91,13 @@ def test_results_never_replace_the_photographs(detector: Path, tmp_path: Path) -
 
 
 @pytest.fixture
-def broken(photographs: Path, tmp_path: Path) -> Path:
-    """A folder of what should not stop a run, and one good picture."""
+def broken(images_dir: Path, tmp_path: Path) -> Path:
+    """A folder of what should not stop a run, and one good image."""
     folder = tmp_path / "in"
     folder.mkdir()
-    whole = (photographs / "0.png").read_bytes()
+    whole = (images_dir / "0.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "words.jpg").write_text("no picture at all")
+    (folder / "words.jpg").write_text("no image at all")
     (folder / "huge.png").write_bytes(png_header(25_000, 20_000))
     (folder / "good.png").write_bytes(whole)
     return folder
@@ -117,7 +117,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_broken_pictures_are_named_and_the_others_done(
+def test_broken_images_are_named_and_the_others_done(
     batch_size: int, detector: Path, broken: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -144,10 +144,10 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(detector: Path, bro
     assert (broken / "out" / "good.json").exists()
 
 
-def test_long_names_are_cut_and_stay_apart(segmenter: Path, photographs: Path, tmp_path: Path) -> None:
+def test_long_names_are_cut_and_stay_apart(segmenter: Path, images_dir: Path, tmp_path: Path) -> None:
     sources = [tmp_path / f"{'L' * 248}{at}.png" for at in range(2)]
     for path in sources:
-        shutil.copy(photographs / "0.png", path)
+        shutil.copy(images_dir / "0.png", path)
     predictor, out = Predictor.from_pretrained(segmenter, 0.3), tmp_path / "out"
     records = predict_to_folder(predictor, sources, out, explain=True)
     assert len({record["panoptic_png"] for record in records}) == 2
@@ -155,26 +155,26 @@ def test_long_names_are_cut_and_stay_apart(segmenter: Path, photographs: Path, t
 
 
 def test_a_result_that_cannot_be_written_costs_no_other(
-    detector: Path, photographs: Path, tmp_path: Path
+    detector: Path, images_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "1.json").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=r"1 of 3 images could not be done[^$]*1\.png: [^$]*is a link"):
-        predict_to_folder(Predictor.from_pretrained(detector), find_images(photographs), tmp_path / "out")
+        predict_to_folder(Predictor.from_pretrained(detector), find_images(images_dir), tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").glob("*.jpg")} == {"0.jpg", "2.jpg"}
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_single_broken_picture(detector: Path, broken: Path, tmp_path: Path) -> None:
+def test_a_single_broken_image(detector: Path, broken: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^[^:]*words\.jpg: this is not an image"):
         predict_to_folder(Predictor.from_pretrained(detector), [broken / "words.jpg"], tmp_path / "out")
 
 
-def test_nothing_is_written_outside_the_folder(detector: Path, photographs: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_outside_the_folder(detector: Path, images_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     names = ["..\\..\\up.png", "..png", "a:b.png", "-rf.png", "line\nbreak.png", "C:\\x.png"]
     for name in names:
-        shutil.copy(photographs / "0.png", tmp_path / "in" / name)
+        shutil.copy(images_dir / "0.png", tmp_path / "in" / name)
     before = set(tmp_path.rglob("*"))
     sources = [tmp_path / "in" / name for name in names]
     predict_to_folder(Predictor.from_pretrained(detector), sources, tmp_path / "out", pictures=False)
@@ -185,20 +185,20 @@ def test_nothing_is_written_outside_the_folder(detector: Path, photographs: Path
 
 
 def test_a_link_in_the_place_of_a_result_is_not_followed(
-    detector: Path, photographs: Path, tmp_path: Path
+    detector: Path, images_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     precious = tmp_path / "precious.txt"
     precious.write_text("mine")
     (tmp_path / "out" / "0.json").symlink_to(precious)
     with pytest.raises(UserError, match="link to another place"):
-        predict_to_folder(Predictor.from_pretrained(detector), [photographs / "0.png"], tmp_path / "out")
+        predict_to_folder(Predictor.from_pretrained(detector), [images_dir / "0.png"], tmp_path / "out")
     assert precious.read_text() == "mine"
 
 
-def test_batches_give_the_same_files(segmenter: Path, photographs: Path, tmp_path: Path) -> None:
+def test_batches_give_the_same_files(segmenter: Path, images_dir: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, 0.3)
-    paths = find_images(photographs)
+    paths = find_images(images_dir)
     one = predict_to_folder(predictor, paths, tmp_path / "one", 1, pictures=False)
     two = predict_to_folder(predictor, paths[::-1], tmp_path / "two", 2, pictures=False)
     assert [record["file"] for record in two] == [str(path) for path in paths[::-1]]

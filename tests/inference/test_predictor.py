@@ -17,10 +17,10 @@ from tests.inference.conftest import SIZES_HW
 from tests.tiny_runs import THING_LABELS, save_detector
 
 
-def test_detections_lie_in_original_pixels_best_first(detector: Path, photographs: Path) -> None:
+def test_detections_lie_in_original_pixels_best_first(detector: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(detector, device="cpu")
     assert predictor.labels == THING_LABELS
-    found = predictor.predict(find_images(photographs))
+    found = predictor.predict(find_images(images_dir))
     assert [one.image_id for one in found] == [0, 1, 2]
     for one, (height, width) in zip(found, SIZES_HW, strict=True):
         assert isinstance(one, Detections) and len(one.scores) == 7
@@ -28,18 +28,18 @@ def test_detections_lie_in_original_pixels_best_first(detector: Path, photograph
         assert (one.boxes_xyxy_px >= 0).all() and (one.boxes_xyxy_px <= [width, height] * 2).all()
 
 
-def test_a_file_an_array_and_a_pil_image_are_the_same(detector: Path, photographs: Path) -> None:
-    path = photographs / "0.png"
+def test_a_file_an_array_and_a_pil_image_are_the_same(detector: Path, images_dir: Path) -> None:
+    path = images_dir / "0.png"
     opened = Image.open(path)
     found = Predictor.from_pretrained(detector).predict([path, str(path), np.asarray(opened), opened])
     for other in found[1:]:
         np.testing.assert_array_equal(other.boxes_xyxy_px, found[0].boxes_xyxy_px)
 
 
-def test_neighbors_change_nothing(segmenter: Path, photographs: Path) -> None:
+def test_neighbors_change_nothing(segmenter: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, score_threshold=0.3)
-    together = predictor.predict(find_images(photographs))
-    alone = predictor.predict([photographs / "1.png"])[0]
+    together = predictor.predict(find_images(images_dir))
+    alone = predictor.predict([images_dir / "1.png"])[0]
     assert isinstance(alone, PanopticPrediction) and isinstance(together[1], PanopticPrediction)
     np.testing.assert_array_equal(alone.id_map, together[1].id_map)
     assert alone.segments == together[1].segments and alone.id_map.shape == (120, 90)
@@ -64,10 +64,10 @@ def test_a_folder_without_a_model_and_a_device_that_is_not_there(tmp_path: Path,
 
 @pytest.mark.parametrize("stage", ["detector", "segmenter"])
 def test_batches_change_nothing_but_the_last_digits(
-    stage: str, photographs: Path, request: pytest.FixtureRequest
+    stage: str, images_dir: Path, request: pytest.FixtureRequest
 ) -> None:
     predictor = Predictor.from_pretrained(request.getfixturevalue(stage), score_threshold=0.3)
-    paths = [*find_images(photographs), *reversed(find_images(photographs))]
+    paths = [*find_images(images_dir), *reversed(find_images(images_dir))]
     alone, together = predictor.predict(paths), predictor.predict(paths, batch_size=2)
     assert [one.image_id for one in together] == list(range(6))
     for one, other in zip(alone, together, strict=True):
@@ -82,28 +82,28 @@ def test_batches_change_nothing_but_the_last_digits(
 def test_a_stream_reads_no_further_than_it_must(detector: Path) -> None:
     read = []
 
-    def pictures() -> Iterator[np.ndarray]:
+    def arrays() -> Iterator[np.ndarray]:
         for number in range(50):
             read.append(number)
             yield np.zeros((60, 80, 3), np.uint8)
 
-    stream = Predictor.from_pretrained(detector).stream(pictures(), batch_size=4)
+    stream = Predictor.from_pretrained(detector).stream(arrays(), batch_size=4)
     assert next(stream).image_id == 0 and len(read) == 4
 
 
-def test_a_threshold_may_be_changed(segmenter: Path, photographs: Path) -> None:
+def test_a_threshold_may_be_changed(segmenter: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, score_threshold=0.999)
-    assert predictor.is_panoptic and predictor.predict([photographs / "0.png"])[0].segments == []
+    assert predictor.is_panoptic and predictor.predict([images_dir / "0.png"])[0].segments == []
     predictor.score_threshold = 0.3
-    assert predictor.predict([photographs / "0.png"])[0].segments != []
+    assert predictor.predict([images_dir / "0.png"])[0].segments != []
 
 
-def test_half_precision_keeps_weights_and_results_in_float32(segmenter: Path, photographs: Path) -> None:
+def test_half_precision_keeps_weights_and_results_in_float32(segmenter: Path, images_dir: Path) -> None:
     full, half = (
         Predictor.from_pretrained(segmenter, 0.3, "cpu", precision) for precision in ("fp32", "bf16")
     )
     assert {parameter.dtype for parameter in half.task.parameters()} == {torch.float32}
-    one, other = (each.predict([photographs / "0.png"])[0].detections for each in (full, half))
+    one, other = (each.predict([images_dir / "0.png"])[0].detections for each in (full, half))
     assert other.scores.dtype == np.float32 and (one.scores != other.scores).any()
     np.testing.assert_allclose(one.scores, other.scores, atol=0.1)
     with pytest.raises(UserError, match="fp16 needs a GPU"):
@@ -121,11 +121,11 @@ def test_a_backbone_of_patches_sees_the_rim(
     predictor = Predictor.from_pretrained(folder)
     side = predictor.task.patch_side
     assert side == 32
-    photograph = np.random.default_rng(0).integers(0, 255, (*size_hw, 3), np.uint8)
-    _, target = sample_of(0, photograph, predictor.resize, predictor.processor)
+    image = np.random.default_rng(0).integers(0, 255, (*size_hw, 3), np.uint8)
+    _, target = sample_of(0, image, predictor.resize, predictor.processor)
     assert target["size_hw"] == seen_hw and target["original_size_hw"] == size_hw
-    changed = photograph.copy()
+    changed = image.copy()
     changed[-2:] = 255 - changed[-2:]
-    one, other = predictor.predict([photograph, changed])
+    one, other = predictor.predict([image, changed])
     assert (one.scores != other.scores).any(), "the last rows are seen"
     assert (one.boxes_xyxy_px <= [size_hw[1], size_hw[0]] * 2).all()

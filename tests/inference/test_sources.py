@@ -18,9 +18,9 @@ def plant(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_find_images(tmp_path: Path, photographs: Path) -> None:
-    assert [path.name for path in find_images(photographs)] == ["0.png", "1.png", "2.png"]
-    assert find_images(photographs / "1.png") == [photographs / "1.png"]
+def test_find_images(tmp_path: Path, images_dir: Path) -> None:
+    assert [path.name for path in find_images(images_dir)] == ["0.png", "1.png", "2.png"]
+    assert find_images(images_dir / "1.png") == [images_dir / "1.png"]
     with pytest.raises(UserError, match="holds no image"):
         find_images(tmp_path)
     with pytest.raises(UserError, match="does not exist"):

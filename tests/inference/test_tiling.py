@@ -1,4 +1,4 @@
-"""Tiles of a picture, and that what they find is counted once."""
+"""Tiles of an image, and that what they find is counted once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WINDOWS = [(0, 0, 100, 100), (80, 0, 180, 100)]
     ("size_hw", "tile", "overlap"),
     [((240, 320), 800, 0.2), ((1000, 3000), 800, 0.2), ((801, 800), 800, 0.5), ((700, 2000), 333, 0.0)],
 )
-def test_tiles_cover_the_picture_and_overlap(size_hw: tuple[int, int], tile: int, overlap: float) -> None:
+def test_tiles_cover_the_image_and_overlap(size_hw: tuple[int, int], tile: int, overlap: float) -> None:
     windows = tile_windows(size_hw, tile, overlap)
     seen = np.zeros(size_hw, bool)
     for left, top, right, bottom in windows:
@@ -207,7 +207,7 @@ def test_things_apart_stay_apart_and_nothing_stays_nothing() -> None:
     assert stitched(panoptic(), panoptic()) == {}
 
 
-# ---- a model on wide pictures
+# ---- a model on wide images
 
 
 def things(found: Prediction, labels: LabelMap) -> Counter[str]:
@@ -217,11 +217,11 @@ def things(found: Prediction, labels: LabelMap) -> Counter[str]:
 
 
 @pytest.mark.parametrize(("seed", "scenes"), [(100, 3), (101, 2)])
-def test_wide_pictures_count_what_their_scenes_count(seed: int, scenes: int) -> None:
+def test_wide_images_count_what_their_scenes_count(seed: int, scenes: int) -> None:
     predictor = Predictor.from_pretrained(CHECKPOINT, 0.5)
-    pictures = [draw_scene(seed, index, world=STREET).image for index in range(scenes)]
-    alone = predictor.predict(pictures, batch_size=scenes)
-    [tiled] = TiledPredictor(predictor, 320, 0.2).predict([np.concatenate(pictures, 1)], batch_size=4)
+    images = [draw_scene(seed, index, world=STREET).image for index in range(scenes)]
+    alone = predictor.predict(images, batch_size=scenes)
+    [tiled] = TiledPredictor(predictor, 320, 0.2).predict([np.concatenate(images, 1)], batch_size=4)
     expected = sum((things(one, predictor.labels) for one in alone), Counter())
     assert things(tiled, predictor.labels) == expected and expected.total() > 4
     assert isinstance(tiled, PanopticPrediction)
@@ -231,10 +231,10 @@ def test_wide_pictures_count_what_their_scenes_count(seed: int, scenes: int) -> 
     assert len(stuff) == len(set(stuff))
 
 
-def test_a_small_picture_is_seen_whole() -> None:
+def test_a_small_image_is_seen_whole() -> None:
     predictor = Predictor.from_pretrained(CHECKPOINT, 0.5)
-    photograph = draw_scene(7, 0, world=STREET).image
-    [whole], [tiled] = predictor.predict([photograph]), TiledPredictor(predictor).predict([photograph])
+    image = draw_scene(7, 0, world=STREET).image
+    [whole], [tiled] = predictor.predict([image]), TiledPredictor(predictor).predict([image])
     assert isinstance(whole, PanopticPrediction) and isinstance(tiled, PanopticPrediction)
     np.testing.assert_array_equal(whole.id_map > 0, tiled.id_map > 0)
     assert len(whole.segments) == len(tiled.segments)

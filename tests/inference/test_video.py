@@ -36,8 +36,8 @@ RATE = Fraction(30_000, 1001)  # what television counts as 30
 
 def write_plain(path: Path, count: int = 12, size_wh: tuple[int, int] = (96, 64), rotation: int = 0) -> Path:
     """A film with a white left top corner, a black rest, and sound."""
-    picture = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
-    picture[: size_wh[1] // 2, : size_wh[0] // 2] = 255
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    image[: size_wh[1] // 2, : size_wh[0] // 2] = 255
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE)
         sound = container.add_stream("aac", rate=44_100)
@@ -45,7 +45,7 @@ def write_plain(path: Path, count: int = 12, size_wh: tuple[int, int] = (96, 64)
         if rotation:
             stream.set_display_rotation(rotation)
         for _ in range(count):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
         silence.sample_rate = 44_100
         container.mux([*sound.encode(silence), *sound.encode(None), *stream.encode(None)])
@@ -103,7 +103,7 @@ def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
         open_footage(tmp_path / "a.mp4")
 
 
-def test_a_film_without_pictures(tmp_path: Path) -> None:
+def test_a_film_without_images(tmp_path: Path) -> None:
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=44_100)
@@ -220,7 +220,7 @@ def test_a_film_is_predicted_at_its_rate(predictor: Predictor, film: Path, tmp_p
     footage = open_footage(tmp_path / "seen.mp4")
     frames = list(footage.frames)
     assert footage.rate == 25 and len(frames) == 10 and frames[-1].at == Fraction(9, 25)
-    assert frames[0].pixels.shape == (480, 640, 3), "small pictures are drawn larger"
+    assert frames[0].pixels.shape == (480, 640, 3), "small images are drawn larger"
 
 
 def test_colors_do_not_flicker(predictor: Predictor) -> None:

@@ -1,4 +1,4 @@
-"""Tags on a picture: where they go, what is cut, and what is left out."""
+"""Tags on an image: where they go, what is cut, and what is left out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gray(width: int = 400, height: int = 300) -> Image.Image:
 
 
 @pytest.mark.parametrize("point", [(0, 0), (399, 0), (0, 299), (399, 299), (200, -50), (900, 900)])
-def test_a_tag_lies_inside_the_picture(point: tuple[int, int]) -> None:
+def test_a_tag_lies_inside_the_image(point: tuple[int, int]) -> None:
     canvas = gray()
     captions = Captions(canvas, 1)
     captions.add("wheel loader", 0.5, RED, [(*point, 0.5, 0.5)])
@@ -79,7 +79,7 @@ def test_shortened_text_fits_and_ends_in_dots() -> None:
     assert font_for(cut, 16).getlength(cut) <= 80
 
 
-def test_letters_grow_with_the_picture_and_shrink_in_a_crowd() -> None:
+def test_letters_grow_with_the_image_and_shrink_in_a_crowd() -> None:
     assert letter_size((1920, 1080), 5) > letter_size((640, 480), 5) > letter_size((640, 480), 60) >= 11
 
 

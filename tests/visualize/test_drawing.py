@@ -1,4 +1,4 @@
-"""Drawn pictures, checked by their pixels."""
+"""Drawn images, checked by their pixels."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def boxes(*rows: list[float], labels: list[int], scores: list[float] | None = No
     return SimpleNamespace(boxes_xyxy_px=np.array(rows, np.float32), labels=labels, scores=scores)
 
 
-def is_color(picture: Image.Image, color: tuple[int, int, int]) -> np.ndarray:
-    return (np.abs(np.asarray(picture).astype(int) - color).sum(-1) <= 3).astype(bool)
+def is_color(drawn: Image.Image, color: tuple[int, int, int]) -> np.ndarray:
+    return (np.abs(np.asarray(drawn).astype(int) - color).sum(-1) <= 3).astype(bool)
 
 
 # -- boxes
 
 
 def test_box_is_drawn_in_its_class_color_at_its_place() -> None:
-    picture = draw_detections(gray(), boxes([100, 200, 300, 400], labels=[BRICK], scores=[0.9]), LABELS)
-    assert picture.size == (640, 480)
-    assert picture.mode == "RGB"
-    red = is_color(picture, (200, 0, 0))
+    drawn = draw_detections(gray(), boxes([100, 200, 300, 400], labels=[BRICK], scores=[0.9]), LABELS)
+    assert drawn.size == (640, 480)
+    assert drawn.mode == "RGB"
+    red = is_color(drawn, (200, 0, 0))
     rows, columns = np.nonzero(red[200:])
     assert (columns.min(), columns.max(), rows.max() + 200) == (100, 299, 399)
     assert red[300, 100]
@@ -65,12 +65,12 @@ def test_input_is_not_changed() -> None:
 @pytest.mark.parametrize("level", [0, 128, 200, 255])
 def test_box_stands_out_on_any_ground(level: int) -> None:
     """Along the box's edge some pixels differ strongly from the ground in lightness, whatever that is."""
-    picture = draw_detections(gray(level=level), boxes([100, 100, 300, 300], labels=[BRICK]), LABELS)
-    edge = np.asarray(picture.convert("L")).astype(int)[200, 90:110]
+    drawn = draw_detections(gray(level=level), boxes([100, 100, 300, 300], labels=[BRICK]), LABELS)
+    edge = np.asarray(drawn.convert("L")).astype(int)[200, 90:110]
     assert np.abs(edge - level).max() > 50
 
 
-def test_no_box_leaves_the_picture_alone() -> None:
+def test_no_box_leaves_the_image_alone() -> None:
     empty = SimpleNamespace(boxes_xyxy_px=np.zeros((0, 4), np.float32), labels=[], scores=[])
     assert (np.asarray(draw_detections(gray(), empty, LABELS)) == 128).all()
 
@@ -79,8 +79,8 @@ def test_better_score_lies_on_top_whatever_the_order() -> None:
     place = [100.0, 200, 300, 400]
     for order in ([BRICK, SKY], [SKY, BRICK]):
         scores = [0.9 if label == SKY else 0.3 for label in order]
-        picture = draw_detections(gray(), boxes(place, place, labels=order, scores=scores), LABELS)
-        assert is_color(picture, (0, 0, 200))[300, 100]
+        drawn = draw_detections(gray(), boxes(place, place, labels=order, scores=scores), LABELS)
+        assert is_color(drawn, (0, 0, 200))[300, 100]
 
 
 def test_truth_is_dashed() -> None:
@@ -93,8 +93,8 @@ def test_truth_is_dashed() -> None:
 
 def test_scores_are_written_only_when_there_are_some() -> None:
     def tag_pixels(scores: list[float] | None) -> int:
-        picture = draw_detections(gray(), boxes([100, 200, 400, 400], labels=[BRICK], scores=scores), LABELS)
-        return int((np.asarray(picture)[:195] != 128).any(-1).sum())
+        drawn = draw_detections(gray(), boxes([100, 200, 400, 400], labels=[BRICK], scores=scores), LABELS)
+        return int((np.asarray(drawn)[:195] != 128).any(-1).sum())
 
     assert tag_pixels([0.5]) > 1.3 * tag_pixels(None)
 
@@ -104,7 +104,7 @@ def test_boxes_over_the_edge_and_without_area_are_drawn() -> None:
     assert is_color(draw_detections(gray(), wild, LABELS), (200, 0, 0))[240, 0]
 
 
-def test_a_hundred_boxes_leave_most_of_the_picture_visible() -> None:
+def test_a_hundred_boxes_leave_most_of_the_image_visible() -> None:
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 0.8, (100, 2)) * [640, 480]
     many = np.concatenate([corners, corners + rng.uniform(20, 100, (100, 2))], 1)
@@ -113,10 +113,10 @@ def test_a_hundred_boxes_leave_most_of_the_picture_visible() -> None:
     assert untouched > 0.3
 
 
-def test_small_picture_is_enlarged_by_a_whole_factor() -> None:
-    picture = draw_detections(gray(128, 160), boxes([40, 50, 80, 100], labels=[BRICK]), LABELS)
-    assert picture.size == (640, 512)
-    red = is_color(picture, (200, 0, 0))
+def test_small_image_is_enlarged_by_a_whole_factor() -> None:
+    drawn = draw_detections(gray(128, 160), boxes([40, 50, 80, 100], labels=[BRICK]), LABELS)
+    assert drawn.size == (640, 512)
+    red = is_color(drawn, (200, 0, 0))
     rows, columns = np.nonzero(red[200:])
     assert (columns.min(), columns.max(), rows.max() + 200) == (160, 319, 399)
 
@@ -128,14 +128,14 @@ def test_segments_are_tinted_and_void_is_left() -> None:
     id_map = np.zeros((480, 640), np.int32)
     id_map[100:200, 100:300] = 7
     id_map[300:400, 100:300] = 70000
-    picture = np.asarray(draw_panoptic(gray(), id_map, [(7, BRICK, 0.9), (70000, SKY, None)], LABELS)).astype(
+    drawn = np.asarray(draw_panoptic(gray(), id_map, [(7, BRICK, 0.9), (70000, SKY, None)], LABELS)).astype(
         int
     )
-    assert picture.shape == (480, 640, 3)
-    red, blue = picture[110, 110], picture[310, 110]
+    assert drawn.shape == (480, 640, 3)
+    red, blue = drawn[110, 110], drawn[310, 110]
     assert red[0] - red[2] > 60
     assert blue[2] - blue[0] > 60
-    assert (picture[20:80, 20:600] == 128).all()
+    assert (drawn[20:80, 20:600] == 128).all()
 
 
 def test_segment_objects_serve_as_well_as_tuples() -> None:
@@ -150,8 +150,8 @@ def test_things_of_one_class_differ_and_stuff_does_not() -> None:
     for i in range(4):
         id_map[:, 160 * i : 160 * (i + 1)] = i + 1
     segments = [(1, BRICK, None), (2, BRICK, None), (3, SKY, None), (4, SKY, None)]
-    picture = np.asarray(draw_panoptic(gray(), id_map, segments, LABELS)).astype(int)
-    colors = picture[20, 80::160]
+    drawn = np.asarray(draw_panoptic(gray(), id_map, segments, LABELS)).astype(int)
+    colors = drawn[20, 80::160]
     assert np.abs(colors[0] - colors[1]).sum() > 30
     assert (colors[2] == colors[3]).all()
 
@@ -170,9 +170,9 @@ def test_a_thing_has_the_shade_that_is_asked_for_whatever_the_order() -> None:
 def test_a_line_runs_between_segments() -> None:
     id_map = np.ones((480, 640), np.int32)
     id_map[:, 320:] = 2
-    picture = np.asarray(draw_panoptic(gray(), id_map, [(1, SKY, None), (2, BRICK, None)], LABELS))
-    assert picture[20, 315:325].min(-1).max() > 200
-    assert picture[20, 100:300].min(-1).max() < 200
+    drawn = np.asarray(draw_panoptic(gray(), id_map, [(1, SKY, None), (2, BRICK, None)], LABELS))
+    assert drawn[20, 315:325].min(-1).max() > 200
+    assert drawn[20, 100:300].min(-1).max() < 200
 
 
 def test_name_lies_inside_a_bent_segment() -> None:
@@ -195,17 +195,17 @@ def test_single_pixel_and_thin_segments_are_drawn() -> None:
     id_map = np.zeros((480, 640), np.int32)
     id_map[10, 10] = 1
     id_map[200, :] = 2
-    picture = draw_panoptic(gray(), id_map, [(1, BRICK, 0.1), (2, SKY, 0.2)], LABELS)
-    assert (np.asarray(picture)[0:40, 0:100] != 128).any()
+    drawn = draw_panoptic(gray(), id_map, [(1, BRICK, 0.1), (2, SKY, 0.2)], LABELS)
+    assert (np.asarray(drawn)[0:40, 0:100] != 128).any()
 
 
-def test_panoptic_of_a_small_picture_is_enlarged_with_its_map() -> None:
+def test_panoptic_of_a_small_image_is_enlarged_with_its_map() -> None:
     id_map = np.zeros((128, 128), np.int32)
     id_map[64:] = 1
-    picture = np.asarray(draw_panoptic(gray(128, 128), id_map, [(1, SKY, None)], LABELS))
-    assert picture.shape == (512, 512, 3)
-    assert (picture[:250, 300:] == 128).all()
-    assert (picture[270:, 300:] != 128).any(-1).all()
+    drawn = np.asarray(draw_panoptic(gray(128, 128), id_map, [(1, SKY, None)], LABELS))
+    assert drawn.shape == (512, 512, 3)
+    assert (drawn[:250, 300:] == 128).all()
+    assert (drawn[270:, 300:] != 128).any(-1).all()
 
 
 # -- sheets
@@ -236,11 +236,11 @@ def test_contact_sheet_with_titles_has_room_for_them() -> None:
     assert (head[:, -7:] == 255).all()
 
 
-def test_one_picture_in_many_columns_makes_no_empty_ones() -> None:
+def test_one_image_in_many_columns_makes_no_empty_ones() -> None:
     assert contact_sheet([gray(10, 10)], 4, None, 240).width == 240 + 2 * 6
 
 
-# -- a real photograph
+# -- a real image
 
 
 @pytest.mark.skipif(
@@ -257,9 +257,9 @@ def test_real_photograph_with_crowded_truth() -> None:
     ]
     truth_boxes, _ = boxes_and_areas_of_segments(id_map, np.array([s[0] for s in segments]))
     truth = SimpleNamespace(boxes_xyxy_px=truth_boxes, labels=[s[1] for s in segments], scores=None)
-    for picture in (
+    for drawn in (
         draw_detections(image, truth, labels, truth=True),
         draw_panoptic(image, id_map, segments, labels),
     ):
-        assert picture.size[0] % image.shape[1] == 0
-        assert (np.asarray(picture.resize(image.shape[1::-1])) != image).any(-1).mean() > 0.05
+        assert drawn.size[0] % image.shape[1] == 0
+        assert (np.asarray(drawn.resize(image.shape[1::-1])) != image).any(-1).mean() > 0.05
