@@ -26,7 +26,6 @@ TIERS = {  # a room imports from its own tier and those above it in this table
     "what is learned": {"prepare", "loading", "modeling", "metrics"},
     "what is done with it": {
         *("training", "inference", "visualize", "report", "hub", "export", "teacher"),
-        *("check_page", "html_page"),
     },
     "what is called": {"cli", "train", "app", "demo", "__main__"},
 }

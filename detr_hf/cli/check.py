@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
-    from detr_hf.check_page import write_page
     from detr_hf.files import write_json
     from detr_hf.prepare.check.changes import as_lines
     from detr_hf.prepare.check.mend import CHANGES_FILE, mend_target
     from detr_hf.prepare.check.run import check_target
     from detr_hf.prepare.check.targets import open_target
     from detr_hf.prepare.check.text import as_text, verdict
+    from detr_hf.report.check_page import write_page
 
     target = _check_target(arguments)
     result = check_target(target, arguments.queries, threads=arguments.threads)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detr_hf.check_page import write_page
 from detr_hf.errors import UserError
 from detr_hf.prepare.check.run import check_target
 from detr_hf.prepare.check.targets import open_target
+from detr_hf.report.check_page import write_page
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.html_reader import Page, read_page
 
@@ -89,7 +89,7 @@ def test_few_samples_and_a_damaged_picture(tmp_path: Path) -> None:
     path = tmp_path / "images" / "003.jpg"
     path.write_bytes(path.read_bytes()[:-300])
     seen = page_of(split.annotations, tmp_path, samples=2)
-    assert len(seen.all("figure")) == 2 and "this picture cannot be shown" in seen.words, "errors come first"
+    assert len(seen.all("figure")) == 2 and "this image cannot be shown" in seen.words, "errors come first"
 
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
