@@ -27,7 +27,7 @@ UNSTATED = "other"
 
 @dataclass(frozen=True)
 class Target:
-    """What ``detr-hf push`` is told, and the section `hub` of a recipe.
+    """The arguments of ``detr-hf push``, or the section `hub` of a recipe.
 
     Attributes:
         repo_id: user/name.

@@ -30,7 +30,7 @@ class DataFacts:
     """The data of a run, without a path of anybody's machine.
 
     Attributes:
-        name: for people.
+        name: for readers.
         hub_id: of a data set on the Hub; None for others.
         kind: as `model-index` calls the data set: its Hub id, or what stands for one.
         split: the one that was scored.
@@ -57,7 +57,7 @@ class RunFacts:
         labels: the model's classes.
         config: the model's ``config.json``.
         data: where the images came from.
-        base_models: ids on the Hub that the weights came from, as far as can be told.
+        base_models: ids on the Hub that the weights came from, as far as is known.
     """
 
     folder: Path

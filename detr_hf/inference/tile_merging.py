@@ -1,7 +1,7 @@
 """What overlapping tiles of one image found, as one prediction in which nothing is counted twice.
 
-In the part that two tiles see, one object looks the same in both. So two finds of one class are one object
-when they agree there, be they whole or cut by the edge of a tile.
+In the part that two tiles see, one object looks the same in both. So two detections of one class are one
+object when they agree there, be they whole or cut by the edge of a tile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from detr_hf.modeling.panoptic_merge import TINY_SEGMENT_PX
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
 
 SAME = 0.5
-"""Two finds that agree in their tiles' overlap by this IoU are one object."""
+"""Two detections that agree in their tiles' overlap by this IoU are one object."""
 
 OTHER_CLASS = 0.7
 """What the IoU of two things of different classes counts: a piece of one is easily taken for another."""
@@ -64,12 +64,12 @@ def merged_boxes(
         np.concatenate([one.scores for one in tiles]),
         np.concatenate([one.labels for one in tiles]),
     )
-    finds, pairs = _numbered([len(part) for part in in_image]), []
+    numbers, pairs = _numbered([len(part) for part in in_image]), []
     for a, b, shared in _overlaps(windows):
         low, high = np.array(shared[:2] * 2, np.float32), np.array(shared[2:] * 2, np.float32)
         seen = torch.from_numpy(found.boxes_xyxy_px.clip(low, high))
-        iou = pairwise_iou(seen[finds[a]], seen[finds[b]]).numpy()
-        pairs += _matched(iou, finds[a], finds[b], found.labels, labels)
+        iou = pairwise_iou(seen[numbers[a]], seen[numbers[b]]).numpy()
+        pairs += _matched(iou, numbers[a], numbers[b], found.labels, labels)
     groups = _groups(len(cut), pairs)
     merged = [_one_object(found, members, cut) for members in groups]
     objects = Detections(
@@ -86,7 +86,7 @@ def merged_boxes(
 def _one_object(
     found: Detections, members: NDArray[np.int64], cut: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], float, int]:
-    """Box, score and class of what several finds are."""
+    """Box, score and class of what several detections are."""
     whole = members[~cut[members]]
     trusted = whole if len(whole) else members
     best = trusted[np.argmax(found.scores[trusted])]
@@ -132,17 +132,17 @@ def merged_segments(
     segments = [segment for one in tiles for segment in one.segments]
     classes = np.array([segment.category_id for segment in segments], np.int64)
     scores = np.array([segment.score for segment in segments], np.float32)
-    finds = _numbered([len(one.segments) for one in tiles])
-    maps = [_with_numbers(one, numbers) for one, numbers in zip(tiles, finds, strict=True)]
+    numbers = _numbered([len(one.segments) for one in tiles])
+    maps = [_with_numbers(one, its) for one, its in zip(tiles, numbers, strict=True)]
     same_stuff = [np.flatnonzero(classes == label).tolist() for label in labels.stuff_ids]
     pairs = [pair for finds_of_class in same_stuff for pair in pairwise(finds_of_class)]
     for a, b, shared in _overlaps(windows):
         first, second = (_part(maps[tile], windows[tile], shared) for tile in (a, b))
-        iou = _mask_iou(first, second, finds[a], finds[b])
-        pairs += _matched(iou, finds[a], finds[b], classes, labels)
+        iou = _mask_iou(first, second, numbers[a], numbers[b])
+        pairs += _matched(iou, numbers[a], numbers[b], classes, labels)
     cut = [
-        _is_cut(boxes_and_areas_of_segments(ids, numbers)[0] + _corner(window), window, size_hw)
-        for ids, numbers, window in zip(maps, finds, windows, strict=True)
+        _is_cut(boxes_and_areas_of_segments(ids, its)[0] + _corner(window), window, size_hw)
+        for ids, its, window in zip(maps, numbers, windows, strict=True)
     ]
     whole_score = np.where(np.isin(classes, labels.thing_ids) & ~np.concatenate(cut), scores, -1)
     groups = _groups(len(segments), pairs)
@@ -157,8 +157,8 @@ def merged_segments(
     kept = np.flatnonzero(areas > TINY_SEGMENT_PX).tolist()  # those of next to no pixels become void
     new_id = np.zeros(len(groups) + 1, np.int32)
     new_id[kept] = np.arange(1, len(kept) + 1)
-    surest = [groups[number][np.argmax(scores[groups[number]])] for number in kept]
-    found = [Segment(id_, int(classes[find]), float(scores[find])) for id_, find in enumerate(surest, 1)]
+    best = [groups[number][np.argmax(scores[groups[number]])] for number in kept]
+    found = [Segment(id_, int(classes[number]), float(scores[number])) for id_, number in enumerate(best, 1)]
     return new_id[canvas], found
 
 
@@ -228,7 +228,7 @@ def _corner(window: Window) -> NDArray[np.float32]:
 
 
 def _numbered(counts: Sequence[int]) -> list[NDArray[np.int64]]:
-    """Of each tile the numbers of its finds among those of all tiles."""
+    """Of each tile the numbers of its detections among those of all tiles."""
     return np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
 
 
@@ -256,12 +256,12 @@ def _matched(
     classes: NDArray[np.int64],
     labels: LabelMap,
 ) -> list[tuple[int, int]]:
-    """One-to-one pairs of finds of two tiles that are one object.
+    """One-to-one pairs of detections of two tiles that are one object.
 
     Args:
         iou: ``[N, M]`` in what both tiles see.
-        rows, columns: numbers of the finds among those of all tiles.
-        classes: ids, of all finds.
+        rows, columns: numbers of the detections among those of all tiles.
+        classes: ids, of all detections.
         labels: tell things from stuff.
     """
     thing = np.isin(classes, labels.thing_ids)
@@ -273,7 +273,7 @@ def _matched(
 
 
 def _groups(count: int, pairs: Sequence[tuple[int, int]]) -> list[NDArray[np.int64]]:
-    """Which of ``count`` finds are one object, given pairs that are."""
+    """Which of ``count`` detections are one object, given pairs that are."""
     if count == 0:
         return []
     a, b = np.array(pairs, np.int64).reshape(-1, 2).T

@@ -16,7 +16,7 @@ from detr_hf.modeling.predictions import PanopticPrediction, Prediction
 class TiledPredictor:
     """A predictor that looks at large images tile by tile; for the rest it is used as ``Predictor`` is.
 
-    What it finds is surer than the threshold: unlike a ``Predictor``'s, its detections hold no others.
+    Unlike a ``Predictor``'s, its detections hold only those with a score above the threshold.
 
     Args:
         predictor: of either stage.
@@ -35,7 +35,7 @@ class TiledPredictor:
 
     @property
     def score_threshold(self) -> float:
-        """What is found is surer than this, 0 to 1."""
+        """Everything that is predicted has a higher score, 0 to 1."""
         return self.predictor.score_threshold
 
     def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
@@ -87,7 +87,7 @@ def merge_tiles(
         size_hw: of the image.
         image_id: of the result.
         labels: tell things, which are matched, from stuff, of which each class is one segment.
-        score_threshold: boxes that are less sure are left out.
+        score_threshold: boxes with a lower score are left out.
     """
     sure = [one.detections.above(score_threshold) for one in found]
     detections = merged_boxes(sure, windows, size_hw, image_id, labels)

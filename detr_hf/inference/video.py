@@ -97,7 +97,7 @@ class FramePainter:
 
     Args:
         labels: give names and colors.
-        score_threshold: boxes must be surer.
+        score_threshold: boxes with a lower score are not drawn.
     """
 
     def __init__(self, labels: LabelMap, score_threshold: float) -> None:

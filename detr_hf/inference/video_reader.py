@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,8 @@ def open_footage(source: Path | int, seconds: float | None = None) -> Footage:
     if seconds is not None:
         limit = Fraction(seconds).limit_denominator(1000)
         footage.count = None if footage.count is None else min(footage.count, round(limit * footage.rate))
-        footage.frames = _until(footage.frames, limit)
+        footage.frames = takewhile(lambda frame: frame.at < limit, footage.frames)
     return footage
-
-
-def _until(frames: Iterator[Frame], limit: Fraction) -> Iterator[Frame]:
-    for frame in frames:
-        if frame.at >= limit:
-            return
-        yield frame
 
 
 def _file(path: Path) -> Footage:

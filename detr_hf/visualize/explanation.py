@@ -18,7 +18,7 @@ SHEET_EDGE = 1024
 """Longest edge in pixels of an image that is explained in a sheet; the cells are smaller."""
 
 MOST_QUERIES = 24
-"""So many queries are shown, the surest; the title of the first image tells how many there are."""
+"""So many queries are shown, those with the best scores; the title of the first image has their number."""
 
 _WIDTH = 1984  # of a sheet in pixels
 _COLUMNS = 4  # of heat maps: an even number, as mask and attention stand side by side
