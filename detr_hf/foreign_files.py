@@ -178,6 +178,14 @@ def read_json(
     return content
 
 
+def readable_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file of ours; empty where there is none that can be read."""
+    try:
+        return read_json(path, any_number=True)
+    except UserError:
+        return {}
+
+
 def parse_json(content: bytes | str, name: str, any_number: bool = False) -> Any:
     """Foreign JSON.
 

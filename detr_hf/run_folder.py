@@ -13,7 +13,7 @@ from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.files import MANIFEST_FILE, write_json, write_text
-from detr_hf.foreign_files import parse_json, read_json
+from detr_hf.foreign_files import parse_json, readable_json
 
 RECIPE_FILE = "recipe.yaml"  # with all defaults
 ENVIRONMENT_FILE = "environment.json"  # commit, versions, processes, devices, images of each split
@@ -84,19 +84,19 @@ class RunFolder:
 
     def environment(self) -> dict[str, Any]:
         """What the run ran on; empty where that is not known."""
-        return _readable(self.path / ENVIRONMENT_FILE)
+        return readable_json(self.path / ENVIRONMENT_FILE)
 
     def data_report(self) -> dict[str, Any]:
         """What was found in the data; empty where that is not known."""
-        return _readable(self.path / DATA_REPORT_FILE)
+        return readable_json(self.path / DATA_REPORT_FILE)
 
     def report_numbers(self) -> dict[str, Any]:
         """Every number of the report; empty where there is none."""
-        return _readable(self.path / REPORT_NUMBERS)
+        return readable_json(self.path / REPORT_NUMBERS)
 
     def best_metrics(self) -> dict[str, Any]:
         """What the evaluation of ``best/`` gave, its epoch and step; empty before the first evaluation."""
-        return _readable(self.best / METRICS_FILE)
+        return readable_json(self.best / METRICS_FILE)
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` that are whole and have a step."""
@@ -110,16 +110,9 @@ class RunFolder:
     def hash_of_last(self) -> str | None:
         """The sha256 of the weights in ``last/``, as its manifest has it; None where that is not known."""
         try:
-            return str(_readable(self.last / MANIFEST_FILE)["files"][WEIGHTS_FILE]["sha256"])
+            return str(readable_json(self.last / MANIFEST_FILE)["files"][WEIGHTS_FILE]["sha256"])
         except (LookupError, TypeError):
             return None
-
-
-def _readable(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path, any_number=True)
-    except UserError:
-        return {}
 
 
 def _line(text: str) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -13,6 +12,7 @@ import gradio as gr
 from detr_hf.app import tables
 from detr_hf.app.viewer import ATTENTION, BOXES, PANOPTIC, Film, Viewer, Viewing, is_video
 from detr_hf.errors import UserError
+from detr_hf.files import write_json
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.visualize.panoptic import draw_prediction
 
@@ -172,8 +172,7 @@ class Page:
         except UserError as error:
             return {**self._blank(), self.status: tables.said(str(error), "bad")}
         record = tables.record_of(visit, prediction, self.viewer.labels, threshold)
-        file = visit.file(".json")
-        file.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        file = write_json(visit.file(".json"), record)
         return {
             **self._blank(),
             **views,

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 import detr_hf
 from detr_hf.app.viewer import name_of
 from detr_hf.errors import UserError
+from detr_hf.files import write_text
 from detr_hf.hub_access import looks_like_a_folder
 from detr_hf.inference.onnx_task import is_export
 
@@ -105,7 +106,7 @@ def write_space(model: str, folder: Path, score_threshold: float = 0.85) -> None
         ".gitattributes": LARGE_FILES,
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
 
 
 def _model_folder(model: str) -> Path | None:

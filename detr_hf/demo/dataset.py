@@ -17,6 +17,7 @@ from detr_hf.demo.scene import Scene, draw_scene
 from detr_hf.demo.worlds import YARD, World, categories_of
 from detr_hf.errors import UserError
 from detr_hf.files import replacing
+from detr_hf.foreign_files import readable_json
 from detr_hf.geometry import boxes_and_areas_of_segments, id_to_rgb
 
 GENERATOR_VERSION = 2  # raise it whenever the same arguments would draw other images
@@ -76,11 +77,8 @@ def _spec(world: World, counts: dict[str, int], seed: int) -> dict[str, Any]:
 
 def spec_of(folder: Path) -> dict[str, Any] | None:
     """The arguments a finished demo set was made with; None where there is none."""
-    try:
-        found = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return found if isinstance(found, dict) and "generator" in found else None
+    found = readable_json(folder / SPEC_NAME)
+    return found if "generator" in found else None
 
 
 def _check(target: Path, counts: dict[str, int], seed: int) -> None:

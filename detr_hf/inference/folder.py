@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from accelerate.utils import tqdm
 
 from detr_hf.errors import UserError
-from detr_hf.files import unwritable
+from detr_hf.files import unwritable, write_json
 from detr_hf.foreign_files import own_file
 from detr_hf.inference.inputs import as_rgb
 from detr_hf.inference.predictor import Predictor, with_predictions
@@ -118,7 +117,7 @@ class _Results:
         if isinstance(predicted, PanopticPrediction):
             record["panoptic_png"] = f"{name}.panoptic.png"
             save_id_map(predicted, own_file(self.out, record["panoptic_png"]))
-        own_file(self.out, f"{name}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_json(own_file(self.out, f"{name}.json"), record)
 
 
 def _readable(sources: Sequence[Path], failures: list[str]) -> Iterator[_InputImage]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from detr_hf.files import write_json
 from detr_hf.foreign_files import harmless_name, own_file
 from detr_hf.geometry import id_to_rgb
 from detr_hf.labels import LabelMap
@@ -104,4 +104,4 @@ class CocoFiles:
         if self._panoptic:
             files[PANOPTIC] = {**about, "annotations": self._panoptic}
         for name, content in files.items():
-            own_file(self._folder, name).write_text(json.dumps(content), encoding="utf-8")
+            write_json(own_file(self._folder, name), content, indent=None)

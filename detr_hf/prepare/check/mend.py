@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import datasets
 from tqdm import tqdm
 
 from detr_hf.errors import UserError
-from detr_hf.files import write_json
+from detr_hf.files import write_json, write_text
 from detr_hf.foreign_files import inside
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.check.changes import Change, Changes, as_json
@@ -188,9 +187,7 @@ class _File:
             number_again(annotations, self.changes)
         kept = {"images": self.images, "annotations": annotations, "categories": self.categories}
         rest = {key: value for key, value in self.source.content.items() if key not in kept}
-        self.out.mkdir(parents=True, exist_ok=True)
-        file = self.out / "annotations.json"
-        file.write_text(json.dumps(rest | kept), encoding="utf-8")
+        file = write_json(self.out / "annotations.json", rest | kept, indent=None)
         panoptic = self.out / "panoptic"
         if self.is_panoptic:
             _tidy(panoptic, {self.png_names[str(entry["id"])] for entry in self.images})
@@ -225,7 +222,7 @@ def _mend_files(
             raise UserError(f"--fix: no image of {file.changes.split} can be used; see what the check says")
     written = {role: asdict(file.write()) for role, file in zip(ROLES, files, strict=False)}
     data = asdict(target.data) | written
-    (folder / DATA_FILE).write_text(write_yaml({"data": _said(data)}), encoding="utf-8")
+    write_text(folder / DATA_FILE, write_yaml({"data": _said(data)}))
     return [change for file in files for change in file.changes.made]
 
 

@@ -6,9 +6,9 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from detr_hf.files import write_json
+from detr_hf.foreign_files import readable_json
 
 
 class StepFolder:
@@ -26,11 +26,11 @@ class StepFolder:
 
     @property
     def is_done(self) -> bool:
-        return _content(self.folder / "done.json").get("key") == self.key
+        return readable_json(self.folder / "done.json").get("key") == self.key
 
     def begin(self) -> None:
         """Make the folder ready: empty, or with what a run with the same key left when it was killed."""
-        if _content(self.folder / "key.json").get("key") == self.key:
+        if readable_json(self.folder / "key.json").get("key") == self.key:
             return
         if self._keeps:
             (self.folder / "done.json").unlink(missing_ok=True)
@@ -41,14 +41,6 @@ class StepFolder:
 
     def finish(self) -> None:
         write_json(self.folder / "done.json", {"key": self.key}, sync=True)
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def cut_to_whole_lines(path: Path) -> int:

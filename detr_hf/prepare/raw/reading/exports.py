@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import parse_json, read_bytes
 from detr_hf.prepare.raw.findings import Finding
 from detr_hf.prepare.raw.reading.files import FolderFiles, require_within
 from detr_hf.recipe.prepare import Reading
@@ -115,10 +115,7 @@ def load_export(file: Path, shown: str, largest_mib: int) -> dict[str, Any]:
             f"{shown}: refused, the file has {size / (1 << 20):,.0f} MiB and the limit is {largest_mib} MiB; "
             "split the class folder, or raise read.largest_json_mib"
         )
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{shown}: is not valid JSON ({error}); export it again") from None
+    content = parse_json(read_bytes(file, largest_mib << 20, name=shown), shown, any_number=True)
     lacking = _lacking(content)
     if lacking:
         raise UserError(

@@ -8,7 +8,6 @@ the platform nor the order of the folder matters.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,11 +17,13 @@ from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
+from detr_hf.foreign_files import read_json
 from detr_hf.prepare.findings import listed
 from detr_hf.prepare.raw.findings import Finding, finding_to_list
 from detr_hf.prepare.raw.records import Record
 from detr_hf.prepare.raw.splitting.duplicates import NEAR_BITS, Fingerprint, find_duplicates
 from detr_hf.prepare.raw.splitting.stratify import Item, stratify
+from detr_hf.prepare.source import MAX_JSON_BYTES
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -67,13 +68,8 @@ def load_splits(file: str | Path) -> Splits:
         UserError: there is no such file, it has another form, or it names a picture twice.
     """
     path = Path(file)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no split file {path}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"the split file {path} is not valid JSON ({error})") from None
-    splits = content.get("splits", content) if isinstance(content, dict) else None
+    content = read_json(path, "split file", any_number=True, max_bytes=MAX_JSON_BYTES)
+    splits = content.get("splits", content)
     if not isinstance(splits, dict) or not splits or not all(map(_is_list_of_text, splits.values())):
         raise UserError(
             f'the split file {path} must hold {{"train": [...], "validation": [...]}} or "fold_1" to "fold_K"'

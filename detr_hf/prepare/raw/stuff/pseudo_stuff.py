@@ -8,7 +8,6 @@ setting that changed is done anew.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import UserError
-from detr_hf.files import write_bytes
-from detr_hf.foreign_files import inside
+from detr_hf.files import write_bytes, write_json
+from detr_hf.foreign_files import inside, readable_json
 from detr_hf.geometry import id_to_rgb
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.prepare.raw.records import Record, read_records
@@ -156,8 +155,8 @@ def summarize_stuff(records: Path, out: Path) -> StuffSummary:
     scores: Counter[str] = Counter()
     summary, pixels, covered = StuffSummary(), 0, 0
     for record in _unlabeled(records):
-        content = _result(record, out)
-        if content is None:
+        content = readable_json(out / f"{record.id}.json")
+        if not content:
             raise UserError(f"{record.identity}: has no pseudo-labels in {out}; run the step `pseudo` first")
         summary.pictures += 1
         pixels += record.width * record.height
@@ -178,17 +177,9 @@ def _unlabeled(records: Path) -> Iterator[Record]:
     return (record for record in read_records(records) if record.panoptic is None)
 
 
-def _result(record: Record, out: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads((out / f"{record.id}.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _is_done(record: Record, out: Path, made_with: str) -> bool:
-    content = _result(record, out)
-    made_from = content and (content.get("sha256"), content.get("made_with"))
+    content = readable_json(out / f"{record.id}.json")
+    made_from = content.get("sha256"), content.get("made_with")
     return made_from == (record.sha256, made_with) and (out / f"{record.id}.png").is_file()
 
 
@@ -219,7 +210,7 @@ def _label_one(
     }
     (out / f"{record.id}.json").unlink(missing_ok=True)  # an older one must not vouch for the new map
     write_bytes(out / f"{record.id}.png", picture.getvalue())
-    write_bytes(out / f"{record.id}.json", json.dumps(content).encode())
+    write_json(out / f"{record.id}.json", content, indent=None)
 
 
 def paint_mapped(
@@ -266,8 +257,8 @@ def read_pseudo_stuff(record: Record, out: Path) -> tuple[NDArray[np.int32], lis
     Raises:
         UserError: there is no result for it, or its map is not of the picture's size.
     """
-    content, path = _result(record, out), out / f"{record.id}.png"
-    if content is None or content.get("sha256") != record.sha256:
+    content, path = readable_json(out / f"{record.id}.json"), out / f"{record.id}.png"
+    if content.get("sha256") != record.sha256:
         raise UserError(f"{record.identity}: has no pseudo-labels in {out}; run the step `pseudo` first")
     id_map = decode_id_map(path)
     if id_map.shape != record.size_hw:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from detr_hf.files import write_bytes, write_json
+from detr_hf.foreign_files import readable_json
 from detr_hf.geometry import id_to_rgb
 from detr_hf.prepare.raw.findings import Finding, finding_to_list
 from detr_hf.prepare.raw.processes import in_order
@@ -77,7 +77,7 @@ def _paint_one(job: PaintJob, record: Record) -> bool:
     """The JSON comes last and vouches for the PNG."""
     sidecar, png = _sidecar(job.folder, record), job.folder / png_name(record)
     made_from = _made_from(job, record)
-    if png.is_file() and _known_origin(sidecar) == made_from:
+    if png.is_file() and readable_json(sidecar).get("made_from") == made_from:
         return False
     painted = _painted(job, record)
     sidecar.unlink(missing_ok=True)
@@ -116,10 +116,3 @@ def _stamp(file: Path) -> str:
     except OSError:
         return "missing"
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _known_origin(sidecar: Path) -> Any:
-    try:
-        return json.loads(sidecar.read_bytes())["made_from"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

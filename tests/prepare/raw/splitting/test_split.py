@@ -189,7 +189,7 @@ def test_a_split_file_may_tear_duplicates_apart_and_that_is_told(tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "must hold"),
+        ("[]", "holds a list at the top"),
         ('{"train": "all"}', "must hold"),
         ("{", "not valid JSON"),
         ('{"train": ["a"], "validation": ["a"]}', "twice: 'a'"),
