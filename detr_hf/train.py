@@ -12,38 +12,37 @@ try:
     from detr_hf.errors import told_plainly
     from detr_hf.recipe import Recipe, load_recipe
 except ModuleNotFoundError as error:
-    sys.exit(
-        f"{error}. Install the package first: run `pip install -e .` in the folder that holds pyproject.toml."
-    )
+    sys.exit(f"{error}. Install the package first: `pip install -e .` in the folder of pyproject.toml.")
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
-    """One whole run, from its recipe to its tables and pictures; returns what its best checkpoint reached."""
+    """One whole run, from its recipe to its tables and images; returns what its best checkpoint reached."""
     from detr_hf.demo.resolve import resolve_demo
-    from detr_hf.hub.during_training import pushing_to_hub
+    from detr_hf.hub.during_training import HubPushes
     from detr_hf.prepare.build import build_bundle
-    from detr_hf.training.assemble import assemble
+    from detr_hf.training.build import build_accelerator, build_run, build_task
+    from detr_hf.training.distributed import explain_lost_processes
     from detr_hf.training.finish import finish
+    from detr_hf.training.folder import locked, save_record
     from detr_hf.training.loop import train
-    from detr_hf.training.processes import told_of_lost_processes
     from detr_hf.training.report_run import report_finished
-    from detr_hf.training.setup import build_task, save_record, start
     from detr_hf.training.start_report import report_start
 
     started = time.monotonic()
-    with told_of_lost_processes(), pushing_to_hub(recipe) as best_is_new:
-        accelerator = start(recipe)
+    hub = HubPushes(recipe)  # what could not be pushed in the end is refused now
+    with explain_lost_processes(), locked(build_accelerator(recipe), recipe) as accelerator:
         with accelerator.main_process_first():
             resolved = resolve_demo(recipe)
             data = build_bundle(resolved.data, resolved.output_dir)
         task, loaded = build_task(resolved, data)
-        parts = assemble(resolved, accelerator, data, task, started)
+        parts = build_run(resolved, accelerator, data, task)
         save_record(recipe, accelerator, data)
         report_start(parts, data, loaded)
-        train(parts, best_is_new)
+        train(parts, started, hub.best_is_new)
         results = finish(parts)
         report_finished(parts, data)
-        return results
+    hub.push_finished()
+    return results
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,8 +23,7 @@ from detr_hf.modeling.criterion import Normalizers
 from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.predictions import Detections
 from detr_hf.recipe import DetectionLoss
-from detr_hf.training.evaluation import evaluate
-from detr_hf.training.step import optimizer_step, step_normalizers
+from detr_hf.training.engine import evaluate, optimizer_step, step_normalizers
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_models import LABELS, random_batch, tiny_detector
 from tests.tiny_runs import ALL_LABELS, assembled, detection_recipe, panoptic_recipe, save_detector
@@ -71,15 +70,15 @@ def test_gradients_are_summed_over_processes_not_averaged(
     """
     split, start = write_coco_detection(tmp_path / "data"), save_detector(tmp_path / "start")
     run = assembled(detection_recipe(tmp_path / "run", split, start))
-    batches = iter(run.training)
-    micro_batches = [next(batches) for _ in range(run.training.sampler.micro_batches_per_step)]
+    batches = iter(run.train_loader)
+    micro_batches = [next(batches) for _ in range(run.train_loader.sampler.micro_batches_per_step)]
     learned: list[float] = []
     backward = run.accelerator.backward
     monkeypatch.setattr(
         run.accelerator, "backward", lambda loss: learned.append(loss.item()) or backward(loss)
     )
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda _: 2))
-    loss = optimizer_step(run, micro_batches)
+    loss = optimizer_step(run, micro_batches)["loss"]
     assert len(learned) == 2 and sum(learned) == pytest.approx(2 * loss)
 
 
@@ -103,11 +102,11 @@ def test_a_run_in_bfloat16_is_scored_in_float32(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
     projection: nn.Module = run.task.model.model.input_projection  # type: ignore[union-attr, assignment]
     projection.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
-    batch = next(iter(run.training))
-    run.model(batch.pixel_values, batch.pixel_mask, batch.targets, run.task.normalizers(batch.targets))
+    batch = next(iter(run.train_loader))
+    run.ddp_task(batch.pixel_values, batch.pixel_mask, batch.targets, run.task.normalizers(batch.targets))
     assert seen == [torch.bfloat16]
     seen.clear()
-    evaluate(run.accelerator, run.task, run.validation, run.truth)
+    evaluate(run.accelerator, run.task, run.validation_loader, run.truth)
     assert set(seen) == {torch.float32}
 
 
@@ -129,8 +128,8 @@ def test_unsure_detections_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ]
 
     monkeypatch.setattr(run.task, "predict", unsure)
-    results = evaluate(run.accelerator, run.task, run.validation, run.truth)
-    assert results is not None and results["detection"]["AP"] == pytest.approx(1.0)
+    results = evaluate(run.accelerator, run.task, run.validation_loader, run.truth).metrics
+    assert results["detection"]["AP"] == pytest.approx(1.0)
 
 
 def test_a_map_of_another_size_than_its_picture_is_refused_during_the_run(tmp_path: Path) -> None:
@@ -143,7 +142,7 @@ def test_a_map_of_another_size_than_its_picture_is_refused_during_the_run(tmp_pa
         half = image.resize((image.width // 2, image.height // 2), Image.Resampling.NEAREST)
     half.save(png)
     with pytest.raises(UserError, match=r"image 10 '000\.jpg': its PNG is now 64x48, it was 128x96"):
-        run.training.dataset[(0, 0)]
+        run.train_loader.dataset[(0, 0)]
 
 
 def test_a_box_without_width_or_beyond_the_edge_stops_no_transform() -> None:

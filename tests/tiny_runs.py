@@ -14,9 +14,8 @@ from transformers import DetrImageProcessor
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe, Split, recipe_from_text
-from detr_hf.training.assemble import assemble
-from detr_hf.training.loop import Run
-from detr_hf.training.setup import build_task, start
+from detr_hf.training.build import build_accelerator, build_run, build_task
+from detr_hf.training.state import Run
 from tests.factories import STUFF, THINGS
 from tests.tiny_models import tiny_detector, tiny_segmenter
 
@@ -78,10 +77,10 @@ def _recipe(
 
 def assembled(recipe: Recipe) -> Run:
     """The run of a recipe, ready for its next step."""
-    accelerator = start(recipe)
+    accelerator = build_accelerator(recipe)
     data = build_bundle(recipe.data, recipe.output_dir)
     task, _ = build_task(recipe, data)
-    return assemble(recipe, accelerator, data, task)
+    return build_run(recipe, accelerator, data, task)
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:

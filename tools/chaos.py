@@ -194,7 +194,7 @@ def note_resume(tally: Tally, attempt: Attempt, out: Path, killing: bool, proces
 
 def saved_step(out: Path) -> int:
     """The step that the next attempt will go on from; 0 where there is nothing yet."""
-    from detr_hf.training.checkpoints import find_checkpoint, step_of
+    from detr_hf.training.checkpoint import find_checkpoint, step_of
 
     found = find_checkpoint(out, "auto", say=lambda _: None)
     return 0 if found is None else step_of(found) or 0

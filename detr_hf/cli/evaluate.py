@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     from detr_hf.demo.resolve import model_path, resolve_demo
     from detr_hf.metrics.tables import results_tables
     from detr_hf.prepare.build import build_bundle
-    from detr_hf.training.evaluate_run import evaluate_model
+    from detr_hf.training.finish import evaluate_model
 
     disable_progress_bar()
     run_folder = run_folder or Path(recipe.output_dir)

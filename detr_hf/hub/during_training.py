@@ -6,8 +6,6 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,31 +20,40 @@ from detr_hf.recipe import Recipe
 SNAPSHOT = ".pushing-"
 
 
-@contextmanager
-def pushing_to_hub(recipe: Recipe) -> Iterator[Callable[[], None]]:
-    """Around a whole run: push its best model when it is over. Does nothing where the recipe does not ask.
-
-    Yields:
-        What to call when ``best/`` is new; returns at once.
+class HubPushes:
+    """Pushes the best model of a run when it is over; does nothing where the recipe does not ask for it.
 
     Raises:
-        UserError: at the start, when a push could not work. A push that fails later only says so.
+        UserError: a push could not work. One that fails later only says so.
     """
-    target = Target.of_recipe(recipe)
-    if target is None or int(os.environ.get("RANK", 0)):  # the first process pushes for all
-        yield lambda: None
-        return
-    check_access(target)
-    seen_by = "only you" if target.private else "everybody"
-    where = f"{constants.ENDPOINT}/{target.repo_id}"
-    print(f"hub: the best model goes to {where}, for {seen_by} to see", flush=True)
-    folder = Path(recipe.output_dir)
-    assert recipe.hub is not None
-    background = BackgroundPushes(folder, target) if recipe.hub.each_epoch else None
-    yield background.push if background else lambda: None
-    if background:
-        background.wait()
-    push_at_end(folder, target)
+
+    def __init__(self, recipe: Recipe) -> None:
+        target = Target.of_recipe(recipe)
+        self._folder = Path(recipe.output_dir)
+        self._background: BackgroundPushes | None = None
+        # the first process pushes for all
+        self._target = None if int(os.environ.get("RANK", 0)) else target
+        if self._target is None:
+            return
+        check_access(self._target)
+        seen_by = "only you" if self._target.private else "everybody"
+        where = f"{constants.ENDPOINT}/{self._target.repo_id}"
+        print(f"hub: the best model goes to {where}, for {seen_by} to see", flush=True)
+        assert recipe.hub is not None
+        if recipe.hub.each_epoch:
+            self._background = BackgroundPushes(self._folder, self._target)
+
+    def best_is_new(self) -> None:
+        """Push ``best/`` soon, where the recipe asks for each epoch; returns at once."""
+        if self._background is not None:
+            self._background.push()
+
+    def push_finished(self) -> None:
+        """Push the finished run."""
+        if self._background is not None:
+            self._background.wait()
+        if self._target is not None:
+            push_at_end(self._folder, self._target)
 
 
 def push_at_end(folder: Path, target: Target) -> None:

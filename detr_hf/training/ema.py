@@ -19,46 +19,42 @@ def decay_at(settings: Ema, step: int) -> float:
     return settings.decay * (1 - math.exp(-step / settings.warmup_steps))
 
 
-class AverageOfWeights:
+class AveragedWeights:
     """The moving average of everything in a model that learns; frozen weights need none.
 
     The models of this package keep no running statistics (their batch norms are frozen), so the parameters
     are all there is. Every process holds the same average, because all hold the same weights.
 
     Args:
-        model: whose weights are averaged; it starts as its own average.
+        model: whose weights are averaged.
         settings: of the recipe.
+        tensors: where the average is kept, by parameter name. What a checkpoint gave is gone on with; empty,
+            it is filled with the weights as they are now.
     """
 
-    def __init__(self, model: nn.Module, settings: Ema) -> None:
-        self.settings = settings
+    def __init__(self, model: nn.Module, settings: Ema, tensors: dict[str, Tensor]) -> None:
+        self.settings, self.average = settings, tensors
         self.weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        self.average = {name: value.detach().clone() for name, value in self.weights.items()}
+        for name, value in self.weights.items():
+            tensors[name] = tensors[name].to(value.device) if name in tensors else value.detach().clone()
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take the weights in after optimizer step ``step``, counted from 1."""
-        current = [value.detach() for value in self.weights.values()]
-        torch._foreach_lerp_(list(self.average.values()), current, 1 - decay_at(self.settings, step))
+        average = [self.average[name] for name in self.weights]
+        # average += (1 - decay) (weights - average), all tensors in a few kernels and in place
+        torch._foreach_lerp_(average, list(self.weights.values()), 1 - decay_at(self.settings, step))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """While open, the model holds the average; then its own weights again, bit for bit."""
+        # Copies, not an update and its inverse: subtracting what was added would change the last bits.
         own = {name: value.detach().clone() for name, value in self.weights.items()}
         self._put(self.average)
         try:
             yield
         finally:
             self._put(own)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps, up to date at any time."""
-        return dict(self.average)
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from ``tensors()`` of a checkpoint; empty, from the weights as they are now."""
-        for name, value in self.average.items():
-            value.copy_(tensors[name] if tensors else self.weights[name].detach())
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:

@@ -15,9 +15,10 @@ from detr_hf.loading.collate import Batch, Target
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
-from detr_hf.training.assemble import dataset_of, refuse_unfit
+from detr_hf.training.build import build_accelerator, build_processor, build_task
+from detr_hf.training.folder import locked
+from detr_hf.training.loaders import build_dataset, refuse_unfit
 from detr_hf.training.optim import build_optimizer
-from detr_hf.training.setup import build_processor, build_task, start
 
 LOOKED_AT = 32
 """Training samples that show how large a batch can get, and how many objects an image has."""
@@ -40,14 +41,15 @@ def with_found_batch_size(recipe: Recipe, resolved: Recipe) -> Recipe:
     Raises:
         UserError: not one image fits, or there are several processes.
     """
-    accelerator = start(recipe)
+    accelerator = build_accelerator(recipe)
     if accelerator.num_processes > 1:
         raise UserError(
             "--find-batch-size: run it on one process, and give optim.micro_batch_size to the others."
         )
-    data = build_bundle(resolved.data, resolved.output_dir)
+    with locked(accelerator, recipe):
+        data = build_bundle(resolved.data, resolved.output_dir)
     refuse_unfit(resolved, data)
-    dataset = dataset_of(resolved, data, "train", build_processor(resolved))
+    dataset = build_dataset(resolved, data, "train", build_processor(resolved))
     canvas_hw, most_objects = worst_case(dataset)
 
     def trial(batch_size: int) -> int:

@@ -1,18 +1,31 @@
-"""The end of a run: the tables of its best checkpoint and its pictures."""
+"""The numbers and the images of a finished model: at the end of a run, or at any later time."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from detr_hf.files import write_text
+from detr_hf.files import write_json, write_text
 from detr_hf.foreign_files import read_json
+from detr_hf.images import decode_image
+from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.tables import results_page, results_tables
-from detr_hf.modeling.pretrained import load_finished
+from detr_hf.modeling.panoptic import PanopticTask
+from detr_hf.modeling.pretrained import load_finished, load_processor
+from detr_hf.prepare.bundle import DataBundle
+from detr_hf.recipe import Recipe
 from detr_hf.run_folder import METRICS_FILE, PICTURES_FOLDER, RESULTS_FILE
-from detr_hf.training.pictures import save_pictures
-from detr_hf.training.run import Run
+from detr_hf.training.build import finished_task
+from detr_hf.training.distributed import set_float32_products
+from detr_hf.training.engine import evaluate, predict_one
+from detr_hf.training.loaders import build_validation_loader, refuse_unfit
+from detr_hf.training.state import Run
+from detr_hf.visualize.panoptic import draw_prediction
+from detr_hf.visualize.sheets import contact_sheet
+from detr_hf.visualize.truth import draw_truth
 
 
 def finish(run: Run) -> dict[str, Any]:
@@ -28,19 +41,56 @@ def finish(run: Run) -> dict[str, Any]:
 
 
 def _finish_on_main(run: Run) -> dict[str, Any]:
-    best, settings = run.folder / "best", run.recipe.evaluation
+    best, folder = run.folder / "best", run.folder / PICTURES_FOLDER
     results = read_json(best / METRICS_FILE, any_number=True)
     run.task.model.load_state_dict(load_finished(str(best)).state_dict())
     run.task.eval()
-    folder = run.folder / PICTURES_FOLDER
-    pictures = save_pictures(
-        run.task, run.validation.dataset, run.truth, folder, settings.pictures, settings.score_threshold
-    )
+    images = save_images(run, folder)
     write_text(run.folder / RESULTS_FILE, results_page(results))
     print(f"\nBest on the validation split, epoch {results['epoch']}:\n\n{results_tables(results)}\n")
     print(f"model:              {best}")
     print(f"tables, by class:   {run.folder / RESULTS_FILE}")
     print(f"numbers:            {best / METRICS_FILE}")
     print(f"all epochs:         {run.log.path}")
-    print(f"truth | prediction: {folder} ({len(pictures)} pictures)", flush=True)
+    print(f"truth | prediction: {folder} ({len(images)} pictures)", flush=True)
+    return results
+
+
+def save_images(run: Run, folder: Path) -> list[Path]:
+    """Draw the first images of the validation split, truth at the left and prediction at the right.
+
+    Args:
+        run: its task in eval mode.
+        folder: made when missing; one JPEG an image.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    task, dataset, settings = run.task, run.validation_loader.dataset, run.recipe.evaluation
+    paths = []
+    for index in range(min(settings.pictures, len(dataset))):
+        predicted = predict_one(task, dataset, index)
+        row = dataset.rows.row((0, index))
+        image = decode_image(row["image"])
+        left = draw_truth(image, row["image_id"], run.truth, task.labels, isinstance(task, PanopticTask))
+        right = draw_prediction(image, predicted, task.labels, settings.score_threshold)
+        path = folder / f"{index:03d}_{Path(row['file_name']).stem}.jpg"
+        contact_sheet([left, right], columns=2, titles=["truth", "prediction"]).convert("RGB").save(path)
+        paths.append(path)
+    return paths
+
+
+def evaluate_model(recipe: Recipe, data: DataBundle, model: str, out: Path) -> dict[str, Any]:
+    """Evaluate ``model`` (a folder or Hub id) on the recipe's validation split; write the results to ``out``.
+
+    Raises:
+        UserError: the model predicts other classes than the data has, or is of the other stage.
+    """
+    accelerator = Accelerator()
+    set_float32_products(recipe.compute.tf32)
+    refuse_unfit(recipe, data)
+    task = finished_task(recipe, data.labels, model).to(accelerator.device)
+    loader = build_validation_loader(recipe, data, load_processor(model), accelerator)
+    results = evaluate(accelerator, task, loader, GroundTruth(data.dataset["validation"])).metrics
+    if accelerator.is_main_process:
+        write_json(out / "evaluation.json", {"model": model, **results})
+        write_text(out / "evaluation.md", results_page(results))
     return results

@@ -18,18 +18,17 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.modeling.pretrained import load_processor
+from detr_hf.modeling.task import Task
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe
 from detr_hf.report.inputs import ReportInputs
 from detr_hf.report.readable_subset import readable_subset
 from detr_hf.report.write import write_report
 from detr_hf.run_folder import PER_IMAGE_FILE, RunFolder
-from detr_hf.training.assemble import dataset_of, refuse_unfit, validation_loader
-from detr_hf.training.evaluate_run import finished_task
-from detr_hf.training.evaluation import evaluate
-from detr_hf.training.pictures import predicted_of
-from detr_hf.training.run import Run
-from detr_hf.training.setup import Task
+from detr_hf.training.build import finished_task
+from detr_hf.training.engine import evaluate, predict_one
+from detr_hf.training.loaders import build_dataset, build_validation_loader, refuse_unfit
+from detr_hf.training.state import Run
 
 MOST_IMAGES = 6
 """Of either end, where nobody asks for more; the recipe's `evaluation.pictures` may ask for fewer."""
@@ -54,7 +53,7 @@ def report_finished(run: Run, data: DataBundle) -> None:
             per_image=per_image,
             truth=run.truth,
             training_objects=counted_objects(data),
-            predict=lambda index: predicted_of(run.task, run.validation.dataset, index),
+            predict=lambda index: predict_one(run.task, run.validation_loader.dataset, index),
             notes=()
             if per_image
             else (f"{PER_IMAGE_FILE} is missing: `{command(run.folder)}` makes it again",),
@@ -107,11 +106,11 @@ def report_again(
     settings = recipe.evaluation
     shown = min(settings.pictures, MOST_IMAGES) if images is None else images
     processor = load_processor(str(best))
-    validation = None if bundle is None else dataset_of(recipe, bundle, "validation", processor)
+    validation = None if bundle is None else build_dataset(recipe, bundle, "validation", processor)
 
     def predict(index: int) -> Prediction:
         assert validation is not None
-        return predicted_of(task_of(), validation, index)
+        return predict_one(task_of(), validation, index)
 
     inputs = ReportInputs(
         folder=folder,
@@ -190,16 +189,14 @@ def _predicted_again(
     notes: list[str],
 ) -> PerImageResults | None:
     """Evaluate ``best/`` anew and keep what was seen; a picture that cannot be read is noted."""
-    world = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
-    loader = validation_loader(recipe, data, load_processor(str(folder / "best")), **world)
-    seen: list[PerImageResults] = []
+    loader = build_validation_loader(recipe, data, load_processor(str(folder / "best")), accelerator)
     try:
-        evaluate(accelerator, task_of(), loader, GroundTruth(data.dataset["validation"]), keep=seen.append)
+        result = evaluate(accelerator, task_of(), loader, GroundTruth(data.dataset["validation"]))
     except UserError as fault:
         if accelerator.num_processes > 1:
             raise  # the others wait for this process's share
         notes.append(f"the images could not be predicted again: {fault}")
         return None
-    for results in seen:  # on the main process
-        save_per_image(RunFolder(folder), results)
-    return seen[0] if seen else None
+    if result.per_image is not None:  # on the main process
+        save_per_image(RunFolder(folder), result.per_image)
+    return result.per_image

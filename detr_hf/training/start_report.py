@@ -13,8 +13,8 @@ from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.pretrained import LoadReport
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.run_folder import SAMPLES_FILE
-from detr_hf.training.run import Run
 from detr_hf.training.sample_grid import save_training_grid
+from detr_hf.training.state import Run
 
 
 def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
@@ -22,7 +22,7 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     if not run.accelerator.is_main_process:
         return
     kind = "training" if data.stream is None else "streamed training"
-    sizes = {"train": len(run.training.dataset), "validation": len(run.validation.dataset)}
+    sizes = {"train": len(run.train_loader.dataset), "validation": len(run.validation_loader.dataset)}
     things, stuff = len(data.labels.thing_ids), len(data.labels.stuff_ids)
     learned = sum(p.numel() for p in run.task.parameters() if p.requires_grad)
     every = sum(p.numel() for p in run.task.parameters())
@@ -33,11 +33,13 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     for note in _notes_on_fit(run, data):
         print(f"  note: {note}")
     print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
-    for split, dataset in (("train", run.training.dataset), ("validation", run.validation.dataset)):
-        print(f"transforms ({split}): " + _steps(dataset))
+    for split, images in (("train", run.train_loader.dataset), ("validation", run.validation_loader.dataset)):
+        print(f"transforms ({split}): " + _steps(images))
     print(f"steps: {run.total_steps} of {run.recipe.optim.batch_size} images; output: {run.folder}")
     skip_bad = run.recipe.data.on_bad_sample == "skip"
-    path = save_training_grid(run.training.dataset, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad)
+    path = save_training_grid(
+        run.train_loader.dataset, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad
+    )
     print(f"augmented training samples: {path}", flush=True)
 
 
@@ -56,7 +58,7 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
             f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
     detector = model.detr if isinstance(model, DetrForSegmentation) else model
-    side, size_hw = patch_side(detector), _first_size(run.validation.dataset)
+    side, size_hw = patch_side(detector), _first_size(run.validation_loader.dataset)
     if side is not None and size_hw is not None and any(pixels % side for pixels in size_hw):
         yield (
             f"the backbone sees whole patches of {side} pixels only, and the first validation image is "

@@ -14,7 +14,7 @@ from detr_hf import train
 from detr_hf.errors import UserError
 from detr_hf.hub import during_training
 from detr_hf.hub.access import Target
-from detr_hf.hub.during_training import BackgroundPushes, push_at_end, pushing_to_hub
+from detr_hf.hub.during_training import BackgroundPushes, HubPushes, push_at_end
 from detr_hf.recipe import Recipe, Split, recipe_from_text, recipe_to_yaml
 from detr_hf.recipe.replay import replay_recipe
 from tests.factories import write_coco_panoptic
@@ -86,16 +86,16 @@ def test_a_switched_off_hub_is_refused(
     tmp_path: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with (
-        pytest.raises(UserError, match=r"switched off \(HF_HUB_OFFLINE\)"),
-        pushing_to_hub(recipe_for(tmp_path)),
-    ):
-        pass
+    with pytest.raises(UserError, match=r"switched off \(HF_HUB_OFFLINE\)"):
+        HubPushes(recipe_for(tmp_path))
 
 
-def test_a_run_that_fails_pushes_nothing(tmp_path: Path, hub: LoopbackHub) -> None:
-    with pytest.raises(RuntimeError), pushing_to_hub(recipe_for(tmp_path)):
-        raise RuntimeError
+def test_a_run_that_fails_pushes_nothing(
+    tmp_path: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detr_hf.training.build.build_task", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train.run(recipe_for(tmp_path))
     assert hub.repo("user/yard").history() == ["initial commit"]
 
 
@@ -103,8 +103,9 @@ def test_other_processes_leave_it_to_the_first(
     tmp_path: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    with pushing_to_hub(recipe_for(tmp_path)) as best_is_new:
-        best_is_new()
+    pushes = HubPushes(recipe_for(tmp_path))
+    pushes.best_is_new()
+    pushes.push_finished()
     assert hub.seen == []
 
 

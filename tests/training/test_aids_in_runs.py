@@ -69,7 +69,7 @@ def test_twenty_steps_give_the_same_weights_with_any_number_of_workers(tmp_path:
         run = assembled(detection_recipe(tmp_path / f"run{workers}", split, start, *changes))
         before = weights(run)
         train(run)
-        assert run.progress.step == 20
+        assert run.state.step == 20
         found.append(weights(run))
     assert any(not torch.equal(before[name], found[0][name]) for name in before)
     for other in found[1:]:

@@ -117,7 +117,7 @@ def in_state(home: Home) -> None:
 def of_another_version(home: Home) -> None:
     from detr_hf.files import MANIFEST_FILE, write_manifest
 
-    rewrite(home.last / "training_state.json", lambda facts: facts["progress"].update(moon_phase=1))
+    rewrite(home.last / "training_state.json", lambda facts: facts["state"].update(moon_phase=1))
     (home.last / MANIFEST_FILE).unlink()
     write_manifest(home.last)
 

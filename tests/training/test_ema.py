@@ -12,7 +12,7 @@ from torch import nn
 
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.recipe import Ema
-from detr_hf.training.ema import AverageOfWeights, decay_at
+from detr_hf.training.ema import AveragedWeights, decay_at
 from detr_hf.training.loop import train
 from tests.factories import write_coco_detection
 from tests.tiny_runs import assembled, detection_recipe, save_detector, weights
@@ -29,12 +29,12 @@ def test_an_average_by_hand() -> None:
     model = nn.Linear(1, 1)
     model.bias.requires_grad_(False)
     nn.init.constant_(model.weight, 2.0)
-    average = AverageOfWeights(model, Ema(decay=0.75, warmup_steps=0))
+    average = AveragedWeights(model, Ema(decay=0.75, warmup_steps=0), {})
     nn.init.constant_(model.weight, 4.0)
     average.update(1)  # 0.75 x 2 + 0.25 x 4
     average.update(2)  # 0.75 x 2.5 + 0.25 x 4
-    assert average.tensors()["weight"].item() == pytest.approx(2.875)
-    assert set(average.tensors()) == {"weight"}, "what is frozen needs no average"
+    assert average.average["weight"].item() == pytest.approx(2.875)
+    assert set(average.average) == {"weight"}, "what is frozen needs no average"
     with average.in_place():
         assert model.weight.item() == pytest.approx(2.875)
     assert model.weight.item() == 4.0
@@ -42,7 +42,7 @@ def test_an_average_by_hand() -> None:
 
 def test_the_own_weights_come_back_after_an_error() -> None:
     model = nn.Linear(2, 2)
-    average = AverageOfWeights(model, Ema(decay=0.5, warmup_steps=0))
+    average = AveragedWeights(model, Ema(decay=0.5, warmup_steps=0), {})
     own = torch.full((2, 2), 7.0)
     model.weight.data.copy_(own)
     with pytest.raises(KeyError), average.in_place():
@@ -62,7 +62,7 @@ def test_best_holds_the_average_last_the_weights_and_a_resume_goes_on(tmp_path: 
     whole = run_of("whole")
     train(whole)
     saved = {kind: load_finished(str(tmp_path / "whole" / kind)).state_dict() for kind in ("best", "last")}
-    average = whole.average.tensors()
+    average = whole.ema.average
     for name, value in weights(whole).items():
         assert torch.equal(saved["last"][name], value), name
         if f"model.{name}" in average:
@@ -71,7 +71,7 @@ def test_best_holds_the_average_last_the_weights_and_a_resume_goes_on(tmp_path: 
 
     train(run_of("cut", "optim.max_steps=1", "checkpoint.every_steps=1"))
     resumed = run_of("cut")
-    assert resumed.progress.step == 1
+    assert resumed.state.step == 1
     train(resumed)
     for name, value in average.items():
-        assert torch.equal(resumed.average.tensors()[name], value), name
+        assert torch.equal(resumed.ema.average[name], value), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,23 @@ import torch
 from PIL import Image
 
 from detr_hf import train
+from detr_hf.errors import UserError
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
 from detr_hf.training import finish, loop
-from detr_hf.training.evaluate_run import evaluate_model
-from detr_hf.training.setup import Task
+from detr_hf.training.finish import evaluate_model
+from detr_hf.training.state import Run
 from tests.factories import write_coco_panoptic
-from tests.tiny_runs import ALL_LABELS, assembled, lines_of, panoptic_recipe, save_detector, save_segmenter
+from tests.tiny_runs import (
+    ALL_LABELS,
+    THING_LABELS,
+    assembled,
+    lines_of,
+    panoptic_recipe,
+    save_detector,
+    save_segmenter,
+)
 
 
 def recipe_of(folder: Path, *overrides: str) -> Recipe:
@@ -80,11 +90,26 @@ def test_pictures_and_tables_are_of_the_best_weights_not_the_last(
         next(run.task.model.mask_head.parameters()).zero_()
     drawn_with: dict[str, torch.Tensor] = {}
 
-    def keep(task: Task, *_: object) -> list[Path]:
-        drawn_with.update(task.model.state_dict())
+    def keep(run: Run, *_: object) -> list[Path]:
+        drawn_with.update(run.task.model.state_dict())
         return []
 
-    monkeypatch.setattr(finish, "save_pictures", keep)
+    monkeypatch.setattr(finish, "save_images", keep)
     finish.finish(run)
     best = load_finished(str(tmp_path / "run" / "best")).state_dict()
     assert drawn_with and all(torch.equal(value, best[name]) for name, value in drawn_with.items())
+
+
+def test_evaluation_refuses_a_detector_for_a_panoptic_recipe_and_other_classes(tmp_path: Path) -> None:
+    split = write_coco_panoptic(tmp_path / "data")
+    detector = save_detector(tmp_path / "stage1", ALL_LABELS)
+    recipe = panoptic_recipe(tmp_path / "run", split, detector, save_segmenter(tmp_path / "head"))
+    data = build_bundle(recipe.data, tmp_path)
+    with pytest.raises(UserError, match=r"stage1 holds a detector \(stage 1\), but the recipe is of stage 2"):
+        evaluate_model(recipe, data, str(tmp_path / "stage1"), tmp_path)
+    stranger = save_segmenter(tmp_path / "stranger", THING_LABELS)
+    with pytest.raises(UserError, match=r"^\S*stranger was trained for other classes"):
+        evaluate_model(recipe, data, str(stranger), tmp_path)
+    shutil.rmtree(tmp_path / "head")
+    with pytest.raises(UserError, match="there is no such folder"):
+        evaluate_model(recipe, data, str(tmp_path / "head"), tmp_path)

@@ -18,9 +18,11 @@ from torch.optim import SGD
 from detr_hf.errors import UserError
 from detr_hf.recipe import Recipe
 from detr_hf.training import loop
-from detr_hf.training.loop import Run, optimizer_step, train
+from detr_hf.training.engine import EvaluationResult, optimizer_step
+from detr_hf.training.loop import train
 from detr_hf.training.nonfinite import NonFiniteLossError
 from detr_hf.training.optim import build_schedule
+from detr_hf.training.state import Run
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import (
     ALL_LABELS,
@@ -64,10 +66,12 @@ def steps_of_plain_descent(run: Run, steps: int) -> dict[str, Tensor]:
     optimizer = SGD(learning, lr=0.1)
     schedule = build_schedule(optimizer, run.recipe.optim.schedule, run.total_steps)
     plain = replace(run, optimizer=run.accelerator.prepare(optimizer), schedule=schedule)
-    plain.model.train()
-    batches = iter(plain.training)
+    plain.task.train()
+    batches = iter(plain.train_loader)
     for _ in range(steps):
-        optimizer_step(plain, [next(batches) for _ in range(plain.training.sampler.micro_batches_per_step)])
+        optimizer_step(
+            plain, [next(batches) for _ in range(plain.train_loader.sampler.micro_batches_per_step)]
+        )
     return weights(plain)
 
 
@@ -106,11 +110,11 @@ def poison(run: Run, term: str, at_step: int) -> None:
 
     def forward(*arguments: Any, **named: Any) -> dict[str, Tensor]:
         terms = real(*arguments, **named)
-        if run.progress.step + 1 == at_step:
+        if run.state.step + 1 == at_step:
             terms = {**terms, term: terms[term] * float("nan"), "loss": terms["loss"] * float("nan")}
         return terms
 
-    run.model.forward = forward  # type: ignore[method-assign]
+    run.ddp_task.forward = forward  # type: ignore[method-assign]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
@@ -151,10 +155,10 @@ class Scores:
     def __init__(self, values: Sequence[float]):
         self.values, self.calls = list(values), 0
 
-    def __call__(self, *_: Any) -> dict[str, Any]:
+    def __call__(self, *_: Any) -> EvaluationResult:
         value = self.values[self.calls]
         self.calls += 1
-        return {"detection": {"AP": value, "AP50": 0.0, "AR": 1 - (value or 0)}}
+        return EvaluationResult({"detection": {"AP": value, "AP50": 0.0, "AR": 1 - (value or 0)}}, None)
 
 
 def scored(folder: Path, monkeypatch: pytest.MonkeyPatch, values: Sequence[float], *overrides: str) -> Scores:
@@ -204,7 +208,7 @@ def test_max_steps_stops_inside_an_epoch_and_still_evaluates(
     scores = scored(tmp_path, monkeypatch, [0.1, 0.2], "optim.epochs=9", "optim.max_steps=3")
     assert scores.calls == 2
     state = json.loads((tmp_path / "run" / "last" / "training_state.json").read_text())
-    assert state["progress"]["step"] == 3
+    assert state["state"]["step"] == 3
 
 
 def test_the_log_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,4 +233,4 @@ def test_one_step_in_bfloat16_keeps_weights_in_float32(tmp_path: Path) -> None:
     run = assembled(recipe_of("detection", tmp_path, "mixed_precision=bf16", "optim.max_steps=1"))
     train(run)
     assert {value.dtype for value in run.task.parameters()} == {torch.float32}
-    assert run.progress.step == 1
+    assert run.state.step == 1

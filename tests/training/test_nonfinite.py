@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from detr_hf.recipe import Recipe
-from detr_hf.training.loop import Run, train
-from detr_hf.training.nonfinite import NonFiniteLossError, any_rank
+from detr_hf.training.distributed import any_rank
+from detr_hf.training.loop import train
+from detr_hf.training.nonfinite import NonFiniteLossError
+from detr_hf.training.state import Run
 from tests.factories import write_coco_detection
 from tests.tiny_runs import assembled, detection_recipe, lines_of, save_detector, weights
 
@@ -29,11 +31,11 @@ def poison(run: Run, at_steps: set[int]) -> None:
 
     def forward(*arguments: Any, **named: Any) -> dict[str, Tensor]:
         terms = real(*arguments, **named)
-        if run.progress.step + 1 in at_steps:
+        if run.state.step + 1 in at_steps:
             terms = {**terms, "loss": terms["loss"] * float("nan")}
         return terms
 
-    run.model.forward = forward  # type: ignore[method-assign]
+    run.ddp_task.forward = forward  # type: ignore[method-assign]
 
 
 def test_a_skipped_step_changes_nothing_and_is_counted(
@@ -45,13 +47,13 @@ def test_a_skipped_step_changes_nothing_and_is_counted(
     train(run)
     assert all(torch.equal(value, before[name]) for name, value in weights(run).items())
     assert not run.optimizer.state, "not even the optimizer saw a gradient"
-    assert (run.progress.step, run.progress.skipped) == (2, 2)
+    assert (run.state.step, run.state.skipped) == (2, 2)
     told = capsys.readouterr().out
     assert "step 1: the loss is not finite (terms: loss; image ids: " in told
     assert "skipped, 2 of 3 such steps allowed" in told
     assert lines_of(run.folder)[0]["skipped_steps"] == 2
     state = json.loads((run.folder / "last" / "training_state.json").read_text())
-    assert state["progress"]["skipped"] == 2, "the count goes on after a resume"
+    assert state["state"]["skipped"] == 2, "the count goes on after a resume"
 
 
 def test_the_steps_around_a_skipped_one_are_taken(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_one_too_many_stops_with_the_batch_on_the_disk(tmp_path: Path) -> None:
     assert tensors["0.pixel_values"].shape[:2] == (2, 3) and "1.pixel_mask" in tensors
     assert tensors["1.0.boxes_cxcywh_norm"].shape[-1] == 4
     state = json.loads((run.folder / "last" / "training_state.json").read_text())
-    assert state["progress"]["step"] == 2, "the last good checkpoint stays"
+    assert state["state"]["step"] == 2, "the last good checkpoint stays"
 
 
 def test_a_dump_that_finds_no_room_does_not_hide_the_reason(

@@ -8,8 +8,7 @@ import pytest
 
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
-from detr_hf.training.assemble import assemble
-from detr_hf.training.setup import build_task, start
+from detr_hf.training.build import build_accelerator, build_run, build_task
 from detr_hf.training.start_report import report_start
 from tests.factories import write_coco_detection
 from tests.tiny_models import timm_backbone
@@ -19,10 +18,10 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def said(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> str:
-    accelerator = start(recipe)
+    accelerator = build_accelerator(recipe)
     data = build_bundle(recipe.data, recipe.output_dir)
     task, loaded = build_task(recipe, data)
-    report_start(assemble(recipe, accelerator, data, task), data, loaded)
+    report_start(build_run(recipe, accelerator, data, task), data, loaded)
     return capsys.readouterr().out
 
 

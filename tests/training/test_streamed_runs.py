@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from detr_hf.errors import UserError
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data, Recipe, Split
-from detr_hf.training import loop
-from detr_hf.training.checkpoints import save_training
+from detr_hf.training import engine, loop
+from detr_hf.training.checkpoint import save_training
 from detr_hf.training.find_batch_size import worst_case
 from detr_hf.training.loop import train
 from detr_hf.training.start_report import report_start
+from detr_hf.training.state import Run
 from tests.stream_factories import write_parquet
 from tests.tiny_runs import (
     ALL_LABELS,
@@ -64,27 +65,28 @@ def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights(
 ) -> None:
     whole = assembled(streamed_recipe(stage, home, tmp_path / "whole"))
     train(whole)
-    assert whole.total_steps == 4 and whole.progress.step == 4
+    assert whole.total_steps == 4 and whole.state.step == 4
     losses = [line["loss"] for line in lines_of(whole.folder) if line["kind"] == "train"]
     assert len(losses) == 2 and all(0 < loss < 100 for loss in losses)
     recipe = streamed_recipe(stage, home, tmp_path / "cut", "checkpoint.every_steps=1")
     written = 0
 
-    def killing(*arguments: Any, **more: Any) -> None:
+    def killing(run: Run) -> None:
         nonlocal written
-        save_training(*arguments, **more)
+        save_training(run)
         written += 1
         if written == 3:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_training", killing)
+        for module in (engine, loop):
+            patch.setattr(module, "save_training", killing)
         with pytest.raises(Killed):
             train(assembled(recipe))
     state = json.loads((tmp_path / "cut" / "last" / "training_state.json").read_text())
-    assert state["progress"]["step"] == 3 and sorted(state["stream"]) == ["0", "1", "2", "3"]
+    assert state["state"]["step"] == 3 and sorted(state["stream"]) == ["0", "1", "2", "3"]
     resumed = assembled(recipe)
-    assert resumed.progress.step == 3
+    assert resumed.state.step == 3
     train(resumed)
     for name, value in weights(whole).items():
         assert torch.equal(value, resumed.task.model.state_dict()[name]), name
@@ -111,7 +113,7 @@ def test_the_start_is_told_and_drawn(home: Path, tmp_path: Path, capsys: pytest.
     report_start(run, data, "nothing new")  # type: ignore[arg-type]
     assert "data: 11 streamed training and 4 validation images; 3 classes" in capsys.readouterr().out
     assert (run.folder / "train_samples.jpg").is_file()
-    size_hw, most_objects = worst_case(run.training.dataset)
+    size_hw, most_objects = worst_case(run.train_loader.dataset)
     assert size_hw == (64, 85) and len(most_objects["class_labels"]) >= 3
 
 
@@ -151,7 +153,7 @@ def test_two_processes_learn_what_one_does_and_go_on_exactly(tmp_path: Path) -> 
     assert max(float((found[1][name] - found[2][name]).abs().max()) for name in found[1]) < 1e-5
     cut = streamed_recipe("detection", tmp_path, tmp_path / "cut", *small)
     assert run_on(2, replace(cut, time_limit="1s"), tmp_path).returncode != 0
-    step = json.loads((tmp_path / "cut" / "last" / "training_state.json").read_text())["progress"]["step"]
+    step = json.loads((tmp_path / "cut" / "last" / "training_state.json").read_text())["state"]["step"]
     assert 0 < step < 6
     assert run_on(2, cut, tmp_path).returncode == 0
     again = load_file(tmp_path / "cut" / "last" / "model.safetensors")

@@ -195,7 +195,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     left = next(
         folder for folder in ("last", "last.old") if (tmp_path / "run" / folder / state.name).is_file()
     )
-    step = json.loads((tmp_path / "run" / left / state.name).read_text())["progress"]["step"]
+    step = json.loads((tmp_path / "run" / left / state.name).read_text())["state"]["step"]
     assert step >= 1
     command.append(f"optim.max_steps={step + 2}")
     done = subprocess.run(

@@ -11,46 +11,41 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import torch
 from accelerate import Accelerator
+
+from detr_hf.recipe import Recipe, seconds_of
+from detr_hf.training.distributed import sum_over_processes
 
 ONE_PRESS = 1.0
 """Seconds within which signals count as one: a terminal and a launcher both pass Ctrl-C on."""
 
+REASONS = ("stopped by SIGTERM", "stopped by Ctrl-C", "the time limit is reached")
+
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What all processes do after a step: stop for a reason, or save and go on."""
 
     reason: str | None
     save: bool
 
 
-class Stopping:
+class SignalHandler:
     """Watches for SIGTERM, Ctrl-C and the time limit, and for the moments to save.
 
-    A signal is only noted; the loop asks ``agreed`` after a step, and every process gets the same answer even
-    where one of them alone was told to stop. A second Ctrl-C ends the program at once.
+    A signal is only noted; the loop asks ``sync`` after a step, and every process gets the same answer even
+    where one of them alone got the signal. A second Ctrl-C ends the program at once.
 
     Args:
+        recipe: with `time_limit` and how often to save.
         accelerator: of the run.
-        time_limit: seconds after ``started`` (of ``time.monotonic``) at which the run stops; None: never.
-        started: when the run began.
-        every_steps: optimizer steps between saves; None: by time alone.
-        every_minutes: between saves, by the clock of the main process.
+        started: when the run began, of ``time.monotonic``; the time limit counts from then.
     """
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        time_limit: float | None,
-        started: float,
-        every_steps: int | None,
-        every_minutes: float,
-    ) -> None:
-        self.accelerator = accelerator
-        self._ends = None if time_limit is None else started + time_limit
-        self._every_steps, self._every_seconds = every_steps, 60 * every_minutes
+    def __init__(self, recipe: Recipe, accelerator: Accelerator, started: float) -> None:
+        self.accelerator, self._saving = accelerator, recipe.checkpoint
+        limit = None if recipe.time_limit is None else seconds_of(recipe.time_limit)
+        self._ends = None if limit is None else started + limit
         self._saved = time.monotonic()
         self._signal: int | None = None
         self._signalled = 0.0
@@ -71,13 +66,14 @@ class Stopping:
                 signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
+        # Only noted: a step, or a file being written, must not be cut in two.
         if self._signal is None:
             self._signal, self._signalled = number, time.monotonic()
         elif number == signal.SIGINT and time.monotonic() - self._signalled > ONE_PRESS:
             raise KeyboardInterrupt
 
-    def wanted(self) -> bool:
-        """Whether this process has been told to stop, or has run out of time."""
+    def requested(self) -> bool:
+        """Whether this process got a signal to stop, or has run out of time."""
         return self._signal is not None or self._is_over()
 
     def _is_over(self) -> bool:
@@ -87,18 +83,17 @@ class Stopping:
         """Begin to count the minutes to the next save anew."""
         self._saved = time.monotonic()
 
-    def agreed(self, step: int) -> Verdict:
+    def sync(self, step: int) -> Decision:
         """What to do after ``step`` steps; collective: every process asks, and gets the same answer."""
-        due = time.monotonic() - self._saved >= self._every_seconds
+        due = time.monotonic() - self._saved >= 60 * self._saving.every_minutes
         flags = [
             self._signal == signal.SIGTERM,
             self._signal == signal.SIGINT,
             self._is_over(),
+            # by the clock of the main process alone: no two clocks agree on when a minute is over
             due and self.accelerator.is_main_process,
         ]
-        if self.accelerator.num_processes > 1:
-            votes = torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device)
-            flags = [vote > 0 for vote in self.accelerator.reduce(votes, reduction="sum").tolist()]
-        reasons = ("stopped by SIGTERM", "stopped by Ctrl-C", "the time limit is reached")
-        reason = next((text for text, flag in zip(reasons, flags, strict=False) if flag), None)
-        return Verdict(reason, save=flags[3] or bool(self._every_steps and step % self._every_steps == 0))
+        votes = sum_over_processes(self.accelerator, [float(flag) for flag in flags])
+        reason = next((text for text, vote in zip(REASONS, votes, strict=False) if vote), None)
+        every_steps = self._saving.every_steps
+        return Decision(reason, save=votes[3] > 0 or bool(every_steps and step % every_steps == 0))

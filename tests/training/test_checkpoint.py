@@ -17,9 +17,10 @@ from accelerate.state import AcceleratorState
 from detr_hf.errors import UserError
 from detr_hf.files import replacing
 from detr_hf.recipe import Recipe, Split
-from detr_hf.training import checkpoints, loop
-from detr_hf.training.checkpoints import find_checkpoint, save_model
-from detr_hf.training.loop import Run, train
+from detr_hf.training import checkpoint, engine, loop
+from detr_hf.training.checkpoint import find_checkpoint, load_training, save_model, save_training
+from detr_hf.training.loop import train
+from detr_hf.training.state import Run
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import (
     ALL_LABELS,
@@ -38,16 +39,17 @@ ONE_STEP = ("optim.max_steps=1", "optim.schedule.warmup_steps=0")
 
 def killed_after_checkpoints(recipe: Recipe, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a recipe until it has written ``last/`` so many times."""
-    real, written = loop.save_training, []
+    written = []
 
-    def save_and_count(*arguments: Any, **named: Any) -> None:
-        real(*arguments, **named)
+    def save_and_count(run: Run) -> None:
+        save_training(run)
         written.append(1)
         if len(written) == count:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_training", save_and_count)
+        for module in (engine, loop):
+            patch.setattr(module, "save_training", save_and_count)
         with pytest.raises(Killed):
             train(assembled(recipe))
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -92,7 +94,7 @@ def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
     recipe = recipe_of(stage, home, tmp_path / "cut")
     killed_after_checkpoints(recipe, 1, monkeypatch)
     resumed = assembled(recipe)
-    assert resumed.progress.step == 2
+    assert resumed.state.step == 2
     train(resumed)
     for name, value in whole.task.model.state_dict().items():
         assert torch.equal(value, resumed.task.model.state_dict()[name]), name
@@ -151,18 +153,17 @@ def test_a_kill_between_the_two_renames_leaves_the_old_one_to_be_found(
             raise Killed
         return real(path, target)
 
-    parts = (one_step.accelerator, one_step.task, one_step.processor, one_step.optimizer)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", rename)
         with pytest.raises(Killed):
-            checkpoints.save_training(folder / "last", *parts, one_step.progress, one_step.identity)
+            save_training(one_step)
     assert not (folder / "last").exists()
     found = find_checkpoint(folder, "auto")
     assert found == folder / "last.old"
     resumed = assembled(one_step.recipe)
-    assert resumed.progress.step == 1
+    assert resumed.state.step == 1
     assert (folder / "last.old").exists(), "still the only checkpoint"
-    checkpoints.save_training(folder / "last", *parts, one_step.progress, one_step.identity)
+    save_training(one_step)
     assert find_checkpoint(folder, "auto") == folder / "last"
     assert not (folder / "last.old").exists()
 
@@ -237,7 +238,7 @@ def test_a_damaged_checkpoint_is_told_plainly(
 
 def test_never_starts_over_and_nothing_goes_on_from_the_older_run(home: Path, one_step: Run) -> None:
     fresh = assembled(recipe_of("detection", home, one_step.folder, *ONE_STEP, "resume=never"))
-    assert fresh.progress.step == 0
+    assert fresh.state.step == 0
     assert find_checkpoint(fresh.folder, "auto") is None
     assert (fresh.folder / "best").is_dir(), "kept until there is a better one"
 
@@ -245,7 +246,7 @@ def test_never_starts_over_and_nothing_goes_on_from_the_older_run(home: Path, on
 def test_a_run_that_goes_on_in_another_folder_gets_a_best_there(home: Path, one_step: Run) -> None:
     changes = [*ONE_STEP, f"resume={one_step.folder / 'last'}"]
     moved = assembled(recipe_of("detection", home, one_step.folder.parent / "moved", *changes))
-    assert moved.progress.step == 1 and moved.progress.best is None
+    assert moved.state.step == 1 and moved.state.best is None
     train(moved)
     assert json.loads((moved.folder / "best" / "metrics.json").read_text())["step"] == 1
     assert (one_step.folder / "last").is_dir()
@@ -256,7 +257,7 @@ def test_changed_rates_count_from_the_resume_on(home: Path, one_step: Run) -> No
     changes = ["optim.lr=5e-4", "optim.weight_decay=0.5", "optim.schedule.name=constant", "optim.max_steps=2"]
     changes += ["optim.schedule.warmup_steps=0", "optim.schedule.drop_at=null"]
     run = assembled(recipe_of("detection", home, one_step.folder, *changes))
-    assert run.progress.step == 1
+    assert run.state.step == 1
     group = next(group for group in run.optimizer.param_groups if group["name"] == "other")
     assert (group["lr"], group["weight_decay"]) == (5e-4, 0.5)
     assert all(run.optimizer.state[p]["step"] == 1 for p in group["params"])
@@ -291,7 +292,7 @@ def test_a_damaged_last_falls_back_and_ends_with_the_same_weights(
     capsys.readouterr()
     again = assembled(four_steps(home, folder))
     told = capsys.readouterr().out
-    assert again.progress.step == 2
+    assert again.state.step == 2
     assert f"{folder / 'last'} is damaged (model.safetensors was altered: its sha256 is another); " in told
     assert "step-000003 is damaged (config.json is missing); going on from" in told
     assert (folder / "last.damaged").is_dir() and not (folder / "last").exists()
@@ -305,7 +306,7 @@ def test_going_on_from_an_older_state_leaves_the_later_ones_behind(home: Path, t
     train(assembled(four_steps(home, tmp_path / "run")))
     older = tmp_path / "run" / "step-000002"
     run = assembled(four_steps(home, tmp_path / "run", f"resume={older}", "optim.max_steps=3"))
-    assert run.progress.step == 2
+    assert run.state.step == 2
     train(run)
     kept = sorted(path.name for path in run.folder.iterdir() if path.is_dir())
     assert kept == ["best", "last", "step-000002"]
@@ -321,7 +322,7 @@ def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights_and_the_same_log(
     recipe = recipe_of(stage, home, tmp_path / "cut", "checkpoint.every_steps=1")
     killed_after_checkpoints(recipe, 1, monkeypatch)
     resumed = assembled(recipe)
-    assert resumed.progress.step == 1
+    assert resumed.state.step == 1
     train(resumed)
     for name, value in whole.task.model.state_dict().items():
         assert torch.equal(value, resumed.task.model.state_dict()[name]), name
@@ -332,20 +333,23 @@ def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights_and_the_same_log(
     assert logged[0] == logged[1]
 
 
-def test_further_tensors_and_the_trackers_run_travel_with_a_checkpoint(home: Path, one_step: Run) -> None:
-    average = {"average.a": torch.arange(3.0), "average.b": torch.tensor(2)}
-    parts = (one_step.accelerator, one_step.task, one_step.processor, one_step.optimizer)
-    where, identity = one_step.folder / "last", one_step.identity
-    checkpoints.save_training(
-        where, *parts, one_step.progress, identity, extra=average, tracker_run="abc", terms={"loss": [3.0, 2]}
-    )
-    found = checkpoints.load_training(where, *parts[:2], one_step.optimizer, identity)
-    assert set(found.extra) == {"average.a", "average.b"}
-    assert torch.equal(found.extra["average.a"], average["average.a"]) and found.extra["average.b"] == 2
-    assert found.tracker_run == "abc" and found.terms == [{"loss": [3.0, 2]}]
-    assert assembled(one_step.recipe).log.run_id == "abc"
+def test_all_of_the_state_travels_with_a_checkpoint(home: Path, one_step: Run) -> None:
+    state = one_step.state
+    state.best, state.skipped, state.stopping_best, state.stopping_waited = 0.25, 2, 0.5, 3
+    state.epoch_sums, state.tracker_id = {"loss": [3.0, 2]}, "abc"
+    state.tensors = {"a": torch.arange(3.0), "b.c": torch.tensor(2)}
+    save_training(one_step)
+    where = one_step.folder / "last"
+    parts = (one_step.accelerator, one_step.task, one_step.optimizer)
+    found, stream = load_training(where, *parts, state.identity)
+    assert found.plain() == state.plain() and stream == {}
+    assert found.tensors.keys() == state.tensors.keys()
+    assert all(torch.equal(found.tensors[name], value) for name, value in state.tensors.items())
+    resumed = assembled(one_step.recipe)
+    assert resumed.state.tracker_id == "abc"
+    assert resumed.state.tensors == {}, "without averaging nothing is left to go stale"
     moved = recipe_of("detection", home, one_step.folder.parent / "moved", *ONE_STEP, f"resume={where}")
-    assert assembled(moved).log.run_id != "abc", "another folder is another run"
+    assert assembled(moved).state.tracker_id != "abc", "another folder is another run"
 
 
 def test_every_generator_goes_on_where_it_was(one_step: Run) -> None:
@@ -356,15 +360,12 @@ def test_every_generator_goes_on_where_it_was(one_step: Run) -> None:
     def draw() -> list[float]:
         return [float(torch.rand(())), float(np.random.rand()), random.random(), random.gauss(0, 1)]
 
-    parts = (one_step.accelerator, one_step.task)
-    where = one_step.folder / "last"
+    parts = (one_step.accelerator, one_step.task, one_step.optimizer)
     random.gauss(0, 1)  # leaves the second of a pair waiting
-    checkpoints.save_training(
-        where, *parts, one_step.processor, one_step.optimizer, one_step.progress, one_step.identity
-    )
+    save_training(one_step)
     first = draw()
     draw()
-    checkpoints.load_training(where, *parts, one_step.optimizer, one_step.identity)
+    load_training(one_step.folder / "last", *parts, one_step.state.identity)
     assert draw() == first
 
 
@@ -376,7 +377,7 @@ def test_a_full_disk_names_what_and_where_and_leaves_the_last_good_checkpoint(
 ) -> None:
     recipe = four_steps(home, tmp_path / "run", "optim.max_steps=3")
     run = assembled(recipe)
-    real, calls = checkpoints.save_file, []
+    real, calls = checkpoint.save_file, []
 
     def full(*arguments: Any) -> None:
         calls.append(1)
@@ -385,13 +386,13 @@ def test_a_full_disk_names_what_and_where_and_leaves_the_last_good_checkpoint(
         real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save_file", full)
+        patch.setattr(checkpoint, "save_file", full)
         with pytest.raises(UserError, match=r"last could not be written: No space left on device \(\d+ MB"):
             train(run)
     assert not (run.folder / "last.partial").exists(), "room is made again"
     AcceleratorState._reset_state(reset_partial_state=True)
     again = assembled(recipe)
-    assert again.progress.step == 2
+    assert again.state.step == 2
     train(again)
 
 

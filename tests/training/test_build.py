@@ -10,8 +10,7 @@ import pytest
 from detr_hf.errors import UserError
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Split
-from detr_hf.training.assemble import assemble
-from detr_hf.training.setup import build_task, start
+from detr_hf.training.build import build_accelerator, build_run, build_task
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import THING_LABELS, assembled, detection_recipe, panoptic_recipe, save_detector
 
@@ -21,7 +20,7 @@ def test_a_label_outside_the_map_is_refused_by_image_and_class(tmp_path: Path) -
     recipe = detection_recipe(
         tmp_path / "run", write_coco_detection(tmp_path / "data"), save_detector(tmp_path / "start")
     )
-    accelerator = start(recipe)
+    accelerator = build_accelerator(recipe)
     data = build_bundle(recipe.data, recipe.output_dir)
     task, _ = build_task(recipe, data)
 
@@ -34,7 +33,7 @@ def test_a_label_outside_the_map_is_refused_by_image_and_class(tmp_path: Path) -
     loose["objects"] = {**loose["objects"], "category": datasets.List(datasets.Value("int64"))}
     data.dataset["train"] = data.dataset["train"].cast(loose).map(one_too_high)
     with pytest.raises(UserError, match=r"image 12 '002\.jpg' has an object of class 3.*classes 0 to 2"):
-        assemble(recipe, accelerator, data, task)
+        build_run(recipe, accelerator, data, task)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 

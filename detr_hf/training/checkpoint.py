@@ -1,8 +1,9 @@
 """Checkpoints: a ``from_pretrained`` folder with the training state beside it, in safetensors and JSON.
 
-``last/`` goes on, ``best/`` is the result; ``step-000123/`` are the states that ``last/`` held before. All
-are written under another name and renamed when complete and on the disk, so a kill at any moment leaves a
-whole checkpoint behind. ``resume: auto`` takes the newest one whose files are those of its manifest.
+``last/`` is what a run goes on from, ``best/`` is the result; ``step-000123/`` are the states that ``last/``
+held before. All are written under another name and renamed when complete and on the disk, so a kill at any
+moment leaves a whole checkpoint behind. ``resume: auto`` takes the newest one whose files are those of its
+manifest.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,43 +24,14 @@ from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.files import MANIFEST_FILE, faults_of, old_of, replacing
-from detr_hf.labels import LabelMap
 from detr_hf.modeling.pretrained import load_finished
+from detr_hf.modeling.task import Task
 from detr_hf.run_folder import METRICS_FILE
-from detr_hf.training.random_state import random_state, set_random_state
-from detr_hf.training.setup import Task
+from detr_hf.training.distributed import random_state, set_random_state
+from detr_hf.training.state import Run, TrainState
 
 TENSORS_FILE = "training_state.safetensors"
 STATE_FILE = "training_state.json"
-
-Terms = dict[str, list[float]]
-
-
-@dataclass
-class Progress:
-    """How far a run is. Plain values: they are saved as JSON."""
-
-    step: int = 0  # optimizer steps done, skipped ones too
-    best: float | None = None  # the best score so far, and the step it was reached at
-    best_step: int | None = None
-    evaluated_step: int | None = None  # the step of the last evaluation
-    skipped: int = 0  # steps without an update, because loss or gradient were not finite
-
-    @property
-    def is_evaluated(self) -> bool:
-        """Whether the weights of this very step have been scored."""
-        return self.evaluated_step == self.step
-
-
-@dataclass
-class Resumed:
-    """What a checkpoint gives back besides model, optimizer and random state."""
-
-    progress: Progress
-    terms: list[Terms] = field(default_factory=list)  # of the epoch that was cut, of every process
-    tracker_run: str | None = None
-    extra: dict[str, Tensor] = field(default_factory=dict)
-    stream: dict[str, Any] = field(default_factory=dict)  # of a streamed training set, of all processes
 
 
 def save_model(
@@ -72,62 +43,48 @@ def save_model(
         UserError: it cannot be written; what the folder held before is still there.
     """
     with replacing(folder) as partial:
-        _write_model(partial, task, processor, metrics)
+        _write_model(partial, task, processor)
+        if metrics is not None:
+            (partial / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
 
 
-def save_training(
-    folder: Path,
-    accelerator: Accelerator,
-    task: Task,
-    processor: DetrImageProcessor,
-    optimizer: Optimizer,
-    progress: Progress,
-    identity: Mapping[str, Any],
-    *,
-    terms: Terms | None = None,
-    tracker_run: str | None = None,
-    extra: Mapping[str, Tensor] | None = None,
-    stream: Mapping[str, Any] | None = None,
-    keep: int = 0,
-) -> None:
-    """Write ``folder`` with all that a resume needs; every process calls it, the main one writes.
+def save_training(run: Run) -> None:
+    """Write ``last/`` with all that going on from this step takes; collective, the main process writes.
 
-    The state of the optimizer goes by the names of the parameters; rates and decay follow from recipe and
-    step, so they need no state.
-
-    Args:
-        identity: says which run this is; ``load_training`` refuses another.
-        terms: sums of the epoch under way (``EpochTerms.state``), of this process.
-        tracker_run: the id that the trackers know the run by.
-        extra: further tensors by name, such as averaged weights.
-        stream: what the sampler keeps of a streamed training set, of this process.
-        keep: so many older states stay as ``step-.../`` beside ``folder``.
+    The state of the optimizer goes by the names of the parameters, not by their numbers; rates and decay
+    follow from recipe and step, so they need no state.
 
     Raises:
         UserError: it cannot be written; the checkpoint before is still there.
     """
-    everywhere = gather_object([(random_state(accelerator.device), terms or {}, dict(stream or {}))])
-    state = {
-        f"optimizer.{kind}.{name}": torch.as_tensor(value)
-        for name, parameter in task.named_parameters()
-        for kind, value in optimizer.state.get(parameter, {}).items()
-    }
-    state |= {f"extra.{name}": value.detach() for name, value in (extra or {}).items()}
-    if not accelerator.is_main_process:
-        return
-    tensors = {name: value.to("cpu", copy=True).contiguous() for name, value in state.items()}
-    for rank, (states, _, _) in enumerate(everywhere):
-        tensors.update({f"random.{rank}.{name}": value for name, value in states.items()})
-    facts: dict[str, Any] = {"progress": asdict(progress), "identity": dict(identity)}
-    facts |= {"terms": [sums for _, sums, _ in everywhere], "tracker_run": tracker_run}
-    facts["stream"] = {lane: place for _, _, lanes in everywhere for lane, place in lanes.items()}
-    if accelerator.scaler is not None:
-        facts["scaler"] = accelerator.scaler.state_dict()
-    with replacing(folder, manifest=True, keep_old=True) as partial:
-        _write_model(partial, task, processor, None)
-        save_file(tensors, partial / TENSORS_FILE)
-        (partial / STATE_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    _keep_older(folder, progress.step, keep)
+    accelerator, state = run.accelerator, run.state
+    # What each process has of its own: random generators, and its place in a streamed data set.
+    own = (random_state(accelerator.device), run.train_loader.sampler.state(state.step))
+    everywhere = gather_object([own])
+    if accelerator.is_main_process:
+        tensors = {
+            f"optimizer.{kind}.{name}": torch.as_tensor(value)
+            for name, parameter in run.task.named_parameters()
+            for kind, value in run.optimizer.state.get(parameter, {}).items()
+        }
+        tensors |= {f"state.{name}": value for name, value in state.tensors.items()}
+        for rank, (generators, _) in enumerate(everywhere):
+            tensors |= {f"random.{rank}.{name}": value for name, value in generators.items()}
+        facts: dict[str, Any] = {"state": state.plain()}
+        facts["stream"] = {shard: place for _, stream in everywhere for shard, place in stream.items()}
+        if accelerator.scaler is not None:
+            facts["scaler"] = accelerator.scaler.state_dict()
+        folder = run.folder / "last"
+        with replacing(folder, manifest=True, keep_old=True) as partial:
+            _write_model(partial, run.task, run.processor)
+            # copies: safetensors takes no two tensors that share memory
+            save_file(
+                {name: value.to("cpu", copy=True).contiguous() for name, value in tensors.items()},
+                partial / TENSORS_FILE,
+            )
+            (partial / STATE_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        _keep_older(folder, state.step, run.recipe.checkpoint.keep)
+    accelerator.wait_for_everyone()
 
 
 def _keep_older(folder: Path, step: int, keep: int) -> None:
@@ -160,7 +117,7 @@ def step_folders(output_dir: Path) -> list[Path]:
 def step_of(folder: Path) -> int | None:
     """The step that a checkpoint is of; None where it cannot be read."""
     try:
-        return int(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["progress"]["step"])
+        return int(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"]["step"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -230,13 +187,9 @@ def _damage(folder: Path, faults: list[str]) -> str:
 
 
 def load_training(
-    folder: Path,
-    accelerator: Accelerator,
-    task: Task,
-    optimizer: Optimizer,
-    identity: Mapping[str, Any],
-) -> Resumed:
-    """Put model, optimizer and random state back, and tell how far the run was.
+    folder: Path, accelerator: Accelerator, task: Task, optimizer: Optimizer, identity: Mapping[str, Any]
+) -> tuple[TrainState, dict[str, Any]]:
+    """Put model, optimizer and random state back.
 
     Args:
         folder: a checkpoint that is whole.
@@ -245,14 +198,17 @@ def load_training(
         optimizer: of the same parameters as when it was saved.
         identity: of this run.
 
+    Returns:
+        How far the run was, and where in a streamed data set all its processes were.
+
     Raises:
         UserError: the checkpoint belongs to another run, or is not one that this version reads.
     """
     try:
         facts = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        theirs, progress = dict(facts["identity"]), Progress(**facts["progress"])
+        state, stream = TrainState(**facts["state"]), dict(facts["stream"])
         tensors = load_file(folder / TENSORS_FILE)
-        _refuse_other_run(folder, theirs, identity)
+        _refuse_other_run(folder, state.identity, identity)
         task.model.load_state_dict(load_finished(str(folder)).state_dict(), strict=True)
     except OtherRunError:
         raise
@@ -261,20 +217,20 @@ def load_training(
             f"resume: {folder} cannot be read ({type(error).__name__}: {error}); "
             "remove it or set `resume: never`."
         ) from error
-    _restore_optimizer(optimizer, task, tensors)
+    state.identity, state.tensors = dict(identity), strip_prefix("state.", tensors)
+    _restore_optimizer(optimizer, task, strip_prefix("optimizer.", tensors))
     if accelerator.scaler is not None and "scaler" in facts:
         accelerator.scaler.load_state_dict(facts["scaler"])
-    set_random_state(under(f"random.{accelerator.process_index}.", tensors), accelerator.device)
-    extra = under("extra.", tensors)
-    return Resumed(progress, facts.get("terms", []), facts.get("tracker_run"), extra, facts.get("stream", {}))
+    set_random_state(strip_prefix(f"random.{accelerator.process_index}.", tensors), accelerator.device)
+    return state, stream
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with ``prefix``, without it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def settle_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> None:
+def prepare_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> None:
     """Make a run's folder fit for going on from ``checkpoint``: the main process, when all have read it.
 
     A run that starts over, or goes on from another folder, forgets the states of the older run, so that
@@ -292,15 +248,13 @@ def settle_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> Non
 
 def _restore_optimizer(optimizer: Optimizer, task: Task, tensors: Mapping[str, Tensor]) -> None:
     saved: dict[str, dict[str, Tensor]] = {}
-    for key in tensors:
-        if key.startswith("optimizer."):
-            _, kind, name = key.split(".", 2)
-            saved.setdefault(name, {})[kind] = tensors[key]
+    for key, value in tensors.items():
+        kind, name = key.split(".", 1)
+        saved.setdefault(name, {})[kind] = value
     names = {parameter: name for name, parameter in task.named_parameters()}
-    order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state = {
-        index: saved[names[parameter]] for index, parameter in enumerate(order) if names[parameter] in saved
-    }
+    # AdamW numbers its parameters through all groups; what was saved goes by name.
+    order = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    state = {index: saved[name] for index, name in enumerate(order) if name in saved}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -317,12 +271,7 @@ def _refuse_other_run(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str
             )
 
 
-def _write_model(
-    folder: Path, task: Task, processor: DetrImageProcessor, metrics: Mapping[str, Any] | None
-) -> None:
+def _write_model(folder: Path, task: Task, processor: DetrImageProcessor) -> None:
     task.model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    labels: LabelMap = task.labels
-    labels.save(folder)
-    if metrics is not None:
-        (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    task.labels.save(folder)

@@ -9,7 +9,7 @@ from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe, recipe_from_text
-from detr_hf.training.class_weights import class_weights_of
+from detr_hf.training.loaders import class_weights_of
 
 ROWS = [{"objects": {"category": [0, 0, 0, 1], "iscrowd": [False] * 4}}]
 DATA = DataBundle(

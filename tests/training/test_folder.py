@@ -14,15 +14,16 @@ from accelerate import Accelerator
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import load_recipe
-from detr_hf.training import setup
-from detr_hf.training.setup import build_processor, git_commit, save_record, start
+from detr_hf.training import folder as module
+from detr_hf.training.build import build_accelerator, build_processor
+from detr_hf.training.folder import git_commit, save_record
 from tests.factories import write_coco_detection
 from tests.tiny_runs import detection_recipe, save_detector
 
 
 def test_the_record_of_a_run_repeats_it(tmp_path: Path) -> None:
     recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path / "start")
-    save_record(recipe, start(recipe))
+    save_record(recipe, build_accelerator(recipe))
     written = (tmp_path / "run" / "recipe.yaml").read_text()
     assert "weight_decay: 0.0001" in written, "defaults are written out"
     assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
@@ -60,14 +61,14 @@ def test_half_precision_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: py
         tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path, "mixed_precision=fp16"
     )
     with pytest.raises(UserError, match="mixed_precision: fp16 needs a GPU"):
-        start(recipe)
+        build_accelerator(recipe)
 
 
 def test_an_output_folder_that_cannot_be_made_is_told_plainly(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     recipe = detection_recipe(tmp_path / "file", write_coco_detection(tmp_path / "data"), tmp_path)
     with pytest.raises(UserError, match=r"output_dir: .*file cannot be made"):
-        start(recipe)
+        build_accelerator(recipe)
 
 
 def test_a_launchers_accumulation_does_not_shrink_the_loss(
@@ -77,7 +78,7 @@ def test_a_launchers_accumulation_does_not_shrink_the_loss(
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     assert Accelerator().gradient_accumulation_steps == 4
     recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
-    assert start(recipe).gradient_accumulation_steps == 1
+    assert build_accelerator(recipe).gradient_accumulation_steps == 1
 
 
 def test_the_processor_resizes_as_the_evaluation_does(tmp_path: Path) -> None:
@@ -117,6 +118,6 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
-    monkeypatch.setattr(setup.tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(module.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match=r"output_dir: .*run cannot be written to \(Read-only file system\)"):
-        start(recipe)
+        build_accelerator(recipe)

@@ -13,11 +13,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from detr_hf.errors import INTERRUPTED, STOPPED, StoppedEarly, told_plainly
-from detr_hf.recipe import Recipe, seconds_of
-from detr_hf.training import loop, stopping
-from detr_hf.training.checkpoints import find_checkpoint, step_of
-from detr_hf.training.loop import Run, train
-from detr_hf.training.stopping import Stopping
+from detr_hf.recipe import Recipe, recipe_from_text, seconds_of
+from detr_hf.training import engine, loop, signals
+from detr_hf.training.checkpoint import find_checkpoint, step_of
+from detr_hf.training.loop import train
+from detr_hf.training.signals import SignalHandler
+from detr_hf.training.state import Run
 from tests.factories import write_coco_detection
 from tests.tiny_runs import assembled, detection_recipe, lines_of, save_detector, weights
 
@@ -55,14 +56,14 @@ def ends_as_the_whole_run(home: Path, recipe: Recipe) -> Run:
 
 def signal_after(step: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send this process a signal in the middle of a step."""
-    real = loop.optimizer_step
+    real = engine.optimizer_step
 
-    def stepped(run: Run, batches: list[Any]) -> float:
-        if run.progress.step + 1 == step:
+    def stepped(run: Run, batches: list[Any]) -> dict[str, float]:
+        if run.state.step + 1 == step:
             signal.raise_signal(number)
         return real(run, batches)
 
-    monkeypatch.setattr(loop, "optimizer_step", stepped)
+    monkeypatch.setattr(engine, "optimizer_step", stepped)
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGINT, 2)])
@@ -115,9 +116,8 @@ def test_the_time_limit_saves_and_stops(
 ) -> None:
     recipe = recipe_of(home, "limit", "time_limit=1h30m")
     run = assembled(recipe)
-    run.started = time.monotonic() - 5400 + 0.01
     with pytest.raises(StoppedEarly):
-        train(run)
+        train(run, started=time.monotonic() - 5400 + 0.01)
     assert "the time limit is reached after step 1 of 4" in capsys.readouterr().out
     ends_as_the_whole_run(home, recipe)
 
@@ -133,12 +133,13 @@ def test_a_signal_after_the_last_step_lets_the_run_finish_next_time_only_if_some
     run = ends_as_the_whole_run(home, recipe)
     done = assembled(recipe)
     train(done)
-    assert done.progress == run.progress, "nothing was left to do"
+    assert done.state == run.state, "nothing was left to do"
 
 
 def test_saves_every_so_many_steps_and_minutes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(loop, "save_training", lambda *a, **_: saved.append(a[5].step))
+    for module in (engine, loop):
+        monkeypatch.setattr(module, "save_training", lambda run: saved.append(run.state.step))
     train(assembled(recipe_of(home, "steps", "optim.max_steps=2", "evaluation.every=9")))
     assert saved == [2]
     saved.clear()
@@ -147,18 +148,22 @@ def test_saves_every_so_many_steps_and_minutes(home: Path, monkeypatch: pytest.M
     assert saved == [1, 2]
 
 
+def any_recipe() -> Recipe:
+    return recipe_from_text("{task: detection, output_dir: out, data: {demo: {}}, optim: {epochs: 1}}", [])
+
+
 def test_a_second_ctrl_c_ends_at_once_but_not_the_launchers_copy_of_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Guards: a terminal sends Ctrl-C to the whole group, and torchrun passes it on once more."""
     clock = [100.0]
-    monkeypatch.setattr(stopping.time, "monotonic", lambda: clock[0])
-    watching = Stopping(Accelerator(), None, 0.0, None, 10.0)
+    monkeypatch.setattr(signals.time, "monotonic", lambda: clock[0])
+    watching = SignalHandler(any_recipe(), Accelerator(), 0.0)
     with watching.watch():
         signal.raise_signal(signal.SIGINT)
         clock[0] += 0.2
         signal.raise_signal(signal.SIGINT)
-        assert watching.wanted()
+        assert watching.requested()
         clock[0] += 2
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -167,12 +172,12 @@ def test_a_second_ctrl_c_ends_at_once_but_not_the_launchers_copy_of_the_first(
 def test_all_processes_stop_when_one_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """The votes of two processes are added up; this one alone was told nothing."""
     accelerator = Accelerator()
-    watching = Stopping(accelerator, None, 0.0, None, 10.0)
-    assert watching.agreed(1).reason is None
+    watching = SignalHandler(any_recipe(), accelerator, 0.0)
+    assert watching.sync(1).reason is None
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda _: 2))
     others = torch.tensor([1.0, 0, 0, 0])
     monkeypatch.setattr(Accelerator, "reduce", lambda _, votes, reduction: votes + others)
-    assert watching.agreed(1).reason == "stopped by SIGTERM"
+    assert watching.sync(1).reason == "stopped by SIGTERM"
 
 
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,9 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.tables import score_of
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
-from detr_hf.training import evaluation
-from detr_hf.training.evaluation import evaluate
-from detr_hf.training.loop import Run
+from detr_hf.training import engine
+from detr_hf.training.engine import EvaluationResult, evaluate
+from detr_hf.training.state import Run
 from tests.factories import write_coco_panoptic
 from tests.tiny_runs import ALL_LABELS, assembled, panoptic_recipe, save_detector, save_segmenter
 
@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def loader_of(run: Run, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchLoader:
-    return evaluation_loader(run.validation.dataset, batch_size, 0, rank, world_size)
+    return evaluation_loader(run.validation_loader.dataset, batch_size, 0, rank, world_size)
 
 
 class KnowsTheTruth(PanopticTask):
@@ -64,7 +64,7 @@ class KnowsTheTruth(PanopticTask):
 
 def test_the_truth_as_prediction_scores_one(run: Run) -> None:
     perfect = KnowsTheTruth(run.task, run.truth)  # type: ignore[arg-type]
-    results = evaluate(run.accelerator, perfect, loader_of(run, 3), run.truth)
+    results = evaluate(run.accelerator, perfect, loader_of(run, 3), run.truth).metrics
     assert sorted(perfect.seen) == list(range(10, 20)), "every image once"
     assert results["detection"]["AP"] == pytest.approx(1.0)
     assert results["detection"]["AR"] == pytest.approx(1.0)
@@ -104,7 +104,7 @@ def test_scores_are_the_same_at_any_batch_size(run: Run) -> None:
     assert sum(len(prediction.segments) for prediction in alone) > 10
     reference = TruthFromPredictions(alone)
     scores = {
-        size: evaluate(run.accelerator, run.task, loader_of(run, size), reference)  # type: ignore[arg-type]
+        size: evaluate(run.accelerator, run.task, loader_of(run, size), reference).metrics  # type: ignore[arg-type]
         for size in (1, 4, 8)
     }
     for size in (1, 4, 8):
@@ -127,10 +127,29 @@ def test_processes_share_the_images_and_count_each_once(
         states[-1] += state
         return states[0][len(states[-1]) - 1 : len(states[-1])]  # anything with an image in it
 
-    monkeypatch.setattr(evaluation, "gather_object", keep)
+    monkeypatch.setattr(engine, "gather_object", keep)
     for share in shares:
         states.append([])
         evaluate(run.accelerator, run.task, share, run.truth)
     gathered = iter(zip(*states, strict=True))
-    monkeypatch.setattr(evaluation, "gather_object", lambda state: list(next(gathered)))
-    assert evaluate(run.accelerator, run.task, shares[0], run.truth) == alone
+    monkeypatch.setattr(engine, "gather_object", lambda state: list(next(gathered)))
+    together = evaluate(run.accelerator, run.task, shares[0], run.truth)
+    assert together.metrics == alone.metrics
+    assert image_ids(together) == image_ids(alone) == list(range(10, 20))
+
+
+def image_ids(result: EvaluationResult) -> list[int]:
+    assert result.per_image is not None and result.per_image.segments is not None
+    ids = [entry.image_id for entry in result.per_image.boxes]
+    assert ids == [entry.image_id for entry in result.per_image.segments]
+    return ids
+
+
+def test_other_processes_have_the_numbers_but_not_the_images(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = evaluate(run.accelerator, run.task, loader_of(run, 2), run.truth)
+    monkeypatch.setattr(type(run.accelerator), "is_main_process", property(lambda _: False))
+    monkeypatch.setattr(engine, "broadcast_object_list", lambda _: [alone.metrics["detection"]])
+    result = evaluate(run.accelerator, run.task, loader_of(run, 2), run.truth)
+    assert result.per_image is None and result.metrics["detection"] == alone.metrics["detection"]

@@ -1,0 +1,225 @@
+"""From a recipe to the parts of a run: accelerator, task, image processor, and what is built around them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, set_seed
+from transformers import DetrForSegmentation, DetrImageProcessor
+from transformers.utils.logging import disable_progress_bar
+
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
+from detr_hf.loading.truth import GroundTruth
+from detr_hf.modeling.backbones import freeze_backbone
+from detr_hf.modeling.compute import checkpoint_activations, compile_layers
+from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.panoptic import PanopticTask
+from detr_hf.modeling.pretrained import (
+    LoadReport,
+    load_finished,
+    load_processor,
+    load_stage1,
+    load_stage2,
+    refuse_other_labels,
+)
+from detr_hf.modeling.task import Task
+from detr_hf.prepare.bundle import DataBundle
+from detr_hf.recipe import DetectionLoss, DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
+from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
+from detr_hf.training.distributed import set_up_device
+from detr_hf.training.ema import AveragedWeights
+from detr_hf.training.folder import refuse_unwritable
+from detr_hf.training.loaders import (
+    build_train_loader,
+    build_validation_loader,
+    class_weights_of,
+    refuse_unfit,
+)
+from detr_hf.training.log import RunLog, tracker_names
+from detr_hf.training.optim import build_optimizer, build_schedule
+from detr_hf.training.state import Run, TrainState, total_steps
+
+TIMEOUT = timedelta(minutes=30)
+"""How long processes wait for each other: the main one may read a large data set meanwhile."""
+
+
+def build_accelerator(recipe: Recipe) -> Accelerator:
+    """The accelerator of a run, seeded.
+
+    Raises:
+        UserError: a tracker is not installed, the device cannot compute in the precision asked for, the
+            launcher splits the model, or the output folder cannot be made.
+    """
+    folder = Path(recipe.output_dir)
+    trackers = tracker_names(recipe.trackers)
+    try:
+        accelerator = Accelerator(
+            mixed_precision=recipe.mixed_precision,
+            log_with=trackers or None,
+            project_dir=folder,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
+        )
+    except ValueError as error:
+        raise UserError(f"mixed_precision: {recipe.mixed_precision} cannot be had here ({error})") from error
+    if recipe.mixed_precision == "fp16" and accelerator.device.type == "cpu":  # it would be float32
+        raise UserError("mixed_precision: fp16 needs a GPU; use `bf16` or `no` on a CPU.")
+    set_up_device(recipe, accelerator)
+    accelerator.gradient_accumulation_steps = 1  # a launcher's setting would shrink the loss
+    disable_progress_bar()  # transformers' own, for every file it reads and writes
+    set_seed(recipe.seed)
+    refuse_unwritable(folder)
+    return accelerator
+
+
+def build_task(recipe: Recipe, data: DataBundle) -> tuple[Task, LoadReport]:
+    """The task of a recipe with its pretrained weights, frozen where the recipe says so.
+
+    Raises:
+        UserError: see ``load_stage1``, ``load_stage2``, ``class_weights_of`` and ``checkpoint_activations``.
+    """
+    weights = class_weights_of(recipe, data)
+    task: Task
+    if isinstance(recipe, DetectionRecipe):
+        start = recipe.model
+        detector, report = load_stage1(start.pretrained, data.labels, start.revision, start.scratch)
+        freeze_backbone(detector, start.freeze_backbone)
+        task = DetectionTask(detector, data.labels, recipe.loss, weights)
+    else:
+        task, report = _panoptic_task(recipe, data.labels, weights)
+        detector = task.model.detr
+    if recipe.compute.gradient_checkpointing:
+        checkpoint_activations(detector)
+    if recipe.compute.compile:
+        compile_layers(detector)
+    return task, report
+
+
+def _panoptic_task(
+    recipe: PanopticRecipe, labels: LabelMap, class_weights: list[float] | None
+) -> tuple[PanopticTask, LoadReport]:
+    start = recipe.model
+    segmenter, report = load_stage2(
+        start.detector, start.mask_head, labels, start.revision, start.detector_revision
+    )
+    detection_loss = None
+    if not start.freeze_detector:
+        freeze_backbone(segmenter.detr, start.freeze_backbone)
+        detection_loss = recipe.detection_loss or DetectionLoss()
+    settings = (recipe.loss, recipe.evaluation, start.mask_chunk, detection_loss, class_weights)
+    return PanopticTask(segmenter, labels, *settings), report
+
+
+def finished_task(recipe: Recipe, labels: LabelMap, source: str) -> Task:
+    """The task of a recipe with the weights of a finished model.
+
+    Raises:
+        UserError: the model predicts other classes than ``labels`` has, or is of the other stage.
+    """
+    model = load_finished(source)
+    refuse_other_labels(model.config, source, labels)
+    if isinstance(recipe, DetectionRecipe):
+        detector = model.detr if isinstance(model, DetrForSegmentation) else model
+        return DetectionTask(detector, labels, recipe.loss)
+    if not isinstance(model, DetrForSegmentation):
+        raise UserError(
+            f"{source} holds a detector (stage 1), but the recipe is of stage 2; give a model with masks."
+        )
+    return PanopticTask(model, labels, recipe.loss, recipe.evaluation, recipe.model.mask_chunk)
+
+
+def build_processor(recipe: Recipe) -> DetrImageProcessor:
+    """The image processor of the pretrained model, resizing as the recipe's validation transforms do.
+
+    It is saved with the model, so that stock ``pipeline()`` and ``Predictor`` see images as the evaluation
+    did.
+
+    Raises:
+        UserError: the validation transforms are something else than one resize that a processor can repeat.
+    """
+    if isinstance(recipe, DetectionRecipe):
+        processor = load_processor(recipe.model.pretrained, recipe.model.revision)
+    else:
+        processor = load_processor(recipe.model.detector, recipe.model.detector_revision)
+    entries = recipe.transforms.validation
+    if [entry["name"] for entry in entries] != ["ShortEdgeResize"] or not entries[0].get("max_long_edge"):
+        raise UserError(
+            "transforms.validation: must be one ShortEdgeResize with short_edges and max_long_edge. The "
+            "image processor saved with the model does the same resize, and it knows no other."
+        )
+    shortest, longest = entries[0]["short_edges"][0], entries[0]["max_long_edge"]
+    processor.size = {"shortest_edge": shortest, "longest_edge": longest}
+    return processor
+
+
+def build_run(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: Task) -> Run:
+    """Loaders, optimizer, schedule and log around a task; with ``resume``, as the last checkpoint left them.
+
+    Raises:
+        UserError: the data do not fit the task or the label map, or the checkpoint is of another run.
+    """
+    refuse_unfit(recipe, data)
+    folder = Path(recipe.output_dir)
+    processor = build_processor(recipe)
+    train_loader = build_train_loader(recipe, data, processor, accelerator)
+    task.to(accelerator.device)
+    optimizer = build_optimizer(task, recipe.optim)
+    state = TrainState(identity_of(recipe, data, task, len(train_loader.dataset)))
+    checkpoint = agreed_checkpoint(accelerator, folder, recipe.resume)
+    if checkpoint is not None:
+        # Before DDP wraps the task and shares its weights out.
+        loaded = load_training(checkpoint, accelerator, task, optimizer, state.identity)
+        accelerator.print(f"going on from {checkpoint} at step {loaded[0].step}")
+        if checkpoint.parent.resolve() != folder.resolve():
+            loaded[0].tracker_id = state.tracker_id  # the older run goes on to be shown by its name
+        state = loaded[0]
+        train_loader.sampler.restore(loaded[1])
+    if not (folder / "best").is_dir():
+        state.forget_scores()
+    ema = None
+    if recipe.optim.ema is None:
+        state.tensors.clear()
+    else:
+        ema = AveragedWeights(task, recipe.optim.ema, state.tensors)
+    steps = total_steps(recipe, train_loader.sampler.steps_per_epoch)
+    schedule = build_schedule(optimizer, recipe.optim.schedule, steps, state.step)
+    accelerator.wait_for_everyone()  # all have read the checkpoint
+    if accelerator.is_main_process:
+        prepare_folder(folder, recipe.resume, checkpoint)
+    return Run(
+        recipe=recipe,
+        accelerator=accelerator,
+        task=task,
+        ddp_task=accelerator.prepare_model(task),
+        processor=processor,
+        optimizer=accelerator.prepare_optimizer(optimizer),
+        schedule=schedule,
+        train_loader=train_loader,
+        validation_loader=build_validation_loader(recipe, data, processor, accelerator),
+        truth=GroundTruth(data.dataset["validation"]),
+        state=state,
+        log=RunLog(accelerator, recipe, state.step, state.tracker_id, state.is_evaluated),
+        ema=ema,
+    )
+
+
+def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: int) -> dict[str, Any]:
+    """What must stay as it was for a run to go on; anything else may change, and counts from then on."""
+    model = recipe.model
+    sources = (model.detector, model.mask_head) if isinstance(model, PanopticModel) else (model.pretrained,)
+    identity: dict[str, Any] = {
+        "task": recipe.task,
+        "classes": list(data.labels.names),
+        "starts_from": ["/".join(Path(source).parts[-2:]) for source in sources],  # run from any folder
+        "learning_tensors": sum(parameter.requires_grad for parameter in task.parameters()),
+        "batch_size": recipe.optim.batch_size,
+        "training_images": training_images,
+    }
+    if recipe.data.repeat_threshold is not None:  # it decides how long an epoch is
+        identity["repeat_threshold"] = recipe.data.repeat_threshold
+    if data.stream is not None:  # what its order follows from, beside seed and batch size
+        identity |= {"shards": data.stream.rows.num_shards, "shuffle_buffer": recipe.data.shuffle_buffer}
+    return identity

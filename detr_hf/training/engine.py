@@ -1,0 +1,245 @@
+"""One epoch of training, and one evaluation: they know steps and processes, and ask the task for all else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object, tqdm
+from torch import Tensor
+
+from detr_hf.loading.collate import Batch, collate
+from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.loaders import BatchLoader
+from detr_hf.loading.truth import GroundTruth
+from detr_hf.metrics.coco_ap import CocoAP
+from detr_hf.metrics.entries import ImageEntry
+from detr_hf.metrics.panoptic_quality import PanopticQuality
+from detr_hf.metrics.per_image_results import PerImageResults
+from detr_hf.modeling.criterion import Normalizers
+from detr_hf.modeling.panoptic import PanopticTask
+from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
+from detr_hf.modeling.task import Task
+from detr_hf.training.checkpoint import save_training
+from detr_hf.training.distributed import any_rank, sum_over_processes
+from detr_hf.training.log import Meter
+from detr_hf.training.nonfinite import non_finite_in, skip_or_stop
+from detr_hf.training.signals import SignalHandler
+from detr_hf.training.state import Run
+
+
+class EvaluationInterrupted(Exception):  # noqa: N818 - not an error
+    """An evaluation was interrupted, and will have to be made again."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What one evaluation found.
+
+    Attributes:
+        metrics: ``{"detection": ..., "panoptic": ...}`` as ``CocoAP`` and ``PanopticQuality`` give them, the
+            same on every process; "panoptic" only for a ``PanopticTask``.
+        per_image: what was counted in every image; on the main process, None on the others.
+    """
+
+    metrics: dict[str, Any]
+    per_image: PerImageResults | None
+
+
+def train_one_epoch(run: Run, signals: SignalHandler) -> None:
+    """The rest of the current epoch, one optimizer step at a time; saves on the way, returns when to stop."""
+    state, sampler = run.state, run.train_loader.sampler
+    epoch, done = divmod(state.step, run.steps_per_epoch)
+    last_step = min(run.steps_per_epoch, run.total_steps - epoch * run.steps_per_epoch)
+    sampler.set_position(epoch, done)
+    batches = iter(run.train_loader)
+    run.task.train()
+    bar = tqdm(
+        range(done + 1, last_step + 1),
+        initial=done,
+        total=run.steps_per_epoch,
+        desc=f"epoch {epoch + 1}/{run.recipe.optim.epochs}",
+        leave=False,
+        disable=not run.accelerator.is_main_process,
+    )
+    device, batch_size = run.accelerator.device, run.recipe.optim.batch_size
+    meter = Meter(run.optimizer, device, batch_size, state.epoch_sums)
+    for step in bar:
+        with meter.loading():
+            micro_batches = [next(batches) for _ in range(sampler.micro_batches_per_step)]
+        measured = optimizer_step(run, micro_batches)
+        bar.set_postfix(loss=f"{measured.get('loss', math.nan):.3f}")
+        meter.add(measured)
+        meter.finish_step()
+        run.log.write_bad_samples(state.step, micro_batches)
+        if state.step % run.recipe.log_every == 0:
+            run.log.write(state.step, "step", {"epoch": epoch + 1, **meter.window_line()})
+        if step < last_step:  # after the last one the caller evaluates, saves and asks
+            decision = signals.sync(state.step)
+            if decision.reason:
+                return
+            if decision.save:
+                save_training(run)
+                signals.saved()
+                meter.start_clock()
+    facts = {"epoch": epoch + 1, **meter.epoch_line()}
+    if state.skipped:
+        facts["skipped_steps"] = state.skipped
+    run.log.write(state.step, "train", facts)
+    if bad := facts.get("bad_samples"):
+        what = f"epoch {epoch + 1}: {bad} images could not be loaded and were replaced by others"
+        run.accelerator.print(f"{what}; they are listed in {run.log.bad_samples_path}")
+
+
+def optimizer_step(run: Run, micro_batches: list[Batch]) -> dict[str, float]:
+    """Forward and backward of all micro-batches, and one update: the same however the images are shared out.
+
+    Returns:
+        The loss terms of the whole step, over all micro-batches and processes, with "gradient_norm" and
+        "bad_samples"; of a step that was skipped "bad_samples" alone.
+    """
+    accelerator, task, state = run.accelerator, run.ddp_task, run.state
+    batches = [batch.to(accelerator.device) for batch in micro_batches]
+    normalizers = step_normalizers(accelerator, run.task, batches)
+    rows: list[Tensor] = []
+    terms: dict[str, Tensor] = {}
+    for batch in batches:
+        # Gradients go to the other processes once, with the last micro-batch; until then they add up here.
+        with nullcontext() if batch is batches[-1] else accelerator.no_sync(task):
+            terms = task(batch.pixel_values, batch.pixel_mask, batch.targets, normalizers)
+            # Every loss is a sum over its objects divided by what the whole step holds, not a mean of means:
+            # so an object weighs the same whichever images it shares a pass with. DDP averages gradients over
+            # the processes; the factor makes that average the sum again.
+            accelerator.backward(terms["loss"] * accelerator.num_processes)
+        rows.append(torch.stack([term.detach().float() for term in terms.values()]))
+    norm = float(accelerator.clip_grad_norm_(task.parameters(), run.recipe.optim.clip_norm))
+    values = torch.stack(rows).tolist()  # [micro-batch][term]: one wait for the device instead of one a term
+    # A loss scaler skips a gradient that overflowed by itself, and scales down; that is no fault.
+    bad_gradient = not math.isfinite(norm) and accelerator.scaler is None
+    faults = non_finite_in(batches, list(terms), values, bad_gradient)
+    own = [sum(column) for column in zip(*values, strict=True)]  # this process's share of every term
+    bad_samples = sum(len(batch.skipped) for batch in batches)
+    # One exchange answers all: is it a good step everywhere, and what is the loss of the whole step?
+    is_faulty, bad_samples_in_all, *totals = sum_over_processes(
+        accelerator, [float(bool(faults.terms)), float(bad_samples), *own]
+    )
+    measured = {"bad_samples": bad_samples_in_all}
+    if is_faulty:  # on any process: all of them leave the step out, or their weights would part
+        skip_or_stop(run, faults)
+        if accelerator.scaler is not None:
+            accelerator.scaler.update()  # it refuses the next step otherwise
+    else:
+        run.optimizer.step()
+        if run.ema is not None:
+            run.ema.update(state.step + 1)
+        measured |= {**dict(zip(terms, totals, strict=True)), "gradient_norm": norm}
+    run.schedule.step()  # also after a skipped step: rates follow from the step's number
+    run.optimizer.zero_grad()
+    state.step += 1
+    return measured
+
+
+def step_normalizers(accelerator: Accelerator, task: Task, batches: list[Batch]) -> Normalizers:
+    """What the losses of one optimizer step are divided by, over all its micro-batches and processes.
+
+    It follows from the targets alone, so it is known before the first forward pass; a mean over a micro-batch
+    would weigh the objects of a crowded image less.
+    """
+    mine = Normalizers(0.0, 0.0)
+    for batch in batches:
+        mine = mine + task.normalizers(batch.targets)
+    objects, class_weight_sum = sum_over_processes(accelerator, [mine.objects, mine.class_weight_sum])
+    return Normalizers(objects, class_weight_sum)
+
+
+@torch.no_grad()
+def evaluate(
+    accelerator: Accelerator,
+    task: Task,
+    loader: BatchLoader,
+    truth: GroundTruth,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> EvaluationResult:
+    """Box AP and AR of either stage; PQ as well for the second.
+
+    Runs in float32 whatever the training precision, without padding, and counts every image once, whatever
+    the number of processes.
+
+    Args:
+        interrupted: asked before every batch; where it answers yes on any process, all of them give up.
+
+    Raises:
+        EvaluationInterrupted: it was interrupted.
+    """
+    task.eval()
+    box_metric = CocoAP(task.labels)
+    panoptic_metric = None
+    if isinstance(task, PanopticTask):
+        panoptic_metric = PanopticQuality(task.labels, backend=task.evaluation.pq_backend)
+    bar = tqdm(
+        loader, total=len(loader), desc="evaluate", leave=False, disable=not accelerator.is_main_process
+    )
+    given_up = False
+    for batch in bar:
+        if given_up := interrupted():
+            break
+        batch = batch.to(accelerator.device)
+        predictions = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
+        for prediction in predictions:
+            boxes = prediction.detections if isinstance(prediction, PanopticPrediction) else prediction
+            box_metric.add(prediction=_box_row(boxes), reference=truth.detection(boxes.image_id))
+            if panoptic_metric is not None:
+                assert isinstance(prediction, PanopticPrediction)
+                reference = truth.panoptic(prediction.image_id)
+                panoptic_metric.add(prediction=_panoptic_row(prediction), reference=reference)
+    # Asked once, after the loop: processes have unlike numbers of batches, so none can be asked together.
+    if any_rank(accelerator, given_up):
+        raise EvaluationInterrupted
+    metrics, of_segments = {}, None
+    metrics["detection"], of_boxes = _merged(accelerator, box_metric)
+    if panoptic_metric is not None:
+        metrics["panoptic"], of_segments = _merged(accelerator, panoptic_metric)
+    return EvaluationResult(metrics, None if of_boxes is None else PerImageResults(of_boxes, of_segments))
+
+
+def _merged(
+    accelerator: Accelerator, metric: CocoAP | PanopticQuality
+) -> tuple[dict[str, Any], list[ImageEntry] | None]:
+    """The result on every process, and on the main one the entries of all images."""
+    states = gather_object([metric.state()])
+    result: list[Any] = [None]
+    entries = None
+    if accelerator.is_main_process:
+        metric.load_states(states)
+        entries, result = metric.state(), [metric.compute()]
+    return broadcast_object_list(result)[0], entries
+
+
+def _box_row(found: Detections) -> dict[str, Any]:
+    return {
+        "image_id": found.image_id,
+        "boxes_xyxy_px": found.boxes_xyxy_px,
+        "scores": found.scores,
+        "labels": found.labels,
+    }
+
+
+def _panoptic_row(found: PanopticPrediction) -> dict[str, Any]:
+    segments = [{"id": segment.id, "category_id": segment.category_id} for segment in found.segments]
+    return {"image_id": found.image_id, "id_map": found.id_map, "segments": segments}
+
+
+def predict_one(task: Task, dataset: DetectionDataset, index: int) -> Prediction:
+    """What a task in eval mode finds in one image of a split.
+
+    Raises:
+        UserError: the image cannot be loaded.
+    """
+    device = next(task.parameters()).device
+    batch = collate([dataset[0, index]]).to(device)
+    return task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)[0]

@@ -1,0 +1,106 @@
+"""What a recipe makes of the data: loaders for both splits, and the weights of the classes."""
+
+from __future__ import annotations
+
+import difflib
+
+from accelerate import Accelerator
+from transformers import DetrImageProcessor
+
+from detr_hf.errors import UserError
+from detr_hf.loading.balance import aspects_of, balanced_weights, repeat_factors
+from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.loaders import BatchLoader, TrainingLoader, evaluation_loader
+from detr_hf.loading.rows import Rows, TableRows
+from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler
+from detr_hf.loading.stream_sampler import StreamSampler
+from detr_hf.loading.streamed import StreamRows
+from detr_hf.loading.transforms import build_transforms
+from detr_hf.loading.truth import check_labels
+from detr_hf.prepare.bundle import DataBundle
+from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe
+
+
+def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
+    """Before the first step: masks where stage 2 needs them, and every label a class of the model."""
+    if isinstance(recipe, PanopticRecipe) and not data.is_panoptic:
+        raise UserError(
+            "data: stage 2 learns masks, but this data set has boxes only (no `panoptic` PNG files)."
+        )
+    for split in data.dataset.values():
+        check_labels(split, data.labels.num_classes)
+
+
+def build_train_loader(
+    recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, accelerator: Accelerator
+) -> TrainingLoader:
+    """Micro-batches of the training split, in the order and the shapes that the recipe asks for."""
+    dataset, optim, settings = build_dataset(recipe, data, "train", processor), recipe.optim, recipe.data
+    here = (accelerator.process_index, accelerator.num_processes)
+    plan = BatchPlan(optim.batch_size, optim.micro_batch_size, recipe.seed, *here)
+    skip_bad = settings.on_bad_sample == "skip"
+    sampler: TrainingSampler
+    if data.stream is not None:
+        buffer = settings.shuffle_buffer
+        sampler = StreamSampler(data.stream.rows, len(dataset), plan, buffer, with_spares=skip_bad)
+    else:
+        rows, threshold = data.dataset["train"], settings.repeat_threshold
+        classes = data.labels.num_classes
+        factors = None if threshold is None else repeat_factors(rows, classes, threshold)
+        aspects = aspects_of(rows) if settings.batching == "aspect" else None
+        sampler = StepSampler(len(dataset), plan, factors, aspects)
+    return TrainingLoader(dataset, sampler, settings.workers, skip_bad)
+
+
+def build_validation_loader(
+    recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, accelerator: Accelerator
+) -> BatchLoader:
+    """Every validation image once over all processes, in batches without padding."""
+    dataset = build_dataset(recipe, data, "validation", processor)
+    here = (accelerator.process_index, accelerator.num_processes)
+    return evaluation_loader(dataset, recipe.evaluation.batch_size, recipe.data.workers, *here)
+
+
+def build_dataset(
+    recipe: Recipe, data: DataBundle, split: str, processor: DetrImageProcessor
+) -> DetectionDataset:
+    """Images of "train" or "validation" with the recipe's transforms and the processor's colors."""
+    rows: Rows
+    if split == "train" and data.stream is not None:
+        stream = data.stream
+        rows = StreamRows(stream.rows, stream.check, stream.images, stream.is_panoptic)
+    else:
+        rows = TableRows(data.dataset[split])
+    entries = recipe.transforms.train if split == "train" else recipe.transforms.validation
+    return DetectionDataset(
+        rows,
+        build_transforms(entries, f"transforms.{split}"),
+        recipe.seed,
+        with_masks=isinstance(recipe, PanopticRecipe) and split == "train",
+        mean=processor.image_mean,
+        std=processor.image_std,
+    )
+
+
+def class_weights_of(recipe: Recipe, data: DataBundle) -> list[float] | None:
+    """A weight for each class inside the class term, or None where all have the same.
+
+    Raises:
+        UserError: the recipe weighs a class that the data does not have.
+    """
+    is_stage1 = isinstance(recipe, DetectionRecipe)
+    loss = recipe.loss if isinstance(recipe, DetectionRecipe) else recipe.detection_loss
+    if loss is None:
+        return None
+    if loss.balanced:
+        return balanced_weights(data.dataset["train"], data.labels.num_classes)
+    if loss.class_weights is None:
+        return None
+    names = data.labels.names
+    for name in loss.class_weights:
+        if name not in names:
+            key = f"{'loss' if is_stage1 else 'detection_loss'}.class_weights"
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
+            raise UserError(f"{key}: the data has no class {name!r}; {hint}")
+    return [loss.class_weights.get(name, 1.0) for name in names]
