@@ -8,7 +8,6 @@ manifest.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +22,8 @@ from torch.optim import Optimizer
 from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
-from detr_hf.files import MANIFEST_FILE, faults_of, old_of, replacing
+from detr_hf.files import MANIFEST_FILE, faults_of, old_of, replacing, write_json
+from detr_hf.foreign_files import read_json
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import Task
 from detr_hf.run_folder import METRICS_FILE
@@ -45,7 +45,7 @@ def save_model(
     with replacing(folder) as partial:
         _write_model(partial, task, processor)
         if metrics is not None:
-            (partial / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+            write_json(partial / METRICS_FILE, metrics)
 
 
 def save_training(run: Run) -> None:
@@ -82,7 +82,7 @@ def save_training(run: Run) -> None:
                 {name: value.to("cpu", copy=True).contiguous() for name, value in tensors.items()},
                 partial / TENSORS_FILE,
             )
-            (partial / STATE_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+            write_json(partial / STATE_FILE, facts)
         _keep_older(folder, state.step, run.recipe.checkpoint.keep)
     accelerator.wait_for_everyone()
 
@@ -117,8 +117,8 @@ def step_folders(output_dir: Path) -> list[Path]:
 def step_of(folder: Path) -> int | None:
     """The step that a checkpoint is of; None where it cannot be read."""
     try:
-        return int(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"]["step"])
-    except (OSError, ValueError, LookupError, TypeError):
+        return int(read_json(folder / STATE_FILE, any_number=True)["state"]["step"])
+    except (ValueError, LookupError, TypeError):  # a `UserError` is a `ValueError`
         return None
 
 
@@ -205,7 +205,7 @@ def load_training(
         UserError: the checkpoint belongs to another run, or is not one that this version reads.
     """
     try:
-        facts = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        facts = read_json(folder / STATE_FILE, any_number=True)
         state, stream = TrainState(**facts["state"]), dict(facts["stream"])
         tensors = load_file(folder / TENSORS_FILE)
         _refuse_other_run(folder, state.identity, identity)

@@ -79,10 +79,11 @@ def evaluate_and_keep_best(
         run.accelerator.print(f"epoch {epoch}: {name} {score:.3f} ({beside})")
         if state.best is None or score > state.best:
             state.best, state.best_step = score, state.step
-            if result.per_image is not None:  # the main process
+            if run.accelerator.is_main_process:
                 facts = {"epoch": epoch, "step": state.step, **metrics}
                 save_model(run.folder / "best", run.task, run.processor, facts)
-                save_per_image(RunFolder(run.folder), result.per_image)
+                if result.per_image is not None:
+                    save_per_image(RunFolder(run.folder), result.per_image)
                 best_is_new()
     stopping = EarlyStopping(run.recipe, state)
     stopping.update(metrics)

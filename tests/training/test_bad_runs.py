@@ -109,7 +109,7 @@ def in_state(home: Home) -> None:
     """Another run's state, with a manifest that fits: only its contents tell."""
     from detr_hf.files import MANIFEST_FILE, write_manifest
 
-    rewrite(home.last / "training_state.json", lambda facts: facts["identity"].update(batch_size=64))
+    rewrite(home.last / "training_state.json", lambda facts: facts["state"]["identity"].update(batch_size=64))
     (home.last / MANIFEST_FILE).unlink()
     write_manifest(home.last)
 

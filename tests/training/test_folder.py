@@ -6,17 +6,20 @@ import errno
 import importlib.metadata
 import json
 import os
+import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
 
 from detr_hf.errors import UserError
-from detr_hf.recipe import load_recipe
+from detr_hf.recipe import load_recipe, recipe_to_yaml
 from detr_hf.training import folder as module
 from detr_hf.training.build import build_accelerator, build_processor
-from detr_hf.training.folder import git_commit, save_record
+from detr_hf.training.folder import git_commit, locked, refuse_unwritable, save_record
 from tests.factories import write_coco_detection
 from tests.tiny_runs import detection_recipe, save_detector
 
@@ -121,3 +124,70 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(
     monkeypatch.setattr(module.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match=r"output_dir: .*run cannot be written to \(Read-only file system\)"):
         build_accelerator(recipe)
+
+
+# ---- the lock
+
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from accelerate import Accelerator
+from detr_hf.recipe import load_recipe, recipe_to_yaml
+from detr_hf.training.folder import locked
+with locked(Accelerator(cpu=True), load_recipe(sys.argv[1])):
+    child = os.fork()  # as a loading process
+    print(child, flush=True) if child else None
+    time.sleep(300)
+"""
+
+
+def test_a_folder_is_one_trainings_until_its_process_is_gone(tmp_path: Path) -> None:
+    """Guards: a loading process inherits open files; it outlives a killed training by seconds, which must not
+    keep the next one waiting."""
+    recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
+    refuse_unwritable(tmp_path / "run")
+    (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(recipe))
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "recipe.yaml")]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        accelerator = Accelerator(cpu=True)
+        where = rf"process {holder.pid} on {socket.gethostname()}"
+        named = rf"output_dir: another training runs in .*run \({where}\)\."
+        for _ in range(2):  # to look does not break the lock
+            with pytest.raises(UserError, match=named), locked(accelerator, recipe):
+                pass
+        holder.kill()
+        holder.wait()
+        os.kill(child, 0)  # still there
+        with locked(accelerator, recipe):
+            text = (tmp_path / "run" / module.LOCK_FILE).read_text()
+    finally:
+        holder.kill()
+        os.kill(child, signal.SIGKILL)
+    assert text == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def test_all_processes_are_refused_where_the_main_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
+    monkeypatch.setattr(Accelerator, "is_main_process", property(lambda _: False))
+    monkeypatch.setattr(module, "broadcast_object_list", lambda _: ["output_dir: another training"])
+    with pytest.raises(UserError, match="another training"), locked(Accelerator(cpu=True), recipe):
+        pass
+    assert not (tmp_path / "run").exists(), "the main process holds the lock for all"
+
+
+def test_a_disk_without_locks_is_said_and_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
+    refuse_unwritable(tmp_path / "run")
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    with locked(Accelerator(cpu=True), recipe):
+        assert "run is on a disk without locks (No locks available)" in capsys.readouterr().out

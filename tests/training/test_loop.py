@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import Tensor
@@ -17,11 +18,12 @@ from torch.optim import SGD
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import Recipe
-from detr_hf.training import loop
+from detr_hf.training import engine, loop
 from detr_hf.training.engine import EvaluationResult, optimizer_step
 from detr_hf.training.loop import train
 from detr_hf.training.nonfinite import NonFiniteLossError
 from detr_hf.training.optim import build_schedule
+from detr_hf.training.signals import SignalHandler
 from detr_hf.training.state import Run
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import (
@@ -93,6 +95,38 @@ def test_a_step_is_the_same_however_it_is_cut_into_micro_batches(stage: str, tmp
         for name, value in found[4].items():
             assert torch.equal(started[micro][name], started[4][name]), name
             torch.testing.assert_close(found[micro][name], value, atol=1e-6, rtol=0, msg=f"{micro} {name}")
+
+
+def test_loss_and_bar_are_of_the_whole_step_on_any_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: a process knows its own share of the loss only, an eighth of it on eight processes."""
+    run = assembled(recipe_of("detection", tmp_path, "log_every=1", "optim.max_steps=1"))
+    shown: list[str] = []
+
+    class Bar(list[int]):
+        def __init__(self, steps: Iterable[int], **_: Any) -> None:
+            super().__init__(steps)
+
+        def set_postfix(self, loss: str) -> None:
+            shown.append(loss)
+
+    own: list[Tensor] = []
+
+    def as_on_another(_: Accelerator, share: Tensor, reduction: str) -> Tensor:
+        own.append(share)
+        return share + 2 * share
+
+    monkeypatch.setattr(engine, "tqdm", Bar)
+    monkeypatch.setattr(Accelerator, "num_processes", property(lambda _: 2))
+    monkeypatch.setattr(Accelerator, "reduce", as_on_another)
+    engine.train_one_epoch(run, SignalHandler(run.recipe, run.accelerator, 0.0))
+    _, step_shares, *_ = own  # of the normalizers, of the step, of what the signals say
+    line = lines_of(run.folder)[0]
+    assert line["loss"] == pytest.approx(3 * float(step_shares[2]))
+    assert shown == [f"{line['loss']:.3f}"]
+    total = line["loss_ce"] + 5 * line["loss_bbox"] + 2 * line["loss_giou"] + line["loss_auxiliary"]
+    assert line["loss"] == pytest.approx(total, rel=1e-5)
 
 
 def test_the_frozen_detector_is_bit_identical_after_training(tmp_path: Path) -> None:
