@@ -128,13 +128,15 @@ class _Unreadable:
 
 def _readable(cls: type, written: dict[str, Any], faulty: set[Path], path: Path = ()) -> Any:
     """The recipe as far as it could be read: rules see it, whatever else is wrong."""
+    if path in faulty:  # at the root: the text could not be read as JSON, so nothing is known
+        return _Unreadable()
     inner, values = sections_in(cls), {}
-    for name in fields_of(cls):
-        here = (*path, name)
-        if here in faulty:
-            values[name] = _Unreadable()
-        elif name in inner and isinstance(written.get(name), dict):
+    for name, field in fields_of(cls).items():
+        here, required = (*path, name), field.default is field.default_factory is dataclasses.MISSING
+        if name in inner and isinstance(written.get(name), dict):
             values[name] = _readable(inner[name], written[name], faulty, here)
+        elif here in faulty or (required and name not in written):
+            values[name] = _Unreadable()
         elif name in written:
             values[name] = written[name]
     return cls(**values)

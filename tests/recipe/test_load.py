@@ -58,6 +58,13 @@ def test_all_faults_come_at_once_whatever_their_kind() -> None:
     assert "data.train: given twice, on lines 5 and 6; keep one" in faults
 
 
+@pytest.mark.parametrize("value", ['"\\ud800"', "[" * 210 + "]" * 210])
+def test_text_that_is_no_unicode_and_nesting_without_end_are_faults(value: str) -> None:
+    """Guards: pydantic's JSON reader gives up on both, and nothing is known of any setting then."""
+    (fault,) = faults_of(DETECTION, f"data.labels={value}", "data.validation={}")
+    assert fault.startswith("Invalid JSON")
+
+
 def test_a_misspelt_task_still_has_the_rest_checked_as_it_was_meant() -> None:
     faults = faults_of(
         PANOPTIC.replace("task: panoptic", "task: panoptik") + "loss: {mask_loss_coefficient: x}\n"
