@@ -19,8 +19,8 @@ PACKAGE = "detr_hf"
 
 TIERS = {  # a room imports from its own tier and those above it in this table
     "ground floor": {
-        *("labels", "geometry", "images", "errors", "presets", "hub_access", "sanitize", "templating"),
-        *("files", "foreign_files", "run_folder"),
+        *("labels", "geometry", "images", "errors", "presets", "inputs", "hub_access", "sanitize"),
+        *("templating", "files", "foreign_files", "run_folder"),
     },
     "what a run is": {"recipe"},
     "what is learned": {"prepare", "loading", "modeling", "metrics"},

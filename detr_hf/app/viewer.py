@@ -24,8 +24,8 @@ from detr_hf.app.drawings import attention_pictures
 from detr_hf.errors import UserError
 from detr_hf.images import decode_image, image_size
 from detr_hf.inference import Predictor
-from detr_hf.inference.sources import VIDEO_SUFFIXES
 from detr_hf.inference.video import predict_video
+from detr_hf.inputs import VIDEO_SUFFIXES
 from detr_hf.modeling.predictions import Detections, Prediction
 from detr_hf.visualize.explanation import fitted
 

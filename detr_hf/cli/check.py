@@ -11,6 +11,7 @@ from detr_hf.errors import UserError
 
 if TYPE_CHECKING:
     from detr_hf.prepare.check.targets import Target
+    from detr_hf.recipe import Recipe
 
 HELP = "List every fault of a data set that a training run would trip over."
 
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
+    recipe = _recipe_of(arguments)
     from detr_hf.files import write_json
     from detr_hf.prepare.check.changes import as_lines
     from detr_hf.prepare.check.mend import CHANGES_FILE, mend_target
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     from detr_hf.prepare.check.text import as_text, verdict
     from detr_hf.report.check_page import write_page
 
-    target = _check_target(arguments)
+    target = _check_target(arguments, recipe)
     result = check_target(target, arguments.queries, threads=arguments.threads)
     print(as_text(result))
     if arguments.json:
@@ -58,17 +60,30 @@ def run(arguments: argparse.Namespace) -> None:
         raise SystemExit(code)
 
 
-def _check_target(arguments: argparse.Namespace) -> Target:
-    from detr_hf.prepare.check.targets import DATA_FILE, open_target, target_of_data
+def _recipe_of(arguments: argparse.Namespace) -> Recipe | None:
+    """The recipe, where the target is one. Refuses a wrong target before the heavy imports."""
     from detr_hf.recipe import load_recipe
+    from detr_hf.recipe.data import DATA_FILE
 
     path = Path(arguments.target)
-    if path.name == DATA_FILE and path.is_file():
-        return open_target(str(path.parent))
-    if path.suffix not in (".yaml", ".yml"):
-        return open_target(arguments.target, arguments.images, arguments.panoptic)
+    if path.suffix not in (".yaml", ".yml") or (path.name == DATA_FILE and path.is_file()):
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file or folder")
+        return None
     if arguments.images or arguments.panoptic:
         raise UserError("--images and --panoptic belong to a COCO JSON file; a recipe names its folders")
-    from detr_hf.demo.resolve import resolve_demo
+    return load_recipe(path)
 
-    return target_of_data(resolve_demo(load_recipe(arguments.target)).data, arguments.target)
+
+def _check_target(arguments: argparse.Namespace, recipe: Recipe | None) -> Target:
+    from detr_hf.prepare.check.targets import open_target, target_of_data
+    from detr_hf.recipe.data import DATA_FILE
+
+    if recipe is not None:
+        from detr_hf.demo.resolve import resolve_demo
+
+        return target_of_data(resolve_demo(recipe).data, arguments.target)
+    path = Path(arguments.target)
+    if path.name == DATA_FILE:
+        path = path.parent
+    return open_target(str(path), arguments.images, arguments.panoptic)

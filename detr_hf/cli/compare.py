@@ -22,8 +22,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     if len(arguments.folders) < 2:
         raise UserError("compare: give two run folders or more.")
+    from detr_hf.run_folder import RunFolder
+
+    folders = [RunFolder.open(Path(folder)).path for folder in arguments.folders]
     from detr_hf.report.compare import compare_runs, comparison_text, write_comparison
 
-    found = compare_runs([Path(folder) for folder in arguments.folders])
+    found = compare_runs(folders)
     print(comparison_text(found))
     print(f"\npage: {write_comparison(found, Path(arguments.out))}")

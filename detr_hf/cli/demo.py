@@ -32,16 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
-    from detr_hf import train
-    from detr_hf.demo.from_raw import run_from_raw
-    from detr_hf.demo.raw_layout import RawSpec
-    from detr_hf.demo.run import run_demo
-
     if arguments.mess and not arguments.from_raw:
         raise UserError("--mess spoils raw folders; give it with --from-raw.")
-    if not arguments.from_raw:
-        run_demo(train.run, Path(arguments.out), compare_scratch=arguments.compare_scratch)
-        return
-    if arguments.compare_scratch:
+    if arguments.compare_scratch and arguments.from_raw:
         raise UserError("--compare-scratch belongs to the plain demo; leave it or --from-raw out.")
-    run_from_raw(train.run, Path(arguments.out) / "from-raw", RawSpec(mess=arguments.mess))
+    from detr_hf import train
+
+    if arguments.from_raw:
+        from detr_hf.demo.from_raw import run_from_raw
+        from detr_hf.demo.raw_layout import RawSpec
+
+        run_from_raw(train.run, Path(arguments.out) / "from-raw", RawSpec(mess=arguments.mess))
+        return
+    from detr_hf.demo.run import run_demo
+
+    run_demo(train.run, Path(arguments.out), compare_scratch=arguments.compare_scratch)

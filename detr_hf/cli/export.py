@@ -37,26 +37,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
+    from detr_hf.inputs import find_images
+
+    given = None if arguments.check_images is None else find_images(Path(arguments.check_images))
     from transformers.utils.logging import disable_progress_bar
 
     from detr_hf.demo.resolve import model_path
     from detr_hf.export import export_onnx
 
     disable_progress_bar()
-    pictures = _pictures(arguments.check_images)
+    pictures = _pictures(given)
     exported = export_onnx(model_path(arguments.model), Path(arguments.out), pictures, arguments.opset)
     found = exported.differences
     print(f"as PyTorch on {len(pictures)} images in {found.passes} passes; largest differences: {found}")
     print(f"{exported.folder}: {exported.megabytes:.1f} MB, opset {arguments.opset}")
 
 
-def _pictures(given: str | None) -> list[np.ndarray]:
+def _pictures(files: list[Path] | None) -> list[np.ndarray]:
     """Those to compare on, ``uint8 [H, W, 3]``."""
-    if given is None:
+    if files is None:
         from detr_hf.demo.scene import draw_scene
 
         return [draw_scene(0, at, size_hw).image for at, size_hw in enumerate(SHAPES_HW)]
-    from detr_hf.inference import as_rgb, find_images
+    from detr_hf.inference import as_rgb
 
-    files = find_images(Path(given))
     return [as_rgb(file) for file in files[:: -(-len(files) // MOST_CHECKED)]]

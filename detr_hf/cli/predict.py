@@ -51,11 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
-    from transformers.utils.logging import disable_progress_bar
+    from detr_hf.inputs import find_sources
 
-    from detr_hf.inference import find_sources
-
-    disable_progress_bar()
     _refuse_contradictions(arguments)
     sources = find_sources(arguments.sources)
     out = Path(arguments.out)
@@ -79,9 +76,12 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
 
 
 def _predictor(arguments: argparse.Namespace) -> Any:
+    from transformers.utils.logging import disable_progress_bar
+
     from detr_hf.demo.resolve import model_path
     from detr_hf.inference import Predictor, TiledPredictor
 
+    disable_progress_bar()
     predictor = Predictor.from_pretrained(
         model_path(arguments.model), arguments.threshold, arguments.device, arguments.precision
     )

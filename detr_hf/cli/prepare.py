@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
     from detr_hf.recipe.prepare import load_prepare_recipe
 
     recipe = load_prepare_recipe(arguments.prepare_recipe, arguments.overrides)
+    if not Path(arguments.raw).is_dir():
+        raise UserError(f"{arguments.raw}: there is no such folder of raw exports")
     if arguments.push_to_hub:
         _refuse_unpublishable(arguments.push_to_hub, recipe)
     from detr_hf.demo.resolve import model_path, teacher_of

@@ -32,10 +32,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"push: {fault}.")
     if arguments.revision is not None and (fault := fault_of_tag(arguments.revision)):
         raise UserError(f"--revision: {fault}.")
+    source = Path(arguments.folder)
+    if not source.is_dir():
+        raise UserError(f"{source}: there is no such folder.")
     from detr_hf.hub.access import Target
     from detr_hf.hub.push import is_written_dataset
 
-    source = Path(arguments.folder)
     target = Target(
         arguments.name,
         private=not arguments.public,

@@ -5,8 +5,8 @@ from detr_hf.inference.folder import predict_to_folder
 from detr_hf.inference.inputs import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.inference.predictor import MASK_CHUNK, Predictor, Task
 from detr_hf.inference.results import as_record
-from detr_hf.inference.sources import Sources, find_images, find_sources
 from detr_hf.inference.tiling import TiledPredictor
+from detr_hf.inputs import Sources, find_images, find_sources
 from detr_hf.modeling.predictions import Explanation, Prediction, QueryView
 
 __all__ = [

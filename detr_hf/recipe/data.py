@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from detr_hf.recipe.fields import Count, InnerShare, NonNegativeInt, Seed, Text, TransformList, section
 
+DATA_FILE = "data.yaml"  # beside what `detr-hf prepare` writes: the data section of a recipe for it
 SHORT_EDGES = tuple(range(480, 801, 32))
 MAX_LONG_EDGE = 1333
 

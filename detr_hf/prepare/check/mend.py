@@ -27,13 +27,14 @@ from detr_hf.prepare.check.mend_entries import (
 from detr_hf.prepare.check.mend_pictures import Mended, mend_detection
 from detr_hf.prepare.check.mend_pngs import mend_panoptic
 from detr_hf.prepare.check.rules import RULES
-from detr_hf.prepare.check.targets import DATA_FILE, Target
+from detr_hf.prepare.check.targets import Target
 from detr_hf.prepare.coco import CocoFile, CocoPanoptic
 from detr_hf.prepare.findings import Report
 from detr_hf.prepare.hf import SavedSplit
 from detr_hf.prepare.reading import ENOUGH_TO_JUDGE, in_threads
 from detr_hf.prepare.rows import is_beyond, is_box
 from detr_hf.recipe import Split
+from detr_hf.recipe.data import DATA_FILE
 from detr_hf.recipe.yaml_text import write_yaml
 
 CHANGES_FILE = "changes.json"

@@ -13,9 +13,9 @@ from detr_hf.prepare.build import coco_source
 from detr_hf.prepare.hf import SavedSplit, open_saved
 from detr_hf.prepare.source import Source, load_json
 from detr_hf.recipe import Data, Split, recipe_from_text
+from detr_hf.recipe.data import DATA_FILE
 from detr_hf.recipe.yaml_text import read_yaml, write_yaml
 
-DATA_FILE = "data.yaml"
 SAVED_MARKS = ("dataset_dict.json", "state.json")
 USUAL_IMAGES = ("images", "")
 USUAL_PNGS = ("panoptic", "{stem}", "")

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from accelerate import PartialState
-from accelerate.utils import tqdm
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -122,6 +120,10 @@ def pseudo_label(
         UserError: a stuff class of the teacher is not mapped (before the first picture is opened), or a
             picture cannot be read or is not the one of the record.
     """
+    # Here and not above: they bring torch along, which no other step of `prepare` needs.
+    from accelerate import PartialState
+    from accelerate.utils import tqdm
+
     settings = settings or StuffSettings()
     mapping.require(teacher.stuff_names, teacher.name)
     made_with = fingerprint(teacher, mapping, settings)

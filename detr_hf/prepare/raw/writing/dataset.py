@@ -43,8 +43,9 @@ from detr_hf.prepare.raw.writing.painted_files import (
 )
 from detr_hf.prepare.raw.writing.painting import MOST_HIDDEN
 from detr_hf.prepare.raw.writing.verify import verify_lists, verify_pixels
+from detr_hf.recipe.data import DATA_FILE
 
-DATA_FILE, SPLIT_FILE = "data.yaml", "splits.json"
+SPLIT_FILE = "splits.json"
 OURS = re.compile(r"train|validation|fold_\d+|data\.yaml")
 
 

@@ -14,8 +14,8 @@ from detr_hf.prepare.bundle import DataBundle
 from detr_hf.prepare.raw.splitting.split import TRAIN, VALIDATION
 from detr_hf.prepare.raw.writing.card import CARD_FILE
 from detr_hf.prepare.raw.writing.coco_files import PANOPTIC_FILE
-from detr_hf.prepare.raw.writing.dataset import DATA_FILE
 from detr_hf.recipe import Data, Split
+from detr_hf.recipe.data import DATA_FILE
 
 
 def open_written(out: str | Path) -> DataBundle:

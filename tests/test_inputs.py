@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detr_hf.errors import UserError
-from detr_hf.inference import Sources, find_images, find_sources
+from detr_hf.inputs import Sources, find_images, find_sources
 
 
 def plant(folder: Path, *names: str) -> Path:
@@ -18,9 +18,10 @@ def plant(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_find_images(tmp_path: Path, images_dir: Path) -> None:
-    assert [path.name for path in find_images(images_dir)] == ["0.png", "1.png", "2.png"]
-    assert find_images(images_dir / "1.png") == [images_dir / "1.png"]
+def test_find_images(tmp_path: Path) -> None:
+    images = plant(tmp_path / "images", "2.png", "0.png", "1.png")
+    assert [path.name for path in find_images(images)] == ["0.png", "1.png", "2.png"]
+    assert find_images(images / "1.png") == [images / "1.png"]
     with pytest.raises(UserError, match="holds no image"):
         find_images(tmp_path)
     with pytest.raises(UserError, match="does not exist"):

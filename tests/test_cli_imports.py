@@ -1,0 +1,115 @@
+"""What a command may import: for `--help` and wrong arguments nothing heavy, without a model no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+from PIL import Image
+
+from detr_hf.cli import COMMANDS
+from detr_hf.labels import LabelMap
+from detr_hf.prepare.bundle import dataset_features
+from detr_hf.prepare.raw.pipeline import STEPS
+from tests.factories import write_coco_panoptic
+from tests.raw_factories import write_tidy_raw
+from tests.report.report_factories import write_run
+
+NETWORKS = {"torch", "transformers", "accelerate", "timm", "albumentations"}
+HEAVY = NETWORKS | {"datasets", "pandas", "pyarrow", "scipy", "cv2", "matplotlib"}
+SHOW = """
+import sys
+from detr_hf.cli import main
+codes = []
+for line in sys.argv[1:]:
+    try:
+        codes.append(main(line.split("|")) or 0)
+    except SystemExit as end:
+        codes.append(end.code)
+print("ended:", codes, {name.split(".")[0] for name in sys.modules}, sep="|")
+"""
+
+
+def imported(*commands: list[str], code: int = 0) -> set[str]:
+    """The top-level modules of a process that ran these commands, each of which must end with ``code``."""
+    words = [sys.executable, "-c", SHOW, *("|".join(command) for command in commands)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, codes, modules = done.stdout.splitlines()[-1].split("|")
+    assert ast.literal_eval(codes) == [code] * len(commands), done.stderr
+    found: set[str] = ast.literal_eval(modules)
+    assert "detr_hf" in found
+    return found
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert not imported(*([command, "--help"] for command in COMMANDS)) & (HEAVY | {"numpy", "pydantic"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "nonsense",
+        "predict demo --out x --threshold 2",
+        "check missing.json",
+        "check missing.yaml",
+        "prepare missing out",
+        "train missing.yaml",
+        "evaluate missing",
+        "predict demo missing.jpg --out out",
+        "report missing",
+        "compare missing missing",
+        "push missing user/name",
+        "export demo --out out --check-images missing",
+        "app demo --port x",
+        "demo --mess",
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_heavy(words: str) -> None:
+    assert not imported(words.split(), code=2) & HEAVY
+
+
+def test_a_check_imports_no_torch(tmp_path: Path) -> None:
+    target = write_coco_panoptic(tmp_path / "data", count=3).annotations
+    fixed = tmp_path / "fixed"
+    outputs = ["--html", str(tmp_path / "page.html"), "--json", str(tmp_path / "found.json")]
+    assert not imported(["check", target, *outputs, "--fix", str(fixed)], ["check", str(fixed)]) & NETWORKS
+
+
+def test_a_check_of_a_saved_data_set_imports_no_torch(tmp_path: Path) -> None:
+    labels = LabelMap.from_names(["brick"])
+    boxes = {
+        "id": [0],
+        "bbox": [[1.0, 2.0, 10.0, 12.0]],
+        "category": [0],
+        "area": [9.0],
+        "iscrowd": [False],
+    }
+    row = {
+        "image": Image.new("RGB", (40, 30)),
+        "image_id": 0,
+        "file_name": "0.png",
+        "width": 40,
+        "height": 30,
+    }
+    features = dataset_features(labels.names, False)
+    made = datasets.Dataset.from_list([row | {"objects": boxes}], features=features)
+    datasets.DatasetDict({"train": made}).save_to_disk(tmp_path / "saved")
+    labels.save(tmp_path / "saved")
+    assert not imported(["check", str(tmp_path / "saved")]) & NETWORKS
+
+
+def test_preparing_imports_no_torch_before_the_teacher(tmp_path: Path) -> None:
+    raw = str(write_tidy_raw(tmp_path / "raw"))
+    steps = [["prepare", raw, str(tmp_path / "a"), "num_proc=1", "--only", step] for step in STEPS[:3]]
+    whole = ["prepare", raw, str(tmp_path / "b"), "num_proc=1", "pseudo_stuff.enabled=false"]
+    assert STEPS[3] == "pseudo" and not imported(*steps, whole) & NETWORKS
+
+
+def test_a_comparison_imports_no_torch(tmp_path: Path) -> None:
+    runs = [str(write_run(tmp_path / name)) for name in ("one", "two")]
+    assert not imported(["compare", *runs, "--out", str(tmp_path / "page.html")]) & NETWORKS
