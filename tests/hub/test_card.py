@@ -14,6 +14,7 @@ from detr_hf.hub import card
 from detr_hf.hub.access import Target
 from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import run_facts
+from detr_hf.labels import LabelMap
 from tests.hub.cards import faults_of_card
 from tests.hub.runs import finished_run
 
@@ -28,7 +29,7 @@ def filled(folder: Path, target: Target = TARGET, pictures: tuple[str, ...] = ()
 def test_a_filled_card_is_whole_and_valid(tmp_path: Path, panoptic: bool) -> None:
     text = filled(finished_run(tmp_path / "run", panoptic=panoptic))
     _, head, body = text.split("---\n", 2)
-    assert not re.findall(r"\{[a-z_]+\}", text), "a gap is left"
+    assert not re.findall(r"\{\{|\{%|\{#", text), "a gap is left"
     assert "<!--" not in text and "None" not in body and "\n\n\n" not in body
     assert faults_of_card(text) == []
     data = ModelCard(text).data
@@ -133,7 +134,31 @@ def test_marks_of_pseudo_labels_are_counted(tmp_path: Path) -> None:
 
 
 def test_the_installed_package_finds_its_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert card.template() == card.TEMPLATE.read_text(encoding="utf-8")
-    (tmp_path / "hub_card.md").write_text("packaged")
+    assert card.template() == card.TEMPLATE
+    (tmp_path / "hub_card.md").write_text("packaged for {{ repo_id }}")
     monkeypatch.setattr(card, "PACKAGED_TEMPLATE", tmp_path / "hub_card.md")
-    assert card.template() == "packaged"
+    assert filled(finished_run(tmp_path / "run")) == "packaged for user/yard"
+
+
+def test_names_and_cards_of_others_cannot_become_markup(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    names = ["[x](javascript:alert(1))", "a | b", "</details><script>"]
+    labels = LabelMap.from_names(names, stuff=["sky"])
+    labels.save(run / "best")
+    metrics = json.loads((run / "best" / "metrics.json").read_text())
+    row = next(iter(metrics["panoptic"]["per_class"].values()))
+    metrics["panoptic"]["per_class"] = dict.fromkeys(labels.names, row)
+    (run / "best" / "metrics.json").write_text(json.dumps(metrics))
+    folder = tmp_path / "prepared"
+    (folder / "train").mkdir(parents=True)
+    (folder / "README.md").write_text(
+        "---\npretty_name: '<b>Our</b> [yard](http://e.org)'\n---\n\n"
+        "## Who drew the masks\n\n<img src=x> **We** did\n"
+    )
+    run_data = [
+        f"data.{part}.annotations={folder / part / 'panoptic.json'}" for part in ("train", "validation")
+    ]
+    other = finished_run(tmp_path / "other", *run_data)
+    text = filled(run).split("## Training")[0] + filled(other).split("---\n", 2)[2]
+    assert "<script" not in text and "[x](" not in text and "| a \\| b " in text
+    assert "<img" not in text and "<b>" not in text and "[yard](" not in text and "**We** did" in text

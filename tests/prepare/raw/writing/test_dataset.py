@@ -260,7 +260,7 @@ def test_each_fold_is_a_data_set_and_every_picture_is_validated_once(given: Prep
         data = yaml.safe_load((out / fold / "data.yaml").read_text())["data"]
         assert data["train"]["annotations"] == (out / fold / "train" / "panoptic.json").as_posix()
     assert set(validated.values()) == {1}
-    assert "| cone | thing | " in (out / "README.md").read_text()
+    assert "| cone   | thing | " in (out / "README.md").read_text()
     write(in_folds(given, 2), out)
     assert not (out / "fold_3").exists()
 

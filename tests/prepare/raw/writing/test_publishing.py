@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,9 @@ def test_the_card_says_who_drew_what(out: Path) -> None:
     )
     assert "People outlined 10 segments." in card.text
     assert "6 in train, 2 in validation" in card.text
-    assert "| brick | thing | 2 | 2 | 5 | 0 |  |" in card.text
-    assert "| sky | stuff | 6 | 2 | 8 | 8 | 0.950 |" in card.text
+    rows = re.sub(" +", " ", card.text)
+    assert "| brick | thing | 2 | 2 | 5 | 0 | |" in rows
+    assert "| sky | stuff | 6 | 2 | 8 | 8 | 0.950 |" in rows
 
 
 def test_a_card_without_machine_made_segments_says_so(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_a_card_without_machine_made_segments_says_so(tmp_path: Path) -> None:
     assert "No segment is machine-made" in card.text
     assert "machine-made:" not in card.text
     assert "Groups of duplicates in several parts, as a split file demanded: 1." in card.text
-    assert "Classes with too few photographs to be in every part: 1." in card.text
+    assert "Classes with too few images to be in every part: 1." in card.text
 
 
 class FakeHub:
