@@ -113,9 +113,14 @@ def _leads_out(folder: Path, relative: PurePosixPath) -> bool:
     for part in relative.parts:
         place = os.path.join(place, part)
         if os.path.islink(place):
-            root, end = os.path.realpath(folder), os.path.realpath(folder / relative)
-            return os.path.commonpath([root, end]) != root
+            return not is_within(folder / relative, os.path.realpath(folder))
     return False
+
+
+def is_within(path: Path, real_root: str) -> bool:
+    """Whether a path, with all links followed, is at or below ``real_root``."""
+    real = os.path.realpath(path)
+    return real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
 
 
 def open_file(path: str | Path, what: str = "file", name: str | None = None) -> BinaryIO:

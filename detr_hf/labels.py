@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_text
 
 LABEL_MAP_FILE = "label_map.json"
 CONSTRUCTION = "construction"
@@ -104,12 +105,9 @@ class LabelMap:
 
     def save(self, folder: str | Path) -> Path:
         """Write `label_map.json` into `folder`, which is made when missing; returns the file."""
-        file = Path(folder) / LABEL_MAP_FILE
-        file.parent.mkdir(parents=True, exist_ok=True)
         lines = ",\n".join(f"  {json.dumps(entry)}" for entry in self.to_coco_categories())
         text = f'{{\n "categories": [\n{lines}\n ],\n "void": {json.dumps(list(self.void))}\n}}\n'
-        file.write_text(text, encoding="utf-8")
-        return file
+        return write_text(Path(folder) / LABEL_MAP_FILE, text)
 
     def to_coco_categories(self, contiguous: bool = False) -> list[dict[str, Any]]:
         """COCO's `categories`, under the ids of the source, or under the class ids 0..C-1 (`contiguous`)."""

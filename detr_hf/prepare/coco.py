@@ -15,14 +15,14 @@ from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.files import sha256_of
-from detr_hf.foreign_files import inside
+from detr_hf.foreign_files import inside, read_json
 from detr_hf.prepare.findings import Report
 from detr_hf.prepare.source import (
+    MAX_JSON_BYTES,
     SourceImage,
     SourceObject,
     hash_of_folder,
     hash_of_words,
-    load_json,
     require_folder,
 )
 
@@ -59,7 +59,8 @@ class CocoFile:
         Raises:
             UserError: the file cannot be read, is no COCO file, or lists no image.
         """
-        content = load_json(self.annotations, f"{self.name}.annotations")
+        named = f"{self.name}.annotations: {self.annotations}"
+        content = read_json(self.annotations, name=named, any_number=True, max_bytes=MAX_JSON_BYTES)
         for key in ("images", "annotations", "categories"):
             entries = content.get(key)
             if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

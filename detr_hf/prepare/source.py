@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import read_json
 from detr_hf.prepare.findings import Report
 
 MAX_JSON_BYTES = 1_500_000_000
@@ -85,16 +84,6 @@ class Source(Protocol):
     def __len__(self) -> int:
         """The number of pictures."""
         ...
-
-
-def load_json(path: Path, recipe_key: str) -> dict[str, Any]:
-    """The annotation file as a dict.
-
-    Raises:
-        UserError: as ``read_json``, with a limit of :data:`MAX_JSON_BYTES`.
-    """
-    named = f"{recipe_key}: {path}"
-    return read_json(path, "COCO file", named, any_number=True, max_bytes=MAX_JSON_BYTES)
 
 
 def require_folder(folder: str, recipe_key: str) -> Path:

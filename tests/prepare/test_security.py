@@ -14,14 +14,13 @@ from PIL import Image
 
 from detr_hf import prepare
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import inside
+from detr_hf.foreign_files import inside, read_json
 from detr_hf.labels import LabelMap
 from detr_hf.prepare import source
 from detr_hf.prepare.build import coco_source
 from detr_hf.prepare.check.targets import open_target
 from detr_hf.prepare.findings import Report
 from detr_hf.prepare.reading import checked_rows, class_of_categories
-from detr_hf.prepare.source import load_json
 from detr_hf.recipe import Split, load_recipe
 from tests.factories import write_coco_detection, write_coco_panoptic
 
@@ -118,14 +117,14 @@ def test_a_huge_json_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: p
     with file.open("wb") as stream:  # a hole: it takes no room on the disk
         stream.truncate(source.MAX_JSON_BYTES + 1)
     with pytest.raises(UserError, match=r"has 1,500\.0 MB and the limit is 1,500\.0 MB"):
-        load_json(file, "data.train.annotations")
+        read_json(file, max_bytes=source.MAX_JSON_BYTES)
 
 
 def test_a_deep_json_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "deep.json"
     file.write_text('{"a":' * 100_000)
     with pytest.raises(UserError, match="nested too deeply"):
-        load_json(file, "data.train.annotations")
+        read_json(file, max_bytes=source.MAX_JSON_BYTES)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import read_json
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.prepare.build import coco_source
 from detr_hf.prepare.hf import SavedSplit, open_saved
-from detr_hf.prepare.source import Source, load_json
+from detr_hf.prepare.source import MAX_JSON_BYTES, Source
 from detr_hf.recipe import Data, Split, recipe_from_text
 from detr_hf.recipe.data import DATA_FILE
 from detr_hf.recipe.yaml_text import read_yaml, write_yaml
@@ -158,7 +159,7 @@ def _found_from(folder: Path, split: Split) -> Split:
 
 
 def _split_of_json(path: Path, images: str | None, panoptic: str | None) -> Split:
-    content = load_json(path, str(path))
+    content = read_json(path, any_number=True, max_bytes=MAX_JSON_BYTES)
     annotations = content.get("annotations")
     first = annotations[0] if isinstance(annotations, list) and annotations else None
     is_panoptic = panoptic is not None or (isinstance(first, dict) and "segments_info" in first)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import relative_name
+from detr_hf.foreign_files import is_within, relative_name
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
@@ -74,12 +74,6 @@ class FolderFiles:
             if found:
                 return found
         return []
-
-
-def is_within(path: Path, real_root: str) -> bool:
-    """Whether a path, with all links followed, is at or below ``real_root``."""
-    real = os.path.realpath(path)
-    return real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
 
 
 def require_within(path: Path, root: Path) -> None:
