@@ -168,15 +168,14 @@ def build_run(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: 
     task.to(accelerator.device)
     optimizer = build_optimizer(task, recipe.optim)
     state = TrainState(identity_of(recipe, data, task, len(train_loader.dataset)))
+    new_tracker_id = state.tracker_id
     checkpoint = agreed_checkpoint(accelerator, folder, recipe.resume)
     if checkpoint is not None:
-        # Before DDP wraps the task and shares its weights out.
-        loaded = load_training(checkpoint, accelerator, task, optimizer, state.identity)
-        accelerator.print(f"going on from {checkpoint} at step {loaded[0].step}")
+        state, stream = load_training(checkpoint, accelerator, task, optimizer, state.identity)
+        accelerator.print(f"going on from {checkpoint} at step {state.step}")
         if checkpoint.parent.resolve() != folder.resolve():
-            loaded[0].tracker_id = state.tracker_id  # the older run goes on to be shown by its name
-        state = loaded[0]
-        train_loader.sampler.restore(loaded[1])
+            state.tracker_id = new_tracker_id  # the older run goes on to be shown by its name
+        train_loader.sampler.restore(stream)
     if not (folder / "best").is_dir():
         state.forget_scores()
     ema = None
@@ -193,7 +192,7 @@ def build_run(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: 
         recipe=recipe,
         accelerator=accelerator,
         task=task,
-        ddp_task=accelerator.prepare_model(task),
+        ddp_task=accelerator.prepare_model(task),  # on several processes, in `DistributedDataParallel`
         processor=processor,
         optimizer=accelerator.prepare_optimizer(optimizer),
         schedule=schedule,

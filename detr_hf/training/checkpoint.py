@@ -84,7 +84,7 @@ def save_training(run: Run) -> None:
             )
             write_json(partial / STATE_FILE, facts)
         _keep_older(folder, state.step, run.recipe.checkpoint.keep)
-    accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()  # so that none ends, or begins to load, while the main one writes
 
 
 def _keep_older(folder: Path, step: int, keep: int) -> None:

@@ -57,17 +57,18 @@ def explain_lost_processes() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "DataLoader worker" in said:
+        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "DataLoader worker" in message:
             raise LostProcessError(
-                f"data.workers: a loading process ended ({said}). Usually memory ran out: lower data.workers "
-                "(0 loads in the training process). The same command goes on from the last checkpoint."
+                f"data.workers: a loading process ended ({message}). Usually memory ran out: lower "
+                "data.workers (0 loads in the training process). The same command goes on from the last "
+                "checkpoint."
             ) from error
         distributed = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
         if distributed or any(words in str(error) for words in LOST_CONNECTION):
             raise LostProcessError(
-                f"the processes of this run lost touch ({said}). One of them ended, and its own message says "
-                "why, or the network failed. The same command goes on from the last checkpoint."
+                f"the processes of this run lost touch ({message}). One of them ended, and its own message "
+                "says why, or the network failed. The same command goes on from the last checkpoint."
             ) from error
         raise
 
@@ -98,10 +99,10 @@ def set_float32_products(tf32: bool) -> None:
     torch.backends.cudnn.allow_tf32 = tf32  # on by default, unlike the line above
 
 
-def set_deterministic(wanted: bool) -> None:
-    """Whether kernels add up in the same order every time; one that cannot says so once, and is used."""
+def set_deterministic(enabled: bool) -> None:
+    """Whether kernels add up in the same order every time; one that cannot warns once, and is used."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made
-    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    torch.use_deterministic_algorithms(enabled, warn_only=True)
     # Filling new memory takes time, and nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # The position embedding counts pixels with it: whole numbers, the same in any order.

@@ -76,11 +76,12 @@ def _lock(folder: Path) -> tuple[IO[str] | None, str | None]:
         file = (folder / LOCK_FILE).open("a+", encoding="utf-8")
     try:
         # `lockf`, not `flock`: loading processes inherit open files, and one that outlives a killed training
-        # by seconds would hold a `flock` as long. `lockf` belongs to this process alone, also over NFS.
+        # by seconds would hold a `flock` as long. `lockf` belongs to this process alone, also over NFS. It is
+        # freed when this process closes the file, however often opened: nothing else here may open it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         file.seek(0)
-        holder = file.read().strip() or "a process that has not said which"
+        holder = file.read().strip() or "a process that left no name"
         file.close()
         return None, (
             f"output_dir: another training runs in {folder} ({holder}). Wait for its end or stop it, or give "

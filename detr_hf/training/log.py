@@ -30,16 +30,16 @@ Sums = dict[str, list[float]]
 """The sum and the count of every number measured; as a checkpoint keeps them."""
 
 
-def tracker_names(wanted: Sequence[str]) -> list[str]:
+def tracker_names(names: Sequence[str]) -> list[str]:
     """The recipe's trackers, all of them installed.
 
     Raises:
         UserError: one is not; Accelerate itself would only leave it out.
     """
     available = {str(getattr(name, "value", name)) for name in get_available_trackers()}
-    if missing := [name for name in wanted if name not in available]:
+    if missing := [name for name in names if name not in available]:
         raise UserError(f"trackers: {', '.join(missing)} is not installed (pip install {' '.join(missing)}).")
-    return list(wanted)
+    return list(names)
 
 
 class RunLog:

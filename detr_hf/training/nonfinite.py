@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from detr_hf.errors import UserError
-from detr_hf.files import UnwritableError, unwritable
+from detr_hf.files import UnwritableError, unwritable, write_json
 from detr_hf.loading.collate import Batch
 from detr_hf.training.state import Run
 
@@ -90,7 +89,7 @@ def _dump(folder: Path, step: int, rank: int, faults: Faults) -> str:
             whole = {name: value.cpu().contiguous() for name, value in tensors.items()}
             save_file(whole, folder / f"process{rank}.safetensors")
             facts = {"step": step, "terms": faults.terms, "images": images}
-            (folder / f"process{rank}.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    except UnwritableError as error:  # said beside the reason for the stop, not instead of it
+            write_json(folder / f"process{rank}.json", facts)
+    except UnwritableError as error:  # named beside the reason for the stop, not instead of it
         return f"no file ({error})"
     return str(folder)

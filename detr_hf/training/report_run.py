@@ -188,7 +188,7 @@ def _predicted_again(
     task_of: Callable[[], Task],
     notes: list[str],
 ) -> PerImageResults | None:
-    """Evaluate ``best/`` anew and keep what was seen; a picture that cannot be read is noted."""
+    """Evaluate ``best/`` anew and keep what was seen; an image that cannot be read is noted."""
     loader = build_validation_loader(recipe, data, load_processor(str(folder / "best")), accelerator)
     try:
         result = evaluate(accelerator, task_of(), loader, GroundTruth(data.dataset["validation"]))

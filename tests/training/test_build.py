@@ -1,4 +1,4 @@
-"""What is refused before the first step."""
+"""What a run is built from, and what is refused before the first step."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import datasets
 import pytest
+from accelerate import Accelerator
 
 from detr_hf.errors import UserError
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Split
-from detr_hf.training.build import build_accelerator, build_run, build_task
+from detr_hf.training.build import build_accelerator, build_processor, build_run, build_task
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import THING_LABELS, assembled, detection_recipe, panoptic_recipe, save_detector
 
@@ -52,3 +53,60 @@ def test_a_detector_of_other_classes_is_refused_in_stage_two(tmp_path: Path) -> 
     other = save_detector(tmp_path / "stage1", THING_LABELS)
     with pytest.raises(UserError, match=r"model\.detector: .*stage1 was trained for other classes"):
         assembled(panoptic_recipe(tmp_path / "run", split, other, "fresh"))
+
+
+def test_half_precision_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards: Accelerate takes `fp16` on a CPU and computes in float32."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    recipe = detection_recipe(
+        tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path, "mixed_precision=fp16"
+    )
+    with pytest.raises(UserError, match="mixed_precision: fp16 needs a GPU"):
+        build_accelerator(recipe)
+
+
+def test_an_output_folder_that_cannot_be_made_is_told_plainly(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    recipe = detection_recipe(tmp_path / "file", write_coco_detection(tmp_path / "data"), tmp_path)
+    with pytest.raises(UserError, match=r"output_dir: .*file cannot be made"):
+        build_accelerator(recipe)
+
+
+def test_a_launchers_accumulation_does_not_shrink_the_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: `accelerate launch --gradient_accumulation_steps 4` makes `backward` divide by four."""
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert Accelerator().gradient_accumulation_steps == 4
+    recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
+    assert build_accelerator(recipe).gradient_accumulation_steps == 1
+
+
+def test_the_processor_resizes_as_the_evaluation_does(tmp_path: Path) -> None:
+    recipe = detection_recipe(
+        tmp_path, write_coco_detection(tmp_path / "data"), save_detector(tmp_path / "start")
+    )
+    assert dict(build_processor(recipe).size) == {"shortest_edge": 64, "longest_edge": 128}
+    other = ["transforms.validation.0.short_edges=[80]", "transforms.validation.0.max_long_edge=99"]
+    recipe = detection_recipe(tmp_path, write_coco_detection(tmp_path / "data"), tmp_path / "start", *other)
+    assert dict(build_processor(recipe).size) == {"shortest_edge": 80, "longest_edge": 99}
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        "[]",
+        "[{name: Resize, height: 64, width: 64}]",
+        "[{name: ShortEdgeResize, short_edges: [64]}]",
+        "[{name: ToGray}, {name: ShortEdgeResize, short_edges: [64], max_long_edge: 99}]",
+    ],
+)
+def test_what_a_processor_cannot_repeat_is_refused(tmp_path: Path, transforms: str) -> None:
+    recipe = detection_recipe(
+        tmp_path,
+        write_coco_detection(tmp_path / "data"),
+        save_detector(tmp_path / "start"),
+        f"transforms.validation={transforms}",
+    )
+    with pytest.raises(UserError, match=r"transforms\.validation: must be one ShortEdgeResize"):
+        build_processor(recipe)

@@ -13,7 +13,7 @@ from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
-from detr_hf.training.sample_grid import draw_sample, save_training_grid
+from detr_hf.training.start_report import draw_sample, save_training_grid
 from tests.factories import write_coco_detection, write_coco_panoptic
 
 pytestmark = pytest.mark.usefixtures("own_cache")
