@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from detr_hf.labels import Color, LabelMap
+from detr_hf.modeling.predictions import Detections
 from detr_hf.visualize.canvas import Captions, Place, Rectangle, contrast_to, enlarged, line_width
 
 _DASH = 4  # length of the dashes of true boxes, in line widths
-
-
-class BoxesLike(Protocol):
-    """What ``draw_detections`` reads: boxes [N, 4] in pixels, class ids [N], and scores [N] or None."""
-
-    boxes_xyxy_px: Any
-    labels: Any
-    scores: Any
 
 
 @dataclass
@@ -33,13 +26,13 @@ class UnscoredBoxes:
 
 
 def draw_detections(
-    image: NDArray[np.uint8], detections: BoxesLike, labels: LabelMap, truth: bool = False
+    image: NDArray[np.uint8], detections: Detections | UnscoredBoxes, labels: LabelMap, truth: bool = False
 ) -> Image.Image:
     """Boxes with names and scores over an image.
 
     Args:
         image: uint8[H, W, 3].
-        detections: see ``BoxesLike``; without scores only names are written.
+        detections: boxes in pixels; without scores only names are written.
         labels: gives names and colors.
         truth: draw with dashed lines, as ground truth.
 
@@ -50,9 +43,7 @@ def draw_detections(
     canvas, factor = enlarged(image)
     boxes = np.asarray(detections.boxes_xyxy_px, np.float64).reshape(-1, 4) * factor
     classes = np.asarray(detections.labels, np.int64).reshape(-1).tolist()
-    scores = (
-        [None] * len(boxes) if detections.scores is None else [float(score) for score in detections.scores]
-    )
+    scores = [None] * len(boxes) if detections.scores is None else [float(s) for s in detections.scores]
     frames = [_inside(box, canvas.size) for box in boxes]
     best_first = sorted(range(len(frames)), key=lambda i: (-(scores[i] or 0), _area(frames[i])))
     pen, width = ImageDraw.Draw(canvas), line_width(canvas.size, len(frames))
