@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import datasets
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
@@ -14,6 +16,7 @@ from torch.utils.data import Sampler
 from detr_hf.errors import UserError
 from detr_hf.loading.orders import Order, grouped, occurrences, repeated, repeated_length, shuffled
 from detr_hf.loading.rows import Key
+from detr_hf.loading.stream import ShuffledStream, StreamKey
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,9 @@ class TrainingSampler(Sampler[list[Any]]):
         """What spares finding the place behind ``step`` steps of the run; here the order tells it."""
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over the ``state()`` of all processes, as many as there were."""
+    def restore(self, state: Mapping[str, Any], step: int) -> str | None:
+        """Take over the ``state(step)`` of all processes, as many as there were; what is to be said of it."""
+        return None
 
     def __len__(self) -> int:
         """Micro-batches that are left in the current epoch, on this process."""
@@ -165,6 +169,81 @@ class StepSampler(TrainingSampler):
             return whole[self.plan.rank :: self.plan.world_size]
         size = len(whole) // self.plan.world_size
         return whole[self.plan.rank * size : (self.plan.rank + 1) * size]
+
+
+class StreamSampler(TrainingSampler):
+    """Micro-batches of undecoded rows: this process reads them, the loading processes do the rest.
+
+    A stream has no end, it begins anew: an epoch is a number of images that the recipe or the data set
+    declares, and the next epoch goes on where it ended. So no image is left out, every process has as many
+    batches whatever the sizes of the files, and nothing has to be agreed upon.
+
+    Args:
+        stream: of undecoded rows.
+        epoch_images: images that count as an epoch.
+        plan: of this process.
+        shuffle_buffer: rows held to be shuffled, over all processes.
+        followers: so many of the rows after each are sent along with it.
+    """
+
+    def __init__(
+        self,
+        stream: datasets.IterableDataset,
+        epoch_images: int,
+        plan: BatchPlan,
+        shuffle_buffer: int,
+        followers: int = 0,
+    ) -> None:
+        super().__init__(plan)
+        self._epoch_images, self._followers = epoch_images, followers
+        buffer = max(1, shuffle_buffer // plan.world_size)
+        self._stream = ShuffledStream(stream, buffer, plan.seed, plan.rank, plan.world_size)
+        self._keys: Iterator[StreamKey] = iter(())
+        self._reached: int | None = None  # the step of the run that ``_keys`` is at
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        return max(1, self._epoch_images // self.plan.batch_size)
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Where this process's stream is behind ``step`` steps of the run, by the process's rank."""
+        return {str(self.plan.rank): self._stream.state(step * self.plan.share)}
+
+    def restore(self, state: Mapping[str, Any], step: int) -> str | None:
+        """Go on exactly; on another number of processes in a new order, which the remark says."""
+        if not state:
+            return None  # a run that starts
+        if len(state) == self.plan.world_size:
+            self._stream.restore(state[str(self.plan.rank)])
+            return None
+        next_pass = 1 + max(saved["pass"] for saved in state.values())
+        self._stream.restore({"taken": step * self.plan.share, "pass": next_pass, "stream": None})
+        return (
+            f"data.streaming: the checkpoint was written on {len(state)} process(es) and goes on on "
+            f"{self.plan.world_size}: the rest of epoch {step // self.steps_per_epoch + 1} takes its images "
+            "in a new order, so it may show some again and leave others to the next epochs"
+        )
+
+    def __iter__(self) -> Iterator[list[StreamKey]]:
+        epoch, before = self.epoch, self.epoch * self.steps_per_epoch
+        for step in range(before + self.step, before + self.steps_per_epoch):
+            if self._reached != step:  # the start, a resume, or an iteration that was given up
+                self._keys = self._keys_from(step * self.plan.share)
+            self._reached = None  # until the step is whole
+            mine = [key._replace(epoch=epoch) for key in islice(self._keys, self.plan.share)]
+            self._reached = step + 1
+            yield from self._in_micro_batches(mine)
+        self.set_position(epoch + 1)
+
+    def _keys_from(self, taken: int) -> Iterator[StreamKey]:
+        """Keys of this process's rows behind the first ``taken``, each with those that follow it."""
+        rows = enumerate(self._stream.rows(taken), taken)
+        keys = (StreamKey(0, at * self.plan.world_size + self.plan.rank, row) for at, row in rows)
+        ahead = deque(islice(keys, self._followers))
+        for key in keys:
+            ahead.append(key)
+            yield ahead.popleft()._replace(followers=tuple(ahead))
 
 
 class EvaluationSampler(Sampler[list[Key]]):

@@ -175,7 +175,8 @@ def build_run(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: 
         accelerator.print(f"going on from {checkpoint} at step {state.step}")
         if checkpoint.parent.resolve() != folder.resolve():
             state.tracker_id = new_tracker_id  # the older run goes on to be shown by its name
-        train_loader.sampler.restore(stream)
+        if remark := train_loader.sampler.restore(stream, state.step):
+            accelerator.print(remark)
     if not (folder / "best").is_dir():
         state.forget_scores()
     ema = None

@@ -71,7 +71,7 @@ def save_training(run: Run) -> None:
         for rank, (generators, _) in enumerate(everywhere):
             tensors |= {f"random.{rank}.{name}": value for name, value in generators.items()}
         facts: dict[str, Any] = {"state": state.plain()}
-        facts["stream"] = {shard: place for _, stream in everywhere for shard, place in stream.items()}
+        facts["stream"] = {rank: place for _, stream in everywhere for rank, place in stream.items()}
         if accelerator.scaler is not None:
             facts["scaler"] = accelerator.scaler.state_dict()
         folder = run.folder / "last"

@@ -12,9 +12,8 @@ from detr_hf.loading.balance import aspects_of, balanced_weights, repeat_factors
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import BatchLoader, TrainingLoader, evaluation_loader
 from detr_hf.loading.rows import Rows, TableRows
-from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler
-from detr_hf.loading.stream_sampler import StreamSampler
-from detr_hf.loading.streamed import StreamRows
+from detr_hf.loading.samplers import BatchPlan, StepSampler, StreamSampler, TrainingSampler
+from detr_hf.loading.stream import FOLLOWERS, StreamRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.loading.truth import check_labels
 from detr_hf.prepare.bundle import DataBundle
@@ -42,7 +41,7 @@ def build_train_loader(
     sampler: TrainingSampler
     if data.stream is not None:
         buffer = settings.shuffle_buffer
-        sampler = StreamSampler(data.stream.rows, len(dataset), plan, buffer, with_spares=skip_bad)
+        sampler = StreamSampler(data.stream.rows, len(dataset), plan, buffer, FOLLOWERS if skip_bad else 0)
     else:
         rows, threshold = data.dataset["train"], settings.repeat_threshold
         classes = data.labels.num_classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights(
         with pytest.raises(Killed):
             train(assembled(recipe))
     state = json.loads((tmp_path / "cut" / "last" / "training_state.json").read_text())
-    assert state["state"]["step"] == 3 and sorted(state["stream"]) == ["0", "1", "2", "3"]
+    assert state["state"]["step"] == 3 and list(state["stream"]) == ["0"]
     resumed = assembled(recipe)
     assert resumed.state.step == 3
     train(resumed)
@@ -138,23 +139,27 @@ def test_bad_images_are_skipped_and_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_and_go_on_exactly(tmp_path: Path) -> None:
-    """Uneven files: every process has as many batches, and no image is read twice."""
-    write_parquet(tmp_path / "detection")
+def test_two_processes_go_on_exactly_and_one_says_that_it_cannot(tmp_path: Path) -> None:
+    """Uneven files, loading processes and skipped images: every process has as many batches."""
+    write_parquet(tmp_path / "detection", broken=[104])
     save_detector(tmp_path / "start", **NO_DROPOUT)
-    small = ("optim.lr=1e-5", "optim.micro_batch_size=1", "optim.epochs=3")
-    found = {}
-    for processes in (1, 2):
-        recipe = streamed_recipe("detection", tmp_path, tmp_path / f"run{processes}", *small)
-        done = run_on(processes, replace(recipe, data=replace(recipe.data, workers=processes - 1)), tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert "Exception ignored" not in done.stderr
-        found[processes] = load_file(tmp_path / f"run{processes}" / "last" / "model.safetensors")
-    assert max(float((found[1][name] - found[2][name]).abs().max()) for name in found[1]) < 1e-5
-    cut = streamed_recipe("detection", tmp_path, tmp_path / "cut", *small)
+
+    def recipe_of(name: str) -> Recipe:
+        small = ("optim.lr=1e-5", "optim.micro_batch_size=1", "optim.epochs=3")
+        recipe = streamed_recipe("detection", tmp_path, tmp_path / name, *small, on_bad_sample="skip")
+        return replace(recipe, data=replace(recipe.data, workers=1))
+
+    whole = run_on(2, recipe_of("whole"), tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert "Exception ignored" not in whole.stderr
+    cut = recipe_of("cut")
     assert run_on(2, replace(cut, time_limit="1s"), tmp_path).returncode != 0
     step = json.loads((tmp_path / "cut" / "last" / "training_state.json").read_text())["state"]["step"]
     assert 0 < step < 6
+    shutil.copytree(tmp_path / "cut", tmp_path / "alone")
     assert run_on(2, cut, tmp_path).returncode == 0
-    again = load_file(tmp_path / "cut" / "last" / "model.safetensors")
-    assert all(torch.equal(value, again[name]) for name, value in found[2].items())
+    known, again = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(value, again[name]) for name, value in known.items())
+    alone = run_on(1, recipe_of("alone"), tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    assert alone.stdout.count("written on 2 process(es) and goes on on 1: the rest of epoch") == 1

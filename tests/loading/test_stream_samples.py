@@ -15,9 +15,8 @@ from detr_hf.loading.collate import Batch
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import TrainingLoader
 from detr_hf.loading.rows import TableRows
-from detr_hf.loading.samplers import BatchPlan
-from detr_hf.loading.stream_sampler import StreamSampler
-from detr_hf.loading.streamed import StreamRows
+from detr_hf.loading.samplers import BatchPlan, StreamSampler
+from detr_hf.loading.stream import FOLLOWERS, StreamRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.bundle import DataBundle
@@ -40,7 +39,8 @@ def images_of(bundle: DataBundle, policy: Any = POLICY, **more: Any) -> Detectio
 def loader_of(bundle: DataBundle, workers: int, skip_bad: bool = False) -> TrainingLoader:
     images, stream = images_of(bundle), bundle.stream
     assert stream is not None
-    sampler = StreamSampler(stream.rows, len(images), BatchPlan(4, 2, seed=5), 8, with_spares=skip_bad)
+    followers = FOLLOWERS if skip_bad else 0
+    sampler = StreamSampler(stream.rows, len(images), BatchPlan(4, 2, seed=5), 8, followers)
     return TrainingLoader(images, sampler, workers, skip_bad)
 
 
