@@ -16,6 +16,7 @@ from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.files import write_text
+from detr_hf.foreign_files import read_json
 
 LABEL_MAP_FILE = "label_map.json"
 CONSTRUCTION = "construction"
@@ -91,16 +92,14 @@ class LabelMap:
         Classes keep the order of the file. Raises UserError when it is missing or is no label map.
         """
         file = Path(path) / LABEL_MAP_FILE if Path(path).is_dir() else Path(path)
+        values = read_json(file, "label map")
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
             entries = [_checked(entry) for entry in values["categories"]]
             categories = tuple(Category(id=index, **entry) for index, entry in enumerate(entries))
             return cls(categories, tuple(str(name) for name in values.get("void", ())))
-        except FileNotFoundError:
-            raise UserError(f"{file}: there is no such label map") from None
         except UserError as error:
             raise UserError(f"{file}: {error}") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file}: is no label map ({type(error).__name__}: {error})") from None
 
     def save(self, folder: str | Path) -> Path:

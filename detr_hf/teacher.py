@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
-from transformers import DetrForSegmentation, DetrImageProcessor
+from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.inference import MASK_CHUNK, resize_as, sample_of, usable_device
 from detr_hf.labels import PRESETS
 from detr_hf.loading.collate import collate
 from detr_hf.modeling.compute import norm_in_one_pass
-from detr_hf.modeling.detector import run_detector
-from detr_hf.modeling.mask_head import mask_logits
+from detr_hf.modeling.families.registry import family_of
+from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.panoptic_merge import merge_masks
-from detr_hf.modeling.postprocess import resize_masks
-from detr_hf.modeling.pretrained import load_label_map, load_processor, load_segmenter
+from detr_hf.modeling.postprocess import QueryScores, resize_masks
+from detr_hf.modeling.pretrained import load_segmenter
 from detr_hf.prepare.raw.stuff.pseudo_stuff import FoundStuff
 
 COCO_CLASSES = 250
@@ -30,11 +31,11 @@ COCO_CLASSES = 250
 
 
 class DetrTeacher:
-    """A ``DetrForSegmentation`` that is asked for stuff alone; see ``Teacher``.
+    """A panoptic model that is asked for stuff alone; see ``Teacher``.
 
     Args:
         name: folder or Hub id, for messages.
-        model: any panoptic DETR.
+        model: a segmenter of any family.
         processor: gives the size and the color statistics that it expects.
         stuff: class id -> name of every stuff class.
         short_edge: pixels of the image's short edge in the model; the processor's own when left out.
@@ -44,7 +45,7 @@ class DetrTeacher:
     def __init__(
         self,
         name: str,
-        model: DetrForSegmentation,
+        model: Any,
         processor: DetrImageProcessor,
         stuff: dict[int, str],
         short_edge: int | None = None,
@@ -52,8 +53,9 @@ class DetrTeacher:
     ):
         self.name = name
         self.device = usable_device(device)
-        self.model = model.eval()
-        norm_in_one_pass(model.detr)
+        self.model, self.family = model.eval(), family_of(model)
+        self.detector = self.family.detector_of(model)
+        norm_in_one_pass(self.family.backbone(self.detector))
         nn.Module.to(model, self.device)  # the stock model's own `to` has lost its types
         self.processor = processor
         self.stuff = stuff
@@ -84,13 +86,15 @@ class DetrTeacher:
         """
         sample = sample_of(0, image, self.resize, self.processor)
         batch = collate([sample]).to(self.device)
-        detected = run_detector(self.model.detr, batch.pixel_values, batch.pixel_mask, all_layers=False)
-        scores, labels = detected.logits[-1, 0].softmax(-1).max(-1)
+        detected = self.family.run(self.detector, batch.pixel_values, batch.pixel_mask, all_layers=False)
+        queries = QueryScores.of(self.family, detected.logits[-1])
+        scores, labels = queries.scores[0], queries.labels[0]
         stuff_ids = torch.tensor(list(self.stuff), device=self.device)
-        kept = torch.nonzero((scores > score_threshold) & torch.isin(labels, stuff_ids))[:, 0]
+        sure = queries.kept(score_threshold, with_masks=True)[0]
+        kept = torch.nonzero(sure & torch.isin(labels, stuff_ids))[:, 0]
         size_hw = sample[1]["size_hw"]
         canvas_hw = (batch.pixel_values.shape[-2], batch.pixel_values.shape[-1])
-        masks = mask_logits(self.model, detected, torch.zeros_like(kept), kept, MASK_CHUNK)
+        masks = self.family.mask_logits(self.model, detected, torch.zeros_like(kept), kept, MASK_CHUNK)
         logits = resize_masks(masks, canvas_hw, size_hw, size_hw)
         id_map, found = merge_masks(logits, labels[kept], scores[kept], list(self.stuff), mask_threshold)
         segments = [(number, self.stuff[label], score) for number, label, score in found]
@@ -118,7 +122,7 @@ def load_teacher(
     )
 
 
-def _stuff_of(source: str, model: DetrForSegmentation) -> dict[int, str]:
+def _stuff_of(source: str, model: Any) -> dict[int, str]:
     """Its label map tells; a model without one is COCO's if it has the number of classes that those have."""
     labels = load_label_map(source, model.config)
     if labels.stuff_ids:

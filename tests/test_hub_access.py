@@ -16,7 +16,8 @@ from tests.tiny_runs import save_detector
 LOAD = """
 import sys, time
 from detr_hf.errors import UserError
-from detr_hf.modeling.pretrained import load_finished, load_processor
+from detr_hf.modeling.model_files import load_processor
+from detr_hf.modeling.pretrained import load_finished
 from detr_hf.prepare.hf import open_saved
 started = time.monotonic()
 load_finished("someone/cached"), load_processor("someone/cached")

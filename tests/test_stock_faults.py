@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DetrConfig, DetrImageProcessor
 from transformers.loss import loss_for_object_detection as stock_loss
 
-from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.mask_head import mask_logits
 from tests.tiny_models import (
     random_batch,
@@ -116,7 +116,7 @@ def test_masks_of_wanted_queries_alone_keep_a_sixth_of_the_memory() -> None:
         return model(pixel_values=pixel_values, pixel_mask=pixel_mask).pred_masks[image, query]
 
     def ours() -> Tensor:
-        detected = run_detector(model.detr, pixel_values, pixel_mask, all_layers=False)
+        detected = DETR.run(model.detr, pixel_values, pixel_mask, all_layers=False)
         return mask_logits(model, detected, image, query, chunk=24)
 
     assert bytes_kept_for_the_backward_pass(stock) > 6 * bytes_kept_for_the_backward_pass(ours)

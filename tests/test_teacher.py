@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import DetrForSegmentation, DetrImageProcessor
 
-import detr_hf.teacher
 from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.demo.scene import draw_scene
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.families.detr import DETR
 from detr_hf.prepare.raw.stuff.mapping import load_mapping
 from detr_hf.teacher import DetrTeacher, load_teacher
 from tests.tiny_models import tiny_segmenter
@@ -72,13 +72,13 @@ def test_only_sure_queries_of_stuff_reach_the_mask_head(
 ) -> None:
     scores, labels, _ = stock_answer(teacher, photograph)
     seen: list[int] = []
-    original = detr_hf.teacher.mask_logits
+    original = DETR.mask_logits
 
     def record(model, detected, image, query, chunk):  # type: ignore[no-untyped-def]
         seen.extend(query.tolist())
         return original(model, detected, image, query, chunk)
 
-    monkeypatch.setattr(detr_hf.teacher, "mask_logits", record)
+    monkeypatch.setattr(DETR, "mask_logits", record)
     teacher.find(photograph, SURE, 0.5)
     assert seen == [at for at in range(len(scores)) if scores[at] > SURE and int(labels[at]) in STUFF]
     assert 0 < len(seen) < len(scores)

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch, Target
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.modeling.criterion import Normalizers
 from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.predictions import Detections
-from detr_hf.recipe import DetectionLoss
 from detr_hf.training.engine import evaluate, optimizer_step, step_normalizers
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_models import LABELS, random_batch, tiny_detector
@@ -54,7 +53,7 @@ def test_the_normalizers_of_a_step_are_sums_over_its_processes() -> None:
     it, makes box and mask losses grow with the number of processes.
     """
     pixel_values, pixel_mask, targets = random_batch([3, 0, 5, 2, 9, 1])
-    task = DetectionTask(tiny_detector(), LABELS, DetectionLoss())
+    task = DetectionTask(tiny_detector(), LABELS)
     mine = [Batch(pixel_values[at : at + 2], pixel_mask[at : at + 2], targets[at : at + 2]) for at in (0, 2)]
     found = step_normalizers(OneOfTwo(task.normalizers(targets[4:])), task, mine)  # type: ignore[arg-type]
     whole = task.normalizers(targets)

@@ -28,7 +28,6 @@ from detr_hf.loading.resize import short_edge_size
 from detr_hf.loading.samplers import BatchPlan, StepSampler
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.detection import DetectionTask
-from detr_hf.recipe import DetectionLoss
 
 SHAPES_HW = {(640, 480): 0.3, (480, 640): 0.5, (540, 960): 0.2}
 SHORT_EDGE, LONGEST = 800, 1333  # DETR's own
@@ -80,12 +79,12 @@ class _Epoch:
 
     def __init__(self, settings: Settings) -> None:
         self.pictures = _Pictures(settings)
-        self.task = DetectionTask(detector_of(settings), LABELS, DetectionLoss()).train()
+        self.task = DetectionTask(detector_of(settings), LABELS).train()
         self.seen: list[tuple[int, int, float]] = []
         self.pixels = self.padding = 0
 
     def run(self, by_aspect: bool, square: bool = False, freeze: bool = True) -> None:
-        freeze_backbone(self.task.model, "stem_and_first_stage" if freeze else "none")
+        freeze_backbone(self.task.model.model.backbone, "stem_and_first_stage" if freeze else "none")
         self.seen, self.pixels, self.padding = [], 0, 0
         for rows in self.pictures.batches(by_aspect):
             batch = collate([self.pictures.sample(row) for row in rows])

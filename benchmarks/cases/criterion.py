@@ -17,11 +17,19 @@ from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, config_of, targets_of
 from benchmarks.settings import Settings
 from detr_hf.geometry import masks_of_segments
-from detr_hf.modeling.criterion import Normalizers, box_losses, class_loss, mask_losses
-from detr_hf.modeling.matcher import Matches, MatchingCosts, match
+from detr_hf.modeling.criterion import (
+    BOX_TERMS,
+    MASK_TERMS,
+    LossSettings,
+    Matched,
+    MatchedMasks,
+    SetCriterion,
+)
+from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.matcher import Matches
 
 LAYERS = 6
-WEIGHTS = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
+TERMS = ("loss_ce", "loss_bbox", "loss_giou")
 
 
 class _Outputs:
@@ -44,30 +52,34 @@ class _Outputs:
 def ours(settings: Settings) -> Side:
     """All layers in one go."""
     out, targets = _Outputs(settings), targets_of(settings)
-    normalizers = Normalizers.of_targets(targets, settings.queries, eos_coefficient=0.1)
+    boxes_only = SetCriterion(LossSettings(), BOX_TERMS, DETR.class_probabilities)
+    masks_only = SetCriterion(LossSettings(), MASK_TERMS, DETR.class_probabilities)
+    normalizers = boxes_only.normalizers(targets, settings.queries)
     pairs = Matches(torch.zeros_like(out.image), out.image, out.object_index, out.object_index)
     found: dict[str, Any] = {}
 
     def criterion() -> None:
         out.forget_gradients()
-        matches = match(out.logits.detach(), out.boxes.detach(), targets, MatchingCosts())
-        terms = {"loss_ce": class_loss(out.logits, targets, matches, 0.1, normalizers)}
-        terms["loss_bbox"], terms["loss_giou"] = box_losses(out.boxes, targets, matches, normalizers)
-        torch.stack([WEIGHTS[name] * term.sum() for name, term in terms.items()]).sum().backward()
-        found.update(terms, matches=matches)
+        matched = boxes_only.matched(out.logits, out.boxes, targets, normalizers)
+        boxes_only(matched)["loss"].backward()
+        found.update(matched=matched)
 
     def masks() -> Tensor:
         out.forget_gradients()
-        focal, dice = mask_losses(out.masks, targets, pairs, settings.size, normalizers)
-        (focal + dice).backward()
-        return torch.stack([focal, dice]).detach()
+        cut = MatchedMasks.of(out.masks, targets, pairs, settings.size)
+        last = out.logits[-1:], out.boxes[-1:]
+        terms = masks_only(Matched(*last, targets, pairs, normalizers, LossSettings(), masks=cut))
+        terms["loss"].backward()
+        return torch.stack([terms["loss_mask"], terms["loss_dice"]])
 
     def outcome() -> dict[str, Any]:
-        found_pairs = found["matches"]
+        matched: Matched = found["matched"]
+        found_pairs = matched.matches
         rows = torch.stack(
             [found_pairs.layer, found_pairs.image, found_pairs.query, found_pairs.object_index], 1
         )
-        equal = {"matches": rows, **{name: found[name] for name in WEIGHTS}, **_gradients(out)}
+        terms = {term.name: term.function(matched).detach() for term in BOX_TERMS}
+        equal = {"matches": rows, **terms, **_gradients(out)}
         return {**equal, "mask losses": masks(), "gradient of masks": out.masks.grad}
 
     return Side(criterion, outcome, {"mask losses": masks})
@@ -112,7 +124,7 @@ def stock(settings: Settings) -> Side:
 
     def outcome() -> dict[str, Any]:
         layers = [*(f"_{layer}" for layer in range(LAYERS - 1)), ""]
-        terms = {name: torch.stack([found[name + layer] for layer in layers]) for name in WEIGHTS}
+        terms = {name: torch.stack([found[name + layer] for layer in layers]) for name in TERMS}
         equal = {"matches": _stock_matches(matcher, out, labels), **terms, **_gradients(out)}
         return {**equal, "mask losses": masks(), "gradient of masks": out.masks.grad}
 

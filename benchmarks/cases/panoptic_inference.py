@@ -21,10 +21,10 @@ from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, images_of, segmenter_of
 from benchmarks.plain_merge import plain_merge
 from benchmarks.settings import Settings
-from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.mask_head import mask_logits
 from detr_hf.modeling.panoptic import PanopticTask
-from detr_hf.recipe import MaskLoss, PanopticEvaluation
+from detr_hf.modeling.panoptic_merge import MergeSettings
 
 FEW = 3
 
@@ -41,7 +41,7 @@ class _Photograph:
     @torch.no_grad()
     def detect(self) -> Any:
         """The detector alone."""
-        return run_detector(self.model.detr, self.pixel_values, self.pixel_mask, all_layers=False)
+        return DETR.run(self.model.detr, self.pixel_values, self.pixel_mask, all_layers=False)
 
     def kept(self, count: int) -> tuple[float, Tensor]:
         """The threshold that ``count`` queries pass, and which they are in order."""
@@ -58,8 +58,8 @@ def ours(settings: Settings) -> Side:
     targets = [{"image_id": 0, "size_hw": settings.size, "original_size_hw": settings.size}]
 
     def predict(count: int) -> Any:
-        evaluation = PanopticEvaluation(score_threshold=photograph.kept(count)[0])
-        task = PanopticTask(photograph.model, LABELS, MaskLoss(), evaluation, settings.mask_chunk)
+        merge = MergeSettings(score_threshold=photograph.kept(count)[0])
+        task = PanopticTask(photograph.model, LABELS, merge=merge, mask_chunk=settings.mask_chunk)
         return task.predict(photograph.pixel_values, photograph.pixel_mask, targets)[0]
 
     @torch.no_grad()

@@ -11,8 +11,8 @@ from torch import Tensor
 from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, detector_of, gradients_of, images_of, targets_of
 from benchmarks.settings import Settings
+from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.detection import DetectionTask
-from detr_hf.recipe import DetectionLoss
 
 TERMS = ("loss", "loss_ce", "loss_bbox", "loss_giou")
 
@@ -26,7 +26,7 @@ def ours(settings: Settings) -> Side:
 
     def step(auxiliary: bool) -> None:
         model.zero_grad()
-        task = DetectionTask(model, LABELS, DetectionLoss(auxiliary=auxiliary))
+        task = DetectionTask(model, LABELS, LossSettings(auxiliary=auxiliary))
         losses.update(task(pixel_values, pixel_mask, targets, task.normalizers(targets)))
         losses["loss"].backward()
 

@@ -9,7 +9,6 @@ from benchmarks.inputs import LABELS, gradients_of, images_of, segmenter_of, tar
 from benchmarks.settings import Settings
 from detr_hf.geometry import masks_of_segments
 from detr_hf.modeling.panoptic import PanopticTask
-from detr_hf.recipe import MaskLoss, PanopticEvaluation
 
 TERMS = ("loss_mask", "loss_dice")
 
@@ -17,7 +16,7 @@ TERMS = ("loss_mask", "loss_dice")
 def ours(settings: Settings) -> Side:
     """The package's task: matched queries only, id maps as truth."""
     model = segmenter_of(settings)
-    task = PanopticTask(model, LABELS, MaskLoss(), PanopticEvaluation(), settings.mask_chunk)
+    task = PanopticTask(model, LABELS, mask_chunk=settings.mask_chunk)
     pixel_values, pixel_mask = images_of(settings, settings.images)
     targets = targets_of(settings)
     losses: dict[str, Tensor] = {}

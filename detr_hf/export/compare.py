@@ -12,6 +12,8 @@ from torch import Tensor
 from detr_hf.export.graph import DetectorGraph, SegmenterGraph
 from detr_hf.inference.onnx_task import run_session
 from detr_hf.loading.collate import Target, collate
+from detr_hf.modeling.families.base import Family
+from detr_hf.modeling.postprocess import QueryScores
 
 BOX_TOLERANCE = 1e-4
 """Of the sides of the picture."""
@@ -88,7 +90,7 @@ def compare(
     found = Differences()
     for pixels, mask, threshold in _passes(graph, samples):
         given = (pixels, mask) if threshold is None else (pixels, mask, torch.tensor([threshold]))
-        _take_in(found, graph(*given), run_session(session, pixels, mask, threshold))
+        _take_in(found, graph.family, graph(*given), run_session(session, pixels, mask, threshold))
     return found
 
 
@@ -98,8 +100,9 @@ def _passes(
     part = _part(samples[-1])
     for group in [*([sample] for sample in samples), [samples[0], part]]:
         batch = collate(group)
-        has_masks = isinstance(graph, SegmenterGraph)
-        threshold = _threshold(graph, batch.pixel_values, batch.pixel_mask) if has_masks else None
+        threshold = None
+        if isinstance(graph, SegmenterGraph):
+            threshold = _threshold(graph, batch.pixel_values, batch.pixel_mask)
         yield batch.pixel_values, batch.pixel_mask, threshold
     small = collate([part])
     for threshold in (ALL_MASKS, NO_MASKS) if isinstance(graph, SegmenterGraph) else (None,):
@@ -112,10 +115,10 @@ def _part(sample: tuple[Tensor, Target]) -> tuple[Tensor, Target]:
     return pixels[:, : pixels.shape[1] * 2 // 3, : pixels.shape[2] // 2], target
 
 
-def _threshold(graph: torch.nn.Module, pixels: Tensor, mask: Tensor) -> float:
+def _threshold(graph: SegmenterGraph, pixels: Tensor, mask: Tensor) -> float:
     """In the widest gap below one of the surest queries, where rounding cannot move a query across."""
     logits = graph(pixels, mask, torch.tensor([NO_MASKS]))[0]
-    best = logits.softmax(-1)[..., :-1].amax(-1).flatten().sort(descending=True).values
+    best = QueryScores.of(graph.family, logits).scores.flatten().sort(descending=True).values
     fewest, most = MASKS_A_PASS
     if len(best) <= most:
         return ALL_MASKS
@@ -123,14 +126,14 @@ def _threshold(graph: torch.nn.Module, pixels: Tensor, mask: Tensor) -> float:
     return float(best[last : last + 2].mean())
 
 
-def _take_in(found: Differences, wanted: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+def _take_in(found: Differences, family: Family, wanted: Sequence[Tensor], given: Sequence[Tensor]) -> None:
     found.passes += 1
     found.boxes = _larger(found.boxes, (wanted[1] - given[1]).abs().max())
-    probabilities = wanted[0].softmax(-1)
-    found.probabilities = _larger(found.probabilities, (probabilities - given[0].softmax(-1)).abs().max())
-    first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
-    other = wanted[0].argmax(-1) != given[0].argmax(-1)
-    found.labels += int((other & (first - second > 2 * PROBABILITY_TOLERANCE)).sum())
+    ours, theirs = family.class_probabilities(wanted[0]), family.class_probabilities(given[0])
+    found.probabilities = _larger(found.probabilities, (ours - theirs).abs().max())
+    best = ours.topk(min(2, ours.shape[-1]), dim=-1).values
+    decided = best[..., 0] - best[..., -1] > 2 * PROBABILITY_TOLERANCE
+    found.labels += int((decided & (ours.argmax(-1) != theirs.argmax(-1))).sum())
     if len(wanted) == 4:
         worst = _least_iou(wanted[2], wanted[3], given[2], given[3])
         found.mask_iou = worst if found.mask_iou is None else min(found.mask_iou, worst)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import DetrForSegmentation
 
 from detr_hf import __version__
 from detr_hf.errors import UserError
@@ -23,7 +22,9 @@ from detr_hf.files import replacing
 from detr_hf.inference import resize_as, sample_of
 from detr_hf.inference.onnx_task import FACTS_FILE, MODEL_FILE, is_export, open_session
 from detr_hf.modeling.backbones import patch_side
-from detr_hf.modeling.pretrained import load_finished, load_label_map, load_processor
+from detr_hf.modeling.families.registry import family_of, is_segmenter
+from detr_hf.modeling.model_files import load_label_map, load_processor
+from detr_hf.modeling.pretrained import load_finished
 
 OPSETS = range(18, 24)
 """Older ones lack operators that the exporter writes; newer ones are not tried."""
@@ -58,8 +59,8 @@ def export_onnx(
     _refuse(source, out, opset)
     model = load_finished(source)
     labels, processor = load_label_map(source, model.config), load_processor(source)
-    detector = model.detr if isinstance(model, DetrForSegmentation) else model
-    side = patch_side(detector)
+    family = family_of(model)
+    side = patch_side(family.backbone(family.detector_of(model)))
     resize = resize_as(processor, multiple_of=side)
     graph = graph_of(model)
     with replacing(out) as partial:
@@ -76,7 +77,7 @@ def export_onnx(
         processor.save_pretrained(partial)
         labels.save(partial)
         facts = {
-            "task": "panoptic" if isinstance(model, DetrForSegmentation) else "detection",
+            "task": "panoptic" if is_segmenter(model) else "detection",
             "source": source,
             "opset": opset,
             **ports,

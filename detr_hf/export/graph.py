@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DetrForObjectDetection, DetrForSegmentation
 
 from detr_hf.modeling.compute import norm_in_one_pass
-from detr_hf.modeling.detector import run_detector
-from detr_hf.modeling.mask_head import mask_logits
+from detr_hf.modeling.families.registry import family_of, is_segmenter
+from detr_hf.modeling.postprocess import QueryScores
 
 
 class DetectorGraph(nn.Module):
-    """Stage 1: a picture's pixels to class logits and boxes."""
+    """Stage 1: pixels of images to class logits and boxes."""
 
-    def __init__(self, model: DetrForObjectDetection):
+    def __init__(self, model: Any):
         super().__init__()
-        self.model = model
+        self.model, self.family = model, family_of(model)
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, 3, H, W]`` and ``int64 [B, H, W]`` to logits ``[B, Q, C + 1]`` and boxes ``[B, Q, 4]``."""
-        detected = run_detector(self.model, pixel_values, pixel_mask, all_layers=False)
+        """``[B, 3, H, W]`` and ``int64 [B, H, W]`` to logits ``[B, Q, K]`` and boxes ``[B, Q, 4]``."""
+        detected = self.family.run(self.model, pixel_values, pixel_mask, all_layers=False)
         return detected.logits[-1], detected.boxes_cxcywh_norm[-1]
 
 
@@ -32,9 +32,9 @@ class SegmenterGraph(nn.Module):
     All in one graph, so that one call is enough and nothing but results leaves it.
     """
 
-    def __init__(self, model: DetrForSegmentation):
+    def __init__(self, model: Any):
         super().__init__()
-        self.model = model
+        self.model, self.family = model, family_of(model)
 
     def forward(
         self, pixel_values: Tensor, pixel_mask: Tensor, score_threshold: Tensor
@@ -44,12 +44,14 @@ class SegmenterGraph(nn.Module):
         A mask is drawn for a query whose best class, "no object" aside, is likelier than ``score_threshold``,
         ``float32 [1]``. Below 0 that is every query, in order.
         """
-        detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
+        detector = self.family.detector_of(self.model)
+        detected = self.family.run(detector, pixel_values, pixel_mask, all_layers=False)
         logits = detected.logits[-1]
-        sure = logits.softmax(-1)[..., :-1].amax(-1) > score_threshold
+        # more than are kept at the end: whoever runs the graph has the logits, and decides with the same code
+        sure = QueryScores.of(self.family, logits).kept(score_threshold, with_masks=False)
         kept = torch.nonzero(sure)
         drawn = torch.nonzero(_one_at_least(sure))
-        masks = mask_logits(self.model, detected, drawn[:, 0], drawn[:, 1], chunk=None)
+        masks = self.family.mask_logits(self.model, detected, drawn[:, 0], drawn[:, 1], chunk=None)
         return logits, detected.boxes_cxcywh_norm[-1], masks[: kept.shape[0]], kept
 
 
@@ -67,14 +69,14 @@ class TraceableGroupNorm(nn.GroupNorm):
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
-def graph_of(model: DetrForObjectDetection | DetrForSegmentation) -> DetectorGraph | SegmenterGraph:
+def graph_of(model: Any) -> DetectorGraph | SegmenterGraph:
     """The function of a model of either stage, in eval mode; the model is left as it was."""
-    model = copy.deepcopy(model).eval()
-    if isinstance(model, DetrForSegmentation):
-        norm_in_one_pass(model.detr)
-        for module in model.mask_head.modules():
+    model, family = copy.deepcopy(model).eval(), family_of(model)
+    norm_in_one_pass(family.backbone(family.detector_of(model)))
+    if not is_segmenter(model):
+        return DetectorGraph(model).eval()
+    for part in family.mask_parts(model).values():
+        for module in part.modules():
             if type(module) is nn.GroupNorm:
                 module.__class__ = TraceableGroupNorm
-        return SegmenterGraph(model).eval()
-    norm_in_one_pass(model)
-    return DetectorGraph(model).eval()
+    return SegmenterGraph(model).eval()

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.families.base import DetectorOutput
+from detr_hf.modeling.families.registry import family_of
+from detr_hf.modeling.model_files import load_config
+from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.postprocess import detections, panoptic_predictions
 from detr_hf.modeling.predictions import Prediction
-from detr_hf.recipe import PanopticEvaluation
 
 MODEL_FILE = "model.onnx"
 FACTS_FILE = "export.json"
@@ -52,7 +55,7 @@ class OnnxTask:
         labels: the classes.
         is_panoptic: whether there are masks.
         patch_side: pixels; see ``modeling.backbones.patch_side``.
-        evaluation: thresholds of the panoptic merge.
+        merge: thresholds of the panoptic merge.
 
     Raises:
         UserError: ONNX Runtime is not installed, cannot use the device, or cannot read the folder.
@@ -67,17 +70,19 @@ class OnnxTask:
         if names not in (DETECTOR_OUTPUTS, SEGMENTER_OUTPUTS):
             raise UserError(f"{folder / MODEL_FILE} gives {', '.join(names)}; export the model again.")
         self.is_panoptic = names == SEGMENTER_OUTPUTS
-        self.evaluation = PanopticEvaluation()
+        self.family = family_of(load_config(str(folder)))
+        self.merge = MergeSettings()
 
     def predict(
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping]
     ) -> Sequence[Prediction]:
         """As the tasks in PyTorch: boxes, or an id map an image, in original pixels."""
-        threshold = self.evaluation.score_threshold - SLACK if self.is_panoptic else None
+        threshold = self.merge.score_threshold - SLACK if self.is_panoptic else None
         found = run_session(self.session, pixel_values, pixel_mask, threshold)
         logits, boxes = found[:2]
+        detected = DetectorOutput(logits[None], boxes[None])
         if not self.is_panoptic:
-            return detections(logits, boxes, targets)
+            return detections(self.family, detected, targets)
         masks, kept = found[2:]
 
         def masks_of(image: Tensor, query: Tensor) -> Tensor:
@@ -86,13 +91,13 @@ class OnnxTask:
             return masks[position[image, query]]
 
         return panoptic_predictions(
-            logits,
-            boxes,
+            self.family,
+            detected,
             masks_of,
             targets,
             canvas_hw=(pixel_values.shape[-2], pixel_values.shape[-1]),
             stuff_ids=self.labels.stuff_ids,
-            evaluation=self.evaluation,
+            merge=self.merge,
         )
 
 

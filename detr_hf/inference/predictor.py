@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DetrForSegmentation, DetrImageProcessor
+from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.inference.device import Precision, autocast, refuse_unusable, usable_device
@@ -20,11 +20,10 @@ from detr_hf.inference.inputs import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.inference.onnx_task import OnnxTask, is_export, refuse_half_precision
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import Target, collate
-from detr_hf.modeling.detection import DetectionTask
-from detr_hf.modeling.panoptic import PanopticTask
+from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.predictions import Explanation, Prediction
-from detr_hf.modeling.pretrained import load_finished, load_label_map, load_processor
-from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation
+from detr_hf.modeling.pretrained import load_finished
+from detr_hf.modeling.task import task_of
 
 MASK_CHUNK = 16
 
@@ -39,8 +38,8 @@ class Task(Protocol):
 
     Attributes:
         labels: the classes.
-        is_panoptic: whether it predicts ``PanopticPrediction``. If so, its ``evaluation`` is a
-            ``PanopticEvaluation``, in which the predictor sets the ``score_threshold``.
+        is_panoptic: whether it predicts ``PanopticPrediction``. If so, the predictor sets the
+            ``score_threshold`` of its ``merge``, a ``MergeSettings``.
         patch_side: in pixels, see ``modeling.backbones.patch_side``; None where the whole image is seen.
     """
 
@@ -129,7 +128,7 @@ class Predictor:
     def score_threshold(self, value: float) -> None:
         self._score_threshold = value
         if self.is_panoptic:
-            self.task.evaluation = replace(self.task.evaluation, score_threshold=value)
+            self.task.merge = replace(self.task.merge, score_threshold=value)
 
     def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
         """One prediction an image, in order; see ``stream``."""
@@ -184,10 +183,7 @@ class Predictor:
 def _load_task(source: str) -> Task:
     """The model of a folder or of the Hub, whichever kind it is."""
     model = load_finished(source)
-    labels = load_label_map(source, model.config)
-    if isinstance(model, DetrForSegmentation):
-        return PanopticTask(model, labels, MaskLoss(), PanopticEvaluation(), MASK_CHUNK)
-    return DetectionTask(model, labels, DetectionLoss())
+    return task_of(model, load_label_map(source, model.config))
 
 
 class _Streams(Protocol):

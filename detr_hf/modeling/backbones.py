@@ -1,35 +1,36 @@
-"""What a DETR backbone must be, and which part of it stays frozen."""
+"""What a backbone must be inside transformers' detectors, and which part of it stays frozen."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import timm
 import torch
 from timm.layers import BatchNormAct2d
 from timm.models import FeatureDictNet
 from torch import nn
-from transformers import DetrConfig, DetrForObjectDetection
 
 from detr_hf.errors import UserError
 
 PROBE_SIDE = 128  # pixels; a multiple of every stride that is in use
 
 
-def refuse_vanishing_activations(config: DetrConfig, source: str) -> None:
-    """Refuse a timm backbone that would lose its activations inside transformers' DETR.
+def refuse_vanishing_activations(backbone_config: Any, source: str) -> None:
+    """Refuse a timm backbone that would lose its activations inside transformers' DETR and its relatives.
 
     transformers replaces every ``BatchNorm2d`` by a frozen norm. timm's ``BatchNormAct2d`` is one, and
     carries the activation function too, which is then gone without a word (EfficientNet, MobileNet and
     others).
 
     Args:
-        config: the model's configuration.
+        backbone_config: of the model's configuration.
         source: where it comes from, for the message.
 
     Raises:
         UserError: the backbone has such layers, or timm does not know it.
     """
-    name = getattr(config.backbone_config, "backbone", None)  # what a timm backbone is called
-    if getattr(config.backbone_config, "model_type", None) != "timm_backbone" or name is None:
+    name = getattr(backbone_config, "backbone", None)  # what a timm backbone is called
+    if getattr(backbone_config, "model_type", None) != "timm_backbone" or name is None:
         return
     if not timm.is_model(name):
         raise UserError(f"{source}: its backbone {name!r} is not one that timm {timm.__version__} knows.")
@@ -44,13 +45,13 @@ def refuse_vanishing_activations(config: DetrConfig, source: str) -> None:
         )
 
 
-def freeze_backbone(detector: DetrForObjectDetection, what: str) -> list[str]:
+def freeze_backbone(backbone: Any, what: str) -> list[str]:
     """Stop the gradients of the backbone, of its stem and first stage, or of nothing.
 
     The stock model means to freeze stem and first stage but does not for timm backbones, the usual ones.
 
     Args:
-        detector: the model; parameters are changed in place.
+        backbone: see ``Family.backbone``; its parameters are changed in place.
         what: "none", "stem_and_first_stage" (as the reference does for ResNet) or "all".
 
     Returns:
@@ -59,35 +60,34 @@ def freeze_backbone(detector: DetrForObjectDetection, what: str) -> list[str]:
     Raises:
         UserError: the first stage of this kind of backbone is unknown.
     """
-    backbone: nn.Module = detector.model.backbone.model
-    backbone.requires_grad_(True)
+    network: nn.Module = backbone.model
+    network.requires_grad_(True)
     if what == "none":
         return []
     prefixes = (
-        [name for name, _ in backbone.named_children()] if what == "all" else _stem_and_first_stage(backbone)
+        [name for name, _ in network.named_children()] if what == "all" else _stem_and_first_stage(network)
     )
     frozen = []
-    for name, parameter in backbone.named_parameters():
+    for name, parameter in network.named_parameters():
         if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes):
             parameter.requires_grad_(False)
             frozen.append(name)
     return frozen
 
 
-def patch_side(detector: DetrForObjectDetection) -> int | None:
-    """The side in pixels of the patches that the backbone cuts a picture into; None where it cuts none.
+def patch_side(backbone: nn.Module) -> int | None:
+    """The side in pixels of the patches that the backbone cuts an image into; None where it cuts none.
 
     What fills no whole patch (ConvNeXt, vision transformers) is dropped, and all places come out stretched by
     as much. Backbones that pad (ResNet) see every pixel.
     """
-    cells = _columns_seen(detector, PROBE_SIDE)
-    return None if _columns_seen(detector, PROBE_SIDE - 1) == cells else PROBE_SIDE // cells
+    cells = _columns_seen(backbone, PROBE_SIDE)
+    return None if _columns_seen(backbone, PROBE_SIDE - 1) == cells else PROBE_SIDE // cells
 
 
 @torch.no_grad()
-def _columns_seen(detector: DetrForObjectDetection, side: int) -> int:
-    """Columns of the coarsest map of a square picture."""
-    backbone = detector.model.backbone
+def _columns_seen(backbone: nn.Module, side: int) -> int:
+    """Columns of the coarsest map of a square image."""
     first = next(backbone.parameters())
     pixels = torch.zeros(1, 3, side, side, dtype=first.dtype, device=first.device)
     coarsest, _ = backbone(pixels, torch.ones_like(pixels[:, 0], dtype=torch.int64))[-1]

@@ -1,172 +1,292 @@
-"""DETR's criterion (Carion et al. 2020, eq. 2 and appendix A.2; mask losses: section 4.4).
+"""DETR's criterion (Carion et al. 2020, eq. 2, appendix A.2; mask losses: section 4.4) as a table of terms.
+
+A loss term is a row: its name in logs, its coefficient, and a function of ``Matched`` that gives one value
+for each decoder layer. A new loss is one function and one row.
 
 Every term is a plain SUM over what one process sees in one forward pass, divided by a normalizer of the whole
-optimizer step. The normalizers depend on the targets alone, so they are known before any forward pass and the
-sum over micro-batches and processes is the loss of the whole step, however it was cut.
+optimizer step (``normalizers.py``): the sum over micro-batches and processes is the loss of the whole step,
+however it was cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, masks_of_segments, paired_giou
-from detr_hf.modeling.matcher import Matches
+from detr_hf.modeling.matcher import Matches, MatchingCosts, match
+from detr_hf.modeling.normalizers import Normalizers
 
 
 @dataclass(frozen=True)
-class Normalizers:
-    """What the terms of one optimizer step are divided by, summed over its micro-batches and processes.
+class LossSettings:
+    """Coefficients of the loss terms and what else the criterion needs; the paper's by default.
 
     Attributes:
-        objects: number of objects; the divisor of the box and mask terms.
-        class_weight_sum: sum of the class weights over all queries; the divisor of the class term. It is what
-            ``cross_entropy(weight=...)`` divides by, taken over the step instead of one process's batch.
+        eos_coefficient: weight of "no object" inside the class term, against 1 for every class.
+        class_weights: weights of the C classes inside the class term; None: 1 for each.
+        auxiliary: whether every decoder layer is supervised, or the last one alone.
+        focal_alpha: weight of the foreground against ``1 - focal_alpha`` in the focal term of masks.
+        focal_gamma: its exponent.
     """
 
-    objects: float
-    class_weight_sum: float
+    class_loss_coefficient: float = 1.0
+    bbox_loss_coefficient: float = 5.0
+    giou_loss_coefficient: float = 2.0
+    mask_loss_coefficient: float = 1.0
+    dice_loss_coefficient: float = 1.0
+    eos_coefficient: float = 0.1
+    class_weights: Sequence[float] | None = None
+    auxiliary: bool = True
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    costs: MatchingCosts = field(default_factory=MatchingCosts)
+
+
+@dataclass(frozen=True)
+class MatchedMasks:
+    """Mask logits of the matched queries, cut to the real image, beside the truth.
+
+    Attributes:
+        logits: ``[M, h, w]`` as the mask head gave them.
+        pairs: for every image with objects, logits and truth ``[N, H, W]`` in the pixels of the image without
+            padding.
+    """
+
+    logits: Tensor
+    pairs: list[tuple[Tensor, Tensor]]
 
     @classmethod
-    def of_targets(
-        cls,
-        targets: Sequence[Mapping],
-        num_queries: int,
-        eos_coefficient: float,
-        class_weights: Tensor | None = None,
-    ) -> Normalizers:
-        """The share of one (micro-)batch; add the shares up with ``+``.
+    def of(
+        cls, logits: Tensor, targets: Sequence[Mapping], matches: Matches, canvas_hw: tuple[int, int]
+    ) -> MatchedMasks:
+        """As in the reference, predictions are upsampled bilinearly to the canvas and compared with the
+        full-size truth. Unlike it, the canvas is then cut to the real image, so that padding never enters the
+        mean of the focal term.
 
-        Where a picture has more objects than there are queries, which of them are matched is not known yet:
-        each query then counts with the mean weight of the picture's objects.
+        Args:
+            logits: ``[M, h, w]`` one map for each pair, in the order of ``matches``.
+            targets: dicts with ``id_map int32 [H, W]``, ``segment_ids [N]`` and ``size_hw`` (without
+                padding).
+            matches: pairs of one layer, ordered by image.
+            canvas_hw: height and width of the padded batch in pixels.
         """
-        counts = [len(target["class_labels"]) for target in targets]
-        matched = sum(min(count, num_queries) for count in counts)
-        unmatched = num_queries * len(counts) - matched
-        weight = float(matched)
-        if class_weights is not None:
-            of_objects = [float(class_weights[target["class_labels"]].sum()) for target in targets]
-            shares = [min(1.0, num_queries / max(count, 1)) for count in counts]
-            weight = sum(total * share for total, share in zip(of_objects, shares, strict=True))
-        return cls(float(sum(counts)), weight + eos_coefficient * unmatched)
+        pairs = []
+        for image, target in enumerate(targets):
+            of_image = matches.image == image
+            if not bool(of_image.any()):
+                continue
+            height, width = target["size_hw"]
+            ids = target["segment_ids"][matches.object_index[of_image]]
+            truth = masks_of_segments(target["id_map"], ids).to(logits.dtype)
+            full = functional.interpolate(logits[of_image][:, None], canvas_hw, mode="bilinear")
+            pairs.append((full[:, 0, :height, :width], truth))
+        return cls(logits, pairs)
 
-    def __add__(self, other: Normalizers) -> Normalizers:
-        return Normalizers(self.objects + other.objects, self.class_weight_sum + other.class_weight_sum)
 
+@dataclass(frozen=True)
+class Matched:
+    """What a loss term is computed from: predictions of L decoder layers and who learns which object.
 
-def class_loss(
-    logits: Tensor,
-    targets: Sequence[Mapping],
-    matches: Matches,
-    eos_coefficient: float,
-    normalizers: Normalizers,
-    class_weights: Tensor | None = None,
-) -> Tensor:
-    """Weighted cross-entropy of each layer, ``[L]``: matched queries learn their object's class, others "no
-    object".
-
-    Args:
-        logits: ``[L, B, Q, C + 1]``.
-        targets: dicts with ``class_labels int64 [N]``.
-        matches: the pairs of all L layers.
-        eos_coefficient: weight of "no object" against 1 for every class (the paper's 0.1).
+    Attributes:
+        logits: ``[L, B, Q, K]``.
+        boxes_cxcywh_norm: ``[L, B, Q, 4]``.
+        targets: B dicts with ``class_labels int64 [N]`` and ``boxes_cxcywh_norm [N, 4]``.
+        matches: the M pairs of all layers.
         normalizers: of the whole optimizer step.
+        settings: of the criterion.
         class_weights: ``float32 [C]``; None: 1 for every class.
+        masks: of the last layer's pairs, in stage 2.
     """
+
+    logits: Tensor
+    boxes_cxcywh_norm: Tensor
+    targets: Sequence[Mapping]
+    matches: Matches
+    normalizers: Normalizers
+    settings: LossSettings
+    class_weights: Tensor | None = None
+    masks: MatchedMasks | None = None
+
+    def of_objects(self, key: str) -> Tensor:
+        """``targets[image][key][object]`` for each pair, ``[M, ...]``."""
+        counts = torch.tensor([0] + [len(target[key]) for target in self.targets[:-1]])
+        first = counts.to(self.matches.image.device).cumsum(0)  # of each image in the concatenation
+        return torch.cat([target[key] for target in self.targets])[
+            first[self.matches.image] + self.matches.object_index
+        ]
+
+    @cached_property
+    def boxes(self) -> tuple[Tensor, Tensor]:
+        """Predicted and true boxes of the pairs, ``[M, 4]`` each."""
+        matches = self.matches
+        predicted = self.boxes_cxcywh_norm[matches.layer, matches.image, matches.query]
+        return predicted, self.of_objects("boxes_cxcywh_norm").to(predicted)
+
+    def per_layer(self, of_pairs: Tensor) -> Tensor:
+        """Values of the pairs, ``[M]``, summed over each layer and divided by the step's objects, ``[L]``."""
+        zeros = of_pairs.new_zeros(len(self.logits))
+        return zeros.index_add(0, self.matches.layer, of_pairs) / max(self.normalizers.objects, 1.0)
+
+    def over_masks(self, of_image: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The sum over images of a function of (logits, truth), divided by the step's objects, ``[1]``."""
+        assert self.masks is not None, "a mask term without masks"
+        total = self.masks.logits.sum() * 0  # keeps the head in the graph when nothing is matched
+        for logits, truth in self.masks.pairs:
+            total = total + of_image(logits, truth)
+        return total[None] / max(self.normalizers.objects, 1.0)
+
+
+def class_loss(matched: Matched) -> Tensor:
+    """Weighted cross-entropy of softmax heads: matched queries learn their object's class, others "no
+    object", which is the last logit."""
+    logits, matches, settings = matched.logits, matched.matches, matched.settings
     no_object = logits.shape[-1] - 1
     wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
-    wanted[matches.layer, matches.image, matches.query] = _gather_objects(targets, matches, "class_labels")
+    wanted[matches.layer, matches.image, matches.query] = matched.of_objects("class_labels")
     weight = logits.new_ones(no_object + 1)
-    if class_weights is not None:
-        weight[:no_object] = class_weights
-    weight[no_object] = eos_coefficient
+    if matched.class_weights is not None:
+        weight[:no_object] = matched.class_weights
+    weight[no_object] = settings.eos_coefficient
+    # not reduction="mean": that would divide by the weights of this micro-batch, not of the step
     nll = functional.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight, reduction="none")
-    return nll.view(logits.shape[0], -1).sum(1) / max(normalizers.class_weight_sum, 1e-6)
+    return nll.view(logits.shape[0], -1).sum(1) / max(matched.normalizers.class_weight_sum, 1e-6)
 
 
-def box_losses(
-    boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping], matches: Matches, normalizers: Normalizers
-) -> tuple[Tensor, Tensor]:
-    """L1 and generalised-IoU loss of each layer, ``[L]`` and ``[L]``, over matched pairs.
+def bbox_loss(matched: Matched) -> Tensor:
+    """L1 of the four numbers of each matched box."""
+    predicted, truth = matched.boxes
+    return matched.per_layer((predicted - truth).abs().sum(-1))
+
+
+def giou_loss(matched: Matched) -> Tensor:
+    """1 - generalized IoU (Rezatofighi et al. 2019) of each matched box."""
+    predicted, truth = matched.boxes
+    giou = paired_giou(boxes_cxcywh_to_xyxy(predicted), boxes_cxcywh_to_xyxy(truth))
+    return matched.per_layer(1 - giou)
+
+
+def mask_loss(matched: Matched) -> Tensor:
+    """Focal loss (Lin et al. 2017), the mean over the pixels of each matched mask."""
+    alpha, gamma = matched.settings.focal_alpha, matched.settings.focal_gamma
+
+    def focal(logits: Tensor, truth: Tensor) -> Tensor:  # [N, H, W] each
+        cross_entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        # 1 - p_t; clamped, for at 0 a gamma below 1 has no gradient
+        missed = (logits.sigmoid() - truth).abs().clamp(min=1e-12)
+        balance = alpha * truth + (1 - alpha) * (1 - truth)
+        return (balance * cross_entropy * missed**gamma).flatten(1).mean(1).sum()
+
+    return matched.over_masks(focal)
+
+
+def dice_loss(matched: Matched) -> Tensor:
+    """1 - dice (Milletari et al. 2016) of each matched mask, smoothed by one pixel as in the reference."""
+
+    def dice(logits: Tensor, truth: Tensor) -> Tensor:  # [N, H, W] each
+        probability, truth = logits.sigmoid().flatten(1), truth.flatten(1)
+        overlap = 2 * (probability * truth).sum(1)
+        return (1 - (overlap + 1) / (probability.sum(1) + truth.sum(1) + 1)).sum()
+
+    return matched.over_masks(dice)
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """A row of the criterion's table.
+
+    Attributes:
+        name: in logs.
+        coefficient: of the term in the sum; a number, or the name of one of ``LossSettings``.
+        function: ``Matched`` to ``[L]``, or to ``[1]`` where only the last layer has the term.
+    """
+
+    name: str
+    coefficient: str | float
+    function: Callable[[Matched], Tensor]
+
+
+BOX_TERMS = (
+    LossTerm("loss_ce", "class_loss_coefficient", class_loss),
+    LossTerm("loss_bbox", "bbox_loss_coefficient", bbox_loss),
+    LossTerm("loss_giou", "giou_loss_coefficient", giou_loss),
+)
+"""What a detector learns from, after every decoder layer."""
+
+MASK_TERMS = (
+    LossTerm("loss_mask", "mask_loss_coefficient", mask_loss),
+    LossTerm("loss_dice", "dice_loss_coefficient", dice_loss),
+)
+"""What a mask head learns from, of the last decoder layer's matches."""
+
+
+class SetCriterion(nn.Module):
+    """Matching, and the weighted sum of the terms of a table.
 
     Args:
-        boxes_cxcywh_norm: ``[L, B, Q, 4]``.
-        targets: dicts with ``boxes_cxcywh_norm [N, 4]``.
-        matches: the pairs of all L layers.
-        normalizers: of the whole optimizer step.
+        settings: coefficients, matching costs and the rest.
+        terms: the rows of the table that count.
+        class_probabilities: of logits ``[..., K]``, ``[..., C]``; see ``Family``.
     """
-    predicted = boxes_cxcywh_norm[matches.layer, matches.image, matches.query]
-    truth = _gather_objects(targets, matches, "boxes_cxcywh_norm").to(predicted)
-    l1 = (predicted - truth).abs().sum(-1)
-    giou = 1 - paired_giou(boxes_cxcywh_to_xyxy(predicted), boxes_cxcywh_to_xyxy(truth))
-    zeros = predicted.new_zeros(boxes_cxcywh_norm.shape[0])
-    objects = max(normalizers.objects, 1.0)
-    return zeros.index_add(0, matches.layer, l1) / objects, zeros.index_add(0, matches.layer, giou) / objects
 
+    class_weights: Tensor | None
 
-def mask_losses(
-    mask_logits: Tensor,
-    targets: Sequence[Mapping],
-    matches: Matches,
-    canvas_hw: tuple[int, int],
-    normalizers: Normalizers,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-) -> tuple[Tensor, Tensor]:
-    """Focal (Lin et al. 2017) and dice (Milletari et al. 2016) loss of the matched masks, two scalars.
+    def __init__(
+        self,
+        settings: LossSettings,
+        terms: Sequence[LossTerm],
+        class_probabilities: Callable[[Tensor], Tensor],
+    ):
+        super().__init__()
+        self.settings, self.terms, self.class_probabilities = settings, tuple(terms), class_probabilities
+        weights = settings.class_weights
+        buffer = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+        self.register_buffer("class_weights", buffer, persistent=False)  # goes to the device of the task
 
-    As in the reference, predictions are upsampled bilinearly to the canvas and compared with the full-size
-    truth. Unlike it, the canvas is then cut to the real image, so that padding never enters the mean of the
-    focal term.
+    def normalizers(self, targets: Sequence[Mapping], num_queries: int) -> Normalizers:
+        """This batch's share of what the step's losses are divided by."""
+        return Normalizers.of_targets(targets, num_queries, self.settings.eos_coefficient, self.class_weights)
 
-    Args:
-        mask_logits: ``[M, h, w]`` one map for each pair, in the order of ``matches``.
-        targets: dicts with ``id_map int32 [H, W]``, ``segment_ids [N]`` and ``size_hw`` (without padding).
-        matches: pairs of one layer, ordered by image.
-        canvas_hw: height and width of the padded batch in pixels.
-        normalizers: of the whole optimizer step.
-        alpha: focal weight of the foreground against ``1 - alpha``.
-        gamma: focal exponent.
-    """
-    focal, dice = mask_logits.sum() * 0, mask_logits.sum() * 0  # keeps the graph when nothing is matched
-    for image, target in enumerate(targets):
-        of_image = matches.image == image
-        if not bool(of_image.any()):
-            continue
-        height, width = target["size_hw"]
-        ids = target["segment_ids"][matches.object_index[of_image]]
-        truth = masks_of_segments(target["id_map"], ids).to(mask_logits.dtype)
-        full = functional.interpolate(mask_logits[of_image][:, None], canvas_hw, mode="bilinear")
-        predicted = full[:, 0, :height, :width]
-        focal = focal + _focal_sum(predicted, truth, alpha, gamma)
-        dice = dice + _dice_sum(predicted, truth)
-    objects = max(normalizers.objects, 1.0)
-    return focal / objects, dice / objects
+    def match(self, logits: Tensor, boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping]) -> Matches:
+        """The pairs of all layers; see ``matcher.match``."""
+        with torch.no_grad():
+            probabilities = self.class_probabilities(logits)
+        return match(probabilities, boxes_cxcywh_norm, targets, self.settings.costs)
 
+    def matched(
+        self,
+        logits: Tensor,
+        boxes_cxcywh_norm: Tensor,
+        targets: Sequence[Mapping],
+        normalizers: Normalizers,
+    ) -> Matched:
+        """Everything that the terms are computed from, masks aside."""
+        matches = self.match(logits, boxes_cxcywh_norm, targets)
+        return Matched(
+            logits, boxes_cxcywh_norm, targets, matches, normalizers, self.settings, self.class_weights
+        )
 
-def _focal_sum(logits: Tensor, truth: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Sum over masks of the mean focal loss of their pixels; ``[N, H, W]`` each."""
-    cross_entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    missed = (
-        (logits.sigmoid() - truth).abs().clamp(min=1e-12)
-    )  # 1 - p_t; at 0 a gamma below 1 has no gradient
-    balance = alpha * truth + (1 - alpha) * (1 - truth)
-    return (balance * cross_entropy * missed**gamma).flatten(1).mean(1).sum()
+    def forward(self, matched: Matched) -> dict[str, Tensor]:
+        """The weighted sum over terms and layers under "loss", and the detached terms it is made of.
 
+        Terms are unweighted and of the last layer; "loss_auxiliary" is the weighted sum of the inner layers.
+        """
+        layers = matched.logits.shape[0]
+        per_layer, logged = matched.logits.new_zeros(layers), {}
+        for term in self.terms:
+            values = term.function(matched)
+            inner = layers - len(values)  # layers without this term
+            per_layer = per_layer + self._coefficient(term) * functional.pad(values, (inner, 0))
+            logged[term.name] = values[-1].detach()
+        if layers > 1:
+            logged["loss_auxiliary"] = per_layer[:-1].sum().detach()
+        return {"loss": per_layer.sum(), **logged}
 
-def _dice_sum(logits: Tensor, truth: Tensor) -> Tensor:
-    """Sum over masks of 1 - dice, smoothed by one pixel as in the reference; ``[N, H, W]`` each."""
-    probability, truth = logits.sigmoid().flatten(1), truth.flatten(1)
-    overlap = 2 * (probability * truth).sum(1)
-    return (1 - (overlap + 1) / (probability.sum(1) + truth.sum(1) + 1)).sum()
-
-
-def _gather_objects(targets: Sequence[Mapping], matches: Matches, key: str) -> Tensor:
-    """``targets[image][key][object]`` for each pair, ``[M, ...]``."""
-    counts = torch.tensor([0] + [len(target[key]) for target in targets[:-1]], device=matches.image.device)
-    first = counts.cumsum(0)
-    return torch.cat([target[key] for target in targets])[first[matches.image] + matches.object_index]
+    def _coefficient(self, term: LossTerm) -> float:
+        named = isinstance(term.coefficient, str)
+        return float(getattr(self.settings, str(term.coefficient)) if named else term.coefficient)

@@ -1,4 +1,6 @@
-"""The mask head of ``DetrForSegmentation``, for chosen queries only and with shared work done once an image.
+"""DETR's stage 2: the mask head of ``DetrForSegmentation``, for chosen queries only.
+
+It belongs to ``families/detr.py``, whose ``mask_logits`` it is.
 
 The stock forward pass repeats the raw backbone maps for every query and only then narrows them with the
 adapters, and it computes masks for all queries although only matched (training) or confident (inference) ones
@@ -17,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DetrForSegmentation
 from transformers.models.detr.modeling_detr import DetrFPNFusionStage, DetrMHAttentionMap
 
-from detr_hf.modeling.detector import DetectorOutput
+from detr_hf.modeling.families.base import DetectorOutput, PanopticFeatures
 
 
 def mask_logits(
@@ -34,13 +36,15 @@ def mask_logits(
             more than one chunk, activations are recomputed in the backward pass, so that ``chunk`` bounds the
             peak memory. None passes all at once, without a loop that depends on their number.
     """
-    shared = _SharedMaps.of(model, detected)
+    features = detected.panoptic
+    assert features is not None, "a mask head without the features of its detector"
+    shared = _SharedMaps.of(model, features)
     if chunk is None:
-        return _head(model, shared, detected.queries[image, query], image)
+        return _head(model, shared, features.queries[image, query], image)
     recompute = torch.is_grad_enabled() and len(image) > chunk
     masks = []
     for some in torch.arange(len(image), device=image.device).split(chunk):
-        arguments = (model, shared, detected.queries[image[some], query[some]], image[some])
+        arguments = (model, shared, features.queries[image[some], query[some]], image[some])
         masks.append(checkpoint(_head, *arguments, use_reentrant=False) if recompute else _head(*arguments))
     return torch.cat(masks)
 
@@ -52,19 +56,21 @@ class _SharedMaps:
         self.keys, self.key_mask, self.first, self.adapted = keys, key_mask, first, adapted
 
     @classmethod
-    def of(cls, model: DetrForSegmentation, detected: DetectorOutput) -> _SharedMaps:
+    def of(cls, model: DetrForSegmentation, features: PanopticFeatures) -> _SharedMaps:
         head, attention = model.mask_head, model.bbox_attention
-        weight = attention.k_proj.weight[:, :, None, None]
-        keys = functional.conv2d(detected.memory, weight, attention.k_proj.bias)
-        width = detected.projected.shape[1]
+        weight = attention.k_proj.weight[:, :, None, None]  # linear of every pixel: a 1 x 1 convolution
+        keys = functional.conv2d(features.memory, weight, attention.k_proj.bias)
+        width = features.projected.shape[1]
         convolution = head.conv1.conv
+        # it reads [image features, attention maps]; convolution is linear, so the image's part runs once an
+        # image, and what the attention of each query adds comes in `_head`
         first = functional.conv2d(
-            detected.projected, convolution.weight[:, :width], convolution.bias, padding=convolution.padding
+            features.projected, convolution.weight[:, :width], convolution.bias, padding=convolution.padding
         )
-        finer = detected.feature_maps[2::-1]  # the three finest, coarsest first, as the stock head takes them
+        finer = features.feature_maps[2::-1]  # the three finest, coarsest first, as the stock head takes them
         stages = _fusion_stages(model)
         adapted = [stage.fpn_adapter(feature_map) for stage, feature_map in zip(stages, finer, strict=True)]
-        return cls(keys, detected.memory_mask, first, adapted)
+        return cls(keys, features.memory_mask, first, adapted)
 
 
 def _head(model: DetrForSegmentation, shared: _SharedMaps, queries: Tensor, image: Tensor) -> Tensor:

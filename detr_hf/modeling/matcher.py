@@ -43,7 +43,7 @@ class Matches:
 
 @torch.no_grad()
 def match(
-    logits: Tensor, boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping], costs: MatchingCosts
+    probabilities: Tensor, boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping], costs: MatchingCosts
 ) -> Matches:
     """Assign to every object the query that predicts it best, each query at most once.
 
@@ -55,35 +55,40 @@ def match(
     fault.
 
     Args:
-        logits: ``[L, B, Q, C + 1]`` of L decoder layers; the last class is "no object".
+        probabilities: ``[L, B, Q, C]`` of the classes, "no object" left out, after L decoder layers.
         boxes_cxcywh_norm: ``[L, B, Q, 4]``.
         targets: one dict an image with ``class_labels int64 [N]`` and ``boxes_cxcywh_norm [N, 4]``.
         costs: the three weights.
 
     Returns:
-        The matched pairs, on the device of ``logits``; min(N, Q) for each layer and image.
+        The matched pairs, on the device of ``probabilities``; min(N, Q) for each layer and image.
     """
-    layers, batch = logits.shape[:2]
+    layers, batch = probabilities.shape[:2]
     counts = [len(target["class_labels"]) for target in targets]
     pairs: list[tuple[int, int, int, int]] = []
     if max(counts, default=0) > 0:
-        cost = _cost_blocks(logits.float(), boxes_cxcywh_norm.float(), targets, costs).cpu().numpy()
+        blocks = _cost_blocks(probabilities.float(), boxes_cxcywh_norm.float(), targets, costs)
+        cost = blocks.cpu().numpy()  # the one copy: on a GPU each would wait for all that was computed so far
         for layer in range(layers):
             for image in range(batch):
+                # without the columns that only pad the image to the batch's largest number of objects
                 rows, columns = linear_sum_assignment(cost[layer, image, :, : counts[image]])
                 pairs.extend(
                     (layer, image, int(row), int(column)) for row, column in zip(rows, columns, strict=True)
                 )
-    index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 4).to(logits.device)
+    index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 4).to(probabilities.device)
     return Matches(*index.unbind(1))
 
 
-def _cost_blocks(logits: Tensor, boxes: Tensor, targets: Sequence[Mapping], costs: MatchingCosts) -> Tensor:
+def _cost_blocks(
+    probabilities: Tensor, boxes: Tensor, targets: Sequence[Mapping], costs: MatchingCosts
+) -> Tensor:
     """Costs ``[L, B, Q, max N]``: only the diagonal blocks of the reference's matrix, padded."""
-    layers, _, queries, _ = logits.shape
+    layers, _, queries, _ = probabilities.shape
     labels = pad_sequence([target["class_labels"] for target in targets], batch_first=True)
     truth = pad_sequence([target["boxes_cxcywh_norm"].float() for target in targets], batch_first=True)
-    probability = logits.softmax(-1).gather(-1, labels[None, :, None, :].expand(layers, -1, queries, -1))
+    # [B, N] -> [L, B, Q, N]: of every query the probability of each object's class
+    probability = probabilities.gather(-1, labels[None, :, None, :].expand(layers, -1, queries, -1))
     l1 = torch.cdist(boxes, truth.expand(layers, -1, -1, -1), p=1)
     giou = pairwise_giou(boxes_cxcywh_to_xyxy(boxes), boxes_cxcywh_to_xyxy(truth))
     cost = costs.bbox_cost * l1 - costs.class_cost * probability - costs.giou_cost * giou

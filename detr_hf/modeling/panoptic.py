@@ -4,71 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Self
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import DetrForSegmentation
 
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
-from detr_hf.modeling.criterion import Normalizers, mask_losses
-from detr_hf.modeling.detection import register_class_weights, set_losses
-from detr_hf.modeling.detector import run_detector
-from detr_hf.modeling.mask_head import mask_logits
-from detr_hf.modeling.matcher import MatchingCosts, match
+from detr_hf.modeling.criterion import MASK_TERMS, LossSettings, MatchedMasks, SetCriterion
+from detr_hf.modeling.families.registry import family_of
+from detr_hf.modeling.normalizers import Normalizers
+from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.postprocess import panoptic_predictions
 from detr_hf.modeling.predictions import PanopticPrediction
-from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation
 
 
 class PanopticTask(nn.Module):
-    """The stock segmenter, its mask losses, and the panoptic merge. What is saved is ``model``.
+    """A stock segmenter, its losses, and the panoptic merge. What is saved is ``model``.
 
-    With a frozen detector (``detection_loss`` None) the detector runs without gradients and in eval mode, so
-    that its dropout is off and its outputs, and with them the matching, are those of inference.
+    A frozen detector runs without gradients and in eval mode, so that its dropout is off and its outputs, and
+    with them the matching, are those of inference; only the mask terms count then.
+
+    Args:
+        model: of the family's ``segmenter_class``.
+        labels: its classes.
+        settings: of all losses; the paper's when left out.
+        merge: thresholds of ``predict``.
+        mask_chunk: queries in one pass of the mask head: memory, not result.
+        frozen: whether the mask head learns alone.
     """
 
     is_panoptic = True
-    class_weights: Tensor | None
 
     def __init__(
         self,
-        model: DetrForSegmentation,
+        model: Any,
         labels: LabelMap,
-        loss: MaskLoss,
-        evaluation: PanopticEvaluation,
-        mask_chunk: int,
-        detection_loss: DetectionLoss | None = None,
-        class_weights: Sequence[float] | None = None,
+        settings: LossSettings | None = None,
+        merge: MergeSettings | None = None,
+        mask_chunk: int = 16,
+        frozen: bool = True,
     ):
         super().__init__()
-        self.model, self.labels, self.loss = model, labels, loss
-        self.evaluation, self.mask_chunk = evaluation, mask_chunk
-        self.detection_loss = detection_loss
-        register_class_weights(self, class_weights)
-        norm_in_one_pass(model.detr)
-        self.frozen = detection_loss is None
-        if self.frozen:
-            model.detr.requires_grad_(False).eval()
+        self.model, self.labels, self.family = model, labels, family_of(model)
+        self.merge, self.mask_chunk, self.frozen = merge or MergeSettings(), mask_chunk, frozen
+        terms = MASK_TERMS if frozen else (*self.family.box_terms, *MASK_TERMS)
+        self.criterion = SetCriterion(settings or LossSettings(), terms, self.family.class_probabilities)
+        norm_in_one_pass(self.family.backbone(self.detector))
+        if frozen:
+            self.detector.requires_grad_(False).eval()
+
+    @property
+    def detector(self) -> Any:
+        """Stage 1's part of the model."""
+        return self.family.detector_of(self.model)
+
+    @property
+    def patch_side(self) -> int | None:
+        """Pixels; see ``backbones.patch_side``."""
+        return patch_side(self.family.backbone(self.detector))
 
     def train(self, mode: bool = True) -> Self:
         """As usual, but a frozen detector stays in eval mode."""
         super().train(mode)
         if self.frozen:
-            self.model.detr.eval()
+            self.detector.eval()
         return self
-
-    @property
-    def patch_side(self) -> int | None:
-        """Pixels; see ``backbones.patch_side``."""
-        return patch_side(self.model.detr)
 
     def normalizers(self, targets: Sequence[Mapping]) -> Normalizers:
         """This batch's share of what the step's losses are divided by."""
-        weight = (self.detection_loss or DetectionLoss()).eos_coefficient
-        return Normalizers.of_targets(targets, self.model.config.num_queries, weight, self.class_weights)
+        return self.criterion.normalizers(targets, self.family.num_queries(self.model.config))
 
     def forward(
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalizers: Normalizers
@@ -85,46 +92,32 @@ class PanopticTask(nn.Module):
                 ``size_hw``.
             normalizers: of the whole optimizer step.
         """
-        layers = self.detection_loss is not None and self.detection_loss.auxiliary
+        all_layers = self.criterion.settings.auxiliary and not self.frozen
         with torch.no_grad() if self.frozen else nullcontext():
-            detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=layers)
-        if self.detection_loss is not None:
-            terms, matches = set_losses(
-                detected, targets, self.detection_loss, normalizers, self.class_weights
-            )
-        else:
-            terms = {"loss": pixel_values.new_zeros(())}
-            matches = match(detected.logits, detected.boxes_cxcywh_norm, targets, MatchingCosts())
-        image, query = matches.image, matches.query
+            detected = self.family.run(self.detector, pixel_values, pixel_mask, all_layers)
+        logits, boxes = detected.logits, detected.boxes_cxcywh_norm
+        matched = self.criterion.matched(logits, boxes, targets, normalizers)
+        last = matched.matches.of_layer(len(logits) - 1)
+        image, query = last.image, last.query
         if len(image) == 0:  # every process must reach every parameter, so one query passes with weight zero
             image = query = torch.zeros(1, dtype=torch.int64, device=pixel_values.device)
-        masks = mask_logits(self.model, detected, image, query, self.mask_chunk).to(detected.logits.dtype)
+        # float32: under autocast the head gives half precision, too coarse for sums over pixels
+        masks = self.family.mask_logits(self.model, detected, image, query, self.mask_chunk).to(logits.dtype)
         canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
-        settings = self.loss
-        focal, dice = mask_losses(
-            masks, targets, matches, canvas_hw, normalizers, settings.focal_alpha, settings.focal_gamma
-        )
-        loss = (
-            terms.pop("loss") + settings.mask_loss_coefficient * focal + settings.dice_loss_coefficient * dice
-        )
-        return {"loss": loss, "loss_mask": focal.detach(), "loss_dice": dice.detach(), **terms}
+        return self.criterion(replace(matched, masks=MatchedMasks.of(masks, targets, last, canvas_hw)))
 
     @torch.no_grad()
     def predict(
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping]
     ) -> list[PanopticPrediction]:
         """One id map an image, in original pixels; ``targets`` give ids and sizes only."""
-        detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
+        detected = self.family.run(self.detector, pixel_values, pixel_mask, all_layers=False)
 
         def masks_of(image: Tensor, query: Tensor) -> Tensor:
-            return mask_logits(self.model, detected, image, query, self.mask_chunk)
+            return self.family.mask_logits(self.model, detected, image, query, self.mask_chunk)
 
+        canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
+        stuff_ids = self.labels.stuff_ids
         return panoptic_predictions(
-            detected.logits[-1],
-            detected.boxes_cxcywh_norm[-1],
-            masks_of,
-            targets,
-            canvas_hw=(pixel_values.shape[-2], pixel_values.shape[-1]),
-            stuff_ids=self.labels.stuff_ids,
-            evaluation=self.evaluation,
+            self.family, detected, masks_of, targets, canvas_hw, stuff_ids, self.merge
         )

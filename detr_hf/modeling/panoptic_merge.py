@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 TINY_SEGMENT_PX = 4
 """Segments of at most this many pixels are dropped, as in the reference."""
+
+
+@dataclass(frozen=True)
+class MergeSettings:
+    """Thresholds between 0 and 1.
+
+    Attributes:
+        score_threshold: queries must be surer than this of a class to become a segment.
+        mask_threshold: pixels whose best mask probability is lower become void; 0 keeps every pixel.
+    """
+
+    score_threshold: float = 0.85
+    mask_threshold: float = 0.0
 
 
 def merge_masks(
@@ -36,16 +50,17 @@ def merge_masks(
     size_hw = mask_logits.shape[-2:]
     alive = torch.arange(len(labels), device=mask_logits.device)
     while len(alive):
-        best_logit, winner = mask_logits[alive].max(0)
+        best_logit, winner = mask_logits[alive].max(0)  # [H, W] each
         group = _merge_stuff(labels[alive], stuff_ids)
-        owner = group[winner]
+        owner = group[winner]  # [H, W]: of each pixel the first query of the segment that it belongs to
         if mask_threshold > 0:
             owner = torch.where(best_logit.sigmoid() >= mask_threshold, owner, -1)
+        # void is -1, so all are shifted by one and the count of void is dropped
         areas = torch.bincount(owner.flatten() + 1, minlength=len(alive) + 1)[1:]
         big_enough = areas[group] > TINY_SEGMENT_PX
         if bool(big_enough.all()):
             return _number(owner, group, labels[alive], scores[alive])
-        alive = alive[big_enough]
+        alive = alive[big_enough]  # and once more: their pixels go to the next best, who may grow or vanish
     return torch.zeros(size_hw, dtype=torch.int32, device=mask_logits.device), []
 
 
@@ -54,7 +69,7 @@ def _merge_stuff(labels: Tensor, stuff_ids: Sequence[int]) -> Tensor:
     own = torch.arange(len(labels), device=labels.device)
     is_stuff = torch.isin(labels, torch.tensor(list(stuff_ids), dtype=labels.dtype, device=labels.device))
     same = (labels[:, None] == labels[None, :]) & is_stuff[:, None] & is_stuff[None, :]
-    return torch.where(is_stuff, same.int().argmax(1), own)
+    return torch.where(is_stuff, same.int().argmax(1), own)  # argmax: the first of equals
 
 
 def _number(

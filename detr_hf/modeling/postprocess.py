@@ -1,86 +1,113 @@
-"""From network outputs to predictions in pixels of the original photograph."""
+"""From network outputs to predictions in pixels of the original image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalize_boxes
-from detr_hf.modeling.panoptic_merge import merge_masks
+from detr_hf.modeling.families.base import DetectorOutput, Family
+from detr_hf.modeling.panoptic_merge import MergeSettings, merge_masks
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
-from detr_hf.recipe import PanopticEvaluation
 
 MasksOf = Callable[[Tensor, Tensor], Tensor]
 """Mask logits ``[M, h, w]`` of M queries, given as ``int64 [M]`` images of the batch and ``int64 [M]``
 queries."""
 
 
-def detections(logits: Tensor, boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping]) -> list[Detections]:
+@dataclass(frozen=True)
+class QueryScores:
+    """What every query is sure of.
+
+    Attributes:
+        scores: ``float32 [B, Q]`` probability of its best class, "no object" aside.
+        labels: ``int64 [B, Q]`` that class.
+        is_object: ``bool [B, Q]``, False where "no object" is likelier still.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    is_object: Tensor
+
+    @classmethod
+    def of(cls, family: Family, logits: Tensor) -> QueryScores:
+        """Of logits ``[B, Q, K]``."""
+        scores, labels = family.class_probabilities(logits).max(-1)
+        return cls(scores, labels, family.is_object(logits))
+
+    def kept(self, score_threshold: float | Tensor, with_masks: bool) -> Tensor:
+        """``bool [B, Q]``: the queries that count as found.
+
+        A box counts above ``score_threshold`` (0 to 1). A mask, which takes pixels away from others, must be
+        likelier than "no object" besides.
+        """
+        sure = self.scores > score_threshold
+        return sure & self.is_object if with_masks else sure
+
+
+def detections(family: Family, detected: DetectorOutput, targets: Sequence[Mapping]) -> list[Detections]:
     """All queries as boxes, best first: one class each, the best that is not "no object".
 
     Args:
-        logits: ``[B, Q, C + 1]``, "no object" last.
-        boxes_cxcywh_norm: ``[B, Q, 4]``.
+        family: says what the logits mean.
+        detected: of the batch; its last layer counts.
         targets: B dicts with ``image_id`` and ``original_size_hw``; boxes are scaled to the latter and
             clipped to it.
     """
-    scores, labels = logits.softmax(-1)[..., :-1].max(-1)
-    boxes = boxes_cxcywh_to_xyxy(boxes_cxcywh_norm)
+    queries = QueryScores.of(family, detected.logits[-1])
+    boxes = boxes_cxcywh_to_xyxy(detected.boxes_cxcywh_norm[-1])
     found = []
     for index, target in enumerate(targets):
         size_hw = target["original_size_hw"]
-        order = scores[index].argsort(descending=True, stable=True)
+        order = queries.scores[index].argsort(descending=True, stable=True)  # ties stay in order everywhere
         pixels = clip_boxes_xyxy(denormalize_boxes(boxes[index, order], size_hw), size_hw)
         found.append(
             Detections(
                 image_id=target["image_id"],
                 boxes_xyxy_px=pixels.float().cpu().numpy(),
-                scores=scores[index, order].float().cpu().numpy(),
-                labels=labels[index, order].cpu().numpy(),
+                scores=queries.scores[index, order].float().cpu().numpy(),
+                labels=queries.labels[index, order].cpu().numpy(),
             )
         )
     return found
 
 
 def panoptic_predictions(
-    logits: Tensor,
-    boxes_cxcywh_norm: Tensor,
+    family: Family,
+    detected: DetectorOutput,
     masks_of: MasksOf,
     targets: Sequence[Mapping],
     canvas_hw: tuple[int, int],
     stuff_ids: Sequence[int],
-    evaluation: PanopticEvaluation,
+    merge: MergeSettings,
 ) -> list[PanopticPrediction]:
-    """Segment B images; only queries above ``evaluation.score_threshold`` need a mask.
+    """Segment B images; only queries that are kept need a mask.
 
     Args:
-        logits: ``[B, Q, C + 1]``, "no object" last.
-        boxes_cxcywh_norm: ``[B, Q, 4]``.
+        family: says what the logits mean.
+        detected: of the batch; its last layer counts.
         masks_of: is asked once, for the masks of the queries that are kept.
         targets: B dicts with ``image_id``, ``size_hw`` (in the batch, without padding) and
             ``original_size_hw``.
         canvas_hw: size of the padded batch.
         stuff_ids: class ids that are stuff.
-        evaluation: queries must be surer than its ``score_threshold`` of a class; for its
-            ``mask_threshold`` see ``merge_masks``.
+        merge: which queries are kept, and which pixels become void.
     """
-    scores, labels = logits.softmax(-1).max(-1)
-    no_object = logits.shape[-1] - 1
-    sure = (scores > evaluation.score_threshold) & (labels != no_object)
-    image, query = torch.nonzero(sure, as_tuple=True)
+    queries = QueryScores.of(family, detected.logits[-1])
+    image, query = torch.nonzero(queries.kept(merge.score_threshold, with_masks=True), as_tuple=True)
     masks = masks_of(image, query)
-    boxes = detections(logits, boxes_cxcywh_norm, targets)
+    boxes = detections(family, detected, targets)
     predictions = []
     for index, (target, found) in enumerate(zip(targets, boxes, strict=True)):
         mine = image == index
         resized = resize_masks(masks[mine], canvas_hw, target["size_hw"], target["original_size_hw"])
         kept = query[mine]
-        id_map, segments = merge_masks(
-            resized, labels[index, kept], scores[index, kept], stuff_ids, evaluation.mask_threshold
-        )
+        labels, scores = queries.labels[index, kept], queries.scores[index, kept]
+        id_map, segments = merge_masks(resized, labels, scores, stuff_ids, merge.mask_threshold)
         predictions.append(
             PanopticPrediction(
                 image_id=target["image_id"],

@@ -1,4 +1,4 @@
-"""What a task predicts for one image, in pixels of the original photograph."""
+"""What a task predicts for one image, in pixels of the original image."""
 
 from __future__ import annotations
 

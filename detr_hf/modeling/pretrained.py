@@ -10,27 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
-from transformers import (
-    AutoConfig,
-    DetrConfig,
-    DetrForObjectDetection,
-    DetrForSegmentation,
-    DetrImageProcessor,
-)
 from transformers.utils import logging as transformers_logging
 
 from detr_hf.errors import UserError
-from detr_hf.hub_access import looks_like_a_folder, offline_unless_reached
-from detr_hf.labels import LABEL_MAP_FILE, LabelMap
-from detr_hf.modeling.backbones import refuse_vanishing_activations
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.families.registry import FAMILIES, family_of
+from detr_hf.modeling.model_files import TRUSTED, load_config, refuse_other_labels, refused
 
 LISTED = 12
 """So many tensors at most are named in the log of a run; the rest is counted."""
@@ -51,29 +40,27 @@ class LoadReport:
 
 def load_stage1(
     pretrained: str, labels: LabelMap, revision: str | None = None, scratch: bool = False
-) -> tuple[DetrForObjectDetection, LoadReport]:
+) -> tuple[Any, LoadReport]:
     """A detector for ``labels``: all weights of a pretrained one but the class head, which is new.
 
     Args:
-        pretrained: folder or Hub id of a ``DetrForObjectDetection`` or a ``DetrForSegmentation`` (its
-            detector).
+        pretrained: folder or Hub id of a detector, or of a segmenter (its detector).
         labels: the classes to learn.
         revision: git revision on the Hub.
         scratch: take the architecture only.
 
     Raises:
-        UserError: not a DETR, not there, or tensors are missing, left over or of another shape.
+        UserError: of no known family, not there, or tensors are missing, left over or of another shape.
     """
-    config = _config(pretrained, revision)
+    config = load_config(pretrained, revision)
+    family = family_of(config)
     if scratch:
         config.id2label, config.label2id = labels.id2label, labels.label2id
-        detector = DetrForObjectDetection(config)
+        detector = family.detector_class(config)
         names = [name for name, _ in detector.named_parameters()]
         return detector, LoadReport([f"architecture: {pretrained}"], names)
     detector = _load_detector(pretrained, revision, config)
-    detector.class_labels_classifier = _new_class_head(config, labels)
-    detector.config.id2label, detector.config.label2id = labels.id2label, labels.label2id
-    new = [f"class_labels_classifier.{name}" for name in ("weight", "bias")]
+    new = family.replace_classes(detector, labels)
     return detector, LoadReport([f"backbone, transformer and box head: {pretrained}"], new)
 
 
@@ -83,146 +70,89 @@ def load_stage2(
     labels: LabelMap,
     revision: str | None = None,
     detector_revision: str | None = None,
-) -> tuple[DetrForSegmentation, LoadReport]:
+) -> tuple[Any, LoadReport]:
     """Stage 1's detector with a mask head on it, which may come from any label map: masks know no classes.
 
     Args:
         detector: folder or Hub id of stage 1's model.
-        mask_head: folder or Hub id of a ``DetrForSegmentation`` of the same sizes, or "fresh" for random
-            weights.
+        mask_head: folder or Hub id of a segmenter of the same sizes, or "fresh" for random weights.
         labels: the classes of the data, which must be the detector's.
         revision: git revision of ``mask_head`` on the Hub.
         detector_revision: git revision of ``detector`` on the Hub.
 
     Raises:
-        UserError: another label map, other sizes, or tensors are missing, left over or of another shape.
+        UserError: another label map, a family without mask head, other sizes, or tensors are missing, left
+            over or of another shape.
     """
-    config = _config(detector, detector_revision)
+    config = load_config(detector, detector_revision)
+    family = family_of(config)
+    if family.segmenter_class is None:
+        able = ", ".join(f"`{name}`" for name, one in FAMILIES.items() if one.segmenter_class is not None)
+        raise UserError(f"{detector}: a {family.model_type!r} model takes no mask head; {able} does.")
     refuse_other_labels(config, f"model.detector: {detector}", labels)
-    stage1 = _load_detector(detector, detector_revision, config)
-    if len(stage1.model.backbone.intermediate_channel_sizes) < 4:
-        raise UserError(f"{detector}: the mask head needs four feature maps, its backbone gives fewer.")
-    model = DetrForSegmentation(config)
-    model.detr.load_state_dict(stage1.state_dict(), strict=True)
-    report = LoadReport([f"detector: {detector}"])
-    parts = {"mask_head": model.mask_head, "bbox_attention": model.bbox_attention}
+    model = family.segmenter_of(_load_detector(detector, detector_revision, config), detector)
+    report, parts = LoadReport([f"detector: {detector}"]), family.mask_parts(model)
     if mask_head == "fresh":
         report.new = [
             f"{part}.{name}" for part, module in parts.items() for name, _ in module.named_parameters()
         ]
         return model, report
     donor = load_segmenter(mask_head, revision)
-    for part, module in parts.items():
-        _copy(getattr(donor, part), module, f"{mask_head}: its {part} does not fit the detector {detector}")
+    for part, module in family_of(donor).mask_parts(donor).items():
+        _copy(module, parts.get(part), f"{mask_head}: its {part} does not fit the detector {detector}")
     report.sources.append(f"mask head and its attention: {mask_head}")
     return model, report
 
 
-def load_segmenter(source: str, revision: str | None = None) -> DetrForSegmentation:
-    """A whole ``DetrForSegmentation`` from a folder or the Hub, every tensor accounted for."""
-    config = _config(source, revision)
-    if "DetrForSegmentation" not in (config.architectures or []):
-        raise UserError(f"{source}: holds {_architecture(config)}, where a DetrForSegmentation is needed.")
-    return _from_pretrained(DetrForSegmentation, source, revision, config)
+def load_segmenter(source: str, revision: str | None = None) -> Any:
+    """A whole model of stage 2 from a folder or the Hub, every tensor accounted for."""
+    config = load_config(source, revision)
+    if not _holds_segmenter(config):
+        holds = ", ".join(config.architectures or ["an unnamed architecture"])
+        needed = getattr(family_of(config).segmenter_class, "__name__", "model with masks")
+        raise UserError(f"{source}: holds {holds}, where a {needed} is needed.")
+    return _from_pretrained(family_of(config).segmenter_class, source, revision, config)
 
 
-def load_finished(source: str) -> DetrForObjectDetection | DetrForSegmentation:
+def load_finished(source: str) -> Any:
     """The model of a finished run (or of the Hub), of whichever stage it is."""
-    config = _config(source, None)
-    if "DetrForSegmentation" in (config.architectures or []):
-        return load_segmenter(source)
-    return _load_detector(source, None, config)
+    config = load_config(source)
+    return load_segmenter(source) if _holds_segmenter(config) else _load_detector(source, None, config)
 
 
-def load_processor(source: str, revision: str | None = None) -> DetrImageProcessor:
-    """The image processor saved with a model, with the mean and deviation that its weights expect."""
-    if not Path(source).is_dir():
-        offline_unless_reached()
-    try:
-        return DetrImageProcessor.from_pretrained(source, revision=revision or "main")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{source}: no image processor could be loaded ({_first_line(error)}).") from error
+def _holds_segmenter(config: Any) -> bool:
+    segmenter = family_of(config).segmenter_class
+    return segmenter is not None and segmenter.__name__ in (config.architectures or [])
 
 
-def load_label_map(source: str, config: DetrConfig) -> LabelMap:
-    """A model's label map: ``label_map.json`` beside it, or else the names in its config, all as things."""
-    file = Path(source) / LABEL_MAP_FILE
-    if not Path(source).is_dir():
-        try:
-            file = Path(hf_hub_download(source, LABEL_MAP_FILE))
-        except (EntryNotFoundError, OSError, ValueError):  # stock models have none; or offline
-            return LabelMap.from_names(_class_names(config))
-    return LabelMap.load(file) if file.is_file() else LabelMap.from_names(_class_names(config))
+def _load_detector(source: str, revision: str | None, config: Any) -> Any:
+    family = family_of(config)
+    cls = family.segmenter_class if _holds_segmenter(config) else family.detector_class
+    return family.detector_of(_from_pretrained(cls, source, revision, config))
 
 
-def refuse_other_labels(config: DetrConfig, source: str, labels: LabelMap) -> None:
-    """Raise a UserError that starts with ``source``, unless the model predicts ``labels`` in their order."""
-    theirs, ours = LabelMap.from_names(_class_names(config)), LabelMap.from_names(labels.names)
-    if theirs != ours:  # a config does not know things from stuff: names and their order are compared
-        raise UserError(
-            f"{source} was trained for other classes than the data has: "
-            f"compared with the model, the data {theirs.difference(ours)}. "
-            "Train stage 1 on this data first, or give the model's label map in data.labels."
-        )
-
-
-def _class_names(config: DetrConfig) -> list[str]:
-    """The class names of a model in order; a repeated one ("N/A" in the COCO models) gets its id added."""
-    names = [name for _, name in sorted((config.id2label or {}).items())]
-    return [f"{name} ({index})" if names.index(name) < index else name for index, name in enumerate(names)]
-
-
-def _config(source: str, revision: str | None) -> DetrConfig:
-    if not Path(source).is_dir():
-        if looks_like_a_folder(source):
-            raise UserError(f"{source}: there is no such folder; give the folder of a model, or a Hub id.")
-        offline_unless_reached()
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{source}: no model found there ({_first_line(error)}). Give a folder with a config.json, "
-            "or the id of a model on the Hub; a private one needs `hf auth login`, or a valid HF_TOKEN."
-        ) from error
-    except StrictDataclassError as error:
-        raise UserError(f"{source}: its config.json is not valid: {' '.join(str(error).split())}") from error
-    if not isinstance(config, DetrConfig):
-        raise UserError(f"{source}: is a {config.model_type!r} model; this package fine-tunes `detr`.")
-    if config.auxiliary_loss:
-        transformers_logging.get_logger("detr_hf").warning(
-            f"{source}: config.auxiliary_loss is on, which changes the forward pass; it is switched off. "
-            "Auxiliary losses are taken all the same (loss.auxiliary)."
-        )
-        config.auxiliary_loss = False
-    refuse_vanishing_activations(config, source)
-    return config
-
-
-def _load_detector(source: str, revision: str | None, config: DetrConfig) -> DetrForObjectDetection:
-    if "DetrForSegmentation" in (config.architectures or []):
-        return _from_pretrained(DetrForSegmentation, source, revision, config).detr
-    return _from_pretrained(DetrForObjectDetection, source, revision, config)
-
-
-def _from_pretrained(cls: Any, source: str, revision: str | None, config: DetrConfig) -> Any:
+def _from_pretrained(cls: Any, source: str, revision: str | None, config: Any) -> Any:
     """Load in float32 from safetensors; any tensor that is not filled from the file stops the run."""
-    try:
-        with _without_load_report():
-            model, info = cls.from_pretrained(
-                source,
-                revision=revision,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # they are listed below, all at once
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{source}: the weights could not be loaded ({_first_line(error)}).") from error
+    with refused(source, "the weights could not be loaded"), _without_load_report():
+        model, info = cls.from_pretrained(
+            source,
+            revision=revision,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are listed below, all at once
+            output_loading_info=True,
+            **TRUSTED,
+        )
     if faults := _loading_faults(info):
         shown = faults[:20] + ([f"and {len(faults) - 20} more"] if len(faults) > 20 else [])
         raise UserError(
             "\n  ".join([f"{source}: {len(faults)} tensors do not fit a {cls.__name__}:", *shown])
+        )
+    if broken := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
+        raise UserError(
+            f"{source}: {len(broken)} of its tensors hold numbers that are not finite ({broken[0]}, ...): "
+            "the training that wrote them went astray. Take an earlier checkpoint."
         )
     return model
 
@@ -252,23 +182,10 @@ def _without_load_report() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-def _new_class_head(config: DetrConfig, labels: LabelMap) -> nn.Linear:
-    head = nn.Linear(config.d_model, labels.num_classes + 1)  # the last one is "no object"
-    nn.init.normal_(head.weight, std=config.init_std)
-    nn.init.zeros_(head.bias)
-    return head
-
-
-def _copy(donor: nn.Module, module: nn.Module, complaint: str) -> None:
+def _copy(donor: nn.Module, module: nn.Module | None, complaint: str) -> None:
+    if module is None:
+        raise UserError(f"{complaint}: it is of another family.")
     try:
         module.load_state_dict(donor.state_dict(), strict=True)
     except RuntimeError as error:
         raise UserError(f"{complaint}:\n{error}") from error
-
-
-def _architecture(config: DetrConfig) -> str:
-    return ", ".join(config.architectures or ["an unnamed architecture"])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
-from transformers import DetrForSegmentation, DetrImageProcessor
+from transformers import DetrImageProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from detr_hf.errors import UserError
@@ -17,18 +17,15 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.compute import checkpoint_activations, compile_layers
 from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.families.registry import family_of, is_segmenter
+from detr_hf.modeling.loss_record import write_losses
+from detr_hf.modeling.model_files import load_processor, refuse_other_labels
 from detr_hf.modeling.panoptic import PanopticTask
-from detr_hf.modeling.pretrained import (
-    LoadReport,
-    load_finished,
-    load_processor,
-    load_stage1,
-    load_stage2,
-    refuse_other_labels,
-)
+from detr_hf.modeling.panoptic_merge import MergeSettings
+from detr_hf.modeling.pretrained import LoadReport, load_finished, load_stage1, load_stage2
 from detr_hf.modeling.task import Task
 from detr_hf.prepare.bundle import DataBundle
-from detr_hf.recipe import DetectionLoss, DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
+from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
 from detr_hf.training.distributed import set_up_device
 from detr_hf.training.ema import AveragedWeights
@@ -40,6 +37,7 @@ from detr_hf.training.loaders import (
     refuse_unfit,
 )
 from detr_hf.training.log import RunLog, tracker_names
+from detr_hf.training.loss_settings import loss_settings_of
 from detr_hf.training.optim import build_optimizer, build_schedule
 from detr_hf.training.state import Run, TrainState, total_steps
 
@@ -86,15 +84,17 @@ def build_task(recipe: Recipe, data: DataBundle) -> tuple[Task, LoadReport]:
     if isinstance(recipe, DetectionRecipe):
         start = recipe.model
         detector, report = load_stage1(start.pretrained, data.labels, start.revision, start.scratch)
-        freeze_backbone(detector, start.freeze_backbone)
-        task = DetectionTask(detector, data.labels, recipe.loss, weights)
+        task = DetectionTask(detector, data.labels, loss_settings_of(recipe, weights, detector.config))
     else:
         task, report = _panoptic_task(recipe, data.labels, weights)
-        detector = task.model.detr
+    write_losses(task.model.config, task.criterion.settings)
+    detector, backbone = task.detector, task.family.backbone(task.detector)
+    if isinstance(recipe, DetectionRecipe) or not recipe.model.freeze_detector:
+        freeze_backbone(backbone, recipe.model.freeze_backbone)
     if recipe.compute.gradient_checkpointing:
-        checkpoint_activations(detector)
+        checkpoint_activations(detector, backbone)
     if recipe.compute.compile:
-        compile_layers(detector)
+        compile_layers(task.family.compilable(detector))
     return task, report
 
 
@@ -105,12 +105,19 @@ def _panoptic_task(
     segmenter, report = load_stage2(
         start.detector, start.mask_head, labels, start.revision, start.detector_revision
     )
-    detection_loss = None
-    if not start.freeze_detector:
-        freeze_backbone(segmenter.detr, start.freeze_backbone)
-        detection_loss = recipe.detection_loss or DetectionLoss()
-    settings = (recipe.loss, recipe.evaluation, start.mask_chunk, detection_loss, class_weights)
-    return PanopticTask(segmenter, labels, *settings), report
+    settings = loss_settings_of(recipe, class_weights, segmenter.config)
+    merge = _merge_settings(recipe)
+    task = PanopticTask(segmenter, labels, settings, merge, start.mask_chunk, start.freeze_detector)
+    return task, report
+
+
+def _merge_settings(recipe: PanopticRecipe) -> MergeSettings:
+    return MergeSettings(recipe.evaluation.score_threshold, recipe.evaluation.mask_threshold)
+
+
+def pq_backend_of(recipe: Recipe) -> Literal["ours", "panopticapi"]:
+    """Who computes PQ in the evaluations of a recipe; "ours" where there is none."""
+    return recipe.evaluation.pq_backend if isinstance(recipe, PanopticRecipe) else "ours"
 
 
 def finished_task(recipe: Recipe, labels: LabelMap, source: str) -> Task:
@@ -122,13 +129,12 @@ def finished_task(recipe: Recipe, labels: LabelMap, source: str) -> Task:
     model = load_finished(source)
     refuse_other_labels(model.config, source, labels)
     if isinstance(recipe, DetectionRecipe):
-        detector = model.detr if isinstance(model, DetrForSegmentation) else model
-        return DetectionTask(detector, labels, recipe.loss)
-    if not isinstance(model, DetrForSegmentation):
+        return DetectionTask(family_of(model).detector_of(model), labels)
+    if not is_segmenter(model):
         raise UserError(
             f"{source} holds a detector (stage 1), but the recipe is of stage 2; give a model with masks."
         )
-    return PanopticTask(model, labels, recipe.loss, recipe.evaluation, recipe.model.mask_chunk)
+    return PanopticTask(model, labels, merge=_merge_settings(recipe), mask_chunk=recipe.model.mask_chunk)
 
 
 def build_processor(recipe: Recipe) -> DetrImageProcessor:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +21,7 @@ from detr_hf.metrics.coco_ap import CocoAP
 from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.panoptic_quality import PanopticQuality
 from detr_hf.metrics.per_image_results import PerImageResults
-from detr_hf.modeling.criterion import Normalizers
+from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
 from detr_hf.modeling.task import Task
@@ -164,6 +164,7 @@ def evaluate(
     loader: BatchLoader,
     truth: GroundTruth,
     interrupted: Callable[[], bool] = lambda: False,
+    pq_backend: Literal["ours", "panopticapi"] = "ours",
 ) -> EvaluationResult:
     """Box AP and AR of either stage; PQ as well for the second.
 
@@ -172,6 +173,7 @@ def evaluate(
 
     Args:
         interrupted: asked before every batch; where it answers yes on any process, all of them give up.
+        pq_backend: see ``PanopticQuality``.
 
     Raises:
         EvaluationInterrupted: it was interrupted.
@@ -180,7 +182,7 @@ def evaluate(
     box_metric = CocoAP(task.labels)
     panoptic_metric = None
     if isinstance(task, PanopticTask):
-        panoptic_metric = PanopticQuality(task.labels, backend=task.evaluation.pq_backend)
+        panoptic_metric = PanopticQuality(task.labels, backend=pq_backend)
     bar = tqdm(
         loader, total=len(loader), desc="evaluate", leave=False, disable=not accelerator.is_main_process
     )
@@ -191,8 +193,8 @@ def evaluate(
         batch = batch.to(accelerator.device)
         predictions = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
         for prediction in predictions:
-            boxes = prediction.detections if isinstance(prediction, PanopticPrediction) else prediction
-            box_metric.add(prediction=_box_row(boxes), reference=truth.detection(boxes.image_id))
+            reference = truth.detection(prediction.image_id)
+            box_metric.add(prediction=_box_row(prediction.detections), reference=reference)
             if panoptic_metric is not None:
                 assert isinstance(prediction, PanopticPrediction)
                 reference = truth.panoptic(prediction.image_id)

@@ -13,12 +13,13 @@ from detr_hf.foreign_files import read_json
 from detr_hf.images import decode_image
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.tables import results_page, results_tables
+from detr_hf.modeling.model_files import load_processor
 from detr_hf.modeling.panoptic import PanopticTask
-from detr_hf.modeling.pretrained import load_finished, load_processor
+from detr_hf.modeling.pretrained import load_finished
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe
 from detr_hf.run_folder import METRICS_FILE, PICTURES_FOLDER, RESULTS_FILE
-from detr_hf.training.build import finished_task
+from detr_hf.training.build import finished_task, pq_backend_of
 from detr_hf.training.distributed import set_float32_products
 from detr_hf.training.engine import evaluate, predict_one
 from detr_hf.training.loaders import build_validation_loader, refuse_unfit
@@ -89,7 +90,8 @@ def evaluate_model(recipe: Recipe, data: DataBundle, model: str, out: Path) -> d
     refuse_unfit(recipe, data)
     task = finished_task(recipe, data.labels, model).to(accelerator.device)
     loader = build_validation_loader(recipe, data, load_processor(model), accelerator)
-    results = evaluate(accelerator, task, loader, GroundTruth(data.dataset["validation"])).metrics
+    truth = GroundTruth(data.dataset["validation"])
+    results = evaluate(accelerator, task, loader, truth, pq_backend=pq_backend_of(recipe)).metrics
     if accelerator.is_main_process:
         write_json(out / "evaluation.json", {"model": model, **results})
         write_text(out / "evaluation.md", results_page(results))

@@ -10,6 +10,7 @@ from detr_hf.errors import StoppedEarly
 from detr_hf.metrics.per_image_results import save_per_image
 from detr_hf.metrics.tables import score_of
 from detr_hf.run_folder import RunFolder
+from detr_hf.training.build import pq_backend_of
 from detr_hf.training.checkpoint import save_model, save_training
 from detr_hf.training.early_stopping import EarlyStopping
 from detr_hf.training.engine import EvaluationInterrupted, evaluate, train_one_epoch
@@ -70,7 +71,14 @@ def evaluate_and_keep_best(
     state, name = run.state, run.recipe.checkpoint.best
     epoch = -(-state.step // run.steps_per_epoch)
     with run.evaluated_weights():
-        result = evaluate(run.accelerator, run.task, run.validation_loader, run.truth, interrupted)
+        result = evaluate(
+            run.accelerator,
+            run.task,
+            run.validation_loader,
+            run.truth,
+            interrupted,
+            pq_backend_of(run.recipe),
+        )
         metrics = result.metrics
         state.evaluated_step = state.step
         run.log.write(state.step, "validation", {"epoch": epoch, **metrics})

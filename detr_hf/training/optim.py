@@ -5,25 +5,25 @@ from __future__ import annotations
 import math
 import re
 
-from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from detr_hf.errors import UserError
+from detr_hf.modeling.task import Task
 from detr_hf.recipe import Optim, Schedule
 
 DEFAULT_BACKBONE_LR = 1e-5
 
-STAGE = re.compile(r"\.backbone\..*?\b(layer\d+|stages[._]\d+)(?=\.)")
+STAGE = re.compile(r"\b(layer\d+|stages[._]\d+)(?=\.)")
 """A stage of a backbone as timm's ResNets (`layer3`), its ConvNeXts (`stages_2`) and transformers name it."""
 
 
-def build_optimizer(model: nn.Module, optim: Optim) -> Optimizer:
+def build_optimizer(task: Task, optim: Optim) -> Optimizer:
     """AdamW over everything that wants a gradient, in one kernel a device; see ``parameter_groups``."""
-    return AdamW(parameter_groups(model, optim), fused=True)
+    return AdamW(parameter_groups(task, optim), fused=True)
 
 
-def parameter_groups(model: nn.Module, optim: Optim) -> list[dict]:
+def parameter_groups(task: Task, optim: Optim) -> list[dict]:
     """AdamW parameter groups of everything that wants a gradient, in the order of ``named_parameters``.
 
     As in DETR the backbone has a rate of its own; the class head may have one too. With
@@ -38,13 +38,13 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[dict]:
     rates = {
         "class_head": optim.class_head_lr or optim.lr,
         "other": optim.lr,
-        **_backbone_rates(model, optim),
+        **_backbone_rates(task, optim),
     }
     groups: dict[str, dict] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in task.named_parameters():
         if not parameter.requires_grad:
             continue
-        part = _part_of(name, optim.backbone_layer_decay is not None)
+        part = _part_of(task, name, optim.backbone_layer_decay is not None)
         decays = parameter.ndim > 1
         key = part if decays else f"{part}, no decay"
         settings = {"name": key, "lr": rates[part], "weight_decay": optim.weight_decay if decays else 0.0}
@@ -52,21 +52,22 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[dict]:
     return list(groups.values())
 
 
-def _backbone_rates(model: nn.Module, optim: Optim) -> dict[str, float]:
+def _backbone_rates(task: Task, optim: Optim) -> dict[str, float]:
     """The rate of the backbone, or of each of its stages, frozen ones too, from the stem to the last."""
     top = optim.backbone_lr or DEFAULT_BACKBONE_LR
     if optim.backbone_layer_decay is None:
         return {"backbone": top}
-    names = (name for name, _ in model.named_parameters() if ".backbone." in name)
-    stages = list(dict.fromkeys(_part_of(name, by_stage=True) for name in names))
+    names = [name for name, _ in task.named_parameters() if task.family.group_of(name) == "backbone"]
+    stages = list(dict.fromkeys(_part_of(task, name, by_stage=True) for name in names))
     return {stage: top * optim.backbone_layer_decay**above for above, stage in enumerate(reversed(stages))}
 
 
-def _part_of(name: str, by_stage: bool) -> str:
-    if ".backbone." in name:
-        stage = STAGE.search(name) if by_stage else None
-        return "backbone" if not by_stage else f"backbone {stage[1] if stage else 'stem'}"
-    return "class_head" if "class_labels_classifier" in name else "other"
+def _part_of(task: Task, name: str, by_stage: bool) -> str:
+    group = task.family.group_of(name)
+    if group != "backbone" or not by_stage:
+        return group
+    stage = STAGE.search(name)
+    return f"backbone {stage[1] if stage else 'stem'}"
 
 
 def build_schedule(

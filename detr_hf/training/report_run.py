@@ -16,8 +16,8 @@ from detr_hf.labels import LabelMap
 from detr_hf.loading.balance import objects_of_classes
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
+from detr_hf.modeling.model_files import load_processor
 from detr_hf.modeling.predictions import Prediction
-from detr_hf.modeling.pretrained import load_processor
 from detr_hf.modeling.task import Task
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from transformers import DetrForSegmentation
 
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
@@ -17,7 +16,6 @@ from detr_hf.loading.bad_samples import load_sample
 from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.truth import images_with_more_objects
-from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.pretrained import LoadReport
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.run_folder import SAMPLES_FILE
@@ -61,16 +59,14 @@ def _steps(dataset: DetectionDataset) -> str:
 
 def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
     """What the model cannot see or learn of this data."""
-    model = run.task.model
-    queries = model.config.num_queries
+    queries = run.task.family.num_queries(run.task.model.config)
     crowded, most = (0, 0) if data.stream else images_with_more_objects(data.dataset["train"], queries)
     if crowded:
         yield (
             f"{crowded} training images have more objects (up to {most}) than the model has queries "
             f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
-    detector = model.detr if isinstance(model, DetrForSegmentation) else model
-    side, size_hw = patch_side(detector), _first_size(run.validation_loader.dataset)
+    side, size_hw = run.task.patch_side, _first_size(run.validation_loader.dataset)
     if side is not None and size_hw is not None and any(pixels % side for pixels in size_hw):
         yield (
             f"the backbone sees whole patches of {side} pixels only, and the first validation image is "

@@ -11,8 +11,7 @@ import torch
 
 from detr_hf.errors import UserError
 from detr_hf.inference import Predictor, predict_to_folder
-from detr_hf.inference.explanation import cross_attention
-from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
 from detr_hf.visualize.explanation import draw_explanation
 from tests.tiny_models import random_batch, tiny_detector
@@ -27,8 +26,8 @@ def test_attention_is_what_stock_puts_out_with_eager_attention(ours: str, apart:
     pixels, mask, _ = random_batch([1, 1], [(64, 96), (96, 70)])  # the second one is padded
     with torch.no_grad():
         expected = stock(pixels, mask, output_attentions=True)
-        with cross_attention(detector) as recorded:
-            found = run_detector(detector, pixels, mask, all_layers=False)
+        with DETR.record_attention(detector) as recorded:
+            found = DETR.run(detector, pixels, mask, all_layers=False)
     assert len(recorded) == 1
     torch.testing.assert_close(recorded[0], expected.cross_attentions[-1], atol=apart, rtol=apart)
     torch.testing.assert_close(found.logits[-1], expected.logits, atol=1e-4, rtol=1e-4)

@@ -40,7 +40,7 @@ def test_stem_and_first_stage_are_frozen_and_nothing_else(kind: str) -> None:
     """Guards: stock freezing, which looks for "resnet" where timm backbones say "timm_backbone", in vain."""
     backbone, prefixes = KINDS[kind]
     detector = tiny_detector(backbone)
-    frozen = freeze_backbone(detector, "stem_and_first_stage")
+    frozen = freeze_backbone(detector.model.backbone, "stem_and_first_stage")
     learns = backbone_gradients(detector)
     assert frozen == [name for name, wanted in learns.items() if not wanted]
     assert frozen == [name for name in learns if name.startswith(prefixes)]
@@ -54,9 +54,9 @@ def test_stem_and_first_stage_are_frozen_and_nothing_else(kind: str) -> None:
 
 def test_all_and_none() -> None:
     detector = tiny_detector()
-    assert freeze_backbone(detector, "all") == list(backbone_gradients(detector))
+    assert freeze_backbone(detector.model.backbone, "all") == list(backbone_gradients(detector))
     assert not any(backbone_gradients(detector).values())
-    assert freeze_backbone(detector, "none") == []
+    assert freeze_backbone(detector.model.backbone, "none") == []
     assert all(backbone_gradients(detector).values())
 
 
@@ -72,25 +72,25 @@ def test_a_backbone_of_unknown_parts_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"model.freeze_backbone: .*ModuleList is not known; choose `all` or `none`"
     ):
-        freeze_backbone(detector, "stem_and_first_stage")
-    assert freeze_backbone(detector, "all")
+        freeze_backbone(detector.model.backbone, "stem_and_first_stage")
+    assert freeze_backbone(detector.model.backbone, "all")
 
 
 @pytest.mark.parametrize(("name", "lost"), [("efficientnet_lite0", 33), ("mobilenetv3_small_050", 23)])
 def test_backbones_that_would_lose_their_activations_are_refused(name: str, lost: int) -> None:
     """Guards: transformers replaces batch norms that carry the activation function, and drops it."""
     with pytest.raises(UserError, match=rf"some/model: .*'{name}' would lose {lost} activation functions"):
-        refuse_vanishing_activations(tiny_config(timm_backbone(name)), "some/model")
+        refuse_vanishing_activations(tiny_config(timm_backbone(name)).backbone_config, "some/model")
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "test_resnet", "test_convnext3", OWN_RESNET])
 def test_sound_backbones_pass(backbone: str | ResNetConfig) -> None:
-    refuse_vanishing_activations(tiny_config(backbone), "some/model")
+    refuse_vanishing_activations(tiny_config(backbone).backbone_config, "some/model")
 
 
 def test_a_backbone_that_timm_does_not_know_is_refused() -> None:
     with pytest.raises(UserError, match="some/model: its backbone 'resnet18x' is not one that timm"):
-        refuse_vanishing_activations(tiny_config(timm_backbone("resnet18x")), "some/model")
+        refuse_vanishing_activations(tiny_config(timm_backbone("resnet18x")).backbone_config, "some/model")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_backbone_that_timm_does_not_know_is_refused() -> None:
 def test_patches_that_drop_the_rim_are_known(backbone: str, side: int | None) -> None:
     """Guards: a backbone of patches loses the rim of most pictures, and stretches boxes, without a word."""
     detector = tiny_detector(backbone)
-    assert patch_side(detector) == side
+    assert patch_side(detector.model.backbone) == side
     if side is not None:
         maps = [
             detector.model.backbone(torch.zeros(1, 3, n, n), torch.ones(1, n, n))[-1][0] for n in (64, 79)

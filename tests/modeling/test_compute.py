@@ -12,13 +12,13 @@ from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
 from detr_hf.errors import UserError
 from detr_hf.modeling.compute import (
-    OnePassFrozenNorm,
     checkpoint_activations,
     compile_layers,
     norm_in_one_pass,
+    one_pass,
 )
 from detr_hf.modeling.detection import DetectionTask
-from detr_hf.recipe import DetectionLoss
+from detr_hf.modeling.families.detr import DETR
 from tests.tiny_models import LABELS, random_batch, tiny_detector
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
@@ -32,7 +32,7 @@ def gradients(task: DetectionTask) -> dict[str, Tensor]:
 
 
 def task_of(backbone: str = "test_resnet", **settings: float) -> DetectionTask:
-    return DetectionTask(tiny_detector(backbone, **settings), LABELS, DetectionLoss())
+    return DetectionTask(tiny_detector(backbone, **settings), LABELS)
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext3"])
@@ -44,7 +44,7 @@ def test_checkpointed_gradients_are_equal_with_auxiliary_losses(backbone: str) -
     for name, module in task.named_modules():
         if name.endswith(("encoder.layers.0", "decoder.layers.1")):
             module.mlp.fc1.register_forward_hook(lambda *_, name=name: runs.append(name))
-    checkpoint_activations(task.model)
+    checkpoint_activations(task.model, task.model.model.backbone)
     found = gradients(task)
     assert sorted(runs) == sorted(2 * list(set(runs))) and len(runs) == 4, "computed twice"
     assert found.keys() == plain.keys() and len(plain) > 100
@@ -58,7 +58,7 @@ def test_checkpointing_repeats_the_same_dropout() -> None:
     for checkpointed in (False, True):
         task = task_of(dropout=0.3)
         if checkpointed:
-            checkpoint_activations(task.model)
+            checkpoint_activations(task.model, task.model.model.backbone)
         torch.manual_seed(3)
         found.append(gradients(task))
     for name, value in found[0].items():
@@ -69,7 +69,7 @@ def test_a_backbone_that_cannot_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     detector = tiny_detector()
     monkeypatch.delattr(FeatureDictNet, "set_grad_checkpointing")
     with pytest.raises(UserError, match=r"compute\.gradient_checkpointing: the backbone"):
-        checkpoint_activations(detector)
+        checkpoint_activations(detector, detector.model.backbone)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_compiled_layers_give_equal_gradients_and_keep_their_names() -> None:
     """Traced by dynamo, run eagerly: another size does not make it compile anew for ever."""
     plain, task = task_of(**NO_DROPOUT), task_of(**NO_DROPOUT)
     names = list(task.state_dict())
-    compile_layers(task.model, backend="eager")
+    compile_layers(DETR.compilable(task.model), backend="eager")
     found, wanted = gradients(task), gradients(plain)
     assert list(task.state_dict()) == names
     assert found.keys() == wanted.keys()
@@ -90,8 +90,8 @@ def test_norms_in_one_pass_are_those_of_stock() -> None:
     """guards: a mean, variance, scale or epsilon in the wrong place; and weights under other names."""
     stock = tiny_detector()
     ours = copy.deepcopy(stock)
-    norm_in_one_pass(ours)
-    norms = [module for module in ours.modules() if isinstance(module, OnePassFrozenNorm)]
+    norm_in_one_pass(ours.model.backbone)
+    norms = [module for module in ours.modules() if type(module) is one_pass(DetrFrozenBatchNorm2d)]
     assert len(norms) == sum(isinstance(module, DetrFrozenBatchNorm2d) for module in stock.modules()) > 5
     norms[0].running_var.fill_(1e-5)  # where the epsilon counts
     stock.load_state_dict(ours.state_dict())
@@ -105,7 +105,7 @@ def test_norms_in_one_pass_are_those_of_stock() -> None:
 @pytest.mark.parametrize("gradients_wanted", [True, False])
 def test_norms_in_one_pass_only_where_no_gradient_is_recorded(gradients_wanted: bool) -> None:
     """guards: maps kept for a backward pass that the stock formula does not need."""
-    stock, ours = DetrFrozenBatchNorm2d(4), OnePassFrozenNorm(4)
+    stock, ours = DetrFrozenBatchNorm2d(4), one_pass(DetrFrozenBatchNorm2d)(4)
     pixels = torch.randn(2, 4, 3, 3, requires_grad=True)
     with torch.set_grad_enabled(gradients_wanted):
         names = [type(norm(pixels).grad_fn).__name__ for norm in (stock, ours)]
@@ -116,4 +116,8 @@ def test_norms_in_one_pass_keep_the_precision_of_stock_under_autocast() -> None:
     """guards: bfloat16 maps where the stock formula gives float32."""
     pixels = torch.randn(2, 4, 3, 3).bfloat16()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert OnePassFrozenNorm(4)(pixels).dtype == DetrFrozenBatchNorm2d(4)(pixels).dtype == torch.float32
+        assert (
+            one_pass(DetrFrozenBatchNorm2d)(4)(pixels).dtype
+            == DetrFrozenBatchNorm2d(4)(pixels).dtype
+            == torch.float32
+        )

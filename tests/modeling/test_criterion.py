@@ -11,8 +11,20 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, sigmoid_focal_loss
 
-from detr_hf.modeling.criterion import Normalizers, box_losses, class_loss, mask_losses
-from detr_hf.modeling.matcher import Matches, MatchingCosts, match
+from detr_hf.modeling import matcher
+from detr_hf.modeling.criterion import (
+    LossSettings,
+    Matched,
+    MatchedMasks,
+    bbox_loss,
+    class_loss,
+    dice_loss,
+    giou_loss,
+    mask_loss,
+)
+from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.matcher import Matches, MatchingCosts
+from detr_hf.modeling.normalizers import Normalizers
 from tests.tiny_models import LABELS, random_batch, relative_difference, stock_labels
 
 CLOSE = 1e-5
@@ -35,16 +47,54 @@ def leaves(images: int, mask_hw: tuple[int, int] = (16, 24)) -> dict[str, Tensor
     return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
 
 
+def match(logits: Tensor, boxes: Tensor, targets: list[dict], costs: MatchingCosts) -> Matches:
+    return matcher.match(DETR.class_probabilities(logits), boxes, targets, costs)
+
+
+def class_term(
+    logits: Tensor,
+    targets: list[dict],
+    matches: Matches,
+    eos_coefficient: float,
+    normalizers: Normalizers,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    settings = LossSettings(eos_coefficient=eos_coefficient)
+    boxes = logits.new_zeros(*logits.shape[:3], 4)
+    return class_loss(Matched(logits, boxes, targets, matches, normalizers, settings, class_weights))
+
+
+def box_terms(
+    boxes: Tensor, targets: list[dict], matches: Matches, normalizers: Normalizers
+) -> tuple[Tensor, Tensor]:
+    matched = Matched(boxes[..., :1], boxes, targets, matches, normalizers, LossSettings())
+    return bbox_loss(matched), giou_loss(matched)
+
+
+def mask_terms(
+    masks: Tensor,
+    targets: list[dict],
+    matches: Matches,
+    canvas_hw: tuple[int, int],
+    normalizers: Normalizers,
+    **settings: float,
+) -> tuple[Tensor, Tensor]:
+    nothing = torch.zeros(1, len(targets), 1, 4)
+    cut = MatchedMasks.of(masks, targets, matches, canvas_hw)
+    matched = Matched(nothing, nothing, targets, matches, normalizers, LossSettings(**settings), masks=cut)
+    return mask_loss(matched)[0], dice_loss(matched)[0]
+
+
 def our_terms(
     outputs: dict[str, Tensor], targets: list[dict], canvas_hw: tuple[int, int]
 ) -> dict[str, Tensor]:
     logits, boxes = outputs["logits"][None], outputs["pred_boxes"][None]
     matches = match(logits, boxes, targets, MatchingCosts())
     normalizers = Normalizers.of_targets(targets, QUERIES, 0.1)
-    l1, giou = box_losses(boxes, targets, matches, normalizers)
+    l1, giou = box_terms(boxes, targets, matches, normalizers)
     masks = outputs["pred_masks"][matches.image, matches.query]
-    focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalizers)
-    classes = class_loss(logits, targets, matches, 0.1, normalizers)[0]
+    focal, dice = mask_terms(masks, targets, matches, canvas_hw, normalizers)
+    classes = class_term(logits, targets, matches, 0.1, normalizers)[0]
     return {
         "loss_ce": classes,
         "loss_bbox": l1[0],
@@ -82,7 +132,7 @@ def test_class_loss_by_hand() -> None:
     targets = [{"class_labels": torch.tensor([1])}]
     normalizers = Normalizers.of_targets(targets, num_queries=2, eos_coefficient=0.1)
     assert normalizers == Normalizers(objects=1.0, class_weight_sum=1.1)
-    loss = class_loss(logits, targets, one_pair(), 0.1, normalizers)
+    loss = class_term(logits, targets, one_pair(), 0.1, normalizers)
     assert loss.tolist() == pytest.approx([(math.log(4) + 0.1 * math.log(2)) / 1.1])
 
 
@@ -91,7 +141,7 @@ def test_box_losses_by_hand() -> None:
     boxes = torch.tensor([[[[0.25, 0.25, 0.5, 0.5], [0.1, 0.1, 0.1, 0.1]]]])
     truth = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
     targets = [{"class_labels": torch.tensor([0]), "boxes_cxcywh_norm": truth}]
-    l1, giou = box_losses(boxes, targets, one_pair(), Normalizers(objects=2.0, class_weight_sum=1.0))
+    l1, giou = box_terms(boxes, targets, one_pair(), Normalizers(objects=2.0, class_weight_sum=1.0))
     assert l1.tolist() == pytest.approx([0.5 / 2])
     assert giou.tolist() == pytest.approx([(1 - (1 / 7 - 2 / 9)) / 2])
 
@@ -101,7 +151,7 @@ def test_mask_losses_by_hand() -> None:
     targets = [
         {"size_hw": (2, 2), "segment_ids": torch.tensor([7]), "id_map": torch.tensor([[7, 0], [3, 0]])}
     ]
-    focal, dice = mask_losses(torch.zeros(1, 2, 2), targets, one_pair(), (2, 2), Normalizers(1.0, 1.0))
+    focal, dice = mask_terms(torch.zeros(1, 2, 2), targets, one_pair(), (2, 2), Normalizers(1.0, 1.0))
     assert focal.item() == pytest.approx(math.log(2) * 0.25 * (0.25 + 3 * 0.75) / 4)
     assert dice.item() == pytest.approx(1 - (2 * 0.5 + 1) / (4 * 0.5 + 1 + 1))
 
@@ -110,7 +160,9 @@ def test_mask_losses_have_the_weights_that_are_asked_for() -> None:
     _, _, targets = random_batch([2])
     masks = leaves(1)["pred_masks"][0, :2].detach()
     matches = Matches(torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0, 1]), torch.tensor([0, 1]))
-    focal, _ = mask_losses(masks, targets, matches, (64, 96), Normalizers(2.0, 1.0), alpha=0.6, gamma=1.5)
+    focal, _ = mask_terms(
+        masks, targets, matches, (64, 96), Normalizers(2.0, 1.0), focal_alpha=0.6, focal_gamma=1.5
+    )
     full = functional.interpolate(masks[:, None], (64, 96), mode="bilinear").flatten(1)
     truth = stock_labels(targets, with_masks=True)[0]["masks"].flatten(1)
     assert focal.item() == pytest.approx(sigmoid_focal_loss(full, truth, 2, 0.6, 1.5).item(), rel=CLOSE)
@@ -120,7 +172,7 @@ def test_mask_losses_have_the_weights_that_are_asked_for() -> None:
 def test_a_saturated_mask_has_a_finite_gradient(gamma: float) -> None:
     targets = [{"size_hw": (1, 2), "segment_ids": torch.tensor([7]), "id_map": torch.tensor([[7, 0]])}]
     masks = torch.tensor([[[40.0, -40.0]]], requires_grad=True)
-    mask_losses(masks, targets, one_pair(), (1, 2), Normalizers(1.0, 1.0), gamma=gamma)[0].backward()
+    mask_terms(masks, targets, one_pair(), (1, 2), Normalizers(1.0, 1.0), focal_gamma=gamma)[0].backward()
     assert torch.isfinite(masks.grad).all()
 
 
@@ -138,16 +190,16 @@ def padded(canvas_hw: tuple[int, int], cells_hw: tuple[int, int], masks: Tensor)
     return larger
 
 
-def test_padding_never_enters_the_mask_losses() -> None:
+def test_padding_never_enters_the_mask_terms() -> None:
     """Guards: the mean over the padded canvas, where a mask weighs less the larger its neighbors are."""
     _, _, targets = random_batch([3], (64, 96))
     masks = leaves(1)["pred_masks"][0, :3].detach()
     index = torch.arange(3)
     matches = Matches(index * 0, index * 0, index, index)
     normalizers = Normalizers(3.0, 1.0)
-    alone = mask_losses(masks, targets, matches, (64, 96), normalizers)
+    alone = mask_terms(masks, targets, matches, (64, 96), normalizers)
     larger = padded((128, 192), (32, 48), masks).requires_grad_()
-    together = mask_losses(larger, targets, matches, (128, 192), normalizers)
+    together = mask_terms(larger, targets, matches, (128, 192), normalizers)
     assert [term.item() for term in together] == pytest.approx([term.item() for term in alone], rel=CLOSE)
     sum(together).backward()
     assert larger.grad[:, :16, :24].abs().sum() > 0
@@ -155,7 +207,7 @@ def test_padding_never_enters_the_mask_losses() -> None:
     assert not larger.grad[:, :, 25:].any()
 
 
-def test_padding_enters_the_stock_mask_losses() -> None:
+def test_padding_enters_the_stock_mask_terms() -> None:
     """If this fails, transformers leaves padding out as well."""
     _, _, targets = random_batch([3], (64, 96))
     _, _, larger_neighbor = random_batch([1], (128, 192), seed=1)
@@ -205,8 +257,8 @@ def test_normalizers_are_never_zero() -> None:
     outputs = leaves(1)
     nothing = Normalizers(0.0, 0.0)
     matches = match(outputs["logits"][None], outputs["pred_boxes"][None], targets, MatchingCosts())
-    assert class_loss(outputs["logits"][None], targets, matches, 0.0, nothing).tolist() == [0.0]
-    for term in box_losses(outputs["pred_boxes"][None], targets, matches, nothing):
+    assert class_term(outputs["logits"][None], targets, matches, 0.0, nothing).tolist() == [0.0]
+    for term in box_terms(outputs["pred_boxes"][None], targets, matches, nothing):
         assert term.tolist() == [0.0]
 
 
@@ -221,8 +273,8 @@ def test_layers_are_kept_apart() -> None:
     def terms(layers: slice) -> list[Tensor]:
         matches = match(logits[layers], boxes[layers], targets, MatchingCosts())
         return [
-            class_loss(logits[layers], targets, matches, 0.1, normalizers),
-            *box_losses(boxes[layers], targets, matches, normalizers),
+            class_term(logits[layers], targets, matches, 0.1, normalizers),
+            *box_terms(boxes[layers], targets, matches, normalizers),
         ]
 
     together = terms(slice(None))
@@ -239,7 +291,7 @@ def test_class_weights_by_hand() -> None:
     weights = torch.tensor([0.5, 3.0])
     normalizers = Normalizers.of_targets(targets, 2, 0.1, weights)
     assert normalizers == Normalizers(objects=1.0, class_weight_sum=pytest.approx(3.1))
-    loss = class_loss(logits, targets, one_pair(), 0.1, normalizers, weights)
+    loss = class_term(logits, targets, one_pair(), 0.1, normalizers, weights)
     assert loss.tolist() == pytest.approx([(3 * math.log(4) + 0.1 * math.log(2)) / 3.1])
 
 
@@ -256,7 +308,7 @@ def test_weighted_class_loss_is_the_weighted_cross_entropy_of_the_whole_step() -
     theirs = torch.nn.functional.cross_entropy(
         logits.flatten(0, 2), wanted.flatten(), torch.cat([weights, torch.tensor([0.1])])
     )
-    ours = class_loss(logits, targets, matches, 0.1, normalizers, weights)
+    ours = class_term(logits, targets, matches, 0.1, normalizers, weights)
     assert ours.item() == pytest.approx(theirs.item(), rel=CLOSE)
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from detr_hf.modeling.criterion import Normalizers
+from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.detection import DetectionTask
-from detr_hf.recipe import DetectionLoss
+from detr_hf.modeling.matcher import MatchingCosts
+from detr_hf.modeling.normalizers import Normalizers
 from tests.tiny_models import (
     LABELS,
     gradient_difference,
@@ -24,14 +25,14 @@ COUNTS = [3, 0, 1, 5, 2, 9, 1, 4]  # one image without objects, one with more th
 CUTS = {"1x8": [slice(0, 8)], "2x4": [slice(0, 4), slice(4, 8)], "8x1": [slice(i, i + 1) for i in range(8)]}
 
 
-def task_of(loss: DetectionLoss | None = None, **settings: object) -> DetectionTask:
-    return DetectionTask(tiny_detector(**settings), LABELS, loss or DetectionLoss()).eval()
+def task_of(loss: LossSettings | None = None, **settings: object) -> DetectionTask:
+    return DetectionTask(tiny_detector(**settings), LABELS, loss).eval()
 
 
 @pytest.mark.usefixtures("float64")
 def test_loss_terms_and_gradients_equal_the_stock_model() -> None:
     pixel_values, pixel_mask, targets = random_batch([3, 0, 5], [(64, 96), (32, 96), (64, 64)])
-    task, stock = task_of(DetectionLoss(auxiliary=False)), tiny_detector()
+    task, stock = task_of(LossSettings(auxiliary=False)), tiny_detector()
     terms = task(pixel_values, pixel_mask, targets, task.normalizers(targets))
     theirs = stock(pixel_values, pixel_mask, labels=stock_labels(targets))
     assert set(terms) == {"loss", "loss_ce", "loss_bbox", "loss_giou"}
@@ -50,14 +51,14 @@ def test_loss_terms_and_gradients_equal_the_stock_model() -> None:
 def test_auxiliary_losses_are_those_of_the_inner_layers() -> None:
     """Guards: the config flag for auxiliary losses, which changes the network. Here only the loss grows."""
     batch = random_batch([3, 2])
-    task, plain = task_of(), task_of(DetectionLoss(auxiliary=False))
+    task, plain = task_of(), task_of(LossSettings(auxiliary=False))
     normalizers = task.normalizers(batch[2])
     terms, last = task(*batch, normalizers), plain(*batch, normalizers)
     assert not task.model.config.auxiliary_loss
     for name in ("loss_ce", "loss_bbox", "loss_giou"):
         assert terms[name].item() == pytest.approx(last[name].item(), rel=CLOSE)
     assert terms["loss"].item() == pytest.approx((last["loss"] + terms["loss_auxiliary"]).item(), rel=CLOSE)
-    shorter = task_of(DetectionLoss(auxiliary=False))
+    shorter = task_of(LossSettings(auxiliary=False))
     inner = 0.0
     for _ in range(2):  # a decoder cut after its second, then its first layer ends in what was an inner layer
         shorter.model.model.decoder.layers = shorter.model.model.decoder.layers[:-1]
@@ -68,7 +69,7 @@ def test_auxiliary_losses_are_those_of_the_inner_layers() -> None:
 def test_weights_of_the_terms() -> None:
     batch = random_batch([3, 2])
     task = task_of(
-        DetectionLoss(
+        LossSettings(
             auxiliary=False, class_loss_coefficient=0.5, bbox_loss_coefficient=3.0, giou_loss_coefficient=4.0
         )
     )
@@ -79,9 +80,9 @@ def test_weights_of_the_terms() -> None:
 
 def test_the_no_object_weight_enters_loss_and_normalizer() -> None:
     batch = random_batch([3, 2])
-    task = task_of(DetectionLoss(eos_coefficient=0.4))
+    task = task_of(LossSettings(eos_coefficient=0.4))
     assert task.normalizers(batch[2]) == Normalizers(5.0, pytest.approx(5 + 0.4 * 9))
-    light = task_of(DetectionLoss(eos_coefficient=0.1))
+    light = task_of(LossSettings(eos_coefficient=0.1))
     assert (
         task(*batch, task.normalizers(batch[2]))["loss_ce"]
         != light(*batch, light.normalizers(batch[2]))["loss_ce"]
@@ -91,13 +92,13 @@ def test_the_no_object_weight_enters_loss_and_normalizer() -> None:
 def test_the_matching_costs_reach_the_matching() -> None:
     batch = random_batch([5, 5])
     losses = [
-        DetectionLoss(),
-        DetectionLoss(class_cost=0, bbox_cost=1, giou_cost=0),
-        DetectionLoss(bbox_cost=0, giou_cost=0),
+        LossSettings(),
+        LossSettings(costs=MatchingCosts(0, 1, 0)),
+        LossSettings(costs=MatchingCosts(1, 0, 0)),
     ]
-    task = task_of()
     terms = []
-    for task.loss in losses:
+    for loss in losses:
+        task = task_of(loss)
         terms.append(task(*batch, task.normalizers(batch[2]))["loss_bbox"].item())
     assert terms[1] < terms[0] < terms[2]  # matched by L1 alone, by all, by class alone
 
@@ -145,7 +146,7 @@ def test_the_mean_of_stock_losses_depends_on_the_cut() -> None:
 @pytest.mark.parametrize("auxiliary", [True, False])
 def test_a_batch_without_objects_reaches_every_parameter(auxiliary: bool) -> None:
     """Distributed training waits for the gradient of every parameter."""
-    task = task_of(DetectionLoss(auxiliary=auxiliary)).train()
+    task = task_of(LossSettings(auxiliary=auxiliary)).train()
     batch = random_batch([0, 0])
     terms = task(*batch, task.normalizers(batch[2]))
     assert torch.isfinite(terms["loss"])

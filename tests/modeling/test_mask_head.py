@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DetrForSegmentation
 
-from detr_hf.modeling.detector import DetectorOutput, run_detector
+from detr_hf.modeling.families.base import DetectorOutput
+from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.mask_head import mask_logits
 from tests.tiny_models import (
     gradient_difference,
@@ -35,7 +36,7 @@ def batch(sizes: list[tuple[int, int]] = SIZES) -> tuple[Tensor, Tensor]:
 
 def detected_by(model: DetrForSegmentation, sizes: list[tuple[int, int]] = SIZES) -> DetectorOutput:
     with torch.no_grad():
-        return run_detector(model.detr, *batch(sizes), all_layers=False)
+        return DETR.run(model.detr, *batch(sizes), all_layers=False)
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext3"])
@@ -118,7 +119,7 @@ def test_gradients_equal_the_stock_model_also_in_the_detector() -> None:
     ours, theirs = tiny_segmenter(), tiny_segmenter()
     pixel_values, pixel_mask = batch()
     image, query = SOME
-    masks = mask_logits(ours, run_detector(ours.detr, pixel_values, pixel_mask, False), image, query, chunk=2)
+    masks = mask_logits(ours, DETR.run(ours.detr, pixel_values, pixel_mask, False), image, query, chunk=2)
     stock = theirs(pixel_values=pixel_values, pixel_mask=pixel_mask).pred_masks[image, query]
     ramp = torch.linspace(-1, 1, masks.numel()).view_as(masks)
     (masks * ramp).sum().backward()
@@ -187,7 +188,7 @@ def test_padding_gets_no_attention() -> None:
     model = tiny_segmenter()
     detected = detected_by(model)
     before = mask_logits(model, detected, *SOME, chunk=8)
-    padding = ~detected.memory_mask[:, None].expand_as(detected.memory)
+    padding = ~detected.panoptic.memory_mask[:, None].expand_as(detected.panoptic.memory)
     assert padding.any()
-    detected.memory = detected.memory.masked_fill(padding, 99.0)
+    detected.panoptic.memory = detected.panoptic.memory.masked_fill(padding, 99.0)
     torch.testing.assert_close(mask_logits(model, detected, *SOME, chunk=8), before)

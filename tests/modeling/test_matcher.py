@@ -12,10 +12,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.loss.loss_for_object_detection import HungarianMatcher
 
-from detr_hf.modeling.matcher import Matches, MatchingCosts, match
+from detr_hf.modeling import matcher
+from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.matcher import Matches, MatchingCosts
 from tests.tiny_models import stock_labels
 
 CLASSES = 5
+
+
+def match(logits: Tensor, boxes: Tensor, targets: list[dict], costs: MatchingCosts) -> Matches:
+    return matcher.match(DETR.class_probabilities(logits), boxes, targets, costs)
 
 
 def predictions(layers: int, images: int, queries: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.panoptic import PanopticTask
-from detr_hf.recipe import DetectionLoss, MaskLoss, PanopticEvaluation
+from detr_hf.modeling.panoptic_merge import MergeSettings
 from tests.tiny_models import (
     LABELS,
     gradient_difference,
@@ -25,11 +28,9 @@ COUNTS = [3, 0, 1, 5, 2, 9, 1, 4]  # one image without objects, one with more th
 CUTS = {"1x8": [slice(0, 8)], "2x4": [slice(0, 4), slice(4, 8)], "8x1": [slice(i, i + 1) for i in range(8)]}
 
 
-def task_of(
-    detection_loss: DetectionLoss | None = None, chunk: int = 4, loss: MaskLoss | None = None
-) -> PanopticTask:
-    evaluation = PanopticEvaluation(score_threshold=0.3, mask_threshold=0.4)
-    return PanopticTask(tiny_segmenter(), LABELS, loss or MaskLoss(), evaluation, chunk, detection_loss)
+def task_of(frozen: bool = True, chunk: int = 4, **settings: Any) -> PanopticTask:
+    merge = MergeSettings(score_threshold=0.3, mask_threshold=0.4)
+    return PanopticTask(tiny_segmenter(), LABELS, LossSettings(**settings), merge, chunk, frozen)
 
 
 def heads(task: PanopticTask) -> set[str]:
@@ -62,7 +63,7 @@ def test_mask_losses_and_gradients_equal_the_stock_model() -> None:
 @pytest.mark.usefixtures("float64")
 def test_end_to_end_loss_and_gradients_equal_the_stock_model() -> None:
     pixel_values, pixel_mask, targets = random_batch([5, 2])
-    task, stock = task_of(DetectionLoss(auxiliary=False)), tiny_segmenter()
+    task, stock = task_of(frozen=False, auxiliary=False), tiny_segmenter()
     terms = task(pixel_values, pixel_mask, targets, task.normalizers(targets))
     theirs = stock(pixel_values, pixel_mask, labels=stock_labels(targets, with_masks=True))
     assert set(terms) == {"loss", "loss_mask", "loss_dice", "loss_ce", "loss_bbox", "loss_giou"}
@@ -76,7 +77,7 @@ def test_end_to_end_loss_and_gradients_equal_the_stock_model() -> None:
 
 def test_weights_of_the_terms() -> None:
     batch = random_batch([3, 2])
-    task = task_of(loss=MaskLoss(mask_loss_coefficient=3.0, dice_loss_coefficient=0.5))
+    task = task_of(mask_loss_coefficient=3.0, dice_loss_coefficient=0.5)
     terms = task(*batch, task.normalizers(batch[2]))
     expected = 3 * terms["loss_mask"] + 0.5 * terms["loss_dice"]
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=CLOSE)
@@ -85,16 +86,16 @@ def test_weights_of_the_terms() -> None:
 def test_focal_settings_reach_the_loss() -> None:
     batch = random_batch([3, 2])
     focal = {
-        settings: task_of(loss=settings)(*batch, task_of().normalizers(batch[2]))["loss_mask"].item()
-        for settings in (MaskLoss(), MaskLoss(focal_alpha=0.75), MaskLoss(focal_gamma=0.5))
+        str(settings): task_of(**settings)(*batch, task_of().normalizers(batch[2]))["loss_mask"].item()
+        for settings in ({}, {"focal_alpha": 0.75}, {"focal_gamma": 0.5})
     }
     assert len(set(focal.values())) == 3
 
 
-def step_in_cuts(cuts: list[slice], detection_loss: DetectionLoss | None) -> tuple[float, dict[str, Tensor]]:
+def step_in_cuts(cuts: list[slice], frozen: bool) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients of one optimizer step over eight images, summed over its micro-batches."""
     pixel_values, pixel_mask, targets = random_batch(COUNTS)
-    task = task_of(detection_loss).eval()
+    task = task_of(frozen).eval()
     shares = [task.normalizers(targets[cut]) for cut in cuts]
     whole = sum(shares[1:], start=shares[0])
     total = 0.0
@@ -106,12 +107,12 @@ def step_in_cuts(cuts: list[slice], detection_loss: DetectionLoss | None) -> tup
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("detection_loss", [None, DetectionLoss()], ids=["frozen", "end to end"])
-def test_one_gradient_however_the_step_is_cut(detection_loss: DetectionLoss | None) -> None:
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "end to end"])
+def test_one_gradient_however_the_step_is_cut(frozen: bool) -> None:
     """Guards: normalizers of the local batch: an image then weighs more beside images of few objects."""
-    loss, wanted = step_in_cuts(CUTS["1x8"], detection_loss)
+    loss, wanted = step_in_cuts(CUTS["1x8"], frozen)
     for cut in ("2x4", "8x1"):
-        other_loss, others = step_in_cuts(CUTS[cut], detection_loss)
+        other_loss, others = step_in_cuts(CUTS[cut], frozen)
         assert other_loss == pytest.approx(loss, rel=EXACT)
         assert gradient_difference(others, wanted) < EXACT, cut
 
@@ -164,7 +165,7 @@ def test_a_frozen_detector_is_bit_identical_after_training() -> None:
 def test_a_frozen_detector_stays_in_eval_mode() -> None:
     """Guards: `.train()` turns on the dropout of the frozen detector, so that its boxes waver."""
     segmenter = tiny_segmenter().train()
-    task = PanopticTask(segmenter, LABELS, MaskLoss(), PanopticEvaluation(), 4)
+    task = PanopticTask(segmenter, LABELS, mask_chunk=4)
     assert not any(module.training for module in segmenter.detr.modules())  # from the start
     assert task.train() is task
     assert task.training and task.model.mask_head.training
@@ -185,7 +186,7 @@ def test_the_matching_is_the_same_in_training_and_evaluation() -> None:
 
 
 def test_end_to_end_training_moves_everything() -> None:
-    task = task_of(DetectionLoss())
+    task = task_of(frozen=False)
     assert all(parameter.requires_grad for parameter in task.parameters())
     task.train()
     assert all(module.training for module in task.model.detr.modules())
@@ -197,7 +198,7 @@ def test_end_to_end_training_moves_everything() -> None:
 
 def test_end_to_end_terms_are_complete() -> None:
     batch = random_batch([3, 2])
-    task = task_of(DetectionLoss()).eval()
+    task = task_of(frozen=False).eval()
     terms = task(*batch, task.normalizers(batch[2]))
     parts = terms["loss_ce"] + 5 * terms["loss_bbox"] + 2 * terms["loss_giou"] + terms["loss_auxiliary"]
     assert terms["loss"].item() == pytest.approx(
@@ -206,10 +207,10 @@ def test_end_to_end_terms_are_complete() -> None:
     assert all(not term.requires_grad for name, term in terms.items() if name != "loss")
 
 
-@pytest.mark.parametrize("detection_loss", [None, DetectionLoss()], ids=["frozen", "end to end"])
-def test_a_batch_without_objects_reaches_every_parameter(detection_loss: DetectionLoss | None) -> None:
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "end to end"])
+def test_a_batch_without_objects_reaches_every_parameter(frozen: bool) -> None:
     """Distributed training waits for the gradient of every parameter that learns."""
-    task, passed = task_of(detection_loss).train(), []
+    task, passed = task_of(frozen).train(), []
     task.model.mask_head.conv2.register_forward_hook(lambda _m, inputs, _o: passed.append(len(inputs[0])))
     batch = random_batch([0, 0])
     terms = task(*batch, task.normalizers(batch[2]))
@@ -271,7 +272,7 @@ def test_evaluation_settings_reach_the_merge() -> None:
     task = task_of().eval()
 
     def covered(**settings: float) -> float:
-        task.evaluation = PanopticEvaluation(**settings)
+        task.merge = MergeSettings(**settings)
         return float((task.predict(*batch)[0].id_map > 0).mean())
 
     some = covered(score_threshold=0.3, mask_threshold=0.4)

@@ -10,11 +10,12 @@ from torch.nn import functional
 from transformers import DetrForSegmentation, DetrImageProcessor
 from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 
+from detr_hf.modeling.families.base import DetectorOutput
+from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.panoptic import PanopticTask
-from detr_hf.modeling.panoptic_merge import merge_masks
+from detr_hf.modeling.panoptic_merge import MergeSettings, merge_masks
 from detr_hf.modeling.postprocess import detections, resize_masks
 from detr_hf.modeling.predictions import PanopticPrediction
-from detr_hf.recipe import MaskLoss, PanopticEvaluation
 from tests.tiny_models import LABELS, random_batch, tiny_segmenter
 
 PADDED = [(64, 96), (32, 128)]  # multiples of the coarsest stride: the same cells with and without padding
@@ -25,7 +26,7 @@ def test_boxes_come_in_original_pixels_inside_the_image_best_first() -> None:
     logits = torch.tensor([[[0.0, 1.0, 0.0], [3.0, 0.0, 0.0], [0.0, 2.0, 9.0]]])
     boxes = torch.tensor([[[0.5, 0.5, 0.5, 0.5], [0.1, 0.9, 0.4, 0.4], [0.5, 0.5, 1.0, 1.0]]])
     target = {"image_id": 7, "size_hw": (64, 96), "original_size_hw": (100, 200)}
-    (found,) = detections(logits, boxes, [target])
+    (found,) = detections(DETR, DetectorOutput(logits[None], boxes[None]), [target])
     assert found.image_id == 7
     assert found.labels.tolist() == [
         0,
@@ -52,7 +53,9 @@ def test_detections_equal_stock_post_processing_but_for_the_clipping() -> None:
     stock = DetrImageProcessor().post_process_object_detection(
         DetrObjectDetectionOutput(logits=logits, pred_boxes=boxes), threshold=0.0, target_sizes=sizes
     )
-    for found, theirs, (height, width) in zip(detections(logits, boxes, targets), stock, sizes, strict=True):
+    for found, theirs, (height, width) in zip(
+        detections(DETR, DetectorOutput(logits[None], boxes[None]), targets), stock, sizes, strict=True
+    ):
         order = theirs["scores"].argsort(descending=True)
         assert found.scores == pytest.approx(theirs["scores"][order].numpy())
         assert found.labels.tolist() == theirs["labels"][order].tolist()
@@ -103,8 +106,8 @@ def predict(
     score_threshold: float,
     chunk: int = 3,
 ) -> list[PanopticPrediction]:
-    evaluation = PanopticEvaluation(score_threshold=score_threshold, mask_threshold=0.4)
-    return PanopticTask(model, LABELS, MaskLoss(), evaluation, chunk).predict(*batch)
+    merge = MergeSettings(score_threshold, mask_threshold=0.4)
+    return PanopticTask(model, LABELS, merge=merge, mask_chunk=chunk).predict(*batch)
 
 
 def alone(batch: tuple[Tensor, Tensor, list[dict]], index: int) -> tuple[Tensor, Tensor, list[dict]]:

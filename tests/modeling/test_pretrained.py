@@ -16,13 +16,12 @@ from transformers import BertConfig, DetrForObjectDetection, DetrForSegmentation
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.modeling import pretrained
-from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling import model_files
+from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.mask_head import mask_logits
+from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.pretrained import (
     load_finished,
-    load_label_map,
-    load_processor,
     load_stage1,
     load_stage2,
 )
@@ -312,7 +311,7 @@ def test_saved_models_give_the_same_through_stock_from_pretrained(
     with torch.no_grad():
         detector = DetrForObjectDetection.from_pretrained(tmp_path / "stage1").eval()
         segmenter = DetrForSegmentation.from_pretrained(tmp_path / "stage2").eval()
-        ours = run_detector(stage1.eval(), pixel_values, pixel_mask, all_layers=False)
+        ours = DETR.run(stage1.eval(), pixel_values, pixel_mask, all_layers=False)
         boxes = detector(pixel_values, pixel_mask)
         masks = segmenter(pixel_values, pixel_mask)
         assert detector.config.id2label == segmenter.config.id2label == LABELS.id2label
@@ -321,7 +320,7 @@ def test_saved_models_give_the_same_through_stock_from_pretrained(
             assert relative_difference(stock.pred_boxes, ours.boxes_cxcywh_norm[-1]) < 1e-5
         image, query = torch.tensor([0, 1]), torch.tensor([3, 5])
         mine = mask_logits(
-            stage2.eval(), run_detector(stage2.detr, pixel_values, pixel_mask, False), image, query, 8
+            stage2.eval(), DETR.run(stage2.detr, pixel_values, pixel_mask, False), image, query, 8
         )
         assert relative_difference(masks.pred_masks[image, query], mine) < 1e-5
     assert type(load_finished(str(tmp_path / "stage1"))) is DetrForObjectDetection
@@ -340,7 +339,7 @@ def test_the_label_map_beside_a_model_comes_first(copy: Path, monkeypatch: pytes
     def offline(*args: object, **kwargs: object) -> str:
         raise FileNotFoundError("offline")
 
-    monkeypatch.setattr(pretrained, "hf_hub_download", offline)
+    monkeypatch.setattr(model_files, "hf_hub_download", offline)
     assert load_label_map("someone/some-detr", config) == LabelMap.from_names(LABELS.names)
 
 

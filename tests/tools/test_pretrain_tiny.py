@@ -13,7 +13,7 @@ from transformers import DetrForObjectDetection, DetrForSegmentation
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.demo.worlds import categories_of
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.families.detr import DETR
 from tools.pretrain_tiny import aids, pretrain
 from tools.pretrain_tiny.aids import VOID, DenseHeads, QueryGroups
 from tools.pretrain_tiny.architecture import tiny_config
@@ -66,7 +66,7 @@ def test_a_group_with_the_models_own_queries_predicts_what_the_model_does() -> N
     own = detector.model.query_position_embeddings.weight.detach()
     groups.further.data[1] = own
     with torch.no_grad():
-        detected = run_detector(
+        detected = DETR.run(
             detector, torch.randn(2, 3, 64, 96), torch.ones(2, 64, 96, dtype=torch.int64), all_layers=True
         )
         logits, boxes = groups.run(detector, detected)

@@ -41,7 +41,7 @@ class KnowsTheTruth(PanopticTask):
     """A task that predicts the truth, in the form of real predictions."""
 
     def __init__(self, task: PanopticTask, truth: GroundTruth):
-        super().__init__(task.model, task.labels, task.loss, task.evaluation, task.mask_chunk)
+        super().__init__(task.model, task.labels, task.criterion.settings, task.merge, task.mask_chunk)
         self.truth, self.seen = truth, []  # type: ignore[var-annotated]
 
     def predict(self, pixel_values: Any, pixel_mask: Any, targets: Sequence[Any]) -> list[PanopticPrediction]:

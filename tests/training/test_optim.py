@@ -12,7 +12,7 @@ from torch.optim import SGD, AdamW
 from detr_hf.errors import UserError
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.detection import DetectionTask
-from detr_hf.recipe import DetectionLoss, Optim, Schedule
+from detr_hf.recipe import Optim, Schedule
 from detr_hf.training.optim import build_optimizer, build_schedule, parameter_groups, rate_multiplier
 from tests.tiny_models import LABELS, tiny_detector
 
@@ -80,7 +80,9 @@ def test_a_schedule_goes_on_where_it_was(name: str) -> None:
 
 
 def test_groups_have_their_rates_and_only_matrices_decay() -> None:
-    optimizer = build_optimizer(tiny_detector(), Optim(epochs=1, lr=1e-3, backbone_lr=1e-4, weight_decay=0.5))
+    optimizer = build_optimizer(
+        DetectionTask(tiny_detector(), LABELS), Optim(epochs=1, lr=1e-3, backbone_lr=1e-4, weight_decay=0.5)
+    )
     assert isinstance(optimizer, AdamW)
     groups = {group["name"]: group for group in optimizer.param_groups}
     assert groups["backbone"]["lr"] == 1e-4 and groups["other"]["lr"] == 1e-3
@@ -90,7 +92,8 @@ def test_groups_have_their_rates_and_only_matrices_decay() -> None:
 
 
 def test_the_order_of_groups_and_parameters_is_that_of_the_model() -> None:
-    first, second = (build_optimizer(tiny_detector(seed=seed), Optim(epochs=1)) for seed in (0, 1))
+    tasks = [DetectionTask(tiny_detector(seed=seed), LABELS) for seed in (0, 1)]
+    first, second = (build_optimizer(task, Optim(epochs=1)) for task in tasks)
     assert [g["name"] for g in first.param_groups] == [g["name"] for g in second.param_groups]
     for one, other in zip(first.param_groups, second.param_groups, strict=True):
         assert [p.shape for p in one["params"]] == [p.shape for p in other["params"]]
@@ -102,8 +105,8 @@ def test_the_order_of_groups_and_parameters_is_that_of_the_model() -> None:
 def settings(optim: Optim) -> tuple[DetectionTask, dict[int, dict]]:
     """A task with a frozen stem, and the group of every parameter by identity."""
     model = tiny_detector()
-    freeze_backbone(model, "stem_and_first_stage")
-    task = DetectionTask(model, LABELS, DetectionLoss())
+    freeze_backbone(model.model.backbone, "stem_and_first_stage")
+    task = DetectionTask(model, LABELS)
     groups = parameter_groups(task, optim)
     return task, {id(parameter): group for group in groups for parameter in group["params"]}
 
@@ -140,14 +143,16 @@ def test_default_rates() -> None:
 
 def test_a_frozen_backbone_has_no_group() -> None:
     model = tiny_detector()
-    freeze_backbone(model, "all")
-    groups = parameter_groups(DetectionTask(model, LABELS, DetectionLoss()), Optim(epochs=1))
+    freeze_backbone(model.model.backbone, "all")
+    groups = parameter_groups(DetectionTask(model, LABELS), Optim(epochs=1))
     assert not any(group["name"].startswith("backbone") for group in groups)
 
 
 def test_norms_of_a_convnext_are_not_decayed() -> None:
     model = tiny_detector("test_convnext3")
-    groups = {group["name"]: group for group in parameter_groups(model, Optim(epochs=1))}
+    groups = {
+        group["name"]: group for group in parameter_groups(DetectionTask(model, LABELS), Optim(epochs=1))
+    }
     spared = {id(parameter) for parameter in groups["backbone, no decay"]["params"]}
     for name, parameter in model.model.backbone.model.named_parameters():
         assert (id(parameter) in spared) == (parameter.ndim == 1), name
@@ -156,13 +161,13 @@ def test_norms_of_a_convnext_are_not_decayed() -> None:
 @pytest.mark.parametrize(("backbone", "last"), [("test_resnet", "layer4"), ("test_convnext3", "stages_3")])
 def test_rates_fall_from_the_last_stage_of_the_backbone_to_the_stem(backbone: str, last: str) -> None:
     model = tiny_detector(backbone)
-    freeze_backbone(model, "stem_and_first_stage")  # the frozen ones are counted all the same
-    task = DetectionTask(model, LABELS, DetectionLoss())
+    freeze_backbone(model.model.backbone, "stem_and_first_stage")  # the frozen ones are counted all the same
+    task = DetectionTask(model, LABELS)
     optim = Optim(epochs=1, backbone_lr=8e-5, backbone_layer_decay=0.5)
     rates = {group["name"].removesuffix(", no decay"): group["lr"] for group in parameter_groups(task, optim)}
     backbone_rates = [rate for name, rate in rates.items() if name.startswith("backbone")]
     assert backbone_rates == pytest.approx([2e-5, 4e-5, 8e-5])
     assert rates[f"backbone {last}"] == 8e-5 and rates["other"] == optim.lr
-    everything = parameter_groups(DetectionTask(tiny_detector(backbone), LABELS, DetectionLoss()), optim)
+    everything = parameter_groups(DetectionTask(tiny_detector(backbone), LABELS), optim)
     stem = next(group for group in everything if group["name"].startswith("backbone stem"))
     assert stem["lr"] == pytest.approx(8e-5 / 16)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import DetrForObjectDetection
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, paired_giou
-from detr_hf.modeling.detector import DetectorOutput
+from detr_hf.modeling.families.base import DetectorOutput
 
 VOID = -100
 
@@ -76,10 +76,12 @@ class QueryGroups(nn.Module):
         """Logits ``[L * (G - 1), B, Q, C + 1]`` and boxes of the further groups, like further layers."""
         model = detector.model
         groups, queries, _ = self.further.shape
-        batch = len(detected.memory)
-        memory = detected.memory.flatten(2).transpose(1, 2)
+        assert detected.panoptic is not None
+        encoded, mask = detected.panoptic.memory, detected.panoptic.memory_mask
+        batch = len(encoded)
+        memory = encoded.flatten(2).transpose(1, 2)
         positions = model.position_embedding(
-            shape=detected.memory.shape, device=memory.device, dtype=memory.dtype, mask=detected.memory_mask
+            shape=encoded.shape, device=memory.device, dtype=memory.dtype, mask=mask
         )
         positions = positions.flatten(2).transpose(1, 2)
         embeddings = self.further.flatten(0, 1).expand(batch, -1, -1)

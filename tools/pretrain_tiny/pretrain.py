@@ -22,10 +22,17 @@ from transformers import DetrForSegmentation, DetrImageProcessor
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.demo.worlds import categories_of
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.criterion import Normalizers, box_losses, class_loss, mask_losses
-from detr_hf.modeling.detector import run_detector
-from detr_hf.modeling.mask_head import mask_logits
-from detr_hf.modeling.matcher import MatchingCosts, match
+from detr_hf.modeling.criterion import (
+    BOX_TERMS,
+    LossSettings,
+    Matched,
+    SetCriterion,
+    bbox_loss,
+    giou_loss,
+)
+from detr_hf.modeling.families.base import DetectorOutput
+from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.pretrained import load_segmenter
 from tools.pretrain_tiny.aids import DenseHeads, QueryGroups
 from tools.pretrain_tiny.architecture import tiny_config
@@ -71,6 +78,8 @@ class Pretraining:
             DetrForSegmentation(tiny_config(self.labels)) if start is None else load_segmenter(str(start))
         )
         self.model.train()
+        settings = LossSettings(eos_coefficient=plan.eos_coefficient)
+        self.criterion = SetCriterion(settings, BOX_TERMS, DETR.class_probabilities)
         self.model.detr.model.backbone.to(memory_format=torch.channels_last)
         config = self.model.config
         channels = self.model.detr.model.backbone.intermediate_channel_sizes[1]
@@ -114,35 +123,29 @@ class Pretraining:
     def warm_up_loss(self) -> Tensor:
         """Dense heads alone."""
         pixel_values, pixel_mask, targets = self.batch()
-        detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
-        return self.dense(detected.feature_maps[1], detected.memory, targets)
+        detected = DETR.run(self.model.detr, pixel_values, pixel_mask, all_layers=False)
+        return self.dense(*_dense_inputs(detected), targets)
 
     def detector_loss(self) -> Tensor:
         """DETR's criterion over all layers and query groups, plus the dense heads."""
         pixel_values, pixel_mask, targets = self.batch()
-        detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=True)
+        detected = DETR.run(self.model.detr, pixel_values, pixel_mask, all_layers=True)
         logits, boxes = self.groups.run(self.model.detr, detected)
         logits = torch.cat([detected.logits, logits])
         boxes = torch.cat([detected.boxes_cxcywh_norm, boxes])
-        matches = match(logits, boxes, targets, MatchingCosts())
-        normalizers = Normalizers.of_targets(targets, logits.shape[2], self.plan.eos_coefficient)
-        classes = class_loss(logits, targets, matches, self.plan.eos_coefficient, normalizers)
-        l1, giou = box_losses(boxes, targets, matches, normalizers)
-        per_layer = classes + 5 * l1 + 2 * giou
-        dense = self.dense(detected.feature_maps[1], detected.memory, targets)
-        return per_layer.sum() / self.plan.groups + dense
+        terms = self.criterion(self.matched(logits, boxes, targets))
+        return terms["loss"] / self.plan.groups + self.dense(*_dense_inputs(detected), targets)
 
     def mask_loss(self) -> Tensor:
         """Focal and dice loss of the matched masks; the detector is frozen."""
         pixel_values, pixel_mask, targets = self.batch()
-        with torch.no_grad():
-            detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
-            matches = match(detected.logits, detected.boxes_cxcywh_norm, targets, MatchingCosts())
-        normalizers = Normalizers.of_targets(targets, detected.logits.shape[2], self.plan.eos_coefficient)
-        masks = mask_logits(self.model, detected, matches.image, matches.query, chunk=256)
-        canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
-        focal, dice = mask_losses(masks, targets, matches, canvas_hw, normalizers)
-        return focal + dice
+        task = PanopticTask(self.model, self.labels, self.criterion.settings, mask_chunk=256)
+        return task(pixel_values, pixel_mask, targets, task.normalizers(targets))["loss"]
+
+    def matched(self, logits: Tensor, boxes: Tensor, targets: list[dict]) -> Matched:
+        """What the terms of a whole step are computed from."""
+        normalizers = self.criterion.normalizers(targets, logits.shape[2])
+        return self.criterion.matched(logits, boxes, targets, normalizers)
 
     @torch.no_grad()
     def evaluate(self, phase: str, step: int) -> None:
@@ -152,16 +155,12 @@ class Pretraining:
         for start in range(0, min(96, len(self.validation)), 16):
             indices = np.arange(start, min(start + 16, len(self.validation)))
             pixel_values, pixel_mask, targets = self.validation.batch(indices, None, size_hw=(144, 192))
-            detected = run_detector(self.model.detr, pixel_values, pixel_mask, all_layers=False)
-            logits, boxes = detected.logits, detected.boxes_cxcywh_norm
-            matches = match(logits, boxes, targets, MatchingCosts())
-            normalizers = Normalizers.of_targets(targets, logits.shape[2], self.plan.eos_coefficient)
-            l1, giou = box_losses(boxes, targets, matches, normalizers)
-            found = logits[0, matches.image, matches.query].argmax(-1)
-            wanted = torch.cat([t["class_labels"] for t in targets])
-            first = torch.tensor([0] + [len(t["class_labels"]) for t in targets]).cumsum(0)
-            right = (found == wanted[first[matches.image] + matches.object_index]).float().mean()
-            terms.append([l1.item(), giou.item(), right.item()])
+            detected = DETR.run(self.model.detr, pixel_values, pixel_mask, all_layers=False)
+            matched = self.matched(detected.logits, detected.boxes_cxcywh_norm, targets)
+            pairs = matched.matches
+            found = detected.logits[0, pairs.image, pairs.query].argmax(-1)
+            right = (found == matched.of_objects("class_labels")).float().mean()
+            terms.append([bbox_loss(matched).item(), giou_loss(matched).item(), right.item()])
         l1_mean, giou_mean, right_mean = np.mean(terms, 0).round(4)
         self.log(
             phase=phase, step=step, held_out={"l1": l1_mean, "giou": giou_mean, "class_right": right_mean}
@@ -175,6 +174,12 @@ class Pretraining:
             size={"shortest_edge": 144, "longest_edge": 256}, image_mean=IMAGE_MEAN, image_std=IMAGE_STD
         ).save_pretrained(self.out)
         self.labels.save(self.out)
+
+
+def _dense_inputs(detected: DetectorOutput) -> tuple[Tensor, Tensor]:
+    """The backbone's map of stride 8 and the encoder's output."""
+    assert detected.panoptic is not None
+    return detected.panoptic.feature_maps[1], detected.panoptic.memory
 
 
 def _rate(step: int, steps: int) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DetrForObjectDetection
 
-from detr_hf.modeling.detector import run_detector
+from detr_hf.modeling.families.detr import DETR
 from tests.tiny_models import gradient_difference, gradients, random_batch, relative_difference, tiny_detector
 
 SIZES = [(64, 96), (32, 128)]  # both are padded
@@ -30,39 +30,43 @@ def test_logits_boxes_and_queries_equal_the_stock_model(detector: DetrForObjectD
     pixel_values, pixel_mask = batch()
     stock = detector(pixel_values=pixel_values, pixel_mask=pixel_mask)
     for all_layers in (False, True):
-        ours = run_detector(detector, pixel_values, pixel_mask, all_layers)
+        ours = DETR.run(detector, pixel_values, pixel_mask, all_layers)
         assert len(ours.logits) == len(ours.boxes_cxcywh_norm) == (3 if all_layers else 1)
         assert relative_difference(ours.logits[-1], stock.logits) < CLOSE
         assert relative_difference(ours.boxes_cxcywh_norm[-1], stock.pred_boxes) < CLOSE
-        assert relative_difference(ours.queries, stock.last_hidden_state) < CLOSE
+        assert relative_difference(ours.panoptic.queries, stock.last_hidden_state) < CLOSE
         memory = stock.encoder_last_hidden_state.transpose(1, 2)
-        assert relative_difference(ours.memory.flatten(2), memory) < CLOSE
+        assert relative_difference(ours.panoptic.memory.flatten(2), memory) < CLOSE
 
 
 @torch.no_grad()
 def test_the_pixel_mask_counts(detector: DetrForObjectDetection) -> None:
     """Guards: a forward pass that drops the pixel mask, as the official example does."""
     pixel_values, pixel_mask = batch()
-    ours = run_detector(detector, pixel_values, pixel_mask, all_layers=False)
-    maskless = run_detector(detector, pixel_values, torch.ones_like(pixel_mask), all_layers=False)
+    ours = DETR.run(detector, pixel_values, pixel_mask, all_layers=False)
+    maskless = DETR.run(detector, pixel_values, torch.ones_like(pixel_mask), all_layers=False)
     assert relative_difference(maskless.logits, ours.logits) > 0.01
-    assert ours.memory_mask.int().tolist() == [[[1, 1, 1, 0], [1, 1, 1, 0]], [[1, 1, 1, 1], [0, 0, 0, 0]]]
+    seen = ours.panoptic.memory_mask.int().tolist()
+    assert seen == [
+        [[1, 1, 1, 0], [1, 1, 1, 0]],
+        [[1, 1, 1, 1], [0, 0, 0, 0]],
+    ]
 
 
 @torch.no_grad()
 def test_feature_maps_run_from_fine_to_coarse(detector: DetrForObjectDetection) -> None:
     pixel_values, pixel_mask = batch()
-    ours = run_detector(detector, pixel_values, pixel_mask, all_layers=False)
-    assert [feature_map.shape[-2] for feature_map in ours.feature_maps] == [16, 8, 4, 2]
-    projected = detector.model.input_projection(ours.feature_maps[-1])
-    torch.testing.assert_close(ours.projected, projected)
+    ours = DETR.run(detector, pixel_values, pixel_mask, all_layers=False)
+    assert [feature_map.shape[-2] for feature_map in ours.panoptic.feature_maps] == [16, 8, 4, 2]
+    projected = detector.model.input_projection(ours.panoptic.feature_maps[-1])
+    torch.testing.assert_close(ours.panoptic.projected, projected)
 
 
 @torch.no_grad()
 def test_inner_layers_are_the_shared_norm_of_raw_layer_outputs(detector: DetrForObjectDetection) -> None:
     """Guards: auxiliary outputs from normed layers, as the config flag for auxiliary losses gives them."""
     pixel_values, pixel_mask = batch()
-    ours = run_detector(detector, pixel_values, pixel_mask, all_layers=True)
+    ours = DETR.run(detector, pixel_values, pixel_mask, all_layers=True)
     recorded = detector.model(pixel_values, pixel_mask, output_hidden_states=True).decoder_hidden_states
     assert len(recorded) == 4  # the input, two raw outputs, and the last one with its norm applied
     norm = detector.model.decoder.layernorm
@@ -78,7 +82,7 @@ def test_stock_auxiliary_loss_is_another_network() -> None:
     """Guards: config.auxiliary_loss, which feeds every decoder layer the normed output of the one before."""
     detector = tiny_detector()
     pixel_values, pixel_mask = batch()
-    ours = run_detector(detector, pixel_values, pixel_mask, all_layers=True)
+    ours = DETR.run(detector, pixel_values, pixel_mask, all_layers=True)
     detector.config.auxiliary_loss = True
     stock = detector(pixel_values=pixel_values, pixel_mask=pixel_mask)
     assert relative_difference(stock.logits, ours.logits[-1]) > 0.05
@@ -88,7 +92,7 @@ def test_stock_auxiliary_loss_is_another_network() -> None:
 def test_gradients_of_the_last_layer_equal_the_stock_model() -> None:
     ours, theirs = tiny_detector(), tiny_detector()
     pixel_values, pixel_mask = batch()
-    detected = run_detector(ours, pixel_values, pixel_mask, all_layers=False)
+    detected = DETR.run(ours, pixel_values, pixel_mask, all_layers=False)
     (detected.logits.square().sum() + detected.boxes_cxcywh_norm.square().sum()).backward()
     stock = theirs(pixel_values=pixel_values, pixel_mask=pixel_mask)
     (stock.logits.square().sum() + stock.pred_boxes.square().sum()).backward()
@@ -97,7 +101,7 @@ def test_gradients_of_the_last_layer_equal_the_stock_model() -> None:
 
 def test_every_layer_learns_from_its_own_output() -> None:
     detector = tiny_detector()
-    detected = run_detector(detector, *batch(), all_layers=True)
+    detected = DETR.run(detector, *batch(), all_layers=True)
     detected.logits[0].sum().backward()
     with_gradient = [
         any(parameter.grad is not None and parameter.grad.any() for parameter in layer.parameters())
@@ -109,14 +113,14 @@ def test_every_layer_learns_from_its_own_output() -> None:
 
 def test_no_hook_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = tiny_detector()
-    run_detector(detector, *batch(), all_layers=True)
+    DETR.run(detector, *batch(), all_layers=True)
 
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError("the decoder stopped half-way")
 
     monkeypatch.setattr(detector.model.decoder.layernorm, "forward", fail)
     with pytest.raises(RuntimeError, match="half-way"):
-        run_detector(detector, *batch(), all_layers=True)
+        DETR.run(detector, *batch(), all_layers=True)
     assert all(not layer._forward_hooks for layer in detector.model.decoder.layers)
 
 
@@ -131,10 +135,10 @@ def test_heads_stay_in_float32_under_autocast() -> None:
         )
     with torch.autocast("cpu", torch.bfloat16):
         pixel_values, pixel_mask = batch()
-        ours = run_detector(detector, pixel_values, pixel_mask, all_layers=True)
+        ours = DETR.run(detector, pixel_values, pixel_mask, all_layers=True)
         assert ours.logits.dtype == ours.boxes_cxcywh_norm.dtype == torch.float32
         assert seen == {"class_labels_classifier": torch.float32, "bbox_predictor": torch.float32}
-        assert ours.projected.dtype == torch.bfloat16  # the rest is as fast as asked for
+        assert ours.panoptic.projected.dtype == torch.bfloat16  # the rest is as fast as asked for
         assert detector(pixel_values=pixel_values, pixel_mask=pixel_mask).pred_boxes.dtype == torch.bfloat16
     assert (ours.boxes_cxcywh_norm != ours.boxes_cxcywh_norm.bfloat16()).any()
 
@@ -145,7 +149,7 @@ def test_dropout_is_on_in_training_and_off_in_evaluation() -> None:
 
     def twice(mode: bool) -> bool:
         nn.Module.train(detector, mode)
-        first, second = (run_detector(detector, *inputs, all_layers=False).logits for _ in range(2))
+        first, second = (DETR.run(detector, *inputs, all_layers=False).logits for _ in range(2))
         return torch.equal(first, second)
 
     assert not twice(True)

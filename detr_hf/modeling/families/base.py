@@ -1,0 +1,141 @@
+"""The seam between the package and its networks: what the rest may ask of a model, whichever it is.
+
+A family answers for stock classes of transformers and owns their attribute names, their heads, what their
+logits mean and the workarounds they need. Tasks, criterion, post-processing, loading, export and inference
+know families through ``Family`` and ``DetectorOutput`` alone. A new family is one more file beside
+``detr.py`` and one entry of ``FAMILIES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.criterion import LossTerm
+
+
+@dataclass
+class DetectorOutput:
+    """One forward pass of a detector. K is the number of logits of a query: C + 1 where "no object" has one.
+
+    Attributes:
+        logits: ``float32 [L, B, Q, K]`` of the L supervised decoder layers, the last one last.
+        boxes_cxcywh_norm: ``float32 [L, B, Q, 4]``.
+        panoptic: what a mask head reads; None where the family has none.
+        extra: further (logits, boxes) that training matches and supervises on their own, such as encoder
+            proposals. DETR has none.
+    """
+
+    logits: Tensor
+    boxes_cxcywh_norm: Tensor
+    panoptic: PanopticFeatures | None = None
+    extra: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+
+@dataclass
+class PanopticFeatures:
+    """What a mask head reads of the same forward pass.
+
+    Attributes:
+        queries: ``[B, Q, d]`` the normed output of the last decoder layer.
+        feature_maps: the backbone's maps ``[B, c, h, w]``, finest first.
+        projected: ``[B, d, h, w]`` the coarsest map in the transformer's width.
+        memory: ``[B, d, h, w]`` the encoder's output.
+        memory_mask: ``bool [B, h, w]``, True where the image is real.
+    """
+
+    queries: Tensor
+    feature_maps: list[Tensor]
+    projected: Tensor
+    memory: Tensor
+    memory_mask: Tensor
+
+
+class Family(Protocol):
+    """What the package asks of a kind of network. ``model`` is of either stage, ``detector`` of stage 1."""
+
+    @property
+    def model_type(self) -> str:
+        """Of its configs; what a family is found by."""
+
+    @property
+    def detector_class(self) -> Any:
+        """The stock class of stage 1: what is loaded and saved."""
+
+    @property
+    def segmenter_class(self) -> Any | None:
+        """The stock class of stage 2; None where there is no mask head for this family."""
+
+    @property
+    def box_terms(self) -> Sequence[LossTerm]:
+        """The rows of the criterion's table that this family's outputs are supervised by, masks aside."""
+
+    def run(
+        self, detector: nn.Module, pixel_values: Tensor, pixel_mask: Tensor, all_layers: bool
+    ) -> DetectorOutput:
+        """One forward pass; class and box heads in float32, also under autocast.
+
+        Args:
+            detector: of ``detector_class``.
+            pixel_values: ``[B, 3, H, W]`` normalized images.
+            pixel_mask: ``[B, H, W]``, 1 where the image is real.
+            all_layers: every decoder layer (L = their number) or the last one alone (L = 1).
+        """
+
+    def class_probabilities(self, logits: Tensor) -> Tensor:
+        """``[..., K]`` to ``float32 [..., C]``: how likely each class is, "no object" left out."""
+
+    def is_object(self, logits: Tensor) -> Tensor:
+        """``[..., K]`` to ``bool [...]``: False where "no object" is likelier than every class."""
+
+    def num_queries(self, config: Any) -> int:
+        """Queries of an image that are matched with its objects."""
+
+    def detector_of(self, model: nn.Module) -> Any:
+        """The detector inside a segmenter; a detector is its own."""
+
+    def backbone(self, detector: Any) -> Any:
+        """Gives (map ``[B, c, h, w]``, mask) pairs, finest first, for pixels and mask; its ``model`` is the
+        network that learns."""
+
+    def compilable(self, detector: Any) -> list[nn.Module]:
+        """The parts that ``torch.compile`` takes; none whose inner outputs are recorded by hooks."""
+
+    def group_of(self, parameter_name: str) -> str:
+        """Where a parameter of either stage belongs: "backbone", "class_head" or "other"."""
+
+    def check_config(self, config: Any, source: str) -> None:
+        """Switch off what makes another network of the same weights.
+
+        Raises:
+            UserError: stock transformers cannot run the model of ``source`` as it was trained.
+        """
+
+    def replace_classes(self, detector: Any, labels: LabelMap) -> list[str]:
+        """Give the detector new class heads for ``labels``, in place; the names of the new tensors."""
+
+    def segmenter_of(self, detector: Any, source: str) -> Any:
+        """A segmenter around (a copy of) the detector's weights, its mask head random.
+
+        Raises:
+            UserError: the detector of ``source`` cannot carry a mask head.
+        """
+
+    def mask_parts(self, segmenter: Any) -> dict[str, nn.Module]:
+        """The modules of a segmenter that are not its detector, by name."""
+
+    def mask_logits(
+        self, segmenter: Any, detected: DetectorOutput, image: Tensor, query: Tensor, chunk: int | None
+    ) -> Tensor:
+        """Mask logits ``[M, h, w]`` of M queries, given as images of the batch and queries, ``int64 [M]``.
+
+        At most ``chunk`` pass through the head at once; None: all.
+        """
+
+    def record_attention(self, detector: Any) -> AbstractContextManager[list[Tensor]]:
+        """Collects the last decoder layer's cross attention ``[B, heads, Q, h w]`` of each forward pass."""
