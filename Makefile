@@ -14,7 +14,7 @@ INSTALLED := $(STAMP).installed
 INSTALLED_DEV := $(STAMP).installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench clean
+.PHONY: help demo test test-slow lint format bench gpu-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 16
@@ -39,6 +39,9 @@ format: $(INSTALLED_DEV)  ## rewrite the code as ruff wants it
 
 bench: $(INSTALLED_DEV)  ## ours beside stock transformers
 	$(BIN)/python -m benchmarks
+
+gpu-check: $(INSTALLED_DEV)  ## eight minutes on a GPU: speed and memory beside stock, and the tests marked gpu
+	$(BIN)/python -m tools.gpu_check
 
 clean:  ## remove caches and builds; runs/ and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

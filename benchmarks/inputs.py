@@ -14,6 +14,7 @@ from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 from benchmarks.settings import Settings
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_cxcywh, normalize_boxes
 from detr_hf.labels import LabelMap, construction_labels
+from detr_hf.modeling.compute import compile_layers
 
 LABELS: LabelMap = construction_labels()
 
@@ -38,20 +39,20 @@ def config_of(settings: Settings) -> DetrConfig:
 
 
 def detector_of(settings: Settings) -> DetrForObjectDetection:
-    """A stock detector, the same for the same settings."""
+    """A stock detector on the settings' device, the same weights for the same settings."""
     torch.manual_seed(settings.seed)
     detector = DetrForObjectDetection(config_of(settings))
     _randomize(detector)
-    _calibrate(detector, settings)
+    _place(detector, detector, settings)
     return detector
 
 
 def segmenter_of(settings: Settings) -> DetrForSegmentation:
-    """A stock segmenter in eval mode whose detector is frozen, as stage 2 wants it."""
+    """A stock segmenter in eval mode whose detector is frozen, as stage 2 trains it."""
     torch.manual_seed(settings.seed)
     model = DetrForSegmentation(config_of(settings))
     _randomize(model)
-    _calibrate(model.detr, settings)
+    _place(model, model.detr, settings)
     attention = model.mask_head.conv1.conv.weight[:, -model.config.encoder_attention_heads :]
     with torch.no_grad():  # one softmax over all heads and pixels makes small numbers: let them be heard
         attention.mul_(attention.shape[1] * settings.size[0] * settings.size[1] / 32**2)
@@ -83,6 +84,16 @@ def _gain(linear: str) -> float:
     return 4.0 if linear.endswith("class_labels_classifier") else 1.0
 
 
+def _place(model: nn.Module, detector: DetrForObjectDetection, settings: Settings) -> None:
+    """Onto the device, calibrated there, in the memory format and compiled as the settings say."""
+    model.to(settings.device)
+    _calibrate(detector, settings)
+    if settings.channels_last:
+        detector.model.backbone.to(memory_format=torch.channels_last)
+    if settings.compiled:
+        compile_layers(detector)
+
+
 @torch.no_grad()
 def _calibrate(detector: DetrForObjectDetection, settings: Settings) -> None:
     """Statistics of the frozen batch norms as training leaves them: those of what passes through.
@@ -108,7 +119,9 @@ def images_of(settings: Settings, images: int) -> tuple[Tensor, Tensor]:
     patches = torch.randn(images, 3, 6, 8, generator=generator)
     grain = torch.randn(images, 3, *settings.size, generator=generator)
     pixel_values = functional.interpolate(patches, settings.size, mode="bilinear") + 0.3 * grain
-    return pixel_values, torch.ones(images, *settings.size, dtype=torch.int64)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    pixel_mask = torch.ones(images, *settings.size, dtype=torch.int64, device=settings.device)
+    return pixel_values.to(settings.device, memory_format=layout), pixel_mask
 
 
 def targets_of(settings: Settings) -> list[dict[str, Any]]:
@@ -122,12 +135,15 @@ def targets_of(settings: Settings) -> list[dict[str, Any]]:
                 "image_id": image,
                 "size_hw": settings.size,
                 "original_size_hw": settings.size,
-                "class_labels": torch.from_numpy(classes),
-                "boxes_cxcywh_norm": torch.from_numpy(
-                    normalize_boxes(boxes_xyxy_to_cxcywh(boxes), settings.size)
-                ),
-                "segment_ids": torch.from_numpy(ids),
-                "id_map": torch.from_numpy(id_map),
+                **{
+                    name: torch.from_numpy(array).to(settings.device)
+                    for name, array in {
+                        "class_labels": classes,
+                        "boxes_cxcywh_norm": normalize_boxes(boxes_xyxy_to_cxcywh(boxes), settings.size),
+                        "segment_ids": ids,
+                        "id_map": id_map,
+                    }.items()
+                },
             }
         )
     return targets

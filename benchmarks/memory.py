@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work, from the process's own resident set."""
+"""Peak memory of a piece of work: of the GPU, or the process's own resident set."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ SMALLEST_MB = 1.0
 STATUS = Path("/proc/self/status")
 
 
-def peak_mb_of(work: Callable[[], object]) -> float:
-    """How far the resident set rises, in MB (10^6 bytes), above what imports, model and data hold before
-    ``work``.
+def peak_mb_of(work: Callable[[], object], device: str = "cpu") -> float:
+    """How far memory rises, in MB (10^6 bytes), above what imports, model and data hold before ``work``.
 
-    On Linux the kernel's high-water mark is first set back to the present, so that what building the model
-    took for a moment does not hide the work. Elsewhere it is the rise of ``ru_maxrss``, at most as high.
+    On a GPU that is what tensors take; on a CPU the resident set. On Linux the kernel's high-water mark is
+    first set back to the present, so that what building the model took for a moment does not hide the work.
+    Elsewhere it is the rise of ``ru_maxrss``, at most as high.
     """
     gc.collect()
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        work()
+        return max((torch.cuda.max_memory_allocated() - held) / 1e6, SMALLEST_MB)
     with contextlib.suppress(OSError, AttributeError):  # glibc: hand back what building freed
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):

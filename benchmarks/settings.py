@@ -24,6 +24,10 @@ class Settings:
         short_edge: of these, in pixels.
         mask_chunk: our bound on queries that pass the mask head at once.
         seed: of weights and data.
+        device: where the work is done.
+        precision: "fp32", "tf32", "bf16" or "fp16"; half precision under autocast.
+        compiled: torch.compile of backbone and encoder.
+        channels_last: weights and images of the backbone in that memory format.
     """
 
     images: int = 2
@@ -38,6 +42,10 @@ class Settings:
     short_edge: int = 400
     mask_chunk: int = 16
     seed: int = 0
+    device: str = "cpu"
+    precision: str = "fp32"
+    compiled: bool = False
+    channels_last: bool = False
 
     @property
     def objects_of_images(self) -> list[int]:
@@ -72,8 +80,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """The settings among parsed flags."""
-    return Settings(**{name: getattr(arguments, name) for name in Settings.__dataclass_fields__})
+    """The settings among parsed flags; those without a flag as they are by default."""
+    chosen = vars(arguments)
+    return Settings(**{name: chosen[name] for name in Settings.__dataclass_fields__ if name in chosen})
 
 
 def _count(text: str) -> int:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import pytest
 
 
-def pytest_collection_finish() -> None:
-    """What the imports made is there to stay: no garbage collection need walk through it again."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """No GPU for tests that are not marked `gpu`: they are of a CPU, whatever the machine has.
+
+    What the imports made is there to stay: no garbage collection need walk through it again.
+    """
+    if not any(item.get_closest_marker("gpu") for item in session.items):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     gc.collect()
     gc.freeze()
 
