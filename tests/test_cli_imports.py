@@ -13,13 +13,19 @@ from PIL import Image
 
 from detr_hf.cli import COMMANDS
 from detr_hf.labels import LabelMap
+from detr_hf.metrics.entries import ImageEntry
+from detr_hf.metrics.per_image_results import PerImageResults, save_per_image
 from detr_hf.prepare.bundle import dataset_features
 from detr_hf.prepare.raw.pipeline import STEPS
-from tests.factories import write_coco_panoptic
+from detr_hf.recipe import recipe_to_yaml
+from detr_hf.run_folder import RunFolder
+from tests.factories import write_coco_detection, write_coco_panoptic
+from tests.html_reader import read_page
 from tests.raw_factories import write_tidy_raw
-from tests.report.report_factories import write_run
+from tests.report.report_factories import random_entries, write_run
+from tests.tiny_runs import THING_LABELS, detection_recipe
 
-NETWORKS = {"torch", "transformers", "accelerate", "timm", "albumentations"}
+NETWORKS = {"torch", "transformers", "accelerate", "timm", "evaluate", "albumentations"}
 HEAVY = NETWORKS | {"datasets", "pandas", "pyarrow", "scipy", "cv2", "matplotlib"}
 SHOW = """
 import sys
@@ -32,6 +38,11 @@ for line in sys.argv[1:]:
         codes.append(end.code)
 print("ended:", codes, {name.split(".")[0] for name in sys.modules}, sep="|")
 """
+
+
+@pytest.fixture(autouse=True)
+def a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
 
 
 def imported(*commands: list[str], code: int = 0) -> set[str]:
@@ -50,9 +61,8 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported(*([command, "--help"] for command in COMMANDS)) & (HEAVY | {"numpy", "pydantic"})
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_wrong_arguments_are_refused_before_anything_heavy() -> None:
+    wrong = (
         "nonsense",
         "predict demo --out x --threshold 2",
         "check missing.json",
@@ -67,10 +77,8 @@ def test_help_imports_nothing_heavy() -> None:
         "export demo --out out --check-images missing",
         "app demo --port x",
         "demo --mess",
-    ],
-)
-def test_a_wrong_argument_is_refused_before_anything_heavy(words: str) -> None:
-    assert not imported(words.split(), code=2) & HEAVY
+    )
+    assert not imported(*(words.split() for words in wrong), code=2) & HEAVY
 
 
 def test_a_check_imports_no_torch(tmp_path: Path) -> None:
@@ -108,6 +116,17 @@ def test_preparing_imports_no_torch_before_the_teacher(tmp_path: Path) -> None:
     steps = [["prepare", raw, str(tmp_path / "a"), "num_proc=1", "--only", step] for step in STEPS[:3]]
     whole = ["prepare", raw, str(tmp_path / "b"), "num_proc=1", "pseudo_stuff.enabled=false"]
     assert STEPS[3] == "pseudo" and not imported(*steps, whole) & NETWORKS
+
+
+def test_a_report_of_stage_one_imports_no_torch(tmp_path: Path) -> None:
+    """From what the evaluation kept, drawn images and all."""
+    run, split = write_run(tmp_path / "run", THING_LABELS), write_coco_detection(tmp_path / "data", count=3)
+    recipe = detection_recipe(run, split, Path("nowhere"), "evaluation.pictures=2")
+    (run / "recipe.yaml").write_text(recipe_to_yaml(recipe))
+    found = [ImageEntry(10 + at, 0, entry.content) for at, entry in enumerate(random_entries(0, images=3))]
+    save_per_image(RunFolder(run), PerImageResults(found))
+    assert not imported(["report", str(run)]) & NETWORKS
+    assert len(read_page(run / "report.html").all("img")) == 4, "the worst and the best, drawn twice"
 
 
 def test_a_comparison_imports_no_torch(tmp_path: Path) -> None:

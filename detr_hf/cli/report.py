@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detr_hf.cli.kinds import count, share
 from detr_hf.errors import UserError
@@ -39,17 +41,22 @@ def run(arguments: argparse.Namespace) -> None:
     if not run.best.is_dir():
         raise UserError(f"{folder}: has no best/ yet; the first evaluation of a run writes it.")
     recipe = load_recipe(run.recipe_file)
-    from accelerate import Accelerator
-    from transformers.utils.logging import disable_progress_bar
-
     from detr_hf.training.report_run import report_again
 
-    disable_progress_bar()
-    accelerator = Accelerator()  # before any other state: it alone sees ACCELERATE_USE_CPU
-    with accelerator.main_process_first():
+    with _main_process_first():
         recipe, data = _with_data(recipe, folder)
     page = report_again(folder, recipe, data, arguments.threshold, arguments.images)
-    accelerator.print(f"report: {page}")
+    if not int(os.environ.get("RANK", 0)):
+        print(f"report: {page}")
+
+
+def _main_process_first() -> AbstractContextManager[Any]:
+    """On several processes the main one builds the data, and the others find it built."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return nullcontext()
+    from accelerate import Accelerator
+
+    return Accelerator().main_process_first()  # before any other state: it alone sees ACCELERATE_USE_CPU
 
 
 def _with_data(recipe: Recipe, folder: Path) -> tuple[Recipe, DataBundle | UserError]:

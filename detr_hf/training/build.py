@@ -29,12 +29,12 @@ from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recip
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
 from detr_hf.training.distributed import set_up_device
 from detr_hf.training.ema import AveragedWeights
+from detr_hf.training.fit import refuse_unfit
 from detr_hf.training.folder import refuse_unwritable
 from detr_hf.training.loaders import (
     build_train_loader,
     build_validation_loader,
     class_weights_of,
-    refuse_unfit,
 )
 from detr_hf.training.log import RunLog, tracker_names
 from detr_hf.training.loss_settings import loss_settings_of

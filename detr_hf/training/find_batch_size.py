@@ -16,8 +16,9 @@ from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
 from detr_hf.training.build import build_accelerator, build_processor, build_task
+from detr_hf.training.fit import refuse_unfit
 from detr_hf.training.folder import locked
-from detr_hf.training.loaders import build_dataset, refuse_unfit
+from detr_hf.training.loaders import build_dataset
 from detr_hf.training.optim import build_optimizer
 
 LOOKED_AT = 32

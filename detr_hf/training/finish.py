@@ -22,7 +22,8 @@ from detr_hf.run_folder import METRICS_FILE, PICTURES_FOLDER, RESULTS_FILE
 from detr_hf.training.build import finished_task, pq_backend_of
 from detr_hf.training.distributed import set_float32_products
 from detr_hf.training.engine import evaluate, predict_one
-from detr_hf.training.loaders import build_validation_loader, refuse_unfit
+from detr_hf.training.fit import refuse_unfit
+from detr_hf.training.loaders import build_validation_loader
 from detr_hf.training.state import Run
 from detr_hf.visualize.panoptic import draw_prediction
 from detr_hf.visualize.sheets import contact_sheet

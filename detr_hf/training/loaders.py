@@ -15,19 +15,8 @@ from detr_hf.loading.rows import Rows, TableRows
 from detr_hf.loading.samplers import BatchPlan, StepSampler, StreamSampler, TrainingSampler
 from detr_hf.loading.stream import FOLLOWERS, StreamRows
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.loading.truth import check_labels
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe
-
-
-def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
-    """Before the first step: masks where stage 2 needs them, and every label a class of the model."""
-    if isinstance(recipe, PanopticRecipe) and not data.is_panoptic:
-        raise UserError(
-            "data: stage 2 learns masks, but this data set has boxes only (no `panoptic` PNG files)."
-        )
-    for split in data.dataset.values():
-        check_labels(split, data.labels.num_classes)
 
 
 def build_train_loader(

@@ -1,14 +1,17 @@
-"""A report for a training that ends, and for a run folder at any later time."""
+"""A report for a training that ends, and for a run folder at any later time.
+
+What loads a model is imported where one is needed: a report of stage 1 is made from files alone.
+"""
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 
 from detr_hf.errors import UserError
@@ -16,19 +19,17 @@ from detr_hf.labels import LabelMap
 from detr_hf.loading.balance import objects_of_classes
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
-from detr_hf.modeling.model_files import load_processor
 from detr_hf.modeling.predictions import Prediction
-from detr_hf.modeling.task import Task
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe
 from detr_hf.report.inputs import ReportInputs
 from detr_hf.report.readable_subset import readable_subset
 from detr_hf.report.write import write_report
 from detr_hf.run_folder import PER_IMAGE_FILE, RunFolder
-from detr_hf.training.build import finished_task
-from detr_hf.training.engine import evaluate, predict_one
-from detr_hf.training.loaders import build_dataset, build_validation_loader, refuse_unfit
-from detr_hf.training.state import Run
+from detr_hf.training.fit import refuse_unfit
+
+if TYPE_CHECKING:
+    from detr_hf.training.state import Run
 
 MOST_IMAGES = 6
 """Of either end, where nobody asks for more; the recipe's `evaluation.pictures` may ask for fewer."""
@@ -40,6 +41,8 @@ def report_finished(run: Run, data: DataBundle) -> None:
     What the evaluation behind ``best/`` saw is in a file by then, so no image passes the model again but
     those that are drawn.
     """
+    from detr_hf.training.engine import predict_one
+
     if not run.accelerator.is_main_process:
         return
     try:
@@ -93,40 +96,35 @@ def report_again(
     Raises:
         UserError: there is no ``best/``, or a file cannot be written.
     """
-    accelerator, best = Accelerator(), folder / "best"
-    labels = LabelMap.load(best)
+    run = RunFolder(folder)
+    labels = LabelMap.load(run.best)
     notes: list[str] = []
     bundle = _usable(recipe, data, labels, notes)
+    per_image = load_per_image(run, labels.num_classes)
+    if per_image is None and bundle is not None:
+        per_image = _predicted_again(run, recipe, bundle, labels, notes)
+    elif per_image is None:
+        missing = "is missing or of another evaluation, so nothing is known of single images"
+        notes.append(f"{PER_IMAGE_FILE} {missing}")
     faults: dict[int, str] = {}
-    whole = bundle is not None
     if isinstance(data, UserError):
         bundle, faults = readable_subset(recipe.data, labels)
-    task_of = cache(lambda: finished_task(recipe, labels, str(best)).to(accelerator.device).eval())
-    per_image = _per_image(accelerator, folder, recipe, labels, bundle if whole else None, task_of, notes)
-    settings = recipe.evaluation
-    shown = min(settings.pictures, MOST_IMAGES) if images is None else images
-    processor = load_processor(str(best))
-    validation = None if bundle is None else build_dataset(recipe, bundle, "validation", processor)
-
-    def predict(index: int) -> Prediction:
-        assert validation is not None
-        return predict_one(task_of(), validation, index)
-
+    usual = recipe.evaluation
     inputs = ReportInputs(
         folder=folder,
         labels=labels,
         score_threshold=score_threshold,
-        usual_threshold=settings.score_threshold,
+        usual_threshold=usual.score_threshold,
         per_image=per_image,
         truth=None if bundle is None else GroundTruth(bundle.dataset["validation"]),
         faults=faults,
         training_objects=None if bundle is None else counted_objects(bundle),
-        predict=predict,
+        predict=None if bundle is None else _predict_rows(run, recipe, bundle, labels),
         notes=tuple(notes),
     )
-    if accelerator.is_main_process:
-        return write_report(inputs, shown)
-    return folder
+    if int(os.environ.get("RANK", 0)):
+        return folder
+    return write_report(inputs, min(usual.pictures, MOST_IMAGES) if images is None else images)
 
 
 def counted_objects(data: DataBundle) -> list[int] | None:
@@ -159,44 +157,48 @@ def _usable(
     return None
 
 
-def _per_image(
-    accelerator: Accelerator,
-    folder: Path,
-    recipe: Recipe,
-    labels: LabelMap,
-    data: DataBundle | None,
-    task_of: Callable[[], Task],
-    notes: list[str],
-) -> PerImageResults | None:
-    """What was kept of the evaluation behind ``best/``, or else what is predicted anew; main process only."""
-    kept = load_per_image(RunFolder(folder), labels.num_classes) if accelerator.is_main_process else None
-    if broadcast_object_list([kept is not None])[0]:
-        return kept
-    if data is not None:
-        return _predicted_again(accelerator, folder, recipe, data, task_of, notes)
-    notes.append(
-        f"{PER_IMAGE_FILE} is missing or of another evaluation, so nothing is known of single images"
-    )
-    return None
+def _predict_rows(
+    run: RunFolder, recipe: Recipe, data: DataBundle, labels: LabelMap
+) -> Callable[[int], Prediction]:
+    """What ``best/`` predicts for a row of the validation split; the model is loaded for the first one."""
+
+    @cache
+    def loaded() -> Callable[[int], Prediction]:
+        from accelerate import Accelerator
+
+        from detr_hf.modeling.model_files import load_processor
+        from detr_hf.training.build import finished_task
+        from detr_hf.training.engine import predict_one
+        from detr_hf.training.loaders import build_dataset
+
+        task = finished_task(recipe, labels, str(run.best)).to(Accelerator().device).eval()
+        rows = build_dataset(recipe, data, "validation", load_processor(str(run.best)))
+        return lambda index: predict_one(task, rows, index)
+
+    return lambda index: loaded()(index)
 
 
 def _predicted_again(
-    accelerator: Accelerator,
-    folder: Path,
-    recipe: Recipe,
-    data: DataBundle,
-    task_of: Callable[[], Task],
-    notes: list[str],
+    run: RunFolder, recipe: Recipe, data: DataBundle, labels: LabelMap, notes: list[str]
 ) -> PerImageResults | None:
     """Evaluate ``best/`` anew and keep what was seen; an image that cannot be read is noted."""
-    loader = build_validation_loader(recipe, data, load_processor(str(folder / "best")), accelerator)
+    from accelerate import Accelerator
+
+    from detr_hf.modeling.model_files import load_processor
+    from detr_hf.training.build import finished_task
+    from detr_hf.training.engine import evaluate
+    from detr_hf.training.loaders import build_validation_loader
+
+    accelerator = Accelerator()
     try:
-        result = evaluate(accelerator, task_of(), loader, GroundTruth(data.dataset["validation"]))
+        task = finished_task(recipe, labels, str(run.best)).to(accelerator.device).eval()
+        loader = build_validation_loader(recipe, data, load_processor(str(run.best)), accelerator)
+        result = evaluate(accelerator, task, loader, GroundTruth(data.dataset["validation"]))
     except UserError as fault:
         if accelerator.num_processes > 1:
             raise  # the others wait for this process's share
         notes.append(f"the images could not be predicted again: {fault}")
         return None
     if result.per_image is not None:  # on the main process
-        save_per_image(RunFolder(folder), result.per_image)
+        save_per_image(run, result.per_image)
     return result.per_image
