@@ -29,6 +29,11 @@ def render_html(template: str, **values: Any) -> str:
     return _environment(True).get_template(template).render(values)
 
 
+def render_part(template: str, macro: str, *values: Any) -> str:
+    """A piece of a page that another program puts together: what a macro of a template gives."""
+    return str(getattr(_environment(True).get_template(template).module, macro)(*values))
+
+
 def render_markdown(template: str | Path, **values: Any) -> str:
     """A text of `report/templates`, or of the file at a path; blank lines that follow each other are one."""
     source = (TEMPLATES / template).read_text(encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from detr_hf.app.viewer import ATTENTION, BOXES, PANOPTIC, Film, Viewer, Viewing
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
 from detr_hf.modeling.predictions import Prediction
+from detr_hf.templating import render_part
 from detr_hf.visualize.panoptic import draw_prediction
 
-WELCOME = "Drop a picture or a video at the left."
+WELCOME = "Drop an image or a video at the left."
 LEAST, MOST = 0.05, 0.99  # ends of the slider
 
 VISIT_SECONDS = 3600
@@ -34,7 +34,7 @@ class Page:
     Args:
         viewer: the model, and what is done with it.
         title: the model's name.
-        examples: picture files to try.
+        examples: image files to try.
     """
 
     def __init__(self, viewer: Viewer, title: str, examples: Sequence[Path] = ()):
@@ -43,7 +43,7 @@ class Page:
         with gr.Blocks(
             title=f"{title} · detr-hf", analytics_enabled=False, delete_cache=cleaned
         ) as self.blocks:
-            gr.HTML(self._head(title))
+            gr.HTML(render_part("app.html", "head", title, viewer.labels, viewer.is_panoptic))
             with gr.Row(elem_id="room"):
                 with gr.Column(scale=3, min_width=280, elem_id="side"):
                     self._build_side()
@@ -54,16 +54,8 @@ class Page:
 
     # -- what stands where
 
-    def _head(self, title: str) -> str:
-        labels, stage = self.viewer.labels, "Panoptic" if self.viewer.is_panoptic else "Detection"
-        facts = f"detr-hf · {stage} DETR · {len(labels.thing_ids)} kinds of things"
-        facts += f", {len(labels.stuff_ids)} of stuff" if labels.stuff_ids else ""
-        return f'<header id="head"><h1>{escape(title)}</h1><p>{facts}</p></header>'
-
     def _build_side(self) -> None:
-        self.drop = gr.File(
-            label="Picture or video", file_types=["image", "video"], height=150, elem_id="drop"
-        )
+        self.drop = gr.File(label="Image or video", file_types=["image", "video"], height=150, elem_id="drop")
         self.threshold = gr.Slider(
             LEAST,
             MOST,
@@ -88,18 +80,18 @@ class Page:
         views = [BOXES, *([PANOPTIC] if self.viewer.is_panoptic else [])]
         first = views[-1]
         views += [ATTENTION] if self.viewer.explains else []
-        self.status = gr.HTML(tables.said(WELCOME, "welcome"), elem_id="status")
+        self.status = gr.HTML(tables.status(WELCOME, "welcome"), elem_id="status")
         with gr.Row(elem_id="bar", visible=False) as self.bar:
             self.view = gr.Radio(views, value=first, show_label=False, container=False, elem_id="views")
             self.download = gr.DownloadButton(
                 "Download JSON", size="sm", scale=0, min_width=140, elem_id="download"
             )
-        self.picture = gr.Image(
+        self.image = gr.Image(
             show_label=False,
             interactive=False,
             format="webp",
             buttons=["download", "fullscreen"],
-            elem_id="picture",
+            elem_id="image",
             visible=False,
         )
         self.gallery = gr.Gallery(
@@ -120,7 +112,7 @@ class Page:
         self.visit = gr.State(None, time_to_live=VISIT_SECONDS)
 
     def _connect(self) -> None:
-        shown = [self.status, self.bar, self.picture, self.gallery, self.film, self.again, self.table]
+        shown = [self.status, self.bar, self.image, self.gallery, self.film, self.again, self.table]
         shown += [self.download, self.view]
         settings: list[Any] = [self.threshold, self.view]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress_on": self.status}
@@ -145,7 +137,7 @@ class Page:
     ) -> Answer:
         """A file was dropped, or taken away."""
         if path is None:
-            return {self.visit: None, **self._blank(), self.status: tables.said(WELCOME, "welcome")}
+            return {self.visit: None, **self._blank(), self.status: tables.status(WELCOME, "welcome")}
         try:
             if is_video(path):
                 film = self.viewer.open_video(path)
@@ -153,7 +145,7 @@ class Page:
             viewing = self.viewer.open(path, threshold)
             return {self.visit: viewing, **self.show(viewing, threshold, view)}
         except UserError as error:
-            return {self.visit: None, **self._blank(), self.status: tables.said(str(error), "bad")}
+            return {self.visit: None, **self._blank(), self.status: tables.status(str(error), "bad")}
 
     def open_example(self, index: int, threshold: float, view: str) -> Answer:
         """An example was chosen."""
@@ -170,7 +162,7 @@ class Page:
             prediction = boxes if view == BOXES else self.viewer.prediction(visit, threshold)
             views = self._views(visit, prediction, threshold, view)
         except UserError as error:
-            return {**self._blank(), self.status: tables.said(str(error), "bad")}
+            return {**self._blank(), self.status: tables.status(str(error), "bad")}
         record = tables.record_of(visit, prediction, self.viewer.labels, threshold)
         file = write_json(visit.file(".json"), record)
         return {
@@ -188,10 +180,10 @@ class Page:
         try:
             drawn, said, lines = self.viewer.draw_video(film, threshold)
         except UserError as error:
-            return {**self._blank(), self.status: tables.said(str(error), "bad")}
+            return {**self._blank(), self.status: tables.status(str(error), "bad")}
         return {
             **self._blank(),
-            self.status: tables.said(said),
+            self.status: tables.status(said),
             self.film: gr.update(value=str(drawn), visible=True),
             self.download: gr.update(value=str(lines)),
             self.view: gr.update(visible=False),
@@ -200,13 +192,13 @@ class Page:
 
     def _views(self, viewing: Viewing, prediction: Prediction, threshold: float, view: str) -> Answer:
         if view == ATTENTION:
-            pictures = self.viewer.attention(viewing, threshold)
-            return {self.gallery: gr.update(value=pictures, visible=True)}
-        drawn = draw_prediction(viewing.photograph, prediction, self.viewer.labels, threshold)
-        return {self.picture: gr.update(value=drawn, visible=True)}
+            images = self.viewer.attention(viewing, threshold)
+            return {self.gallery: gr.update(value=images, visible=True)}
+        drawn = draw_prediction(viewing.image, prediction, self.viewer.labels, threshold)
+        return {self.image: gr.update(value=drawn, visible=True)}
 
     def _blank(self) -> Answer:
-        """Everything away that belongs to one picture."""
-        emptied = dict.fromkeys((self.picture, self.gallery, self.film), gr.update(value=None, visible=False))
+        """Everything away that belongs to one image."""
+        emptied = dict.fromkeys((self.image, self.gallery, self.film), gr.update(value=None, visible=False))
         hidden = dict.fromkeys((self.bar, self.again), gr.update(visible=False))
         return {**emptied, **hidden, self.download: gr.update(value=None), self.table: ""}

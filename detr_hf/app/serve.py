@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import threading
@@ -10,9 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from detr_hf.app.examples import draw_examples
 from detr_hf.app.page import Page
+from detr_hf.app.same_site import SameSiteOnly, is_loopback
 from detr_hf.app.viewer import Viewer, name_of
 from detr_hf.demo.resolve import model_path
 from detr_hf.errors import UserError
@@ -51,7 +52,7 @@ def serve(
         page = Page(Viewer(predictor, Path(folder)), title or name_of(model), examples).blocks
         address = launch(page, host, port)
         print(f"{title or name_of(model)}: {address} (Ctrl-C ends it)", flush=True)
-        if not _is_loopback(host):
+        if not is_loopback(host):
             print("note: whoever reaches this machine over the network can use the page.", flush=True)
         _wait()
         page.close(verbose=False)
@@ -90,18 +91,12 @@ def launch(page: gr.Blocks, host: str, port: int | None) -> str:
             state_session_capacity=64,
             theme=theme,
             css_paths=STYLE,
+            app_kwargs={"middleware": [Middleware(SameSiteOnly, host=host)]},
         )
     except OSError as error:
         where = f"{host}:{port}" if port else f"{host}, from {FIRST_PORT} on"
         raise UserError(f"no page at {where}: the port is taken; choose another --port ({error}).") from error
     return address
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _wait() -> None:

@@ -19,6 +19,7 @@ from detr_hf.errors import UserError
 from detr_hf.files import write_text
 from detr_hf.hub_access import looks_like_a_folder
 from detr_hf.inference.onnx_task import is_export
+from detr_hf.templating import render_markdown
 
 PACKAGE = Path(detr_hf.__file__).parent
 MODEL_FOLDER = "model"
@@ -50,23 +51,6 @@ serve(
     score_threshold={score_threshold},
     title={title!r},
 )
-"""
-
-README = """---
-{front}
----
-
-# {title}
-
-Drop a picture or a video, move the threshold, look at what the model finds and where it looks, take the
-numbers home as JSON.
-
-The page is that of detr-hf {version}, whose code lies in `detr_hf/`. It runs on any machine with Python:
-
-```bash
-pip install -r requirements.txt
-python app.py
-```
 """
 
 LARGE_FILES = "".join(
@@ -151,9 +135,11 @@ def _readme(model: str, is_local: bool, title: str) -> str:
         license="apache-2.0",
         pinned=False,
         models=None if is_local or model == "demo" else [model],
-        short_description="What a fine-tuned DETR finds in a picture or video",
+        short_description="What a fine-tuned DETR finds in an image or video",
     )
-    return README.format(front=facts.to_yaml(), title=title, version=detr_hf.__version__)
+    return render_markdown(
+        "space_card.md", metadata=facts.to_yaml(), title=title, version=detr_hf.__version__
+    )
 
 
 def _requirements(extras: Sequence[str]) -> list[str]:

@@ -1,18 +1,14 @@
-"""What was found, as HTML and JSON.
-
-Names come from models and uploads and may be anything: all are escaped.
-"""
+"""What was found, as HTML and JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 from detr_hf.app.viewer import Prediction, Viewing
 from detr_hf.inference import as_record
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction
+from detr_hf.templating import render_part
 
 MOST_ROWS = 200
 """Rows of a table in the page; the JSON file holds all."""
@@ -21,13 +17,13 @@ MOST_ROWS = 200
 def record_of(
     viewing: Viewing, prediction: Prediction, labels: LabelMap, score_threshold: float
 ) -> dict[str, Any]:
-    """What the JSON file holds: name and size of the picture, the threshold, objects and segments.
+    """What the JSON file holds: name and size of the image, the threshold, objects and segments.
 
-    Boxes and areas are in pixels of the picture as it was given, whatever size it was looked at.
+    Boxes and areas are in pixels of the image as it was given, whatever size it was looked at.
     """
     height, width = viewing.size_hw
     record = as_record(prediction, labels, score_threshold)
-    across, down = width / viewing.photograph.shape[1], height / viewing.photograph.shape[0]
+    across, down = width / viewing.image.shape[1], height / viewing.image.shape[0]
     for one in record["objects"]:
         left, top, right, bottom = one["box_xyxy_px"]
         edges = (left * across, top * down, right * across, bottom * down)
@@ -46,82 +42,44 @@ def record_of(
 def table(record: dict[str, Any], labels: LabelMap) -> str:
     """A record's segments with their areas if it has them, else its objects with their boxes."""
     if "segments" in record:
-        return _segments(record["segments"], labels, record["height"] * record["width"])
-    return _objects(record["objects"], labels)
+        pixels = record["height"] * record["width"]
+        found = sorted(record["segments"], key=lambda one: (not one["is_thing"], -one["score"]))
+        heads = ["segment", "score", "kind", "area, px", "of the image"]
+        rows = [
+            (one["label"], [f"{one['score']:.2f}", _kind(one), f"{area:,}", f"{area / pixels:.1%}"])
+            for one in found[:MOST_ROWS]
+            for area in [one["area_px"]]
+        ]
+    else:
+        found = record["objects"]
+        heads = ["object", "score", "left", "top", "right", "bottom, px"]
+        rows = [
+            (one["label"], [f"{one['score']:.2f}", *(f"{edge:.0f}" for edge in one["box_xyxy_px"])])
+            for one in found[:MOST_ROWS]
+        ]
+    return render_part("app.html", "table", heads, rows, labels, len(found) - len(rows))
+
+
+def _kind(segment: dict[str, Any]) -> str:
+    return "thing" if segment["is_thing"] else "stuff"
 
 
 def legend(labels: LabelMap) -> str:
     """All classes with their colors: things, then stuff."""
-    parts = []
-    for title, ids in (("Things", labels.thing_ids), ("Stuff", labels.stuff_ids)):
-        if ids:
-            chips = "".join(f"<li>{_chip(labels, index)}</li>" for index in ids)
-            parts.append(f"<h4>{title} <span>{len(ids)}</span></h4><ul>{chips}</ul>")
-    return f'<div class="legend">{"".join(parts)}</div>'
+    return render_part("app.html", "legend", labels)
 
 
-def said(text: str, kind: str = "") -> str:
+def status(text: str, kind: str = "") -> str:
     """The line that tells how it went; ``kind`` is "bad", "welcome" or nothing."""
-    role = "alert" if kind == "bad" else "status"
-    return f'<p class="said {kind}" role="{role}">{escape(text)}</p>'
+    return render_part("app.html", "status", text, kind)
 
 
 def summary(viewing: Viewing, prediction: Prediction, score_threshold: float) -> str:
-    """One sentence on a picture."""
+    """One sentence on an image."""
     height, width = viewing.size_hw
     if isinstance(prediction, PanopticPrediction):
-        found = _counted(len(prediction.segments), "segment")
+        number, noun = len(prediction.segments), "segment"
     else:
-        found = _counted(len(prediction.above(score_threshold).scores), "object")
-    return said(f"{viewing.name}, {width} × {height}: {found} above {score_threshold:.2f}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
-
-
-def _objects(objects: list[dict[str, Any]], labels: LabelMap) -> str:
-    rows = (
-        [_named(labels, one["label"]), f"{one['score']:.2f}", *(f"{edge:.0f}" for edge in one["box_xyxy_px"])]
-        for one in objects[:MOST_ROWS]
-    )
-    return _html(["object", "score", "left", "top", "right", "bottom, px"], rows, len(objects))
-
-
-def _segments(segments: list[dict[str, Any]], labels: LabelMap, pixels: int) -> str:
-    best_first = sorted(segments, key=lambda one: (not one["is_thing"], -one["score"]))
-    rows = (
-        [
-            _named(labels, one["label"]),
-            f"{one['score']:.2f}",
-            "thing" if one["is_thing"] else "stuff",
-            f"{one['area_px']:,}",
-            f"{one['area_px'] / pixels:.1%}",
-        ]
-        for one in best_first[:MOST_ROWS]
-    )
-    return _html(["segment", "score", "kind", "area, px", "of the picture"], rows, len(segments))
-
-
-def _named(labels: LabelMap, name: str) -> str:
-    return _chip(labels, labels.label2id[name])
-
-
-def _chip(labels: LabelMap, class_id: int) -> str:
-    red, green, blue = labels.color(class_id)
-    return f'<i style="background:rgb({red},{green},{blue})"></i>{escape(labels.names[class_id])}'
-
-
-def _html(heads: list[str], rows: Iterable[list[str]], count: int) -> str:
-    """A table whose first column is text and whose others are set right, as numbers are."""
-    if not count:
-        return '<p class="none">Nothing is surer than the threshold. Move it to the left to see more.</p>'
-
-    def line(cells: list[str], tag: str) -> str:
-        first, *others = cells
-        return f"<tr><{tag}>{first}</{tag}>" + "".join(f'<{tag} class="n">{c}</{tag}>' for c in others)
-
-    body = "".join(line(row, "td") for row in rows)
-    rest = f'<p class="none">and {count - MOST_ROWS} more, in the JSON file</p>' if count > MOST_ROWS else ""
-    table = f"<table><thead>{line(heads, 'th')}</thead><tbody>{body}</tbody></table>"
-    return f'<div class="found">{table}{rest}</div>'
+        number, noun = len(prediction.above(score_threshold).scores), "object"
+    found = f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    return status(f"{viewing.name}, {width} × {height}: {found} above {score_threshold:.2f}")

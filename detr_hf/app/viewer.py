@@ -1,6 +1,6 @@
-"""One model for all visitors, and for each visitor the picture that they look at.
+"""One model for all visitors, and for each visitor the image that they look at.
 
-Nothing about a visitor is kept in the model: a `Viewing` holds their picture and what was found in it, and is
+Nothing about a visitor is kept in the model: a `Viewing` holds their image and what was found in it, and is
 handed back in with every question.
 """
 
@@ -20,26 +20,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from detr_hf.app.drawings import attention_pictures
 from detr_hf.errors import UserError
 from detr_hf.images import decode_image, image_size
 from detr_hf.inference import Predictor
 from detr_hf.inference.video import predict_video
 from detr_hf.inputs import VIDEO_SUFFIXES
 from detr_hf.modeling.predictions import Detections, Prediction
-from detr_hf.visualize.explanation import fitted
+from detr_hf.visualize.explanation import MOST_QUERIES, fitted, query_cells
 
 BOXES, PANOPTIC, ATTENTION = "Boxes", "Panoptic", "Attention"
-"""The views of a picture."""
+"""The views of an image."""
 
 Answer = TypeVar("Answer")
-AttentionPictures = list[tuple[Image.Image, str]]
+TitledImages = list[tuple[Image.Image, str]]
 
 MAX_MEGAPIXELS = 50
-"""Of a picture that the page takes; a page has many visitors and one memory."""
+"""Of an image that the page takes; a page has many visitors and one memory."""
 
 LONGEST_EDGE = 1600
-"""Pixels at which a picture is looked at and shown: the masks of all queries of a large one would fill the
+"""Pixels at which an image is looked at and shown: the masks of all queries of a large one would fill the
 memory. The network itself sees it smaller than that."""
 
 KEPT_THRESHOLDS = 4
@@ -51,9 +50,9 @@ MAX_VIDEO_SECONDS = 120
 
 @dataclass
 class Viewing:
-    """What one visitor looks at: a photograph ``uint8 [H, W, 3]`` under its name, and what was found in it.
+    """What one visitor looks at: an image ``uint8 [H, W, 3]`` under its name, and what was found in it.
 
-    The photograph is at most ``LONGEST_EDGE`` wide or high, ``size_hw`` is what it was before.
+    The image is at most ``LONGEST_EDGE`` wide or high, ``size_hw`` is what it was before.
 
     Which queries are kept decides all that a threshold changes, and their number says which ones they are:
     the surest. So answers are kept by that number, and a slider that moves between two scores asks nothing.
@@ -61,11 +60,11 @@ class Viewing:
 
     name: str
     size_hw: tuple[int, int]
-    photograph: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     all_queries: Detections
     folder: TemporaryDirectory[str]
     predictions: OrderedDict[int, Prediction] = field(default_factory=OrderedDict)
-    explained: OrderedDict[int, AttentionPictures] = field(default_factory=OrderedDict)
+    explained: OrderedDict[int, TitledImages] = field(default_factory=OrderedDict)
 
     def file(self, suffix: str) -> Path:
         """A place for a result, gone with the viewing."""
@@ -104,19 +103,19 @@ class Viewer:
         """Look at an image file.
 
         Raises:
-            UserError: it is no picture, damaged or too large; the message names the file without its folder.
+            UserError: it is no image, damaged or too large; the message names the file without its folder.
         """
         name = Path(path).name
         height, width = image_size(path, name)
         if height * width > MAX_MEGAPIXELS * 1e6:
             raise UserError(
                 f"{name}: refused, {width} x {height} is {height * width / 1e6:.0f} Mpx and this page takes "
-                f"up to {MAX_MEGAPIXELS}; scale the picture down first"
+                f"up to {MAX_MEGAPIXELS}; scale the image down first"
             )
-        photograph = fitted(decode_image(path, name), LONGEST_EDGE)
-        prediction = self._ask(photograph, score_threshold)
+        image = fitted(decode_image(path, name), LONGEST_EDGE)
+        prediction = self._ask(image, score_threshold)
         visit = TemporaryDirectory(dir=self.folder)
-        viewing = Viewing(name, (height, width), photograph, prediction.detections, visit)
+        viewing = Viewing(name, (height, width), image, prediction.detections, visit)
         viewing.predictions[viewing.count(score_threshold)] = prediction
         return viewing
 
@@ -125,16 +124,20 @@ class Viewer:
         if not self.is_panoptic:
             return viewing.all_queries.above(score_threshold)
         count = viewing.count(score_threshold)
-        return _kept(viewing.predictions, count, lambda: self._ask(viewing.photograph, score_threshold))
+        return _kept(viewing.predictions, count, lambda: self._ask(viewing.image, score_threshold))
 
-    def attention(self, viewing: Viewing, score_threshold: float) -> AttentionPictures:
-        """Pictures of where the kept queries look and what they cover, best query first."""
+    def attention(self, viewing: Viewing, score_threshold: float) -> TitledImages:
+        """Of each kept query the mask it drew (stage 2) and where it looked, with titles; surest first."""
 
-        def explain() -> AttentionPictures:
+        def explain() -> TitledImages:
             with self._turn:
                 mine = self._with_threshold(score_threshold)
-                explanation = mine.explain(fitted(viewing.photograph))
-            return attention_pictures(explanation, self.labels)
+                explanation = mine.explain(fitted(viewing.image))
+            return [
+                (drawn, title)
+                for view in explanation.queries[:MOST_QUERIES]
+                for title, drawn in query_cells(explanation.image, view, self.labels)
+            ]
 
         return _kept(viewing.explained, viewing.count(score_threshold), explain)
 
@@ -169,9 +172,9 @@ class Viewer:
 
         return asked
 
-    def _ask(self, photograph: NDArray[np.uint8], score_threshold: float) -> Prediction:
+    def _ask(self, image: NDArray[np.uint8], score_threshold: float) -> Prediction:
         with self._turn:
-            return self._with_threshold(score_threshold).predict([photograph])[0]
+            return self._with_threshold(score_threshold).predict([image])[0]
 
     def _with_threshold(self, score_threshold: float) -> Predictor:
         """The same weights under a threshold of one's own: the model's is changed for nobody else."""

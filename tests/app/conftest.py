@@ -49,7 +49,7 @@ def make_viewer(models: dict[str, Path], tmp_path: Path) -> MakeViewer:
 
 
 @pytest.fixture
-def photograph(tmp_path: Path) -> Path:
+def image_file(tmp_path: Path) -> Path:
     file = tmp_path / "my yard.jpg"
     Image.fromarray(draw_scene(np.random.default_rng(0), (96, 128), objects=3).image).save(file)
     return file
@@ -64,7 +64,7 @@ def street(tmp_path: Path) -> Path:
 
 
 BAD = {
-    "letter.jpg": b"Dear Sir or Madam, this is no picture.\n",
+    "letter.jpg": b"Dear Sir or Madam, this is no image.\n",
     "vast.png": png_header(25_000, 20_000),
     "cut.png": b"",  # filled below
 }
@@ -72,7 +72,7 @@ BAD = {
 
 @pytest.fixture
 def bad_files(tmp_path: Path) -> dict[str, Path]:
-    """A letter, a PNG of 500 megapixels, and half a picture."""
+    """A letter, a PNG of 500 megapixels, and half an image."""
     folder = tmp_path / "bad"
     folder.mkdir()
     Image.effect_noise((64, 64), 90).save(folder / "cut.png")

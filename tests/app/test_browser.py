@@ -1,4 +1,4 @@
-"""The page in headless Chromium: a picture in, boxes and segments out, no console error, no stranger asked.
+"""The page in headless Chromium: an image in, boxes and segments out, no console error, no stranger asked.
 
 Skipped where the extra [app], selenium, Chromium or its driver is missing (Debian: chromium-driver).
 """
@@ -92,16 +92,16 @@ def drop(browser: Any, file: Path) -> None:
     ).pop().send_keys(str(file))
 
 
-def picture_of(browser: Any) -> str:
-    """The address of the drawn picture, once it has loaded."""
-    image = browser.find_element("css selector", "#picture img")
+def image_of(browser: Any) -> str:
+    """The address of the drawn image, once it has loaded."""
+    image = browser.find_element("css selector", "#image img")
     loaded = browser.execute_script("return arguments[0].complete && arguments[0].naturalWidth", image)
     return str(image.get_attribute("src")) if loaded else ""
 
 
-def another_picture(browser: Any, last: str) -> str:
-    """The address of the drawn picture, once it is not the last one."""
-    address = picture_of(browser)
+def another_image(browser: Any, last: str) -> str:
+    """The address of the drawn image, once it is not the last one."""
+    address = image_of(browser)
     return "" if address == last else address
 
 
@@ -127,18 +127,18 @@ def strangers_asked(browser: Any, address: str) -> list[str]:
 def test_a_visit(server: Server, browser: Any, street: Path, tmp_path: Path) -> None:
     """One visitor from the first look to the last: all in one test, because a browser starts slowly."""
     browser.get(server.address)
-    until(lambda: "Drop a picture" in status_of(browser), "the page")
+    until(lambda: "Drop an image" in status_of(browser), "the page")
     assert browser.find_element("css selector", "#head h1").text == "demo"
     assert len(browser.find_elements("css selector", "#legend li")) == 21
 
     drop(browser, street)
     until(lambda: "segments above 0.50" in status_of(browser), "the segments")
-    panoptic = until(lambda: picture_of(browser), "the panoptic picture")
+    panoptic = until(lambda: image_of(browser), "the panoptic image")
     assert len(rows(browser)) >= 3 and "street.png" in status_of(browser)
     browser.save_screenshot(str(tmp_path / "page.png"))  # pytest keeps it a while, to be looked at
 
     choose(browser, "Boxes")
-    boxes = until(lambda: another_picture(browser, panoptic), "the boxes")
+    boxes = until(lambda: another_image(browser, panoptic), "the boxes")
     assert differ(panoptic, boxes)
 
     browser.find_element("css selector", "#download").click()
@@ -165,7 +165,7 @@ def test_a_visit(server: Server, browser: Any, street: Path, tmp_path: Path) -> 
         until(lambda bad=bad: f"{bad.name}: " in status_of(browser), f"the message on {bad.name}")
         assert "bad" in browser.find_element("css selector", "#status .said").get_attribute("class")
     drop(browser, street)
-    until(lambda: "segments above 0.50" in status_of(browser), "a good picture after bad ones")
+    until(lambda: "segments above 0.50" in status_of(browser), "a good image after bad ones")
     assert browser.find_element("css selector", "#views").is_displayed()
 
     assert server.is_up and not [line for line in server.lines if "Traceback" in line]
@@ -174,13 +174,13 @@ def test_a_visit(server: Server, browser: Any, street: Path, tmp_path: Path) -> 
 
 
 def bad_ones(folder: Path) -> list[Path]:
-    (folder / "letter.jpg").write_text("Dear Sir or Madam, this is no picture.\n")
+    (folder / "letter.jpg").write_text("Dear Sir or Madam, this is no image.\n")
     (folder / "vast.png").write_bytes(png_header(25_000, 20_000))
     return [folder / "letter.jpg", folder / "vast.png"]
 
 
 def differ(first: str, second: str) -> bool:
-    """Whether two shown pictures are two pictures, by their pixels."""
+    """Whether two shown images are two images, by their pixels."""
     one, other = (
         np.asarray(Image.open(io.BytesIO(httpx.get(url).content)).convert("RGB"), np.int16)
         for url in (first, second)

@@ -1,4 +1,4 @@
-"""Pictures to try belong to the model: the demo's worlds, or none."""
+"""Images to try belong to the model: the demo's worlds, or none."""
 
 from __future__ import annotations
 

@@ -48,12 +48,12 @@ def test_views_are_those_the_model_has(make_page: MakePage) -> None:
 
 
 @pytest.mark.parametrize(("view", "key"), [(BOXES, "objects"), (PANOPTIC, "segments")])
-def test_a_picture_is_drawn_listed_and_written(
-    view: str, key: str, make_page: MakePage, photograph: Path
+def test_an_image_is_drawn_listed_and_written(
+    view: str, key: str, make_page: MakePage, image_file: Path
 ) -> None:
     page = make_page("panoptic")
-    answer = page.open(str(photograph), 0.3, view)
-    drawn = shown(answer, page.picture)
+    answer = page.open(str(image_file), 0.3, view)
+    drawn = shown(answer, page.image)
     assert isinstance(drawn, Image.Image) and min(drawn.size) >= 96
     assert shown(answer, page.gallery) is None and shown(answer, page.film) is None
     record = written(answer, page)
@@ -62,25 +62,25 @@ def test_a_picture_is_drawn_listed_and_written(
     assert f"{len(record[key])} {key.removesuffix('s')}" in answer[page.status]
 
 
-def test_boxes_and_panoptic_differ(make_page: MakePage, photograph: Path) -> None:
+def test_boxes_and_panoptic_differ(make_page: MakePage, image_file: Path) -> None:
     page = make_page("panoptic")
-    viewing = page.open(str(photograph), 0.3, BOXES)[page.visit]
+    viewing = page.open(str(image_file), 0.3, BOXES)[page.visit]
     boxes, panoptic = (
-        np.asarray(shown(page.show(viewing, 0.3, view), page.picture)) for view in (BOXES, PANOPTIC)
+        np.asarray(shown(page.show(viewing, 0.3, view), page.image)) for view in (BOXES, PANOPTIC)
     )
     assert boxes.shape == panoptic.shape and (boxes != panoptic).mean() > 0.2
 
 
-def test_attention_is_a_gallery(make_page: MakePage, photograph: Path) -> None:
+def test_attention_is_a_gallery(make_page: MakePage, image_file: Path) -> None:
     page = make_page("detection")
-    answer = page.open(str(photograph), 0.3, ATTENTION)
-    assert shown(answer, page.picture) is None
+    answer = page.open(str(image_file), 0.3, ATTENTION)
+    assert shown(answer, page.image) is None
     assert len(shown(answer, page.gallery)) == answer[page.table].count("<tr>") - 1
 
 
-def test_the_slider_changes_picture_table_and_file(make_page: MakePage, photograph: Path) -> None:
+def test_the_slider_changes_image_table_and_file(make_page: MakePage, image_file: Path) -> None:
     page = make_page("detection")
-    viewing = page.open(str(photograph), 0.05, BOXES)[page.visit]
+    viewing = page.open(str(image_file), 0.05, BOXES)[page.visit]
     surest_first = viewing.all_queries.scores.tolist()
     counts = []
     for threshold in (0.05, (surest_first[2] + surest_first[3]) / 2, 0.99):
@@ -93,31 +93,31 @@ def test_the_slider_changes_picture_table_and_file(make_page: MakePage, photogra
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_bad_files_are_told_and_the_next_good_one_is_shown(
-    make_page: MakePage, bad_files: dict[str, Path], photograph: Path
+    make_page: MakePage, bad_files: dict[str, Path], image_file: Path
 ) -> None:
     page = make_page("detection")
     for name, path in bad_files.items():
         answer = page.open(str(path), 0.3, BOXES)
         assert name in answer[page.status] and 'role="alert"' in answer[page.status]
         assert answer[page.visit] is None and answer[page.table] == ""
-        assert shown(answer, page.picture) is None and answer[page.download]["value"] is None
-    assert shown(page.open(str(photograph), 0.3, BOXES), page.picture) is not None
+        assert shown(answer, page.image) is None and answer[page.download]["value"] is None
+    assert shown(page.open(str(image_file), 0.3, BOXES), page.image) is not None
 
 
-def test_a_picture_taken_away_leaves_an_empty_page(make_page: MakePage) -> None:
+def test_an_image_taken_away_leaves_an_empty_page(make_page: MakePage) -> None:
     page = make_page("detection")
     answer = page.open(None, 0.3, BOXES)
-    assert answer[page.visit] is None and "Drop a picture" in answer[page.status]
+    assert answer[page.visit] is None and "Drop an image" in answer[page.status]
 
 
-def test_a_video_comes_back_drawn(make_page: MakePage, photograph: Path, tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", photograph, frames=3)
+def test_a_video_comes_back_drawn(make_page: MakePage, image_file: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", image_file, frames=3)
     page = make_page("detection")
     answer = page.open(str(tmp_path / "clip.mp4"), 0.3, BOXES)
     drawn = Path(shown(answer, page.film))
     assert drawn.name == "clip.mp4" and drawn.parent != tmp_path and drawn.stat().st_size > 500
     assert "clip.mp4" in answer[page.status] and "3 frames" in answer[page.status]
-    assert shown(answer, page.picture) is None
+    assert shown(answer, page.image) is None
     lines = Path(answer[page.download]["value"]).read_text().splitlines()
     assert [json.loads(line)["frame"] for line in lines] == [0, 1, 2]
     assert answer[page.bar]["visible"] is True and answer[page.view]["visible"] is False
@@ -135,21 +135,21 @@ def test_a_video_that_is_none_is_told_without_its_folder(make_page: MakePage, tm
     assert 'role="alert"' in answer[page.status] and shown(answer, page.film) is None
 
 
-def write_clip(path: Path, photograph: Path, frames: int) -> None:
-    """A film of one photograph."""
+def write_clip(path: Path, image_file: Path, frames: int) -> None:
+    """A film of one image_file."""
     av = pytest.importorskip("av", reason="pip install 'detr-hf[video]'")
-    picture = av.VideoFrame.from_image(Image.open(photograph))
+    image = av.VideoFrame.from_image(Image.open(image_file))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=5)
-        stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = image.width, image.height, "yuv420p"
         for _ in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture.to_ndarray(), format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image.to_ndarray(), format="rgb24")))
         container.mux(stream.encode())
 
 
-def test_examples_open_like_files(make_page: MakePage, photograph: Path) -> None:
-    page = make_page("detection", examples=[photograph])
-    assert shown(page.open_example(0, 0.3, BOXES), page.picture) is not None
+def test_examples_open_like_files(make_page: MakePage, image_file: Path) -> None:
+    page = make_page("detection", examples=[image_file])
+    assert shown(page.open_example(0, 0.3, BOXES), page.image) is not None
 
 
 def test_names_of_models_are_escaped(make_page: MakePage) -> None:

@@ -99,6 +99,57 @@ def test_a_path_that_was_not_uploaded_is_no_input(served: Served, tmp_path: Path
     assert SECRET not in said and "not an image" not in said
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:{port}"}, 200),
+        ({"Host": "127.0.0.1:{port}", "Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+    ],
+)
+def test_other_sites_are_refused(headers: dict[str, str], status: int, served: Served) -> None:
+    port = served.address.rsplit(":", 1)[1]
+    sent = {name: value.replace("{port}", port) for name, value in headers.items()}
+    assert httpx.get(f"{served.address}/config", headers=sent).status_code == status
+    form = {"files": ("x.jpg", b"xx", "image/jpeg")}
+    answer = httpx.post(f"{served.address}/gradio_api/upload", files=form, headers=sent)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "yard.example"}, 200),
+        ({"host": "yard.example", "origin": "https://yard.example"}, 200),
+        (
+            {"host": "10.0.0.7:7860", "x-forwarded-host": "yard.example", "origin": "https://yard.example"},
+            200,
+        ),
+        ({"host": "yard.example", "origin": "https://evil.example"}, 403),
+    ],
+)
+def test_a_page_for_a_network_has_names_of_its_own(headers: dict[str, str], status: int) -> None:
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    from detr_hf.app.same_site import SameSiteOnly
+
+    page = Starlette(
+        routes=[Route("/", lambda _: PlainTextResponse("page"))],
+        middleware=[Middleware(SameSiteOnly, host="0.0.0.0")],
+    )
+    assert TestClient(page).get("/", headers=headers).status_code == status
+
+
 def asked(served: Served, data: list[object]) -> str:
     """What the queue answers when the page's first function is called with these values."""
     queue = f"{served.address}/gradio_api/queue"

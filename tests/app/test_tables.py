@@ -23,8 +23,8 @@ def found(scores: list[float], labels: list[int]) -> Detections:
 
 
 def viewing(detections: Detections, name: str = "yard.jpg", size_hw: tuple[int, int] = (100, 200)) -> Viewing:
-    photograph = np.zeros((100, 200, 3), np.uint8)
-    return Viewing(name, size_hw, photograph, detections, cast("TemporaryDirectory[str]", None))
+    image_file = np.zeros((100, 200, 3), np.uint8)
+    return Viewing(name, size_hw, image_file, detections, cast("TemporaryDirectory[str]", None))
 
 
 def table_of(shown: Viewing, prediction: Detections | PanopticPrediction) -> str:
@@ -54,7 +54,7 @@ def test_names_are_escaped_everywhere() -> None:
     detections = found([0.9], [1])
     shown = viewing(detections, f"{EVIL}.jpg")
     everything = table_of(shown, detections) + tables.legend(LABELS)
-    everything += tables.summary(shown, detections, 0.5) + tables.said(EVIL, "bad")
+    everything += tables.summary(shown, detections, 0.5) + tables.status(EVIL, "bad")
     assert EVIL not in everything and everything.count("&lt;script&gt;") == 4
 
 
@@ -74,7 +74,7 @@ def test_a_long_table_is_cut_and_says_so() -> None:
     assert html.count("<tr>") == 1 + tables.MOST_ROWS and "100 more" in html
 
 
-def test_the_record_has_the_picture_and_the_threshold() -> None:
+def test_the_record_has_the_image_and_the_threshold() -> None:
     detections = found([0.9], [0])
     record = tables.record_of(viewing(detections), detections, LABELS, 0.5)
     assert record["file"] == "yard.jpg" and (record["width"], record["height"]) == (200, 100)
@@ -90,7 +90,7 @@ def test_the_legend_has_a_color_for_every_class() -> None:
     assert "Stuff" not in tables.legend(LabelMap.from_names(["crane"]))
 
 
-def test_numbers_are_of_the_picture_as_it_was_given() -> None:
+def test_numbers_are_of_the_image_as_it_was_given() -> None:
     """It was looked at at a third of its width and half of its height."""
     id_map = np.zeros((100, 200), np.int32)
     id_map[:50] = 1

@@ -1,4 +1,4 @@
-"""What visitors see: their own picture at their own threshold, the network asked no more than needed."""
+"""What visitors see: their own image at their own threshold, the network asked no more than needed."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_boxes_are_filtered_without_another_pass(
-    make_viewer: MakeViewer, photograph: Path, passes: list[float]
+    make_viewer: MakeViewer, image_file: Path, passes: list[float]
 ) -> None:
     viewer = make_viewer("detection")
-    viewing = viewer.open(photograph, 0.5)
+    viewing = viewer.open(image_file, 0.5)
     counts = [len(viewer.prediction(viewing, threshold).scores) for threshold in SWEEP]
     assert len(passes) == 1
     assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1]
 
 
 def test_segments_are_cut_out_once_for_each_set_of_queries(
-    make_viewer: MakeViewer, photograph: Path, passes: list[float]
+    make_viewer: MakeViewer, image_file: Path, passes: list[float]
 ) -> None:
     viewer = make_viewer("panoptic")
-    viewing = viewer.open(photograph, SWEEP[0])
+    viewing = viewer.open(image_file, SWEEP[0])
     for threshold in SWEEP:
         viewer.prediction(viewing, threshold)
     sets = {viewing.count(threshold) for threshold in SWEEP}
@@ -58,14 +58,14 @@ def test_segments_are_cut_out_once_for_each_set_of_queries(
 
 @pytest.mark.parametrize("threshold", [0.2, 0.3, 0.4])
 def test_an_answer_from_before_is_what_the_model_says_now(
-    make_viewer: MakeViewer, photograph: Path, models: dict[str, Path], threshold: float
+    make_viewer: MakeViewer, image_file: Path, models: dict[str, Path], threshold: float
 ) -> None:
     viewer = make_viewer("panoptic")
-    viewing = viewer.open(photograph, 0.9)
+    viewing = viewer.open(image_file, 0.9)
     for other in SWEEP[::5]:
         viewer.prediction(viewing, other)
     ours = viewer.prediction(viewing, threshold)
-    [fresh] = Predictor.from_pretrained(models["panoptic"], threshold, "cpu").predict([photograph])
+    [fresh] = Predictor.from_pretrained(models["panoptic"], threshold, "cpu").predict([image_file])
     assert isinstance(ours, PanopticPrediction) and isinstance(fresh, PanopticPrediction)
     assert ours.segments == fresh.segments
     np.testing.assert_array_equal(ours.id_map, fresh.id_map)
@@ -92,9 +92,9 @@ def test_visitors_at_once_get_what_they_would_get_alone(
     assert len({len(prediction.segments) for prediction in together}) > 1
 
 
-def test_results_are_gone_with_the_viewing(make_viewer: MakeViewer, photograph: Path) -> None:
+def test_results_are_gone_with_the_viewing(make_viewer: MakeViewer, image_file: Path) -> None:
     viewer = make_viewer("detection")
-    viewing = viewer.open(photograph, 0.5)
+    viewing = viewer.open(image_file, 0.5)
     viewing.file(".json").write_text("{}")
     assert viewing.file(".json").name == "my yard.json"
     assert len(list(viewer.folder.iterdir())) == 1
@@ -115,35 +115,35 @@ def test_a_bad_file_is_told_by_name_without_its_folder(
     assert str(told.value).startswith(name) and str(bad_files[name].parent) not in str(told.value)
 
 
-def test_the_page_takes_smaller_pictures_than_the_package(
-    make_viewer: MakeViewer, photograph: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_page_takes_smaller_images_than_the_package(
+    make_viewer: MakeViewer, image_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_MEGAPIXELS", 0.01)
     with pytest.raises(UserError, match="128 x 96"):
-        make_viewer("detection").open(photograph, 0.5)
+        make_viewer("detection").open(image_file, 0.5)
 
 
 @pytest.mark.parametrize("stage", ["detection", "panoptic"])
-def test_attention_of_the_kept_queries(make_viewer: MakeViewer, photograph: Path, stage: str) -> None:
+def test_attention_of_the_kept_queries(make_viewer: MakeViewer, image_file: Path, stage: str) -> None:
     viewer = make_viewer(stage)
-    viewing = viewer.open(photograph, 0.3)
-    pictures = viewer.attention(viewing, 0.3)
+    viewing = viewer.open(image_file, 0.3)
+    images = viewer.attention(viewing, 0.3)
     kept = viewing.count(0.3)
-    assert kept and viewer.attention(viewing, 0.3) is pictures
+    assert kept and viewer.attention(viewing, 0.3) is images
     if stage == "detection":
-        assert len(pictures) == kept
+        assert len(images) == kept
     else:  # a query that says "no object" may be surer than its best class
-        assert 0 < len(pictures) <= 2 * kept
-    assert all(name in viewer.labels.names for name in (title.split()[0] for _, title in pictures))
-    assert all(picture.width >= 128 for picture, _ in pictures)
+        assert 0 < len(images) <= 2 * kept
+    assert all(name in viewer.labels.names for name in (title.split()[0] for _, title in images))
+    assert all(image.width >= 128 for image, _ in images)
 
 
-def test_a_large_picture_is_looked_at_smaller(
-    make_viewer: MakeViewer, photograph: Path, tmp_path: Path
+def test_a_large_image_is_looked_at_smaller(
+    make_viewer: MakeViewer, image_file: Path, tmp_path: Path
 ) -> None:
-    Image.open(photograph).resize((2560, 1920)).save(tmp_path / "large.png")
+    Image.open(image_file).resize((2560, 1920)).save(tmp_path / "large.png")
     viewing = make_viewer("detection").open(tmp_path / "large.png", 0.1)
-    assert viewing.size_hw == (1920, 2560) and viewing.photograph.shape == (1200, 1600, 3)
+    assert viewing.size_hw == (1920, 2560) and viewing.image.shape == (1200, 1600, 3)
     assert viewing.all_queries.boxes_xyxy_px.max() <= 1600
 
 
