@@ -1,8 +1,6 @@
-"""What to do about classes of which a training split has few: show them more often, or weigh them more."""
+"""The objects of a training split, counted: classes of which there are few, images that hold too many."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import datasets
 import numpy as np
@@ -13,24 +11,26 @@ from detr_hf.loading.truth import ROWS_AT_ONCE
 
 
 def repeat_factors(split: datasets.Dataset, num_classes: int, threshold: float) -> NDArray[np.float64]:
-    """How often each picture is shown in an epoch, as in LVIS (Gupta et al. 2019, section 4.2).
+    """How often each image is shown in an epoch, as in LVIS (Gupta et al. 2019, section 4.2).
 
-    A class in the share f of the pictures has the factor ``max(1, sqrt(threshold / f))``, and a picture the
+    A class in the share f of the images has the factor ``max(1, sqrt(threshold / f))``, and an image the
     largest factor of its classes.
 
     Args:
         split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`; crowds do not count.
         num_classes: C.
-        threshold: classes in a smaller share of the pictures are shown more often; 0.001 in LVIS.
+        threshold: classes in a smaller share of the images are shown more often; 0.001 in LVIS.
 
     Returns:
-        ``[rows]``, at least 1; exactly 1 for a picture without objects.
+        ``[rows]``, at least 1; exactly 1 for an image without objects.
     """
-    classes_of_rows = [np.unique(classes) for classes in _classes_of_rows(split)]
-    pictures = np.bincount(np.concatenate([*classes_of_rows, np.zeros(0, np.int64)]), minlength=num_classes)
-    share = np.maximum(pictures, 1) / len(split)
-    factors = np.maximum(1.0, np.sqrt(threshold / share))
-    return np.array([factors[classes].max(initial=1.0) for classes in classes_of_rows])
+    rows, classes = _objects(split)
+    pairs = np.unique(rows * num_classes + classes)  # a class counts once an image
+    images = np.bincount(pairs % num_classes, minlength=num_classes)
+    factors = np.maximum(1.0, np.sqrt(threshold / (np.maximum(images, 1) / len(split))))
+    shown = np.ones(len(split))
+    np.maximum.at(shown, rows, factors[classes])
+    return shown
 
 
 def balanced_weights(split: datasets.Dataset, num_classes: int) -> list[float]:
@@ -48,23 +48,31 @@ def balanced_weights(split: datasets.Dataset, num_classes: int) -> list[float]:
 
 def objects_of_classes(split: datasets.Dataset, num_classes: int) -> NDArray[np.int64]:
     """How many objects each class has in a split, ``[C]``; crowds do not count."""
-    objects = np.zeros(num_classes, np.int64)
-    for batch in split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
-        rows = batch["objects"].combine_chunks()
-        classes = pc.list_flatten(pc.struct_field(rows, "category")).to_numpy(zero_copy_only=False)
-        crowd = pc.list_flatten(pc.struct_field(rows, "iscrowd")).to_numpy(zero_copy_only=False)
-        objects += np.bincount(classes[~crowd.astype(bool)].astype(np.int64), minlength=num_classes)
-    return objects
+    return np.bincount(_objects(split)[1], minlength=num_classes)
+
+
+def images_with_more_objects(split: datasets.Dataset, queries: int) -> tuple[int, int]:
+    """How many images have more objects (crowds apart) than the model has queries, and the most of any image.
+
+    Each query is matched with one object at most, so what is beyond cannot be learned from.
+    """
+    counts = np.bincount(_objects(split)[0], minlength=1)
+    return int((counts > queries).sum()), int(counts.max())
 
 
 def aspects_of(split: datasets.Dataset) -> NDArray[np.float64]:
-    """Height / width of every picture, ``[rows]``; a resize that keeps the aspect keeps it."""
+    """Height / width of every image, ``[rows]``; a resize that keeps the aspect keeps it."""
     return np.asarray(split["height"], np.float64) / np.asarray(split["width"], np.float64)
 
 
-def _classes_of_rows(split: datasets.Dataset) -> Iterator[NDArray[np.int64]]:
-    """The class of every object of each row but for crowds."""
-    for batch in split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
-        for objects in batch["objects"].to_pylist():
-            classes = np.array(objects["category"], np.int64)
-            yield classes[~np.array(objects["iscrowd"], bool)]
+def _objects(split: datasets.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and class of every object that is no crowd."""
+    rows, classes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    batches = split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
+    for at, batch in enumerate(batches):
+        objects = batch["objects"].combine_chunks()
+        crowds, categories = (pc.struct_field(objects, name) for name in ("iscrowd", "category"))
+        single = ~pc.list_flatten(crowds).to_numpy(zero_copy_only=False).astype(bool)
+        rows.append(at * ROWS_AT_ONCE + pc.list_parent_indices(crowds).to_numpy()[single])
+        classes.append(pc.list_flatten(categories).to_numpy(zero_copy_only=False)[single].astype(np.int64))
+    return np.concatenate(rows), np.concatenate(classes)

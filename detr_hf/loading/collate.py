@@ -13,7 +13,7 @@ from torch import Tensor
 class Target(TypedDict):
     """The truth about one sample, after augmentation.
 
-    ``boxes_cxcywh_norm`` is normalized by ``size_hw``, the picture without padding; crowd objects are not in
+    ``boxes_cxcywh_norm`` is normalized by ``size_hw``, the image without padding; crowd objects are not in
     it. Of panoptic sets ``id_map`` holds the segment of every pixel and ``segment_ids`` which of them is
     object n; pixels of crowds and of what was dropped keep an id that is not in ``segment_ids``.
     """
@@ -33,9 +33,9 @@ class Batch:
 
     Attributes:
         pixel_values: ``float32 [B, 3, H, W]``, color normalized; 0 in the padding.
-        pixel_mask: ``int64 [B, H, W]``, 1 on the picture and 0 on the padding.
+        pixel_mask: ``int64 [B, H, W]``, 1 on the image and 0 on the padding.
         targets: B targets, unpadded.
-        skipped: one :class:`~detr_hf.loading.bad_samples.BadSample` for each picture that could not be loaded
+        skipped: one :class:`~detr_hf.loading.bad_samples.BadSample` for each image that could not be loaded
             and was replaced.
     """
 
@@ -74,7 +74,7 @@ def _each(target: Target, change: Callable[[Tensor], Tensor]) -> Target:
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
-    """Pad pictures ``float32 [3, h, w]`` to one size; boxes are relative to the unpadded picture and stay."""
+    """Pad images ``float32 [3, h, w]`` to one size; boxes are relative to the unpadded image and stay."""
     images = [image for image, _ in samples]
     height = max(image.shape[1] for image in images)
     width = max(image.shape[2] for image in images)

@@ -90,14 +90,14 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         image = decode_image(row["image"])
         _require_size(image.shape[:2], row, "image")
         objects = {name: np.asarray(values) for name, values in row["objects"].items()}
-        wanted = ~objects["iscrowd"].astype(bool)
-        boxes = boxes_xywh_to_xyxy(objects["bbox"].astype(np.float32).reshape(-1, 4))[wanted]
+        single = ~objects["iscrowd"].astype(bool)
+        boxes = boxes_xywh_to_xyxy(objects["bbox"].astype(np.float32).reshape(-1, 4))[single]
         id_map = None
         if self.rows.is_panoptic:
             id_map = decode_id_map(row["panoptic"])
             _require_size(id_map.shape, row, "PNG")
         out = self.augmentation(image, boxes, id_map, seed)
-        ids, categories = objects["id"].astype(np.int64)[wanted], objects["category"].astype(np.int64)[wanted]
+        ids, categories = objects["id"].astype(np.int64)[single], objects["category"].astype(np.int64)[single]
         if self.rows.is_panoptic:
             boxes_xyxy_px, kept = _visible_segments(out, ids)
         else:

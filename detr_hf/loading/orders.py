@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Order = NDArray[np.int64]
 
 POOL_MICRO_BATCHES = 32
-"""Like shapes are looked for among the pictures of so many micro-batches: few left-overs, still shuffled."""
+"""Like shapes are looked for among the images of so many micro-batches: few left-overs, still shuffled."""
 
 REPEATING, GROUPING = 1, 2  # tell the random streams of one epoch apart
 
@@ -58,7 +58,7 @@ def grouped(rows: Order, aspects: NDArray[np.float64], micro_batch_size: int, se
     Args:
         rows: an epoch in random order; a whole number of micro-batches.
         aspects: ``[all rows]``, height / width.
-        micro_batch_size: pictures in a group.
+        micro_batch_size: images in a group.
         seed, epoch: what the order follows from.
     """
     pool = POOL_MICRO_BATCHES * micro_batch_size

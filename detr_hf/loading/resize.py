@@ -21,11 +21,11 @@ def short_edge_size(size_hw: tuple[int, int], short_edge: int, max_long_edge: in
     """DETR's resize rule: the short edge becomes ``short_edge``, the long edge at most ``max_long_edge``.
 
     Equal to what the stock image processor of DETR computes (``get_size_with_aspect_ratio`` in transformers),
-    so that a trained model sees pictures of the same size there. The one exception: stock leaves a picture
+    so that a trained model sees images of the same size there. The one exception: stock leaves an image
     alone whose short edge is right already, even where its long edge passes the bound; ours does not.
 
     Args:
-        size_hw: height and width of the picture, in pixels.
+        size_hw: height and width of the image, in pixels.
         short_edge, max_long_edge: in pixels; None for no limit.
 
     Returns:
@@ -45,7 +45,7 @@ def short_edge_size(size_hw: tuple[int, int], short_edge: int, max_long_edge: in
 class ShortEdgeResize(albumentations.DualTransform):
     """Resize to a random one of several short edges, keeping the aspect ratio.
 
-    Pictures are resized as the stock processor does it (bilinear, smoothed when shrinking), id maps by the
+    Images are resized as the stock processor does it (bilinear, smoothed when shrinking), id maps by the
     nearest pixel.
 
     Args:
@@ -92,13 +92,13 @@ class ShortEdgeResize(albumentations.DualTransform):
         return _resize(mask, new_hw, Image.Resampling.NEAREST)
 
     def apply_to_bboxes(self, bboxes: np.ndarray, **params: Any) -> np.ndarray:
-        return bboxes  # albumentations keeps boxes relative to the picture
+        return bboxes  # albumentations keeps boxes relative to the image
 
 
 class RandomSizeCrop(BaseCrop):
     """DETR's crop: width and height drawn independently, then a place for it.
 
-    Each side is drawn from ``min_size`` to the smaller of ``max_size`` and the picture's side; a picture
+    Each side is drawn from ``min_size`` to the smaller of ``max_size`` and the image's side; an image
     smaller than ``min_size`` keeps that side.
 
     Args:

@@ -1,4 +1,4 @@
-"""From the `transforms` of a recipe to a seeded augmentation of picture, boxes and id map."""
+"""From the `transforms` of a recipe to a seeded augmentation of image, boxes and id map."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Augmented:
 
     Attributes:
         image: ``uint8 [h, w, 3]``.
-        boxes_xyxy_px: ``float32 [K, 4]``, clipped to the new picture.
-        kept: ``int64 [K]``, which of the boxes handed in these are.
-        id_map: ``int32 [h, w]``, or None where none was handed in.
+        boxes_xyxy_px: ``float32 [K, 4]``, clipped to the new image.
+        kept: ``int64 [K]``, which of the given boxes these are.
+        id_map: ``int32 [h, w]``, or None where none was given.
     """
 
     image: np.ndarray
@@ -54,16 +54,15 @@ class Augmentation:
 
     Args:
         steps: built transforms, in order.
-        min_visibility: share of its area below which a box is dropped, from 0 to 1.
     """
 
-    def __init__(self, steps: Sequence[Any], min_visibility: float = MIN_VISIBILITY) -> None:
+    def __init__(self, steps: Sequence[Any]) -> None:
         boxes = albumentations.BboxParams(
             "pascal_voc",
             min_area=MIN_AREA_PX,
             min_width=MIN_SIDE_PX,
             min_height=MIN_SIDE_PX,
-            min_visibility=min_visibility,
+            min_visibility=MIN_VISIBILITY,
             clip=True,
             filter_invalid_bboxes=True,
         )
@@ -90,7 +89,7 @@ class Augmentation:
             seed: of everything random in here.
 
         Raises:
-            UserError: a transform failed, or made something else than an 8-bit RGB picture.
+            UserError: a transform failed, or made something else than an 8-bit RGB image.
         """
         # One stream for the whole policy: `set_random_seed` would give every transform the same stream, and
         # two flips of probability 0.5 would always happen together.
@@ -103,7 +102,7 @@ class Augmentation:
         try:
             out = self._compose(**given)
         except Exception as failure:
-            raise UserError(f"the transforms failed on this picture: {failure}") from failure
+            raise UserError(f"the transforms failed on this image: {failure}") from failure
         _require_rgb(out["image"])
         boxes = np.asarray(out["bboxes"], np.float32).reshape(-1, 5)
         kept = boxes[:, 4].round().astype(np.int64)
@@ -113,21 +112,18 @@ class Augmentation:
 def _require_rgb(image: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
-            f"the transforms made a picture of type {image.dtype} and shape {image.shape}; "
+            f"the transforms made an image of type {image.dtype} and shape {image.shape}; "
             "they must keep 8-bit RGB (normalization follows by itself)"
         )
 
 
-def build_transforms(
-    entries: Sequence[dict[str, Any]], recipe_key: str, min_visibility: float = MIN_VISIBILITY
-) -> Augmentation:
+def build_transforms(entries: Sequence[dict[str, Any]], recipe_key: str) -> Augmentation:
     """Build the transforms of a recipe.
 
     Args:
         entries: ``{"name": ..., argument: value}``; containers hold further entries under ``transforms``.
         recipe_key: "transforms.train" or "transforms.validation", for messages. Validation takes resizing
             only.
-        min_visibility: see :class:`Augmentation`.
 
     Raises:
         UserError: an unknown name or argument (with the nearest valid one) or value, at its place in the
@@ -137,7 +133,7 @@ def build_transforms(
     if recipe_key.endswith("validation"):
         for at, entry in enumerate(entries):
             _require_deterministic(entry, steps[at], f"{recipe_key}.{at}")
-    return Augmentation(steps, min_visibility)
+    return Augmentation(steps)
 
 
 def _build(entry: dict[str, Any], key: str) -> Any:
@@ -161,7 +157,7 @@ def _build(entry: dict[str, Any], key: str) -> Any:
 def _kind(name: str, key: str) -> Any:
     if name in DONE_BY_LOADING:
         raise UserError(
-            f"{key}: leave {name} out; pictures are normalized and made tensors after the transforms"
+            f"{key}: leave {name} out; images are normalized and made tensors after the transforms"
         )
     known = _known_kinds()
     if name not in known:
@@ -234,7 +230,6 @@ def _require_deterministic(entry: dict[str, Any], built: Any, key: str) -> None:
     is_random = built.p < 1 or (isinstance(sizes, (list, tuple)) and len(sizes) > 1)
     if name not in IN_VALIDATION or is_random:
         raise UserError(
-            f"{key}: {name} is random or cuts the picture; validation must be the same each time and keep "
-            "the whole "
-            f"picture. It takes {', '.join(IN_VALIDATION)}, each with p: 1 and one size"
+            f"{key}: {name} is random or cuts the image; validation must be the same each time and keep "
+            f"the whole image. It takes {', '.join(IN_VALIDATION)}, each with p: 1 and one size"
         )

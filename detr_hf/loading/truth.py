@@ -16,45 +16,6 @@ from detr_hf.loading.rows import undecoded
 ROWS_AT_ONCE = 1000
 
 
-def detection_truth(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as the reference of `CocoAP`.
-
-    Returns:
-        ``image_id``, ``boxes_xyxy_px float64 [N, 4]``, ``labels int64 [N]``, ``areas float64 [N]`` and
-        ``iscrowd bool [N]``.
-    """
-    objects = row["objects"]
-    return {
-        "image_id": row["image_id"],
-        "boxes_xyxy_px": boxes_xywh_to_xyxy(np.asarray(objects["bbox"], np.float64).reshape(-1, 4)),
-        "labels": np.asarray(objects["category"], np.int64),
-        "areas": np.asarray(objects["area"], np.float64),
-        "iscrowd": np.asarray(objects["iscrowd"], bool),
-    }
-
-
-def panoptic_truth(row: dict[str, Any]) -> dict[str, Any]:
-    """A row, with an undecoded ``panoptic``, as the reference of `PanopticQuality`.
-
-    Segments that are no object of the row (classes left out as void) become void.
-
-    Returns:
-        ``image_id``, ``id_map int32 [H, W]``, ``segments``: dicts of ``id``, ``category_id``, ``iscrowd``.
-
-    Raises:
-        UserError: the PNG cannot be decoded.
-    """
-    objects = row["objects"]
-    id_map = decode_id_map(row["panoptic"])
-    known = np.isin(id_map, np.asarray(objects["id"], np.int64))
-    columns = zip(objects["id"], objects["category"], objects["iscrowd"], strict=True)
-    return {
-        "image_id": row["image_id"],
-        "id_map": np.where(known, id_map, 0),
-        "segments": [{"id": i, "category_id": c, "iscrowd": crowd} for i, c, crowd in columns],
-    }
-
-
 class GroundTruth:
     """The truth of a split by image id; ``row_of`` holds the row of each.
 
@@ -64,7 +25,7 @@ class GroundTruth:
 
     def __init__(self, split: datasets.Dataset) -> None:
         self._rows = undecoded(split)
-        self._boxes_only = self._rows.select_columns(["image_id", "objects"])
+        self._boxes_only = self._rows.select_columns(["objects"])
         self.row_of = {image_id: row for row, image_id in enumerate(split["image_id"])}
 
     def row(self, image_id: int) -> dict[str, Any]:
@@ -72,12 +33,42 @@ class GroundTruth:
         return self._rows[self.row_of[image_id]]
 
     def detection(self, image_id: int) -> dict[str, Any]:
-        """See :func:`detection_truth`."""
-        return detection_truth(self._boxes_only[self.row_of[image_id]])
+        """An image as the reference of `CocoAP`.
+
+        Returns:
+            ``image_id``, ``boxes_xyxy_px float64 [N, 4]``, ``labels int64 [N]``, ``areas float64 [N]`` and
+            ``iscrowd bool [N]``.
+        """
+        objects = self._boxes_only[self.row_of[image_id]]["objects"]
+        return {
+            "image_id": image_id,
+            "boxes_xyxy_px": boxes_xywh_to_xyxy(np.asarray(objects["bbox"], np.float64).reshape(-1, 4)),
+            "labels": np.asarray(objects["category"], np.int64),
+            "areas": np.asarray(objects["area"], np.float64),
+            "iscrowd": np.asarray(objects["iscrowd"], bool),
+        }
 
     def panoptic(self, image_id: int) -> dict[str, Any]:
-        """See :func:`panoptic_truth`."""
-        return panoptic_truth(self.row(image_id))
+        """An image as the reference of `PanopticQuality`.
+
+        Segments that are no object of the row (classes left out as void) become void.
+
+        Returns:
+            ``image_id``, ``id_map int32 [H, W]``, ``segments``: dicts of ``id``, ``category_id``,
+            ``iscrowd``.
+
+        Raises:
+            UserError: the PNG cannot be decoded.
+        """
+        row = self.row(image_id)
+        objects, id_map = row["objects"], decode_id_map(row["panoptic"])
+        known = np.isin(id_map, np.asarray(objects["id"], np.int64))
+        columns = zip(objects["id"], objects["category"], objects["iscrowd"], strict=True)
+        return {
+            "image_id": image_id,
+            "id_map": np.where(known, id_map, 0),
+            "segments": [{"id": i, "category_id": c, "iscrowd": crowd} for i, c, crowd in columns],
+        }
 
 
 def check_labels(split: datasets.Dataset, num_classes: int) -> None:
@@ -94,21 +85,6 @@ def check_labels(split: datasets.Dataset, num_classes: int) -> None:
             bounds["min"] is not None and not 0 <= bounds["min"] <= bounds["max"] < num_classes
         ):
             _name_the_label(batch.to_pylist(), num_classes)
-
-
-def images_with_more_objects(split: datasets.Dataset, queries: int) -> tuple[int, int]:
-    """How many images have more objects (crowds apart) than the model has queries, and the most of any image.
-
-    Each query is matched with one object at most, so what is beyond cannot be learned from.
-    """
-    crowded = most = 0
-    for batch in split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
-        flags = pc.struct_field(batch["objects"].combine_chunks(), "iscrowd")
-        single = pc.invert(pc.list_flatten(flags)).to_numpy(zero_copy_only=False).astype(bool)
-        image = pc.list_parent_indices(flags).to_numpy()[single]
-        counts = np.bincount(image, minlength=1)
-        crowded, most = crowded + int((counts > queries).sum()), max(most, int(counts.max()))
-    return crowded, most
 
 
 def _name_the_label(rows: list[dict[str, Any]], num_classes: int) -> None:

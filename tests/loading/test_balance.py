@@ -1,13 +1,13 @@
-"""Repeat factors and class weights, by hand."""
+"""Repeat factors, class weights and crowded images, by hand."""
 
 from __future__ import annotations
 
 import datasets
 import pytest
 
-from detr_hf.loading.balance import aspects_of, balanced_weights, repeat_factors
+from detr_hf.loading.balance import aspects_of, balanced_weights, images_with_more_objects, repeat_factors
 
-# classes of the objects of four pictures; class 2 once, class 3 only as a crowd, class 4 nowhere
+# classes of the objects of four images; class 2 once, class 3 only as a crowd, class 4 nowhere
 CLASSES = [[0, 0, 1], [0, 1], [0, 2], []]
 SPLIT = datasets.Dataset.from_list(
     [
@@ -22,7 +22,7 @@ SPLIT = datasets.Dataset.from_list(
 
 
 def test_repeat_factors_by_hand() -> None:
-    """Shares: class 0 in 3 of 4 pictures, class 1 in 2, class 2 in 1; a picture takes its rarest class's."""
+    """Shares: class 0 in 3 of 4 images, class 1 in 2, class 2 in 1; an image takes its rarest class's."""
     factors = repeat_factors(SPLIT, 5, threshold=0.6)
     one, two = (0.6 / 0.5) ** 0.5, (0.6 / 0.25) ** 0.5
     assert factors.tolist() == pytest.approx([one, one, two, 1.0])
@@ -47,3 +47,13 @@ def test_no_objects_at_all_is_no_division_by_zero() -> None:
 
 def test_aspects_are_height_by_width() -> None:
     assert aspects_of(SPLIT).tolist() == [0.5, 0.625, 0.75, 0.875]
+
+
+def test_images_with_more_objects_than_queries_are_counted_without_their_crowds() -> None:
+    """Guards: objects beyond the number of queries are silently never learned."""
+    crowds = [[False] * 3, [], [False, True, True], [True], [False] * 5]
+    rows = {"objects": [{"iscrowd": flags, "category": [0] * len(flags)} for flags in crowds]}
+    split = datasets.concatenate_datasets([datasets.Dataset.from_dict(rows)] * 2)
+    assert images_with_more_objects(split, queries=3) == (2, 5)
+    assert images_with_more_objects(split, queries=2) == (4, 5)
+    assert images_with_more_objects(split.select([1, 6]), queries=1) == (0, 0)

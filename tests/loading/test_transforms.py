@@ -76,7 +76,7 @@ def test_mistakes_are_told_at_their_place_in_the_recipe(entries: list[dict[str, 
     ],
 )
 def test_validation_takes_no_chance_and_no_crop(entry: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"transforms.validation.0: .* is random or cuts the picture"):
+    with pytest.raises(UserError, match=r"transforms.validation.0: .* is random or cuts the image"):
         build(entry, split="validation")
 
 
@@ -149,8 +149,6 @@ def test_boxes_keep_their_index_when_others_are_lost() -> None:
         out.kept.tolist() == [1, 3] and out.kept.dtype == np.int64
     )  # of box 2 only 2 of 40 columns are left
     assert np.allclose(out.boxes_xyxy_px, [[10, 10, 30, 30], [20, 40, 40, 60]], atol=1e-3)
-    every = build({"name": "Crop", "x_min": 0, "y_min": 0, "x_max": 40, "y_max": 60}, min_visibility=0.0)
-    assert every(IMAGE, boxes, None, 0).kept.tolist() == [1, 2, 3]
 
 
 def test_many_boxes_keep_their_order() -> None:
@@ -194,5 +192,5 @@ def test_an_id_map_stays_with_its_picture_and_keeps_its_ids(entry: dict[str, Any
 
 
 def test_pictures_must_stay_8_bit_rgb() -> None:
-    with pytest.raises(UserError, match="the transforms failed on this picture"):
+    with pytest.raises(UserError, match="the transforms failed on this image"):
         build({"name": "Crop", "x_max": 1000, "y_max": 1000, "p": 1.0})(IMAGE, NO_BOXES, None, 0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.loading.truth import GroundTruth, check_labels, images_with_more_objects
+from detr_hf.loading.truth import GroundTruth, check_labels
 from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Data
@@ -73,13 +72,3 @@ def test_sets_without_objects_pass(tmp_path: Path) -> None:
     split = bundle_of(tmp_path, panoptic=False).dataset["train"].select([0])
     assert split[0]["objects"]["id"] == []
     check_labels(split, 1)
-
-
-def test_images_with_more_objects_than_queries_are_counted_without_their_crowds() -> None:
-    """Guards: objects beyond the number of queries are silently never learned."""
-    crowds = [[False] * 3, [], [False, True, True], [True], [False] * 5]
-    rows = {"objects": [{"iscrowd": flags} for flags in crowds]}
-    split = datasets.concatenate_datasets([datasets.Dataset.from_dict(rows)] * 2)
-    assert images_with_more_objects(split, queries=3) == (2, 5)
-    assert images_with_more_objects(split, queries=2) == (4, 5)
-    assert images_with_more_objects(split.select([1, 6]), queries=1) == (0, 0)
