@@ -37,7 +37,20 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
             cli.main([argument])
         assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert all(command in said for command in cli.COMMANDS) and said.splitlines()[-1] == __version__
+    assert all(command in said for command in cli.find_commands()) and said.splitlines()[-1] == __version__
+
+
+def test_a_command_is_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "toy.py").write_text(
+        "HELP, PLACE = 'Greet somebody.', 2.5\n"
+        "def add_arguments(parser): parser.add_argument('name')\n"
+        "def run(arguments): print('hello', arguments.name)\n"
+    )
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    assert told(["toy", "world"], capsys) == "hello world\n"
+    assert list(cli.find_commands())[:4] == ["prepare", "check", "toy", "train"]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
-from detr_hf.cli import COMMANDS
+from detr_hf.cli import find_commands
 from detr_hf.hub.access import Target
 from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import run_facts
@@ -60,7 +60,7 @@ def test_every_command_has_its_page() -> None:
     listed = re.findall(
         r"^\| `detr-hf (\w+)` \|.*\[\w", (ROOT / "docs" / "README.md").read_text("utf-8"), re.M
     )
-    assert sorted(listed) == sorted(COMMANDS)
+    assert sorted(listed) == sorted(find_commands())
 
 
 def test_the_readme_starts_with_two_commands() -> None:

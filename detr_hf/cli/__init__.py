@@ -1,28 +1,28 @@
-"""The command line `detr-hf`: a module for each command. Heavy imports wait until a command needs them."""
+"""The command line `detr-hf`: each file of this folder with a `HELP` is a command.
+
+A command has `HELP`, `PLACE` (where it stands in `detr-hf --help`), `add_arguments` and `run`, and imports
+what is heavy inside `run`, after its arguments are checked.
+"""
 
 from __future__ import annotations
 
 import argparse
+import pkgutil
 from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from detr_hf import __version__
-from detr_hf.cli import app, check, compare, demo, evaluate, export, predict, prepare, push, report, train
 from detr_hf.errors import told_plainly
 
-COMMANDS = {
-    "prepare": prepare,
-    "check": check,
-    "train": train,
-    "evaluate": evaluate,
-    "predict": predict,
-    "report": report,
-    "compare": compare,
-    "push": push,
-    "export": export,
-    "app": app,
-    "demo": demo,
-}
+
+def find_commands() -> dict[str, ModuleType]:
+    """The modules of the commands by name, in the order of a project: data, training, its results."""
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    modules = {name: import_module(f"{__name__}.{name}") for name in names}
+    commands = {name: module for name, module in modules.items() if hasattr(module, "HELP")}
+    return dict(sorted(commands.items(), key=lambda item: item[1].PLACE))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="detr-hf", description="The command line of detr-hf.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for name, module in COMMANDS.items():
+    for name, module in find_commands().items():
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

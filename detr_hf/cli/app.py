@@ -8,7 +8,8 @@ from pathlib import Path
 from detr_hf.cli.kinds import port, share
 from detr_hf.errors import UserError
 
-HELP = "Open a web page on this machine: drop a picture or a video, see what the model sees."
+HELP = "Open a web page on this machine: drop an image or a video, see what the model sees."
+PLACE = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from detr_hf.recipe import Recipe
 
 HELP = "List every fault of a data set that a training run would trip over."
+PLACE = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", help="image folder of a COCO JSON (default: looked for beside it)")
     parser.add_argument("--panoptic", help="PNG folder of a panoptic JSON (default: looked for beside it)")
-    parser.add_argument("--html", metavar="FILE", help="write a page with the worst pictures drawn")
+    parser.add_argument("--html", metavar="FILE", help="write a page with the worst images drawn")
     parser.add_argument("--json", metavar="FILE", help="write everything that was found, all files listed")
     parser.add_argument("--fix", metavar="OUT", help="write a mended copy of the annotations to a new folder")
     parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
     parser.add_argument(
         "--queries", type=count, default=100, help="objects the model can find in an image (default: 100)"
     )
-    parser.add_argument("--threads", type=count, help="pictures read at a time (default: one for each core)")
+    parser.add_argument("--threads", type=count, help="images read at a time (default: one for each core)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from detr_hf.errors import UserError
 
 HELP = "Set runs side by side: their numbers, what differs in their recipes, and their curves on one page."
+PLACE = 7
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from detr_hf.errors import UserError
 
 HELP = "Both stages on synthetic construction yards: no download, no GPU, minutes."
+PLACE = 11
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

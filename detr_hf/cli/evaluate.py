@@ -9,6 +9,7 @@ from detr_hf.errors import UserError
 from detr_hf.run_folder import RunFolder
 
 HELP = "Score a model on a recipe's validation split."
+PLACE = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 HELP = "Write a model as ONNX and check it against PyTorch."
+PLACE = 9
 
 SHAPES_HW = ((240, 320), (320, 240), (256, 256), (180, 320))
-"""Of the pictures that are drawn for the check, in pixels; the model sees them at its own size."""
+"""Of the images that are drawn for the check, in pixels; the model sees them at its own size."""
 
 MOST_CHECKED = 20
 """Of a larger folder so many images are taken, evenly."""
@@ -46,14 +47,14 @@ def run(arguments: argparse.Namespace) -> None:
     from detr_hf.export import export_onnx
 
     disable_progress_bar()
-    pictures = _pictures(given)
-    exported = export_onnx(model_path(arguments.model), Path(arguments.out), pictures, arguments.opset)
+    images = _images(given)
+    exported = export_onnx(model_path(arguments.model), Path(arguments.out), images, arguments.opset)
     found = exported.differences
-    print(f"as PyTorch on {len(pictures)} images in {found.passes} passes; largest differences: {found}")
+    print(f"as PyTorch on {len(images)} images in {found.passes} passes; largest differences: {found}")
     print(f"{exported.folder}: {exported.megabytes:.1f} MB, opset {arguments.opset}")
 
 
-def _pictures(files: list[Path] | None) -> list[np.ndarray]:
+def _images(files: list[Path] | None) -> list[np.ndarray]:
     """Those to compare on, ``uint8 [H, W, 3]``."""
     if files is None:
         from detr_hf.demo.scene import draw_scene

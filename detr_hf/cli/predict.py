@@ -12,6 +12,7 @@ from detr_hf.cli.kinds import count, share
 from detr_hf.errors import UserError
 
 HELP = "Find objects in images, folders of images, videos or what a camera sees."
+PLACE = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from detr_hf.recipe.prepare import PrepareRecipe
 
 HELP = "From raw class folders to one data set, mended, split and documented."
+PLACE = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

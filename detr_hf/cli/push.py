@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from detr_hf.hub.access import Target
 
 HELP = "Put a run's model, or a data set that `prepare` wrote, on the Hub with its card."
+PLACE = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public", action="store_true", help="everybody may see it (default: only you)")
     parser.add_argument("--revision", metavar="TAG", help="a new tag for what is pushed, such as v1")
     parser.add_argument("--license", default="other", help="as the Hub spells it (default: other, unstated)")
-    parser.add_argument("--no-pictures", action="store_true", help="leave pictures and report out")
+    parser.add_argument("--no-pictures", action="store_true", help="leave images and report out")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -67,6 +68,6 @@ def _push_dataset(source: Path, target: Target) -> None:
     if target.license != UNSTATED or not target.pictures:
         raise UserError(
             f"{source}: is a data set, whose card has its license (`write.license` of `detr-hf prepare`) and "
-            "which holds its pictures; leave out --license and --no-pictures."
+            "which holds its images; leave out --license and --no-pictures."
         )
     print(f"{source} is on the Hub: {push_dataset(source, target)}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from detr_hf.recipe import Recipe
 
 HELP = "Make the report of a finished run again: report.html, report.md and report.json."
+PLACE = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from detr_hf.recipe import Recipe
 
 HELP = "Train one stage on one process; `accelerate launch` does the same on many."
+PLACE = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,8 +27,8 @@ class Reading:
     class_names: Literal["annotations", "folder"] = "annotations"
     # CVAT exports a painted mask as RLE with iscrowd 1; "crowd" takes it by its word.
     painted_masks: Literal["objects", "crowd"] = "objects"
-    unlisted_images: Literal["drop", "keep"] = "drop"  # pictures that the annotation file does not list
-    empty_images: Literal["keep", "drop"] = "keep"  # listed pictures without an object
+    unlisted_images: Literal["drop", "keep"] = "drop"  # images that the annotation file does not list
+    empty_images: Literal["keep", "drop"] = "keep"  # listed images without an object
     largest_json_mib: Count = 1024  # reading a JSON file takes several times its size in memory
 
 
@@ -40,27 +40,27 @@ class PseudoStuff:
     teacher: Text = "facebook/detr-resnet-101-panoptic"  # Hub id or folder; "demo": the one in the package
     revision: Text | None = None  # git revision of `teacher` on the Hub
     mapping: Text = "construction"  # or a YAML or JSON file: class -> names of the teacher's stuff
-    short_edge: Count | None = None  # pixels of a picture's short edge in the teacher; None: its processor's
+    short_edge: Count | None = None  # pixels of an image's short edge in the teacher; None: its processor's
     score_threshold: Probability = 0.85
     mask_threshold: Probability = 0.5  # pixels below it stay void
 
 
 @section
 class Splitting:
-    """Which pictures are for validation; duplicates stay together, each class is in both splits."""
+    """Which images are for validation; duplicates stay together, each class is in both splits."""
 
     validation_fraction: InnerShare = 0.1
     seed: Seed = 0
     folds: AtLeastTwo | None = None  # K splits for cross-validation instead of one
     duplicate_distance: FewBits = 3  # bits of 64 in which hashes of near duplicates may differ
-    fixed: Text | None = None  # a file that says which picture is in which split; it need not name all
+    fixed: Text | None = None  # a file that says which image is in which split; it need not name all
 
 
 @section
 class Writing:
     """What is written."""
 
-    copy_images: bool = False  # false: the pictures stay in the raw folder, and the data set points there
+    copy_images: bool = False  # false: the images stay in the raw folder, and the data set points there
     most_hidden: Probability = 0.9  # share of an object that may lie under others before it is left out
     title: Text = "Construction photographs with panoptic masks"  # of the data set's card
     license: Text = "other"  # of the data set's card, as the Hub spells it
@@ -71,7 +71,7 @@ class PrepareRecipe:
     """From raw class folders to one data set."""
 
     task: Literal["prepare"] = "prepare"
-    num_proc: Count = 4  # processes that open pictures; the result is the same for any number
+    num_proc: Count = 4  # processes that open images; the result is the same for any number
     # None: the preset when it fits, else the data's; "construction"; a label_map.json.
     labels: Text | None = None
     read: Reading = field(default_factory=Reading)

@@ -115,7 +115,7 @@ class Optim:
 
 @section
 class Evaluation:
-    """When to evaluate, and what the saved pictures show. AP itself uses no score threshold."""
+    """When to evaluate, and what the saved images show. AP itself uses no score threshold."""
 
     every: Count = 1  # epochs between evaluations; the last epoch is always evaluated
     batch_size: Count = 4  # images per forward pass on one process
@@ -203,7 +203,7 @@ class Hub:
     private: bool = True  # false: everybody may see it
     revision: Tag | None = None  # a new tag for what is pushed at the end, such as v1
     license: Text = "other"  # as the Hub spells licenses; "other": none is stated
-    pictures: bool = True  # validation photographs with predictions, and the report that shows some
+    pictures: bool = True  # validation images with predictions, and the report that shows some
     each_epoch: bool = False  # push in the background whenever `best/` is new, too
 
 

@@ -81,7 +81,7 @@ def test_all_faults_at_once() -> None:
         ("task: prepare", ["split.validation_fraction=1"], "split.validation_fraction: must be less than 1"),
     ],
 )
-def test_a_fault_is_told_by_its_path(text: str, overrides: list[str], expected: str) -> None:
+def test_a_fault_is_reported_by_its_path(text: str, overrides: list[str], expected: str) -> None:
     assert any(line.startswith(expected) for line in refusal(text, *overrides)), refusal(text, *overrides)
 
 
