@@ -51,6 +51,14 @@ class Line:
     points: Sequence[Sequence[float]]
     faint: bool = False
 
+    @classmethod
+    def of(
+        cls, name: str, xs: Sequence[float], ys: Sequence[float | None] | None, faint: bool = False
+    ) -> Line:
+        """From columns; where a y is not known there is no point."""
+        points = [[x, y] for x, y in zip(xs, ys or [], strict=False) if y is not None]
+        return cls(name, points, faint)
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -44,16 +44,16 @@ class Frame:
 class Drawing:
     """An image with its frames; ``rim`` is the room around it, across and down, in its own pixels."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     frames: list[Frame]
 
     @property
     def width(self) -> int:
-        return self.picture.shape[1]
+        return self.image.shape[1]
 
     @property
     def height(self) -> int:
-        return self.picture.shape[0]
+        return self.image.shape[0]
 
     @property
     def rim(self) -> tuple[float, float]:
@@ -135,7 +135,7 @@ def _with_a_fault(seen: Inspection) -> list[bool]:
 
 
 def _within(value: float, edge: int) -> float:
-    """A coordinate, held back at the rim around the picture."""
+    """A coordinate, held back at the rim around the image."""
     return min(max(float(value), -MARGIN * edge), (1 + MARGIN) * edge)
 
 

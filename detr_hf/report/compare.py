@@ -35,6 +35,26 @@ COSTS = (
 SAME_IN_RUNS = ("commit", "hardware", "Python", "libraries")  # facts that are shown where they differ
 NOT_COMPARED = ("output_dir",)
 SHARE = (0.0, 1.0)
+COURSES = (
+    ("Loss", "loss", "loss", Axis("loss", low=0)),
+    ("PQ on the validation split", "scores", "PQ", Axis("PQ, 0 to 1", *SHARE)),
+    ("Box AP on the validation split", "scores", "box AP", Axis("AP, 0 to 1", *SHARE)),
+    ("Box AR on the validation split", "scores", "box AR", Axis("AR, 0 to 1", *SHARE)),
+)
+REPORTED = (
+    (
+        "Precision and recall",
+        "precision_recall",
+        ("recall", Axis("recall", *SHARE)),
+        ("IoU 0.50", Axis("precision", *SHARE)),
+    ),
+    (
+        "F1 by score threshold",
+        "threshold_sweep",
+        ("threshold", Axis("score above", *SHARE)),
+        ("f1", Axis("F1", *SHARE)),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -121,29 +141,17 @@ def write_comparison(found: Comparison, path: Path) -> Path:
 
 
 def _charts(runs: Sequence[Compared]) -> Iterator[Chart]:
+    """The curves of all runs laid over one another; none that no run has."""
     steps = Axis("optimizer step", low=0)
-    drawn = (
-        ("Loss", "loss", "loss", Axis("loss", low=0)),
-        ("PQ on the validation split", "scores", "PQ", Axis("PQ, 0 to 1", *SHARE)),
-        ("Box AP on the validation split", "scores", "box AP", Axis("AP, 0 to 1", *SHARE)),
-        ("Box AR on the validation split", "scores", "box AR", Axis("AR, 0 to 1", *SHARE)),
-    )
-    for title, part, name, axis in drawn:
+    for title, part, name, axis in COURSES:
         lines = [Line(run.name, run.history[part].get(name, [])) for run in runs]
         if any(line.points for line in lines):
             yield line_chart(title, lines, steps, axis)
-    pairs = (("precision_recall", "recall", "IoU 0.50"), ("threshold_sweep", "threshold", "f1"))
-    axes = (("Precision and recall", "recall", "precision"), ("F1 by score threshold", "score above", "F1"))
-    for (part, x, y), (title, x_label, y_label) in zip(pairs, axes, strict=True):
-        lines = [Line(run.name, _reported(run.report, part, x, y)) for run in runs]
+    for title, part, (x, x_axis), (y, y_axis) in REPORTED:
+        reports = [(run.name, run.report.get(part) or {}) for run in runs]
+        lines = [Line.of(name, columns.get(x) or [], columns.get(y)) for name, columns in reports]
         if any(line.points for line in lines):
-            yield line_chart(title, lines, Axis(x_label, *SHARE), Axis(y_label, *SHARE), "boxes at IoU 0.50")
-
-
-def _reported(report: Mapping[str, Any], part: str, x: str, y: str) -> list[list[float]]:
-    columns = report.get(part) or {}
-    pairs = zip(columns.get(x) or [], columns.get(y) or [], strict=False)
-    return [[float(at), float(value)] for at, value in pairs if at is not None and value is not None]
+            yield line_chart(title, lines, x_axis, y_axis, "boxes at IoU 0.50")
 
 
 def _read(folder: Path, name: str) -> Compared:

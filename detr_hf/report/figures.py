@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from detr_hf.report.charts import Axis, Chart, Line, bar_chart, line_chart
@@ -47,11 +47,10 @@ def training_charts(history: Mapping[str, Points]) -> list[Chart]:
 def threshold_charts(numbers: Mapping[str, Any]) -> list[Chart]:
     """Precision over recall, both over the threshold, and box AP by size of the object."""
     curves, sweep = numbers["precision_recall"], numbers["threshold_sweep"]
-    classes = [
-        Line(name, _pairs(curves["recall"], values), faint=True) for name, values in curves["classes"].items()
-    ]
-    means = [Line(name, _pairs(curves["recall"], curves[name])) for name in curves if name.startswith("IoU")]
-    swept = [Line(name, _pairs(sweep["threshold"], sweep[key])) for name, key in SWEPT]
+    recall = curves["recall"]
+    classes = [Line.of(name, recall, values, faint=True) for name, values in curves["classes"].items()]
+    means = [Line.of(name, recall, curves[name]) for name in curves if name.startswith("IoU")]
+    swept = [Line.of(name, sweep["threshold"], sweep[key]) for name, key in SWEPT]
     bars = [(row["size"], row["AP"], f"{row['objects']} objects") for row in numbers["sizes"]]
     return [
         line_chart(
@@ -76,7 +75,3 @@ def threshold_charts(numbers: Mapping[str, Any]) -> list[Chart]:
             "small: under 32² pixels of area; large: over 96²",
         ),
     ]
-
-
-def _pairs(xs: Sequence[float], ys: Sequence[float | None] | None) -> list[list[float]]:
-    return [[x, y] for x, y in zip(xs, ys or [], strict=False) if y is not None]

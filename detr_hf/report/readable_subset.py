@@ -27,13 +27,13 @@ def readable_subset(data: Data, labels: LabelMap) -> tuple[DataBundle | None, di
         source = coco_source(split, "data.validation")
         report = Report(source.name)
         make_row = RowMaker(class_of_categories(source, labels, report), with_pictures=True)
-        pictures = list(source.images(report))
-        found = list(zip(pictures, in_threads(make_row, pictures), strict=True))
+        images = list(source.images(report))
+        found = list(zip(images, in_threads(make_row, images), strict=True))
     except UserError:
         return None, {}
     faults = {
-        picture.image_id: findings.faults[0].text.replace(f"{split.images}/", "")
-        for picture, (row, findings) in found
+        image.image_id: findings.faults[0].text.replace(f"{split.images}/", "")
+        for image, (row, findings) in found
         if row is None
     }
     rows = [row for _, (row, _) in found if row is not None]

@@ -51,7 +51,7 @@ def random_entries(seed: int, images: int = 12, classes: int = 3) -> list[ImageE
 
 
 def foreign_addresses(page: Page) -> list[str]:
-    """Every address on a page that is no picture in the page itself and no place on it."""
+    """Every address on a page that is no image in the page itself and no place on it."""
     named = [
         value
         for _, attributes in page.tags

@@ -36,12 +36,12 @@ def test_the_page_shows_findings_classes_and_the_worst_pictures(tmp_path: Path) 
     seen = page_of(write_coco_detection(tmp_path, mend=spoil).annotations, tmp_path)
     for word in ("box-clipped", "box-tiny", "no errors", "brick", "cone", "plank", "001.jpg"):
         assert word in seen.words
-    assert len(seen.all("svg")) == 1, "only the picture with a warning is drawn"
+    assert len(seen.all("svg")) == 1, "only the image with a warning is drawn"
     (image,) = seen.all("image")
     kind, _, data = (image["href"] or "").partition(";base64,")
     assert kind == "data:image/jpeg"
-    with Image.open(BytesIO(base64.b64decode(data))) as picture:
-        assert picture.size == (90, 120)
+    with Image.open(BytesIO(base64.b64decode(data))) as image:
+        assert image.size == (90, 120)
     inks = {frame["stroke"] for frame in seen.all("rect")}
     assert inks == {"#e11d1d", "#2f6fde"}
 
@@ -80,7 +80,7 @@ def test_the_page_needs_no_network(tmp_path: Path) -> None:
     assert len(seen.all("svg")) == 2
 
 
-def test_few_samples_and_a_damaged_picture(tmp_path: Path) -> None:
+def test_few_samples_and_a_damaged_image(tmp_path: Path) -> None:
     def several(content: dict[str, Any]) -> None:
         for entry in content["annotations"]:
             entry["area"] = -1
@@ -115,14 +115,14 @@ def test_segments_have_the_ink_of_their_boxes(tmp_path: Path) -> None:
     split = write_coco_panoptic(tmp_path, count=1, mend=fault)
     [image] = page_of(split.annotations, tmp_path).all("image")
     data = base64.b64decode((image["href"] or "").partition(";base64,")[2])
-    with Image.open(BytesIO(data)) as picture:
-        drawn = np.asarray(picture.convert("RGB"), np.int32)
+    with Image.open(BytesIO(data)) as image:
+        drawn = np.asarray(image.convert("RGB"), np.int32)
     [png] = (tmp_path / "panoptic").glob("*.png")
     with Image.open(png) as file:
         parts = np.asarray(file, np.int32)
     id_map = parts[..., 0] + 256 * parts[..., 1] + 65536 * parts[..., 2]
-    [photograph] = (tmp_path / "images").iterdir()
-    with Image.open(photograph) as file:
+    [original] = (tmp_path / "images").iterdir()
+    with Image.open(original) as file:
         tint = drawn - 0.5 * np.asarray(file.convert("RGB"), np.int32)
     redder = tint[..., 0] - tint[..., 2]
     means = {one: float(redder[id_map == one].mean()) for one in (*wrong, *left_out, *others)}
