@@ -83,7 +83,7 @@ def object_features(names: Sequence[str]) -> dict[str, datasets.features.feature
 
 
 def truth_features(names: Sequence[str]) -> datasets.Features:
-    """Every column but the pictures. ``width`` and ``height`` are true pixels, after any EXIF rotation."""
+    """Every column but the images. ``width`` and ``height`` are true pixels, after any EXIF rotation."""
     return datasets.Features(
         {
             "image_id": datasets.Value("int64"),

@@ -153,7 +153,7 @@ class StreamedSplit:
 
 
 def _undecoded(stream: datasets.IterableDataset, columns: Columns) -> datasets.IterableDataset:
-    """The columns that are used, pictures as bytes: decoding is for the loading processes."""
+    """The columns that are used, images as bytes: decoding is for the loading processes."""
     objects = [columns.objects] if columns.objects else list(columns.fields.values())
     pictures = [columns.image] + ([columns.panoptic] if columns.panoptic else [])
     known = ("image_id", "id", "file_name", "filename", "width", "height")

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -85,6 +86,27 @@ def test_the_order_goes_on_from_any_place_with_or_without_the_state(
         resumed.restore(json.loads(json.dumps(cut.state(taken))))
         for stream in (cut, fresh, resumed):
             assert first(stream, 10, taken) == whole[taken : taken + 10]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_parquet_files_are_gone_on_with_inside_a_group_of_rows(world_size: int, tmp_path: Path) -> None:
+    """Whole files or single images a process; Arrow tables have another state than single rows."""
+    for at, size in enumerate((5, 9, 6)):
+        numbers = datasets.Dataset.from_dict({"number": list(range(10 * at, 10 * at + size))})
+        numbers.to_parquet(tmp_path / f"{at}.parquet", batch_size=4)
+    files = [str(path) for path in sorted(tmp_path.glob("*.parquet"))]
+
+    def stream(rank: int) -> ShuffledStream:
+        rows = datasets.IterableDataset.from_parquet(files)
+        return ShuffledStream(rows, 3, 5, rank, world_size)
+
+    for rank in range(world_size):
+        cut = stream(rank)
+        whole = first(cut, 45)
+        for taken in range(0, 40, 3):
+            resumed = stream(rank)
+            resumed.restore(json.loads(json.dumps(cut.state(taken))))
+            assert first(resumed, 5, taken) == whole[taken : taken + 5]
 
 
 def test_a_state_saves_reading_from_the_start() -> None:
