@@ -108,8 +108,8 @@ def test_loading_keeps_the_order_of_the_file(tmp_path: Path) -> None:
     ("text", "words"),
     [
         (None, "no such label map"),
-        ("{", "is no label map"),
-        ("[]", "is no label map"),
+        ("{", "label_map.json is not valid JSON"),
+        ("[]", "label_map.json holds a list"),
         ('{"classes": []}', "is no label map"),
         ('{"categories": [{"id": 1}]}', "category 1: `name`"),
     ],

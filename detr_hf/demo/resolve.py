@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from detr_hf.teacher import DetrTeacher
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
-"""The tiny pretrained ``DetrForSegmentation``, shipped with the package; `demo` in a recipe or command."""
+"""The tiny pretrained segmenter, shipped with the package; `demo` in a recipe or command."""
 
 
 def resolve_demo(recipe: Recipe) -> Recipe:

@@ -138,9 +138,6 @@ def refused(source: str, what: str, hint: str = "") -> Iterator[None]:
         for name in JSON_FILES:
             if (Path(source) / name).exists():
                 read_json(Path(source) / name)
-        if (index := Path(source) / SHARD_INDEX).exists():
-            for shard in set(dict(read_json(index)["weight_map"]).values()):
-                inside(Path(source), shard)  # a shard is a file of this folder
         yield
     except UserError:
         raise
@@ -151,6 +148,13 @@ def refused(source: str, what: str, hint: str = "") -> Iterator[None]:
         *(SafetensorError, RuntimeError),
     ) as error:
         raise UserError(f"{source}: {what} ({first_line(error)}){hint}.") from error
+
+
+def refuse_foreign_shards(source: str) -> None:
+    """Raise a UserError where the index of sharded weights names a file outside of their folder."""
+    if (index := Path(source) / SHARD_INDEX).exists():
+        for shard in set(dict(read_json(index)["weight_map"]).values()):
+            inside(Path(source), shard)
 
 
 def first_line(error: Exception) -> str:

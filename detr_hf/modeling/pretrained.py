@@ -19,7 +19,13 @@ from transformers.utils import logging as transformers_logging
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.families.registry import FAMILIES, family_of
-from detr_hf.modeling.model_files import TRUSTED, load_config, refuse_other_labels, refused
+from detr_hf.modeling.model_files import (
+    TRUSTED,
+    load_config,
+    refuse_foreign_shards,
+    refuse_other_labels,
+    refused,
+)
 
 LISTED = 12
 """So many tensors at most are named in the log of a run; the rest is counted."""
@@ -134,6 +140,7 @@ def _load_detector(source: str, revision: str | None, config: Any) -> Any:
 def _from_pretrained(cls: Any, source: str, revision: str | None, config: Any) -> Any:
     """Load in float32 from safetensors; any tensor that is not filled from the file stops the run."""
     with refused(source, "the weights could not be loaded"), _without_load_report():
+        refuse_foreign_shards(source)
         model, info = cls.from_pretrained(
             source,
             revision=revision,

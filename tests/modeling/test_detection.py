@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from detr_hf.modeling.criterion import LossSettings
+from detr_hf.modeling.criterion import BOX_TERMS, LossSettings, LossTerm, Matched, SetCriterion, bbox_loss
 from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.families.detr import DETR, Detr
 from detr_hf.modeling.matcher import MatchingCosts
 from detr_hf.modeling.normalizers import Normalizers
 from tests.tiny_models import (
@@ -180,3 +181,47 @@ def test_predictions_need_no_truth_and_no_gradient() -> None:
     found = task.predict(pixel_values, pixel_mask, sizes)
     assert [one.image_id for one in found] == [target["image_id"] for target in targets]
     assert all(len(one.scores) == 7 and one.labels.max() < LABELS.num_classes for one in found)
+
+
+# ---- the table of terms
+
+
+def center_loss(matched: Matched) -> Tensor:
+    """The whole of a new loss: squared distance of the centers."""
+    predicted, truth = matched.boxes
+    return matched.per_layer((predicted[:, :2] - truth[:, :2]).square().sum(-1))
+
+
+def test_a_new_loss_is_one_function_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = random_batch([3, 2])
+    plain = task_of()
+    before = plain(*batch, plain.normalizers(batch[2]))
+    monkeypatch.setattr(Detr, "box_terms", (*BOX_TERMS, LossTerm("loss_center", 0.5, center_loss)))
+    task = task_of()
+    terms = task(*batch, task.normalizers(batch[2]))
+    assert set(terms) == {*before, "loss_center"}
+    logits = task.family.run(task.model, *batch[:2], all_layers=True)
+    matched = task.criterion.matched(
+        logits.logits, logits.boxes_cxcywh_norm, batch[2], task.normalizers(batch[2])
+    )
+    of_layers = center_loss(matched)  # [L]: after every decoder layer, as all box terms
+    assert terms["loss_center"].item() == pytest.approx(of_layers[-1].item())
+    added = (terms["loss"] - before["loss"]).item()
+    assert added == pytest.approx(0.5 * of_layers.sum().item(), rel=1e-3)
+    terms["loss"].backward()
+    whole = gradients(task)
+    before["loss"].backward()
+    assert gradient_difference(whole, gradients(plain)) > 1e-4
+
+
+def test_a_coefficient_may_be_a_setting_or_a_number() -> None:
+    logits, boxes = torch.zeros(1, 1, 2, 3), torch.full((1, 1, 2, 4), 0.5)
+    targets = [{"class_labels": torch.tensor([1]), "boxes_cxcywh_norm": torch.full((1, 4), 0.4)}]
+
+    def loss(coefficient: str | float) -> float:
+        terms = [LossTerm("loss_bbox", coefficient, bbox_loss)]
+        criterion = SetCriterion(LossSettings(), terms, DETR.class_probabilities)
+        return criterion(criterion.matched(logits, boxes, targets, Normalizers(1.0, 1.0)))["loss"].item()
+
+    assert loss(1.0) == pytest.approx(0.4)
+    assert loss("bbox_loss_coefficient") == pytest.approx(5 * 0.4)

@@ -14,7 +14,7 @@ from detr_hf.modeling.families.base import DetectorOutput
 from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.panoptic_merge import MergeSettings, merge_masks
-from detr_hf.modeling.postprocess import detections, resize_masks
+from detr_hf.modeling.postprocess import QueryScores, detections, resize_masks
 from detr_hf.modeling.predictions import PanopticPrediction
 from tests.tiny_models import LABELS, random_batch, tiny_segmenter
 
@@ -226,3 +226,17 @@ def resized_masks(model: DetrForSegmentation, batch: tuple[Tensor, Tensor, list[
     logits = model(pixel_values=batch[0], pixel_mask=batch[1]).pred_masks[index]
     target = batch[2][index]
     return resize_masks(logits, batch[0].shape[-2:], target["size_hw"], target["original_size_hw"]).sigmoid()
+
+
+# ---- which queries are kept
+
+
+def test_a_mask_must_be_likelier_than_no_object_and_a_box_only_sure_enough() -> None:
+    # probabilities of two classes and "no object"
+    sure, unsure, beaten, even = [0.9, 0.06, 0.04], [0.3, 0.3, 0.4], [0.1, 0.4, 0.5], [0.2, 0.4, 0.4]
+    queries = QueryScores.of(DETR, torch.tensor([[sure, unsure, beaten, even]]).log())
+    assert queries.labels.tolist() == [[0, 0, 1, 1]]
+    assert queries.scores[0].tolist() == pytest.approx([0.9, 0.3, 0.4, 0.4])
+    assert queries.kept(0.35, with_masks=False).tolist() == [[True, False, True, True]]
+    assert queries.kept(0.35, with_masks=True).tolist() == [[True, False, False, True]]
+    assert queries.kept(float(queries.scores[0, 0]), with_masks=True).sum() == 0  # above the threshold, not at it
