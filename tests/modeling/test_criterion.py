@@ -190,7 +190,7 @@ def padded(canvas_hw: tuple[int, int], cells_hw: tuple[int, int], masks: Tensor)
     return larger
 
 
-def test_padding_never_enters_the_mask_terms() -> None:
+def test_padding_never_enters_the_mask_losses() -> None:
     """Guards: the mean over the padded canvas, where a mask weighs less the larger its neighbors are."""
     _, _, targets = random_batch([3], (64, 96))
     masks = leaves(1)["pred_masks"][0, :3].detach()
@@ -207,7 +207,7 @@ def test_padding_never_enters_the_mask_terms() -> None:
     assert not larger.grad[:, :, 25:].any()
 
 
-def test_padding_enters_the_stock_mask_terms() -> None:
+def test_padding_enters_the_stock_mask_losses() -> None:
     """If this fails, transformers leaves padding out as well."""
     _, _, targets = random_batch([3], (64, 96))
     _, _, larger_neighbor = random_batch([1], (128, 192), seed=1)

@@ -239,4 +239,4 @@ def test_a_mask_must_be_likelier_than_no_object_and_a_box_only_sure_enough() -> 
     assert queries.scores[0].tolist() == pytest.approx([0.9, 0.3, 0.4, 0.4])
     assert queries.kept(0.35, with_masks=False).tolist() == [[True, False, True, True]]
     assert queries.kept(0.35, with_masks=True).tolist() == [[True, False, False, True]]
-    assert queries.kept(float(queries.scores[0, 0]), with_masks=True).sum() == 0  # above the threshold, not at it
+    assert queries.kept(float(queries.scores[0, 0]), with_masks=True).sum() == 0  # must be above it
