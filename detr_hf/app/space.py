@@ -18,7 +18,7 @@ from detr_hf.app.viewer import name_of
 from detr_hf.errors import UserError
 from detr_hf.files import write_text
 from detr_hf.hub_access import looks_like_a_folder
-from detr_hf.inference.onnx_task import is_export
+from detr_hf.inference.onnx import is_export
 from detr_hf.templating import render_markdown
 
 PACKAGE = Path(detr_hf.__file__).parent

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detr_hf.export.graph import DetectorGraph, SegmenterGraph
-from detr_hf.inference.onnx_task import run_session
+from detr_hf.inference.onnx import run_session
 from detr_hf.loading.collate import Target, collate
 from detr_hf.modeling.families.base import Family
 from detr_hf.modeling.postprocess import QueryScores

@@ -20,7 +20,7 @@ from detr_hf.export.graph import graph_of
 from detr_hf.export.onnx_file import write_onnx
 from detr_hf.files import replacing
 from detr_hf.inference import resize_as, sample_of
-from detr_hf.inference.onnx_task import FACTS_FILE, MODEL_FILE, is_export, open_session
+from detr_hf.inference.onnx import FACTS_FILE, MODEL_FILE, is_export, open_session
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.families.registry import family_of, is_segmenter
 from detr_hf.modeling.model_files import load_label_map, load_processor

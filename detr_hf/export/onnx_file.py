@@ -10,7 +10,7 @@ import torch
 
 from detr_hf.errors import UserError
 from detr_hf.export.graph import DetectorGraph, SegmenterGraph
-from detr_hf.inference.onnx_task import DETECTOR_OUTPUTS, INPUTS, SEGMENTER_OUTPUTS
+from detr_hf.inference.onnx import DETECTOR_OUTPUTS, INPUTS, SEGMENTER_OUTPUTS
 
 EXAMPLE_HW = (96, 160)
 """Sides of the pictures that are traced, in pixels: different ones, that neither is taken for the other."""

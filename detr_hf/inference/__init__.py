@@ -2,8 +2,8 @@
 
 from detr_hf.inference.device import usable_device
 from detr_hf.inference.folder import predict_to_folder
-from detr_hf.inference.inputs import ImageInput, as_rgb, resize_as, sample_of
-from detr_hf.inference.predictor import MASK_CHUNK, Predictor, Task
+from detr_hf.inference.predictor import MASK_CHUNK, Predictor
+from detr_hf.inference.preprocess import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.inference.results import as_record
 from detr_hf.inference.tiling import TiledPredictor
 from detr_hf.inputs import Sources, find_images, find_sources
@@ -17,7 +17,6 @@ __all__ = [
     "Predictor",
     "QueryView",
     "Sources",
-    "Task",
     "TiledPredictor",
     "as_record",
     "as_rgb",

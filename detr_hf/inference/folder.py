@@ -13,8 +13,8 @@ from accelerate.utils import tqdm
 from detr_hf.errors import UserError
 from detr_hf.files import unwritable, write_json
 from detr_hf.foreign_files import own_file
-from detr_hf.inference.inputs import as_rgb
 from detr_hf.inference.predictor import Predictor, with_predictions
+from detr_hf.inference.preprocess import as_rgb
 from detr_hf.inference.results import CocoFiles, as_record, result_names, save_id_map
 from detr_hf.inference.tiling import TiledPredictor
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction

@@ -16,8 +16,8 @@ from transformers import DetrImageProcessor
 from detr_hf.errors import UserError
 from detr_hf.inference.device import Precision, autocast, refuse_unusable, usable_device
 from detr_hf.inference.explanation import explain
-from detr_hf.inference.inputs import ImageInput, as_rgb, resize_as, sample_of
-from detr_hf.inference.onnx_task import OnnxTask, is_export, refuse_half_precision
+from detr_hf.inference.onnx import OnnxTask, is_export
+from detr_hf.inference.preprocess import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import Target, collate
 from detr_hf.modeling.model_files import load_label_map, load_processor
@@ -33,7 +33,7 @@ WAITING = 2
 Sample = tuple[Tensor, Target]
 
 
-class Task(Protocol):
+class Predicting(Protocol):
     """What a predictor asks of a model: ``DetectionTask``, ``PanopticTask``, or an exported one.
 
     Attributes:
@@ -63,11 +63,14 @@ class Predictor:
         task: stage 1 or stage 2, with its label map.
         processor: gives the size and the color statistics that the model expects. Where the backbone cuts
             images into patches, the sides are rounded to whole ones, so that no rim is lost.
-        score_threshold: queries must be surer than this (0 to 1) to become a segment, and to be drawn or
-            listed.
+        score_threshold: 0 to 1; a query with a higher score becomes a segment, is drawn and is listed.
         device: where to run; the GPU when there is one.
         precision: "bf16" and "fp16" run the network under autocast; weights and the panoptic merge stay in
             float32.
+
+    Attributes:
+        labels: the classes.
+        is_panoptic: whether predictions are id maps with segments (stage 2), or boxes alone (stage 1).
 
     Raises:
         UserError: the device or the precision cannot be used here.
@@ -75,7 +78,7 @@ class Predictor:
 
     def __init__(
         self,
-        task: Task,
+        task: Predicting,
         processor: DetrImageProcessor,
         score_threshold: float = 0.85,
         device: str | torch.device | None = None,
@@ -85,6 +88,7 @@ class Predictor:
         refuse_unusable(precision, self.device)
         self.precision = precision
         self.task: Any = task.to(self.device).eval() if isinstance(task, nn.Module) else task
+        self.labels, self.is_panoptic = task.labels, task.is_panoptic
         self.processor = processor
         self.score_threshold = score_threshold
         self.resize = resize_as(processor, multiple_of=task.patch_side)
@@ -103,25 +107,16 @@ class Predictor:
             UserError: there is no DETR, or one of its files is missing or does not fit.
         """
         if is_export(source):
-            refuse_half_precision(source, precision)
-            exported = OnnxTask(source, device)
-            return cls(exported, load_processor(str(source)), score_threshold, "cpu")
-        task = _load_task(str(source))
+            if precision != "fp32":
+                raise UserError(f"{source}: exported in float32; precision {precision} is for PyTorch.")
+            return cls(OnnxTask(source, device), load_processor(str(source)), score_threshold, "cpu")
+        model = load_finished(str(source))
+        task = task_of(model, load_label_map(str(source), model.config))
         return cls(task, load_processor(str(source)), score_threshold, device, precision)
 
     @property
-    def labels(self) -> LabelMap:
-        """The classes that predictions count."""
-        return self.task.labels
-
-    @property
-    def is_panoptic(self) -> bool:
-        """Whether predictions are id maps with segments (stage 2), or boxes alone (stage 1)."""
-        return self.task.is_panoptic
-
-    @property
     def score_threshold(self) -> float:
-        """Queries must be surer than this (0 to 1) to become a segment, and to be drawn or listed."""
+        """0 to 1; a query with a higher score becomes a segment, is drawn and is listed."""
         return self._score_threshold
 
     @score_threshold.setter
@@ -138,8 +133,8 @@ class Predictor:
         """One prediction an image, in order, as they are asked for; ``image_id`` counts them from 0.
 
         Images that the model sees at the same size share a batch. Nothing is padded, so a result does not
-        depend on its neighbors. Detections hold all queries, best first; call ``above`` on them to keep the
-        sure ones.
+        depend on its neighbors. Detections hold all queries, best first; ``above`` keeps those
+        with a higher score.
 
         Args:
             images: files, ``uint8 [H, W, 3]`` RGB arrays or PIL images. They are read one by one, up to
@@ -178,12 +173,6 @@ class Predictor:
         batch = collate([sample_of(0, pixels, self.resize, self.processor)]).to(self.device)
         with autocast(self.device, self.precision):
             return explain(self.task, pixels, batch, self.score_threshold)
-
-
-def _load_task(source: str) -> Task:
-    """The model of a folder or of the Hub, whichever kind it is."""
-    model = load_finished(source)
-    return task_of(model, load_label_map(source, model.config))
 
 
 class _Streams(Protocol):

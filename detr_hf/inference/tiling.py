@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 
 from detr_hf.errors import UserError
-from detr_hf.inference.inputs import ImageInput, as_rgb
 from detr_hf.inference.predictor import Predictor
+from detr_hf.inference.preprocess import ImageInput, as_rgb
 from detr_hf.inference.tile_merging import Window, merged_boxes, merged_segments
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction

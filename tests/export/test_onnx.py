@@ -11,7 +11,7 @@ import pytest
 
 from detr_hf.errors import UserError
 from detr_hf.inference import Predictor, sample_of
-from detr_hf.inference.onnx_task import OnnxTask, is_export
+from detr_hf.inference.onnx import OnnxTask, is_export
 from detr_hf.loading.collate import collate
 from detr_hf.modeling.predictions import PanopticPrediction
 from tests.export.agreement import refuse_disagreement
@@ -69,7 +69,7 @@ def test_an_export_cannot_be_explained(
 
 
 def test_precision_and_device_are_refused_where_they_cannot_be(segmenter_onnx: Path) -> None:
-    with pytest.raises(UserError, match="exported model in float32; precision bf16 is for PyTorch"):
+    with pytest.raises(UserError, match="exported in float32; precision bf16 is for PyTorch"):
         Predictor.from_pretrained(segmenter_onnx, precision="bf16")
     with pytest.raises(UserError, match="cpu or cuda, not on mps"):
         Predictor.from_pretrained(segmenter_onnx, device="mps")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import read_json
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.families.base import DetectorOutput
 from detr_hf.modeling.families.registry import family_of
@@ -36,12 +36,6 @@ then decided in one place, whatever the last bits of a softmax are."""
 def is_export(source: str | Path) -> bool:
     """Whether a folder is what ``detr-hf export`` wrote."""
     return (Path(source) / MODEL_FILE).is_file() and (Path(source) / FACTS_FILE).is_file()
-
-
-def refuse_half_precision(source: str | Path, precision: str) -> None:
-    """Raises UserError for another precision than that of the exported weights."""
-    if precision != "fp32":
-        raise UserError(f"{source} is an exported model in float32; precision {precision} is for PyTorch.")
 
 
 class OnnxTask:
@@ -137,7 +131,7 @@ def open_session(file: Path, device: str | torch.device | None = None) -> Any:
     except Exception as error:  # ONNX Runtime's own kinds have no common base but this
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{file} cannot be opened ({reason}); export the model again.") from error
-    if device is not None and session.get_providers()[0] != _name(providers[0]):
+    if device is not None and len(providers) != len(session.get_providers()):  # it fell back to the CPU
         raise UserError(
             f"ONNX Runtime could not start on {device}; it gives its reason above. "
             "It needs the CUDA and cuDNN libraries that it was built for; or use the device cpu."
@@ -157,13 +151,13 @@ def _providers(runtime: ModuleType, device: str | torch.device | None) -> list[A
     """ONNX Runtime's names for a device, and the CPU for what it cannot do."""
     cuda = "CUDAExecutionProvider" in runtime.get_available_providers()
     try:
-        wanted = torch.device(device if device is not None else "cuda" if cuda else "cpu")
+        chosen = torch.device(device if device is not None else "cuda" if cuda else "cpu")
     except RuntimeError as error:
         raise UserError(f"the device {device} is not known; give cpu, cuda or cuda:1.") from error
-    if wanted.type == "cpu":
+    if chosen.type == "cpu":
         return ["CPUExecutionProvider"]
-    if wanted.type != "cuda":
-        raise UserError(f"an exported model runs on cpu or cuda, not on {wanted}.")
+    if chosen.type != "cuda":
+        raise UserError(f"an exported model runs on cpu or cuda, not on {chosen}.")
     if not cuda:
         raise UserError(
             "this ONNX Runtime knows no GPU: pip install onnxruntime-gpu in place of onnxruntime, "
@@ -171,18 +165,11 @@ def _providers(runtime: ModuleType, device: str | torch.device | None) -> list[A
         )
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()  # those that came with PyTorch
-    return [("CUDAExecutionProvider", {"device_id": wanted.index or 0}), "CPUExecutionProvider"]
-
-
-def _name(provider: Any) -> str:
-    return provider[0] if isinstance(provider, tuple) else provider
+    return [("CUDAExecutionProvider", {"device_id": chosen.index or 0}), "CPUExecutionProvider"]
 
 
 def _patch_side(file: Path) -> int | None:
-    try:
-        side = json.loads(file.read_text(encoding="utf-8"))["patch_side"]
-        if side is not None and not (isinstance(side, int) and side > 0):
-            raise ValueError(f"patch_side is {side!r}")
-        return side
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); export the model again.") from error
+    side = read_json(file).get("patch_side", "missing")
+    if side is not None and not (isinstance(side, int) and side > 0):
+        raise UserError(f"{file} cannot be read (patch_side is {side!r}); export the model again.")
+    return side
