@@ -39,7 +39,7 @@ WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in t
         "label_map.json",
         "training_state.json",
     ),
-    *("training_state.safetensors", "pretrain_log.jsonl", "data.yaml", "changes.json"),
+    *("training_state.safetensors", "data.yaml", "changes.json"),
     *("model.onnx", "export.json"),
     *("results.json", "images.json"),
     *(

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from transformers import DetrForObjectDetection, DetrForSegmentation
 
-from detr_hf.demo.dataset import ensure_dataset
-from detr_hf.demo.worlds import categories_of
+from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.families.detr import DETR
-from tools.pretrain_tiny import aids, pretrain
-from tools.pretrain_tiny.aids import VOID, DenseHeads, QueryGroups
+from tests.tiny_models import random_batch
+from tools.pretrain_tiny.aids import DENSE_TERMS, VOID, DenseHeads, QueryGroups, rasters
 from tools.pretrain_tiny.architecture import tiny_config
-from tools.pretrain_tiny.data import SceneMemory
-from tools.pretrain_tiny.street import STREET
+from tools.pretrain_tiny.pretrain import PHASES, Plan, pretrain
+from tools.pretrain_tiny.task import AidedDetection
 
 LABELS = LabelMap.from_names(["a", "b", "c"], ["sky"])
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate(own_cache: object) -> Iterator[None]:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_rasters_give_each_cell_the_segment_at_its_center() -> None:
@@ -32,29 +42,32 @@ def test_rasters_give_each_cell_the_segment_at_its_center() -> None:
         "class_labels": torch.tensor([2]),
         "boxes_cxcywh_norm": torch.tensor([[0.75, 0.5, 0.5, 1.0]]),
     }
-    classes, boxes = aids._rasters([target], (2, 4))
+    classes, boxes = rasters([target], (2, 4))
     assert classes.tolist() == [[[VOID, VOID, 2, 2], [VOID, VOID, 2, 2]]]
     assert boxes[0, 1, 3].tolist() == [0.75, 0.5, 0.5, 1.0]
 
 
-def test_dense_heads_learn_from_void_pictures_too() -> None:
+def test_dense_terms_learn_from_void_images_too() -> None:
     heads = DenseHeads(width=16, stride8_channels=8, num_classes=4)
-    empty = {
+    empty: dict[str, Any] = {
         "id_map": torch.zeros(16, 16, dtype=torch.int32),
         "segment_ids": torch.zeros(0, dtype=torch.int32),
         "class_labels": torch.zeros(0, dtype=torch.int64),
         "boxes_cxcywh_norm": torch.zeros(0, 4),
     }
-    id_map = torch.ones(16, 16, dtype=torch.int32)
     full = {
-        "id_map": id_map,
+        "id_map": torch.ones(16, 16, dtype=torch.int32),
         "segment_ids": torch.tensor([1], dtype=torch.int32),
         "class_labels": torch.tensor([1]),
         "boxes_cxcywh_norm": torch.tensor([[0.5, 0.5, 1.0, 1.0]]),
     }
-    loss = heads(torch.randn(2, 8, 2, 2), torch.randn(2, 16, 1, 1), [empty, full])
-    loss.backward()
-    assert bool(torch.isfinite(loss))
+    maps = SimpleNamespace(feature_maps=[None, torch.randn(2, 8, 2, 2)], memory=torch.randn(2, 16, 1, 1))
+    for targets, has_truth in (([empty, full], True), ([empty, empty], False)):
+        matched: Any = SimpleNamespace(features=maps, heads=heads, targets=targets)
+        losses = [term.function(matched) for term in DENSE_TERMS]
+        assert all(loss.shape == (1,) and bool(torch.isfinite(loss)) for loss in losses)
+        assert bool(sum(losses) > 0) == has_truth
+        sum(losses).backward()  # type: ignore[union-attr]
     assert heads.position_box[0].weight.grad is not None
 
 
@@ -69,7 +82,8 @@ def test_a_group_with_the_models_own_queries_predicts_what_the_model_does() -> N
         detected = DETR.run(
             detector, torch.randn(2, 3, 64, 96), torch.ones(2, 64, 96, dtype=torch.int64), all_layers=True
         )
-        logits, boxes = groups.run(detector, detected)
+        assert detected.panoptic is not None
+        logits, boxes = groups.run(detector, detected.panoptic)
     layers = len(detected.logits)
     assert logits.shape == (layers * 2, 2, *detected.logits.shape[2:])
     torch.testing.assert_close(logits.unflatten(0, (layers, 2))[:, 1], detected.logits, atol=1e-5, rtol=1e-5)
@@ -78,30 +92,50 @@ def test_a_group_with_the_models_own_queries_predicts_what_the_model_does() -> N
     )
 
 
-def test_views_keep_boxes_on_their_segments(tmp_path: Path) -> None:
-    ensure_dataset(tmp_path / "street", {"train": 4}, seed=0, world=STREET)
-    memory = SceneMemory(tmp_path / "street" / "train", LabelMap.from_coco(categories_of(STREET)))
-    random = np.random.default_rng(0)
-    pixels, mask, targets = memory.batch(np.arange(4), random, size_hw=(96, 128))
-    assert pixels.shape == (4, 3, 96, 128)
-    assert bool((mask == 1).all())
-    for target in targets:
-        for segment, box in zip(target["segment_ids"], target["boxes_cxcywh_norm"], strict=True):
-            rows, columns = torch.nonzero(target["id_map"] == segment, as_tuple=True)
-            left, right = columns.min() / 128, (columns.max() + 1) / 128
-            top, bottom = rows.min() / 96, (rows.max() + 1) / 96
-            expected = torch.stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
-            torch.testing.assert_close(box, expected.float())
-
-
-def test_three_phases_leave_a_loadable_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan = pretrain.Plan(
-        scenes=4, held_out=2, warm_up_steps=1, detector_steps=1, mask_steps=1, batch_size=2, seed=3
+def test_dense_terms_are_rows_beside_those_of_the_boxes() -> None:
+    torch.manual_seed(0)
+    detector = DetrForObjectDetection(tiny_config(LABELS))
+    batch = random_batch([2, 1], (64, 96))
+    terms = {}
+    for alone in (False, True):
+        task = AidedDetection(detector, LABELS, LossSettings(), groups=2, dense_alone=alone)
+        terms[alone] = task(*batch, task.normalizers(batch[2]))
+    dense = {term.name for term in DENSE_TERMS}
+    assert terms[True].keys() - {"loss", "loss_auxiliary"} == dense
+    assert terms[False].keys() - terms[True].keys() == {"loss_ce", "loss_bbox", "loss_giou"}
+    assert float(terms[True]["loss"].detach()) == pytest.approx(
+        sum(float(terms[True][name]) for name in dense)
     )
-    pretrain.pretrain(plan, tmp_path / "tiny", tmp_path / "street")
-    DetrForSegmentation.from_pretrained(tmp_path / "tiny")
-    lines = [json.loads(line) for line in (tmp_path / "tiny" / "pretrain_log.jsonl").read_text().splitlines()]
-    assert [line["phase"] for line in lines if "loss" in line] == ["warm-up", "detector", "masks"]
-    assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)
+
+
+def test_three_phases_learn_and_leave_a_checkpoint_that_stock_classes_load(
+    tmp_path: Path,
+) -> None:
+    plan = Plan(scenes=8, held_out=2, steps=(8, 2, 2), batch_size=4, seed=3)
+    folder = pretrain(plan, tmp_path / "tiny", tmp_path / "street")
+    model, info = DetrForSegmentation.from_pretrained(folder, output_loading_info=True)
+    assert not (info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"])
+    assert LabelMap.load(folder) == LabelMap.load(CHECKPOINT)
+    assert model.config.num_labels == LabelMap.load(CHECKPOINT).num_classes
+    losses = [line["loss"] for line in lines_of(tmp_path / "tiny" / PHASES[0])]
+    assert losses[-1] < 0.95 * losses[0]
+    for phase in PHASES:
+        assert all(torch.isfinite(torch.tensor(line["loss"])) for line in lines_of(tmp_path / "tiny" / phase))
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert pretrain(plan, tmp_path / "tiny", tmp_path / "street") == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before, "what is done is not done again"
+
+
+def test_a_later_run_starts_from_an_earlier_checkpoint_class_head_and_all(tmp_path: Path) -> None:
+    plan = Plan(scenes=4, held_out=1, steps=(0, 1, 0), batch_size=2, lr=1e-9)
+    folder = pretrain(plan, tmp_path / "more", tmp_path / "street", start=CHECKPOINT)
+    assert folder == tmp_path / "more" / "detector" / "best"
+    kept = DetrForObjectDetection.from_pretrained(folder).class_labels_classifier.weight
+    shipped = DetrForSegmentation.from_pretrained(CHECKPOINT).detr.class_labels_classifier.weight
+    torch.testing.assert_close(kept, shipped, atol=1e-6, rtol=1e-5)
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """What was measured in every epoch."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "train"]

@@ -1,4 +1,4 @@
-"""Make the tiny checkpoint: ``python -m tools.pretrain_tiny --out FOLDER``."""
+"""Make a tiny checkpoint: ``python -m tools.pretrain_tiny --out FOLDER``."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from tools.pretrain_tiny.pretrain import Plan, pretrain
+from detr_hf.errors import told_plainly
+from tools.pretrain_tiny.pretrain import PHASES, Plan, pretrain
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and its log")
-    parser.add_argument(
-        "--data", type=Path, default=Path("runs/street"), help="folder of the generated scenes"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the three runs")
+    parser.add_argument("--data", type=Path, default=Path("runs/street"), help="folder of the drawn scenes")
     parser.add_argument("--start", type=Path, help="go on from the checkpoint of an earlier pretraining")
-    parser.add_argument(
-        "--shrink", type=float, default=1.0, help="multiply scenes and steps, to try things out"
-    )
-    parser.add_argument("--warm-up-steps", type=int, help="instead of the plan's")
-    parser.add_argument("--detector-steps", type=int, help="instead of the plan's")
-    parser.add_argument("--mask-steps", type=int, help="instead of the plan's")
-    arguments = parser.parse_args()
-    full, shrink = Plan(), arguments.shrink
-    steps = {
-        name: int(getattr(full, name) * shrink)
-        if getattr(arguments, name) is None
-        else getattr(arguments, name)
-        for name in ("warm_up_steps", "detector_steps", "mask_steps")
-    }
-    plan = replace(full, scenes=int(full.scenes * shrink), **steps)
-    pretrain(plan, arguments.out, arguments.data, arguments.start)
+    parser.add_argument("--shrink", type=float, default=1.0, help="multiply scenes and steps, to try it out")
+    full = Plan()
+    parser.add_argument("--warm-up-steps", type=int, help=f"of dense terms (default: {full.steps[0]})")
+    parser.add_argument("--detector-steps", type=int, help=f"of the detector (default: {full.steps[1]})")
+    parser.add_argument("--mask-steps", type=int, help=f"of the mask head (default: {full.steps[2]})")
+    chosen = parser.parse_args()
+    given = (chosen.warm_up_steps, chosen.detector_steps, chosen.mask_steps)
+    steps = [
+        int(length * chosen.shrink) if own is None else own
+        for own, length in zip(given, full.steps, strict=True)
+    ]
+    plan = replace(full, scenes=int(full.scenes * chosen.shrink), steps=(steps[0], steps[1], steps[2]))
+    with told_plainly():
+        print(f"{' + '.join(PHASES)}: {pretrain(plan, chosen.out, chosen.data, chosen.start)}")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,40 @@
 """Training aids of the tiny checkpoint's pretraining; none of them is part of the shipped model.
 
 A DETR from scratch learns little for a long time, because one query an object is all the supervision there
-is. Two aids shorten that. Dense heads ask every position of the encoder (class and box of the segment it lies
-on) and of the backbone's stride-8 map (class of the pixel). Query groups (Chen et al. 2023, Group DETR) give
-the decoder several sets of queries that do not see one another, each matched on its own; the first set is the
-one that is kept.
+is. Two aids shorten that. Dense terms ask every position of the encoder (class and box of the segment it lies
+on) and of the backbone's stride-8 map (class of the pixel): three more rows of the criterion's table. Query
+groups (Chen et al. 2023, Group DETR) give the decoder several sets of queries that do not see one another,
+each matched on its own; the first set is the one that is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import DetrForObjectDetection
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, paired_giou
-from detr_hf.modeling.families.base import DetectorOutput
+from detr_hf.modeling.criterion import LossTerm, Matched
+from detr_hf.modeling.families.base import PanopticFeatures
 
-VOID = -100
+VOID = -100  # what cross_entropy leaves out
+STRIDE_8 = 1  # number of the feature map
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenselyMatched(Matched):
+    """What the dense terms read besides: the maps of the same forward pass, and the heads on them."""
+
+    features: PanopticFeatures
+    heads: DenseHeads
 
 
 class DenseHeads(nn.Module):
-    """Class of every stride-8 pixel; class and box of every encoder position. Gives one loss for a batch."""
+    """Class of every stride-8 pixel; class and box of every encoder position."""
 
     def __init__(self, width: int, stride8_channels: int, num_classes: int):
         super().__init__()
@@ -31,23 +42,47 @@ class DenseHeads(nn.Module):
         self.position_class = nn.Conv2d(width, num_classes, 1)
         self.position_box = nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, 4, 1))
 
-    def forward(self, stride8: Tensor, memory: Tensor, targets: Sequence[dict]) -> Tensor:
-        """Sum of the pixel, position and box terms for maps ``[B, c, h, w]`` and the batch's targets."""
-        pixel_classes, _ = _rasters(targets, stride8.shape[-2:])
-        position_classes, boxes = _rasters(targets, memory.shape[-2:])
-        predicted = self.position_box(memory).sigmoid().permute(0, 2, 3, 1)
-        known = position_classes != VOID
-        giou = paired_giou(boxes_cxcywh_to_xyxy(predicted[known]), boxes_cxcywh_to_xyxy(boxes[known]))
-        l1 = (predicted[known] - boxes[known]).abs().sum(-1)
-        return (
-            functional.cross_entropy(self.pixel_class(stride8), pixel_classes, ignore_index=VOID)
-            + functional.cross_entropy(self.position_class(memory), position_classes, ignore_index=VOID)
-            + (5 * l1 + 2 * (1 - giou)).mean()
-        )
+
+def pixel_class_loss(matched: Any) -> Tensor:
+    """Cross-entropy of the stride-8 map, ``[1]``."""
+    stride8 = matched.features.feature_maps[STRIDE_8]
+    return _class_loss(matched.heads.pixel_class(stride8), matched.targets)
 
 
-def _rasters(targets: Sequence[dict], size_hw: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Class ``int64 [B, h, w]`` (VOID outside) and box ``[B, h, w, 4]`` of the segment at each cell."""
+def position_class_loss(matched: Any) -> Tensor:
+    """Cross-entropy of the encoder's positions, ``[1]``."""
+    return _class_loss(matched.heads.position_class(matched.features.memory), matched.targets)
+
+
+def position_box_loss(matched: Any) -> Tensor:
+    """L1 and generalized IoU of the encoder's positions, weighed as DETR weighs them, ``[1]``."""
+    memory = matched.features.memory
+    classes, boxes = rasters(matched.targets, memory.shape[-2:])
+    predicted = matched.heads.position_box(memory).sigmoid().permute(0, 2, 3, 1)
+    known = classes != VOID
+    giou = paired_giou(boxes_cxcywh_to_xyxy(predicted[known]), boxes_cxcywh_to_xyxy(boxes[known]))
+    l1 = (predicted[known] - boxes[known]).abs().sum(-1)
+    return (5 * l1 + 2 * (1 - giou)).sum()[None] / known.sum().clamp(min=1)
+
+
+DENSE_TERMS = (
+    LossTerm("loss_pixel_class", 1.0, pixel_class_loss),
+    LossTerm("loss_position_class", 1.0, position_class_loss),
+    LossTerm("loss_position_box", 1.0, position_box_loss),
+)
+
+
+def _class_loss(logits: Tensor, targets: Sequence[Mapping]) -> Tensor:
+    classes, _ = rasters(targets, logits.shape[-2:])
+    total = functional.cross_entropy(logits, classes, ignore_index=VOID, reduction="sum")
+    return total[None] / (classes != VOID).sum().clamp(min=1)
+
+
+def rasters(targets: Sequence[Mapping], size_hw: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Class ``int64 [B, h, w]`` (VOID outside) and box ``[B, h, w, 4]`` of the segment at each cell.
+
+    All images of the batch have one size: no cell lies on padding.
+    """
     classes, boxes = [], []
     for target in targets:
         id_map = target["id_map"][None, None].float()
@@ -55,8 +90,8 @@ def _rasters(targets: Sequence[dict], size_hw: Sequence[int]) -> tuple[Tensor, T
         slot = (cell_ids[..., None] == target["segment_ids"]).int()
         found = slot.any(-1)
         if len(target["segment_ids"]) == 0:
-            classes.append(torch.full(tuple(size_hw), VOID))
-            boxes.append(torch.zeros(*size_hw, 4))
+            classes.append(torch.full(tuple(size_hw), VOID, device=id_map.device))
+            boxes.append(torch.zeros(*size_hw, 4, device=id_map.device))
             continue
         which = slot.argmax(-1)
         classes.append(torch.where(found, target["class_labels"][which], VOID))
@@ -67,26 +102,25 @@ def _rasters(targets: Sequence[dict], size_hw: Sequence[int]) -> tuple[Tensor, T
 class QueryGroups(nn.Module):
     """Further sets of queries beside the model's own; all share the decoder and the heads."""
 
-    def __init__(self, detector: DetrForObjectDetection, groups: int):
+    def __init__(self, detector: Any, groups: int):
         super().__init__()
         own = detector.model.query_position_embeddings.weight
         self.further = nn.Parameter(torch.randn(groups - 1, *own.shape))
 
-    def run(self, detector: DetrForObjectDetection, detected: DetectorOutput) -> tuple[Tensor, Tensor]:
+    def run(self, detector: Any, features: PanopticFeatures) -> tuple[Tensor, Tensor]:
         """Logits ``[L * (G - 1), B, Q, C + 1]`` and boxes of the further groups, like further layers."""
         model = detector.model
         groups, queries, _ = self.further.shape
-        assert detected.panoptic is not None
-        encoded, mask = detected.panoptic.memory, detected.panoptic.memory_mask
-        batch = len(encoded)
-        memory = encoded.flatten(2).transpose(1, 2)
+        batch = len(features.memory)
+        memory = features.memory.flatten(2).transpose(1, 2)
         positions = model.position_embedding(
-            shape=encoded.shape, device=memory.device, dtype=memory.dtype, mask=mask
+            shape=features.memory.shape, device=memory.device, dtype=memory.dtype, mask=features.memory_mask
         )
         positions = positions.flatten(2).transpose(1, 2)
         embeddings = self.further.flatten(0, 1).expand(batch, -1, -1)
-        group = torch.arange(groups).repeat_interleave(queries)
-        blocks = torch.zeros(len(group), len(group)).masked_fill(group[:, None] != group, torch.finfo().min)
+        group = torch.arange(groups, device=memory.device).repeat_interleave(queries)
+        blocks = torch.zeros(len(group), len(group), device=memory.device)
+        blocks = blocks.masked_fill(group[:, None] != group, torch.finfo().min)
         hidden, outputs = torch.zeros_like(embeddings), []
         for layer in model.decoder.layers:
             hidden = layer(

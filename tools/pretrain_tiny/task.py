@@ -1,0 +1,57 @@
+"""Stage 1 with the pretraining's aids, as a task of the package's training engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detr_hf.labels import LabelMap
+from detr_hf.modeling.criterion import LossSettings, SetCriterion
+from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.normalizers import Normalizers
+from tools.pretrain_tiny.aids import DENSE_TERMS, STRIDE_8, DenseHeads, DenselyMatched, QueryGroups
+
+
+class AidedDetection(DetectionTask):
+    """A ``DetectionTask`` whose losses have the dense terms, and box terms over several groups of queries.
+
+    Args:
+        model: a DETR detector; it alone is saved.
+        labels: its classes.
+        settings: of the criterion.
+        groups: sets of queries, the model's own included.
+        dense_alone: leave the box terms out: a warm-up of backbone and encoder.
+    """
+
+    def __init__(
+        self, model: Any, labels: LabelMap, settings: LossSettings, groups: int, dense_alone: bool = False
+    ):
+        super().__init__(model, labels, settings)
+        box_terms = () if dense_alone else self.family.box_terms
+        shares = {
+            name: getattr(settings, name) / groups
+            for name in ("class_loss_coefficient", "bbox_loss_coefficient", "giou_loss_coefficient")
+        }
+        terms = (*box_terms, *DENSE_TERMS)
+        self.criterion = SetCriterion(replace(settings, **shares), terms, self.family.class_probabilities)
+        channels = self.family.backbone(model).intermediate_channel_sizes[STRIDE_8]
+        self.dense = DenseHeads(model.config.d_model, channels, labels.num_classes)
+        self.groups = QueryGroups(model, groups)
+        self.family.backbone(model).to(memory_format=torch.channels_last)  # quicker on a CPU
+
+    def forward(
+        self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalizers: Normalizers
+    ) -> dict[str, Tensor]:
+        """As of the plain task; the further groups are matched and supervised like further layers."""
+        detected = self.family.run(self.model, pixel_values, pixel_mask, all_layers=True)
+        assert detected.panoptic is not None
+        logits, boxes = self.groups.run(self.model, detected.panoptic)
+        logits = torch.cat([logits, detected.logits])  # the model's own last layer stays the last
+        boxes = torch.cat([boxes, detected.boxes_cxcywh_norm])
+        matched = self.criterion.matched(logits, boxes, targets, normalizers)
+        plain = {one.name: getattr(matched, one.name) for one in fields(matched)}
+        return self.criterion(DenselyMatched(**plain, features=detected.panoptic, heads=self.dense))
