@@ -33,7 +33,7 @@ KEY = re.compile(rf"(?:{SECTIONS})(?:\.[a-z0-9_]+)+")
 OVERRIDE = re.compile(r"([a-z_]+(?:\.[a-z0-9_]+)*)=(\S+)")
 SETTING = re.compile(r"([a-z_]+(?:\.[a-z0-9_]+)*): \S.*")
 MACHINE_PATH = re.compile(r"(?<![\w.})-])/(?:work|root|home|tmp|Users|mnt)/")
-LANGUAGES = {"bash", "python", "yaml", "json", "text"}
+LANGUAGES = {"bash", "python", "yaml", "json", "text", "diff"}
 
 
 def unknown_languages(page: Page) -> list[str]:

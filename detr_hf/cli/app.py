@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detr_hf.cli.kinds import port, share
+from detr_hf.cli.number_types import port, share
 from detr_hf.errors import UserError
 
 HELP = "Open a web page on this machine: drop an image or a video, see what the model sees."

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detr_hf.cli.kinds import count
+from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError
 
 if TYPE_CHECKING:

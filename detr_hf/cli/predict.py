@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from detr_hf.cli.kinds import count, share
+from detr_hf.cli.number_types import count, share
 from detr_hf.errors import UserError
 
 HELP = "Find objects in images, folders of images, videos or what a camera sees."

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detr_hf.cli.kinds import count, share
+from detr_hf.cli.number_types import count, share
 from detr_hf.errors import UserError
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 A family answers for stock classes of transformers and owns their attribute names, their heads, what their
 logits mean and the workarounds they need. Tasks, criterion, post-processing, loading, export and inference
 know families through ``Family`` and ``DetectorOutput`` alone. A new family is one more file beside
-``detr.py`` and one entry of ``FAMILIES``.
+``detr.py`` with a ``FAMILY`` in it; ``registry.py`` finds it.
 """
 
 from __future__ import annotations

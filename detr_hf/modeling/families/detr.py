@@ -145,7 +145,7 @@ class Detr:
             handle.remove()
 
 
-DETR = Detr()
+FAMILY = DETR = Detr()
 
 
 def _decode(model: DetrModel, memory: Tensor, memory_mask: Tensor, positions: Tensor) -> None:

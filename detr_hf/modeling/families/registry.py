@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.modeling import families
 from detr_hf.modeling.families.base import Family
-from detr_hf.modeling.families.detr import DETR
 
-FAMILIES: dict[str, Family] = {DETR.model_type: DETR}
-"""All families by the ``model_type`` of their configs."""
+
+def find_families() -> dict[str, Family]:
+    """The ``FAMILY`` of every module beside this one that has one, by the ``model_type`` of its configs."""
+    names = (f"{families.__name__}.{found.name}" for found in pkgutil.iter_modules(families.__path__))
+    found = (getattr(import_module(name), "FAMILY", None) for name in names)
+    return {family.model_type: family for family in found if family is not None}
+
+
+FAMILIES = find_families()
 
 
 def family_of(model: Any, source: str = "the model") -> Family:
