@@ -33,6 +33,7 @@ TIER_OF = {room: tier for tier, rooms in enumerate(TIERS.values()) for room in r
 STRANGERS = 2  # the tier whose rooms do not import each other
 
 NOT_FOR = {  # rooms that a room must not know besides
+    "modeling": {"recipe"},
     "metrics": {"recipe"},
     **{room: {"training"} for room in ("report", "hub", "export", "inference", "visualize", "app")},
 }
