@@ -29,6 +29,10 @@ from detr_hf.run_folder import PER_IMAGE_FILE, RunFolder
 from detr_hf.training.fit import refuse_unfit
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import DetrImageProcessor
+
+    from detr_hf.modeling.task import Task
     from detr_hf.training.state import Run
 
 MOST_IMAGES = 6
@@ -157,6 +161,22 @@ def _usable(
     return None
 
 
+def _load_best(
+    run: RunFolder, recipe: Recipe, labels: LabelMap
+) -> tuple[Accelerator, Task, DetrImageProcessor]:
+    """The model of ``best/`` on its device, and the processor saved with it."""
+    from accelerate import Accelerator
+    from transformers.utils.logging import disable_progress_bar
+
+    from detr_hf.modeling.model_files import load_processor
+    from detr_hf.training.build import finished_task
+
+    disable_progress_bar()
+    accelerator = Accelerator()
+    task = finished_task(recipe, labels, str(run.best)).to(accelerator.device).eval()
+    return accelerator, task, load_processor(str(run.best))
+
+
 def _predict_rows(
     run: RunFolder, recipe: Recipe, data: DataBundle, labels: LabelMap
 ) -> Callable[[int], Prediction]:
@@ -164,15 +184,11 @@ def _predict_rows(
 
     @cache
     def loaded() -> Callable[[int], Prediction]:
-        from accelerate import Accelerator
-
-        from detr_hf.modeling.model_files import load_processor
-        from detr_hf.training.build import finished_task
         from detr_hf.training.engine import predict_one
         from detr_hf.training.loaders import build_dataset
 
-        task = finished_task(recipe, labels, str(run.best)).to(Accelerator().device).eval()
-        rows = build_dataset(recipe, data, "validation", load_processor(str(run.best)))
+        _, task, processor = _load_best(run, recipe, labels)
+        rows = build_dataset(recipe, data, "validation", processor)
         return lambda index: predict_one(task, rows, index)
 
     return lambda index: loaded()(index)
@@ -181,21 +197,16 @@ def _predict_rows(
 def _predicted_again(
     run: RunFolder, recipe: Recipe, data: DataBundle, labels: LabelMap, notes: list[str]
 ) -> PerImageResults | None:
-    """Evaluate ``best/`` anew and keep what was seen; an image that cannot be read is noted."""
-    from accelerate import Accelerator
-
-    from detr_hf.modeling.model_files import load_processor
-    from detr_hf.training.build import finished_task
+    """Evaluate ``best/`` anew and keep what was seen; what stands against it is noted."""
     from detr_hf.training.engine import evaluate
     from detr_hf.training.loaders import build_validation_loader
 
-    accelerator = Accelerator()
     try:
-        task = finished_task(recipe, labels, str(run.best)).to(accelerator.device).eval()
-        loader = build_validation_loader(recipe, data, load_processor(str(run.best)), accelerator)
+        accelerator, task, processor = _load_best(run, recipe, labels)
+        loader = build_validation_loader(recipe, data, processor, accelerator)
         result = evaluate(accelerator, task, loader, GroundTruth(data.dataset["validation"]))
     except UserError as fault:
-        if accelerator.num_processes > 1:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise  # the others wait for this process's share
         notes.append(f"the images could not be predicted again: {fault}")
         return None
