@@ -194,7 +194,7 @@ def test_processes_share_the_pictures_without_overlap(
         state = SimpleNamespace(
             process_index=rank, num_processes=2, wait_for_everyone=lambda: waits.append(None)
         )
-        monkeypatch.setattr(pseudo_stuff, "PartialState", lambda state=state: state)
+        monkeypatch.setattr("accelerate.PartialState", lambda state=state: state)
         pseudo_label(records, raw, teacher, MAPPING, shared)
         asked.append(len(teacher.asked))
     assert asked == [2, 1] and len(waits) == 2
