@@ -76,15 +76,17 @@ class MatchedMasks:
             matches: pairs of one layer, ordered by image.
             canvas_hw: height and width of the padded batch in pixels.
         """
+        # one copy to the host: a GPU would be waited for at every boolean index
+        counts = torch.bincount(matches.image, minlength=len(targets)).tolist()
         pairs = []
-        for image, target in enumerate(targets):
-            of_image = matches.image == image
-            if not bool(of_image.any()):
+        matched = logits[: sum(counts)]  # where nothing is matched, one query is there for the graph's sake
+        images = zip(targets, matched.split(counts), matches.object_index.split(counts), strict=True)
+        for target, of_image, object_index in images:
+            if len(of_image) == 0:
                 continue
             height, width = target["size_hw"]
-            ids = target["segment_ids"][matches.object_index[of_image]]
-            truth = masks_of_segments(target["id_map"], ids).to(logits.dtype)
-            full = functional.interpolate(logits[of_image][:, None], canvas_hw, mode="bilinear")
+            truth = masks_of_segments(target["id_map"], target["segment_ids"][object_index]).to(logits.dtype)
+            full = functional.interpolate(of_image[:, None], canvas_hw, mode="bilinear")
             pairs.append((full[:, 0, :height, :width], truth))
         return cls(logits, pairs)
 

@@ -37,7 +37,7 @@ class Matches:
 
     def of_layer(self, layer: int) -> Matches:
         """The pairs of one decoder layer."""
-        keep = self.layer == layer
+        keep = (self.layer == layer).nonzero()[:, 0]  # a boolean index makes a GPU wait, here four times
         return Matches(self.layer[keep], self.image[keep], self.query[keep], self.object_index[keep])
 
 

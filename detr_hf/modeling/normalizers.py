@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -38,8 +39,9 @@ class Normalizers:
         matched = sum(min(count, num_queries) for count in counts)
         unmatched = num_queries * len(counts) - matched
         weight = float(matched)
-        if class_weights is not None:
-            of_objects = [float(class_weights[target["class_labels"]].sum()) for target in targets]
+        if class_weights is not None and counts:
+            sums = [class_weights[target["class_labels"]].sum() for target in targets]
+            of_objects = torch.stack(sums).tolist()  # one copy from the device
             shares = [min(1.0, num_queries / max(count, 1)) for count in counts]
             weight = sum(total * share for total, share in zip(of_objects, shares, strict=True))
         return cls(float(sum(counts)), weight + eos_coefficient * unmatched)
