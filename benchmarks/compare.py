@@ -77,8 +77,8 @@ def _facts(
     seconds: dict[str, float],
     others: dict[str, dict[str, float]],
 ) -> list[dict[str, Any]]:
-    """What the sides tell besides, one entry for each of their works; pictures as images a second."""
-    told = []
+    """Further facts of each side and variant, one entry each; a number of images also as images a second."""
+    entries = []
     for side, works in facts.items():
         for variant, values in works.items():
             if values:
@@ -86,5 +86,5 @@ def _facts(
                 entry = {"side": side, "variant": variant, **values}
                 if "pictures" in values:
                     entry["images per second"] = values["pictures"] / taken
-                told.append(entry)
-    return told
+                entries.append(entry)
+    return entries

@@ -1,4 +1,4 @@
-"""The one exception for faults that the user can mend, and how a program ends."""
+"""The exception for errors that the user can correct, and how an entry point exits."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from typing import Any, cast
 from detr_hf.sanitize import PrintableStream
 
 STOPPED = 75
-"""Exit code of a run that saved and stopped before its end; the same command goes on (EX_TEMPFAIL)."""
+"""Exit code of a run that saved and stopped before its end; the same command resumes it (EX_TEMPFAIL)."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C where nothing was saved."""
 
-FIRST_TELLS = 2.0
-"""Seconds that the first process of a machine has to tell a fault before others with the same one do."""
+HEAD_START = 2.0
+"""Seconds that the first process of a machine has to print an error before others print the same one."""
 
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class UserError(ValueError):
     """Something in the user's recipe, data or folders is wrong.
 
     The message says what is wrong, where (file, image id or recipe key) and what to do. Entry points print it
-    without a traceback; every other exception is a fault of this package and keeps its traceback.
+    without a traceback; every other exception is a bug of this package and keeps its traceback.
     """
 
 
 class StoppedEarly(Exception):  # noqa: N818 - not an error
-    """A run was told to stop, and has saved and said so."""
+    """A run was asked to stop; it has saved its state and printed that it stops."""
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """End the program in one sentence, without a traceback, where no fault of this package is the reason.
+def exit_with_message() -> Iterator[None]:
+    """Exit with one message instead of a traceback where no bug of this package is the reason.
 
     Exit code 2 for a `UserError` and for a disk that cannot be written, `STOPPED` for `StoppedEarly`,
     `INTERRUPTED` for Ctrl-C. Whatever is printed meanwhile reaches the terminal without control characters.
@@ -48,25 +48,25 @@ def told_plainly() -> Iterator[None]:
         try:
             yield
         except UserError as error:
-            _tell(f"error: {error}")
+            _print_once(f"error: {error}")
             raise SystemExit(2) from None
         except StoppedEarly:
             raise SystemExit(STOPPED) from None
         except KeyboardInterrupt:
-            _tell("interrupted")
+            _print_once("interrupted")
             raise SystemExit(INTERRUPTED) from None
         except OSError as error:
-            if error.errno not in DISK_FAULTS:
+            if error.errno not in DISK_ERRORS:
                 raise
-            _tell(f"error: {error.filename or 'a file could not be written'}: {error.strerror}")
+            _print_once(f"error: {error.filename or 'a file could not be written'}: {error.strerror}")
             raise SystemExit(2) from None
 
 
-def _tell(message: str) -> None:
-    """Print once a machine: other processes wait, and are ended by the launcher once the first one is gone.
+def _print_once(message: str) -> None:
+    """Print once a machine: other processes wait, and the launcher ends them once the first one has exited.
 
-    A fault that only one of the others has is told by it after the wait.
+    An error that only one of the others has is printed by that process after the wait.
     """
     if int(os.environ.get("LOCAL_RANK", 0)):
-        time.sleep(FIRST_TELLS)
+        time.sleep(HEAD_START)
     print(message, file=sys.stderr, flush=True)

@@ -182,11 +182,11 @@ def faults_of(folder: Path) -> list[str]:
         return [f"{MANIFEST_FILE} is missing"]
     try:
         listed = read_json(folder / MANIFEST_FILE)["files"]
-        wanted = {inside(folder, name): (facts["bytes"], facts["sha256"]) for name, facts in listed.items()}
+        expected = {inside(folder, name): (facts["bytes"], facts["sha256"]) for name, facts in listed.items()}
     except (UserError, LookupError, TypeError, AttributeError):
         return [f"{MANIFEST_FILE} cannot be read"]
     faults = []
-    for path, (size, digest) in wanted.items():
+    for path, (size, digest) in expected.items():
         name = path.relative_to(folder).as_posix()
         if not path.is_file():
             faults.append(f"{name} is missing")

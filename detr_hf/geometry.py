@@ -87,7 +87,7 @@ def box_areas_xyxy(boxes: Boxes) -> Boxes:
 
 
 def _iou_and_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU of broadcastable corner boxes ``[..., 4]``."""
+    """IoU and generalized IoU of broadcastable corner boxes ``[..., 4]``."""
     import torch
 
     eps = torch.finfo(a.dtype).tiny
@@ -106,12 +106,12 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pairwise_giou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised IoU ``[..., N, M]`` (Rezatofighi et al. 2019, eq. 3), box by box as ``pairwise_iou``."""
+    """Generalized IoU ``[..., N, M]`` (Rezatofighi et al. 2019, eq. 3), box by box as ``pairwise_iou``."""
     return _iou_and_giou(a.unsqueeze(-2), b.unsqueeze(-3))[1]
 
 
 def paired_giou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised IoU ``[N]`` of corner boxes pair by pair: a ``[N, 4]`` with b ``[N, 4]``."""
+    """Generalized IoU ``[N]`` of corner boxes pair by pair: a ``[N, 4]`` with b ``[N, 4]``."""
     return _iou_and_giou(a, b)[1]
 
 

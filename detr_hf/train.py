@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 try:
-    from detr_hf.errors import told_plainly
+    from detr_hf.errors import exit_with_message
     from detr_hf.recipe import Recipe, load_recipe
 except ModuleNotFoundError as error:
     sys.exit(f"{error}. Install the package first: `pip install -e .` in the folder of pyproject.toml.")
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("recipe", help="a YAML file, for example recipes/detection.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=5e-5")
     arguments = parser.parse_args(argv)
-    with told_plainly():
+    with exit_with_message():
         run(load_recipe(arguments.recipe, arguments.overrides))
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from tqdm import tqdm
 
-from detr_hf.errors import UserError, told_plainly
+from detr_hf.errors import UserError, exit_with_message
 from detr_hf.sanitize import PrintableStream, escape_markdown, markdown_table, printable
 
 
@@ -73,7 +73,7 @@ def test_a_terminal_gets_text_whoever_prints(written: str, shown: str) -> None:
 
 def test_a_bar_of_progress_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     """guards: bars that grow downwards, because their way back was taken for a name's."""
-    with told_plainly():
+    with exit_with_message():
         for _ in tqdm(range(3), file=sys.stderr, mininterval=0):
             pass
     assert capsys.readouterr().err.count("\r") >= 3
@@ -81,7 +81,7 @@ def test_a_bar_of_progress_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands_mark_what_names_bring(capsys: pytest.CaptureFixture[str]) -> None:
     def command() -> None:
-        with told_plainly():
+        with exit_with_message():
             print("class \x1b[31mred")
             raise UserError("\x1b[2Jgone.jpg: is missing")
 

@@ -58,7 +58,7 @@ RUNNING: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass
-class Tally:
+class Counts:
     """What happened to one run until it was complete."""
 
     hits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
@@ -155,41 +155,41 @@ def write_recipe(
     return file, out
 
 
-def disturb(recipe: Path, out: Path, processes: int, number: int, times: int, dice: random.Random) -> Tally:
+def disturb(recipe: Path, out: Path, processes: int, number: int, times: int, dice: random.Random) -> Counts:
     """Hit a run so many times, start it again each time, and let it end."""
-    tally, killing = Tally(), number == signal.SIGKILL
+    counts, killing = Counts(), number == signal.SIGKILL
     for index in range(times):
         attempt = Attempt(recipe, out, processes)
         phase = PHASES[index % len(PHASES)] if killing else "step"
         if not attempt.wait_for(phase, dice.randint(1, STEPS_AN_EPOCH)):
             attempt.finish()
             if attempt.process.returncode:
-                tally.faults.append(f"attempt {index + 1} ended by itself:\n{attempt.text[-2000:]}")
+                counts.faults.append(f"attempt {index + 1} ended by itself:\n{attempt.text[-2000:]}")
             break  # complete before its time
         time.sleep(dice.random() * (0.02 if phase == "write" else 0.3))
         one_only = dice if killing and processes > 1 and dice.random() < 0.5 else None
         seconds = attempt.end(number, one_only)
         attempt.finish()
-        tally.slowest_end = max(tally.slowest_end, seconds)
-        tally.hits[phase] += 1
-        note_resume(tally, attempt, out, killing, processes)
+        counts.slowest_end = max(counts.slowest_end, seconds)
+        counts.hits[phase] += 1
+        note_resume(counts, attempt, out, killing, processes)
     last = Attempt(recipe, out, processes)
     if last.finish() != 0:
-        tally.faults.append(f"the last attempt failed:\n{last.text[-2000:]}")
-    tally.resumes += RESUMED.search(last.text) is not None
-    return tally
+        counts.faults.append(f"the last attempt failed:\n{last.text[-2000:]}")
+    counts.resumes += RESUMED.search(last.text) is not None
+    return counts
 
 
-def note_resume(tally: Tally, attempt: Attempt, out: Path, killing: bool, processes: int) -> None:
+def note_resume(counts: Counts, attempt: Attempt, out: Path, killing: bool, processes: int) -> None:
     """Count what the attempt that was just ended had done and what of it is saved."""
-    tally.resumes += RESUMED.search(attempt.text) is not None
-    if tally.slowest_end > 60:
-        tally.faults.append(f"ending took {tally.slowest_end:.0f} seconds")
+    counts.resumes += RESUMED.search(attempt.text) is not None
+    if counts.slowest_end > 60:
+        counts.faults.append(f"ending took {counts.slowest_end:.0f} seconds")
     if not killing and attempt.process.returncode != 75 and processes == 1:
-        tally.faults.append(f"SIGTERM gave exit code {attempt.process.returncode}:\n{attempt.text[-2000:]}")
+        counts.faults.append(f"SIGTERM gave exit code {attempt.process.returncode}:\n{attempt.text[-2000:]}")
     if not killing and "stopped by SIGTERM" not in attempt.text:
-        tally.faults.append(f"SIGTERM did not save:\n{attempt.text[-2000:]}")
-    tally.lost += max(0, attempt.step - saved_step(out))
+        counts.faults.append(f"SIGTERM did not save:\n{attempt.text[-2000:]}")
+    counts.lost += max(0, attempt.step - saved_step(out))
 
 
 def saved_step(out: Path) -> int:
@@ -206,9 +206,9 @@ def hashes(out: Path) -> dict[str, str]:
     return {str(f.relative_to(out)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
 
 
-def row(processes: int, what: str, tally: Tally, equal: bool) -> str:
-    hits = [sum(tally.hits.values()), *(tally.hits[phase] for phase in PHASES)]
-    cells = [processes, what, *hits, tally.resumes, tally.lost, f"{tally.slowest_end:.1f}"]
+def row(processes: int, what: str, counts: Counts, equal: bool) -> str:
+    hits = [sum(counts.hits.values()), *(counts.hits[phase] for phase in PHASES)]
+    cells = [processes, what, *hits, counts.resumes, counts.lost, f"{counts.slowest_end:.1f}"]
     return "| " + " | ".join(str(cell) for cell in [*cells, "yes" if equal else "NO"]) + " |"
 
 
@@ -237,11 +237,11 @@ def main() -> None:
                 continue
             name = f"{number.name.lower()}{processes}"
             recipe, out = write_recipe(folder, name, epochs, processes, changes)
-            tally = disturb(recipe, out, processes, number, times, dice)
+            counts = disturb(recipe, out, processes, number, times, dice)
             equal = len(hashes(quiet)) == 2 and hashes(quiet) == hashes(out)
-            failed |= not equal or bool(tally.faults)
-            rows.append(row(processes, number.name, tally, equal))
-            print(rows[-1], *tally.faults, sep="\n", flush=True)
+            failed |= not equal or bool(counts.faults)
+            rows.append(row(processes, number.name, counts, equal))
+            print(rows[-1], *counts.faults, sep="\n", flush=True)
     print("\n| processes | signal | sent | in steps | writing | evaluating | resumes | lost steps |", end="")
     print(" slowest end, s | equal |\n|" + " ---: |" * 10)
     print("\n".join(rows))

@@ -150,8 +150,8 @@ def _requirements(extras: Sequence[str]) -> list[str]:
         raise UserError(
             "detr-hf is not installed, so its requirements are unknown: pip install -e ."
         ) from None
-    wanted = []
+    requirements = []
     for line in lines:
         if line.marker is None or any(line.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-            wanted.append(f"{line.name}{line.specifier}")
-    return sorted(set(wanted))
+            requirements.append(f"{line.name}{line.specifier}")
+    return sorted(set(requirements))

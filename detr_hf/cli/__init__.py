@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from detr_hf import __version__
-from detr_hf.errors import told_plainly
+from detr_hf.errors import exit_with_message
 
 
 def find_commands() -> dict[str, ModuleType]:
@@ -28,7 +28,7 @@ def find_commands() -> dict[str, ModuleType]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; a fault of the user's ends it with exit code 2 and one message."""
     arguments = build_parser().parse_args(argv)
-    with told_plainly():
+    with exit_with_message():
         arguments.run(arguments)
 
 

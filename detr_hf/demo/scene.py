@@ -102,9 +102,9 @@ def plan(
     world: World, rng: np.random.Generator, backdrop: Backdrop, canvas_hw: tuple[int, int]
 ) -> list[Placed]:
     """Choose and place the things, far ones first."""
-    wanted = int(rng.choice((2, 3, 4, 5, 6, 7), p=(0.14, 0.24, 0.24, 0.18, 0.12, 0.08)))
+    count = int(rng.choice((2, 3, 4, 5, 6, 7), p=(0.14, 0.24, 0.24, 0.18, 0.12, 0.08)))
     chosen: list[Placed] = []
-    for _ in range(wanted):
+    for _ in range(count):
         thing = world.things[int(rng.random() * len(world.things))]
         candidate = _sketch_thing(thing, rng, backdrop, canvas_hw)
         for _ in range(8):

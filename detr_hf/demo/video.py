@@ -19,7 +19,7 @@ from detr_hf.demo import scene
 from detr_hf.demo.canvas import SUPERSAMPLING
 from detr_hf.demo.stuff import paint_backdrop
 from detr_hf.demo.worlds import YARD, World
-from detr_hf.errors import told_plainly
+from detr_hf.errors import exit_with_message
 from detr_hf.inference.video_writer import VideoWriter
 
 RATE = 25
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=10.0)
     arguments = parser.parse_args()
-    with told_plainly():
+    with exit_with_message():
         print(write_film(arguments.out, arguments.seed, arguments.seconds))
 
 

@@ -1,4 +1,4 @@
-"""An exported file against PyTorch, on the same pictures."""
+"""An exported file against PyTorch, on the same images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detr_hf.modeling.families.base import Family
 from detr_hf.modeling.postprocess import QueryScores
 
 BOX_TOLERANCE = 1e-4
-"""Of the sides of the picture."""
+"""As a share of the image's width and height."""
 
 PROBABILITY_TOLERANCE = 1e-3
 
@@ -37,7 +37,7 @@ class Differences:
 
     Attributes:
         passes: how many batches went through both.
-        boxes: in shares of the sides of the picture.
+        boxes: as shares of the image's width and height.
         probabilities: of any class.
         labels: queries whose likeliest class is another, by more than rounding.
         masks: how many were compared; 0 in stage 1.
@@ -52,10 +52,10 @@ class Differences:
     mask_iou: float | None = None
 
     def __str__(self) -> str:
-        told = f"boxes {self.boxes:.1e}, probabilities {self.probabilities:.1e}, other labels {self.labels}"
+        boxes = f"boxes {self.boxes:.1e}, probabilities {self.probabilities:.1e}, other labels {self.labels}"
         if self.mask_iou is None:
-            return told
-        return f"{told}, least mask IoU {self.mask_iou:.5f} over {self.masks} masks"
+            return boxes
+        return f"{boxes}, least mask IoU {self.mask_iou:.5f} over {self.masks} masks"
 
     def within_tolerance(self) -> bool:
         """Whether the file may be trusted; what is not a number is not."""
@@ -80,17 +80,17 @@ class Differences:
 def compare(
     graph: DetectorGraph | SegmenterGraph, session: Any, samples: Sequence[tuple[Tensor, Target]]
 ) -> Differences:
-    """Run both over each picture alone, over a padded batch of two, and over a part of a picture.
+    """Run both over each image alone, over a padded batch of two, and over a part of an image.
 
     Args:
         graph: the model in PyTorch, on the CPU.
         session: the exported file, see ``open_session``.
-        samples: at least one picture ``float32 [3, h, w]`` with its target.
+        samples: at least one image ``float32 [3, h, w]`` with its target.
     """
     found = Differences()
     for pixels, mask, threshold in _passes(graph, samples):
-        given = (pixels, mask) if threshold is None else (pixels, mask, torch.tensor([threshold]))
-        _take_in(found, graph.family, graph(*given), run_session(session, pixels, mask, threshold))
+        inputs = (pixels, mask) if threshold is None else (pixels, mask, torch.tensor([threshold]))
+        _add(found, graph.family, graph(*inputs), run_session(session, pixels, mask, threshold))
     return found
 
 
@@ -110,7 +110,7 @@ def _passes(
 
 
 def _part(sample: tuple[Tensor, Target]) -> tuple[Tensor, Target]:
-    """The upper left of a picture, two thirds as high and half as wide."""
+    """The upper left of an image, two thirds as high and half as wide."""
     pixels, target = sample
     return pixels[:, : pixels.shape[1] * 2 // 3, : pixels.shape[2] // 2], target
 
@@ -126,18 +126,18 @@ def _threshold(graph: SegmenterGraph, pixels: Tensor, mask: Tensor) -> float:
     return float(best[last : last + 2].mean())
 
 
-def _take_in(found: Differences, family: Family, wanted: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+def _add(found: Differences, family: Family, expected: Sequence[Tensor], actual: Sequence[Tensor]) -> None:
     found.passes += 1
-    found.boxes = _larger(found.boxes, (wanted[1] - given[1]).abs().max())
-    ours, theirs = family.class_probabilities(wanted[0]), family.class_probabilities(given[0])
+    found.boxes = _larger(found.boxes, (expected[1] - actual[1]).abs().max())
+    ours, theirs = family.class_probabilities(expected[0]), family.class_probabilities(actual[0])
     found.probabilities = _larger(found.probabilities, (ours - theirs).abs().max())
     best = ours.topk(min(2, ours.shape[-1]), dim=-1).values
     decided = best[..., 0] - best[..., -1] > 2 * PROBABILITY_TOLERANCE
     found.labels += int((decided & (ours.argmax(-1) != theirs.argmax(-1))).sum())
-    if len(wanted) == 4:
-        worst = _least_iou(wanted[2], wanted[3], given[2], given[3])
+    if len(expected) == 4:
+        worst = _least_iou(expected[2], expected[3], actual[2], actual[3])
         found.mask_iou = worst if found.mask_iou is None else min(found.mask_iou, worst)
-        found.masks += len(wanted[2])
+        found.masks += len(expected[2])
 
 
 def _larger(known: float, new: Tensor) -> float:
@@ -145,12 +145,12 @@ def _larger(known: float, new: Tensor) -> float:
     return float(torch.maximum(torch.tensor(known), new))
 
 
-def _least_iou(wanted: Tensor, queries: Tensor, given: Tensor, given_queries: Tensor) -> float:
+def _least_iou(expected: Tensor, queries: Tensor, actual: Tensor, actual_queries: Tensor) -> float:
     """Of masks ``[M, h, w]`` of the same queries ``[M, 2]``; 1 where there are none."""
-    if wanted.shape != given.shape or not torch.equal(queries, given_queries):
+    if expected.shape != actual.shape or not torch.equal(queries, actual_queries):
         return 0.0
-    decided = wanted.abs() >= UNDECIDED_LOGIT
-    ours, theirs = (wanted > 0) & decided, (given > 0) & decided
+    decided = expected.abs() >= UNDECIDED_LOGIT
+    ours, theirs = (expected > 0) & decided, (actual > 0) & decided
     both = (ours & theirs).flatten(1).sum(1)
     either = (ours | theirs).flatten(1).sum(1)
     iou = torch.where(either > 0, both / either.clamp(min=1), 1.0)

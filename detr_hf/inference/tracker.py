@@ -14,7 +14,7 @@ from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Segment
 
 SAME = -0.4
-"""A segment is a thing seen before if the generalised IoU of their boxes is at least this: they may lie apart
+"""A segment is a thing seen before if the generalized IoU of their boxes is at least this: they may lie apart
 by about the width of one, for a thing moves on while it is hidden."""
 
 REMEMBERED = 30

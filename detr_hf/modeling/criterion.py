@@ -149,14 +149,14 @@ def class_loss(matched: Matched) -> Tensor:
     object", which is the last logit."""
     logits, matches, settings = matched.logits, matched.matches, matched.settings
     no_object = logits.shape[-1] - 1
-    wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
-    wanted[matches.layer, matches.image, matches.query] = matched.of_objects("class_labels")
+    classes = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
+    classes[matches.layer, matches.image, matches.query] = matched.of_objects("class_labels")
     weight = logits.new_ones(no_object + 1)
     if matched.class_weights is not None:
         weight[:no_object] = matched.class_weights
     weight[no_object] = settings.eos_coefficient
     # not reduction="mean": that would divide by the weights of this micro-batch, not of the step
-    nll = functional.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight, reduction="none")
+    nll = functional.cross_entropy(logits.flatten(0, 2), classes.flatten(), weight, reduction="none")
     return nll.view(logits.shape[0], -1).sum(1) / max(matched.normalizers.class_weight_sum, 1e-6)
 
 

@@ -48,7 +48,7 @@ def match(
     """Assign to every object the query that predicts it best, each query at most once.
 
     Follows the reference: the class cost is minus the probability of the object's class, the box costs are L1
-    and generalised IoU. Only the queries and objects of the same image meet, and the costs of all layers
+    and generalized IoU. Only the queries and objects of the same image meet, and the costs of all layers
     travel to the host in one copy. With more objects than queries every query is matched and the
     worst-fitting objects go without; an image without objects has no pairs. A cost that is not finite (a
     diverged model) is replaced by one worse than any other, so that the loss, not the assignment, reports the

@@ -34,26 +34,26 @@ def facts_of(
     return [
         ("stage", {"detection": "1, boxes", "panoptic": "2, panoptic"}.get(str(recipe.get("task")), UNKNOWN)),
         ("starts from", _start(recipe)),
-        ("training images", _said(splits.get("train"))),
-        ("validation images", _said(splits.get("validation"))),
-        ("best epoch", _said(results.get("epoch"), f", after step {_said(results.get('step'))}")),
-        ("trained", f"{_said(totals['epochs'])} epochs, {_said(totals['steps'])} steps"),
-        ("batch size", _said(optim.get("batch_size"), " images a step")),
-        ("learning rate", _said(optim.get("lr"))),
-        ("minutes of training steps", _said(totals["minutes"])),
-        ("training images a second", _said(totals["images_per_second"])),
-        ("most memory", _said(totals["memory_mb"], " MB on the first process")),
-        ("images that could not be loaded", _said(totals["bad_samples"])),
-        ("steps left out (not finite)", _said(totals["skipped_steps"])),
-        ("hardware", _said(devices, f", {threads} threads a process" if threads else "")),
-        ("commit", _said(environment.get("git_commit"))),
-        ("Python", _said(environment.get("python"))),
+        ("training images", _text(splits.get("train"))),
+        ("validation images", _text(splits.get("validation"))),
+        ("best epoch", _text(results.get("epoch"), f", after step {_text(results.get('step'))}")),
+        ("trained", f"{_text(totals['epochs'])} epochs, {_text(totals['steps'])} steps"),
+        ("batch size", _text(optim.get("batch_size"), " images a step")),
+        ("learning rate", _text(optim.get("lr"))),
+        ("minutes of training steps", _text(totals["minutes"])),
+        ("training images a second", _text(totals["images_per_second"])),
+        ("most memory", _text(totals["memory_mb"], " MB on the first process")),
+        ("images that could not be loaded", _text(totals["bad_samples"])),
+        ("steps left out (not finite)", _text(totals["skipped_steps"])),
+        ("hardware", _text(devices, f", {threads} threads a process" if threads else "")),
+        ("commit", _text(environment.get("git_commit"))),
+        ("Python", _text(environment.get("python"))),
         ("libraries", _versions(environment.get("libraries"))),
         ("command", _command(environment.get("command"))),
     ]
 
 
-def _said(value: Any, behind: str = "") -> str:
+def _text(value: Any, behind: str = "") -> str:
     return UNKNOWN if value is None else f"{value}{behind}"
 
 

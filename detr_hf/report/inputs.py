@@ -82,8 +82,8 @@ def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQual
 
 def _differences(results: dict[str, Any], boxes: dict[str, Any]) -> list[str]:
     """Where the per-image results do not give the numbers of ``best/``: they were made anew."""
-    told = results.get("detection") or {}
-    pairs = [(name, told.get(name), boxes.get(name)) for name in ("AP", "AR")]
+    numbers = results.get("detection") or {}
+    pairs = [(name, numbers.get(name), boxes.get(name)) for name in ("AP", "AR")]
     return [
         f"the predictions were made again and give {name} {new:.3f}; best/{METRICS_FILE} says {old:.3f}"
         for name, old, new in pairs

@@ -1,4 +1,4 @@
-"""One epoch of training, and one evaluation: they know steps and processes, and ask the task for all else."""
+"""One epoch of training, and one evaluation. What depends on the stage is asked of the task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from detr_hf.training.state import Run
 
 
 class EvaluationInterrupted(Exception):  # noqa: N818 - not an error
-    """An evaluation was interrupted, and will have to be made again."""
+    """An evaluation was interrupted before its end; it has no result."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class EvaluationResult:
 
 
 def train_one_epoch(run: Run, signals: SignalHandler) -> None:
-    """The rest of the current epoch, one optimizer step at a time; saves on the way, returns when to stop."""
+    """The rest of the current epoch, one optimizer step at a time; saves when due, returns early to stop."""
     state, sampler = run.state, run.train_loader.sampler
     epoch, done = divmod(state.step, run.steps_per_epoch)
     last_step = min(run.steps_per_epoch, run.total_steps - epoch * run.steps_per_epoch)
@@ -79,7 +79,7 @@ def train_one_epoch(run: Run, signals: SignalHandler) -> None:
         run.log.write_bad_samples(state.step, micro_batches)
         if state.step % run.recipe.log_every == 0:
             run.log.write(state.step, "step", {"epoch": epoch + 1, **meter.window_line()})
-        if step < last_step:  # after the last one the caller evaluates, saves and asks
+        if step < last_step:  # after the last one the caller evaluates and saves
             decision = signals.sync(state.step)
             if decision.reason:
                 return
@@ -97,7 +97,7 @@ def train_one_epoch(run: Run, signals: SignalHandler) -> None:
 
 
 def optimizer_step(run: Run, micro_batches: list[Batch]) -> dict[str, float]:
-    """Forward and backward of all micro-batches, and one update: the same however the images are shared out.
+    """Forward and backward of all micro-batches, and one update, the same however the images are divided.
 
     Returns:
         The loss terms of the whole step, over all micro-batches and processes, with "gradient_norm" and
@@ -109,7 +109,7 @@ def optimizer_step(run: Run, micro_batches: list[Batch]) -> dict[str, float]:
     rows: list[Tensor] = []
     terms: dict[str, Tensor] = {}
     for batch in batches:
-        # Gradients go to the other processes once, with the last micro-batch; until then they add up here.
+        # Gradients are all-reduced once, with the last micro-batch; until then they accumulate here.
         with nullcontext() if batch is batches[-1] else accelerator.no_sync(task):
             terms = task(batch.pixel_values, batch.pixel_mask, batch.targets, normalizers)
             # Every loss is a sum over its objects divided by what the whole step holds, not a mean of means:
@@ -119,17 +119,17 @@ def optimizer_step(run: Run, micro_batches: list[Batch]) -> dict[str, float]:
         rows.append(torch.stack([term.detach().float() for term in terms.values()]))
     norm = float(accelerator.clip_grad_norm_(task.parameters(), run.recipe.optim.clip_norm))
     values = torch.stack(rows).tolist()  # [micro-batch][term]: one wait for the device instead of one a term
-    # A loss scaler skips a gradient that overflowed by itself, and scales down; that is no fault.
+    # A loss scaler skips a gradient that overflowed by itself, and scales down; that is not an error.
     bad_gradient = not math.isfinite(norm) and accelerator.scaler is None
     faults = non_finite_in(batches, list(terms), values, bad_gradient)
     own = [sum(column) for column in zip(*values, strict=True)]  # this process's share of every term
     bad_samples = sum(len(batch.skipped) for batch in batches)
-    # One exchange answers all: is it a good step everywhere, and what is the loss of the whole step?
+    # One all-reduce: is the step finite on every process, and what is the loss of the whole step?
     is_faulty, bad_samples_in_all, *totals = sum_over_processes(
         accelerator, [float(bool(faults.terms)), float(bad_samples), *own]
     )
     measured = {"bad_samples": bad_samples_in_all}
-    if is_faulty:  # on any process: all of them leave the step out, or their weights would part
+    if is_faulty:  # on any process: all of them skip the step, or their weights would diverge
         skip_or_stop(run, faults)
         if accelerator.scaler is not None:
             accelerator.scaler.update()  # it refuses the next step otherwise
@@ -172,7 +172,7 @@ def evaluate(
     the number of processes.
 
     Args:
-        interrupted: asked before every batch; where it answers yes on any process, all of them give up.
+        interrupted: asked before every batch; where it answers yes on any process, all of them stop.
         pq_backend: see ``PanopticQuality``.
 
     Raises:
@@ -186,9 +186,9 @@ def evaluate(
     bar = tqdm(
         loader, total=len(loader), desc="evaluate", leave=False, disable=not accelerator.is_main_process
     )
-    given_up = False
+    stopped_here = False
     for batch in bar:
-        if given_up := interrupted():
+        if stopped_here := interrupted():
             break
         batch = batch.to(accelerator.device)
         predictions = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
@@ -199,8 +199,8 @@ def evaluate(
                 assert isinstance(prediction, PanopticPrediction)
                 reference = truth.panoptic(prediction.image_id)
                 panoptic_metric.add(prediction=_panoptic_row(prediction), reference=reference)
-    # Asked once, after the loop: processes have unlike numbers of batches, so none can be asked together.
-    if any_rank(accelerator, given_up):
+    # Once, after the loop: processes have unlike numbers of batches, and cannot synchronize after each.
+    if any_rank(accelerator, stopped_here):
         raise EvaluationInterrupted
     metrics, of_segments = {}, None
     metrics["detection"], of_boxes = _merged(accelerator, box_metric)

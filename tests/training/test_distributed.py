@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import DistributedType
 
 from detr_hf import errors
-from detr_hf.errors import UserError, told_plainly
+from detr_hf.errors import UserError, exit_with_message
 from detr_hf.recipe import Recipe, recipe_from_text
 from detr_hf.training.distributed import LostProcessError, explain_lost_processes, set_up_device
 from detr_hf.training.loop import train
@@ -72,10 +72,10 @@ def test_the_first_process_of_a_machine_tells_at_once_and_the_others_wait(
     """A launcher ends the others as soon as the first is gone, so one fault of all is told once."""
     waited: list[float] = []
     monkeypatch.setattr(errors.time, "sleep", waited.append)
-    for rank, expected in (("0", []), ("1", [errors.FIRST_TELLS])):
+    for rank, expected in (("0", []), ("1", [errors.HEAD_START])):
         monkeypatch.setenv("LOCAL_RANK", rank)
         waited.clear()
-        with pytest.raises(SystemExit) as ended, told_plainly():
+        with pytest.raises(SystemExit) as ended, exit_with_message():
             raise UserError("the recipe is wrong")
         assert ended.value.code == 2 and waited == expected
         assert capsys.readouterr().err == "error: the recipe is wrong\n"
@@ -85,10 +85,10 @@ def test_the_first_process_of_a_machine_tells_at_once_and_the_others_wait(
 def test_a_disk_that_cannot_be_written_is_no_fault_of_ours(
     number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit), told_plainly():
+    with pytest.raises(SystemExit), exit_with_message():
         raise OSError(number, os.strerror(number), "runs/x/results.md")
     assert capsys.readouterr().err == f"error: runs/x/results.md: {os.strerror(number)}\n"
-    with pytest.raises(FileNotFoundError), told_plainly():
+    with pytest.raises(FileNotFoundError), exit_with_message():
         Path("/nowhere/at/all").read_text()
 
 

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from detr_hf.errors import INTERRUPTED, STOPPED, StoppedEarly, told_plainly
+from detr_hf.errors import INTERRUPTED, STOPPED, StoppedEarly, exit_with_message
 from detr_hf.recipe import Recipe, recipe_from_text, seconds_of
 from detr_hf.training import engine, loop, signals
 from detr_hf.training.checkpoint import find_checkpoint, step_of
@@ -182,7 +182,7 @@ def test_all_processes_stop_when_one_is_told_to(monkeypatch: pytest.MonkeyPatch)
 
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     for error, code in ((StoppedEarly("x"), STOPPED), (KeyboardInterrupt(), INTERRUPTED)):
-        with pytest.raises(SystemExit) as ended, told_plainly():
+        with pytest.raises(SystemExit) as ended, exit_with_message():
             raise error
         assert ended.value.code == code
     assert (STOPPED, INTERRUPTED) == (75, 130)

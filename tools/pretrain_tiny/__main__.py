@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from detr_hf.errors import told_plainly
+from detr_hf.errors import exit_with_message
 from tools.pretrain_tiny.pretrain import PHASES, Plan, pretrain
 
 
@@ -28,7 +28,7 @@ def main() -> None:
         for own, length in zip(given, full.steps, strict=True)
     ]
     plan = replace(full, scenes=int(full.scenes * chosen.shrink), steps=(steps[0], steps[1], steps[2]))
-    with told_plainly():
+    with exit_with_message():
         print(f"{' + '.join(PHASES)}: {pretrain(plan, chosen.out, chosen.data, chosen.start)}")
 
 
