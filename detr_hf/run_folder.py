@@ -21,6 +21,7 @@ DATA_REPORT_FILE = "data_report.json"
 LOG_FILE = "metrics.jsonl"  # a line of numbers every so many steps, every epoch and every evaluation
 METRICS_FILE = "metrics.json"  # of a model folder: what the evaluation of that model gave
 PER_IMAGE_FILE = "best_predictions.safetensors"  # what the evaluation behind best/ counted in every image
+SEGMENTS_FILE = "report_segments.safetensors"  # of stage 2: those that the report shows
 RESULTS_FILE = "results.md"
 REPORT_PAGE, REPORT_TEXT, REPORT_NUMBERS = "report.html", "report.md", "report.json"
 SAMPLES_FILE = "train_samples.jpg"

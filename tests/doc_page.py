@@ -29,6 +29,7 @@ WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in t
         "report.md",
         "report.json",
         "best_predictions.safetensors",
+        "report_segments.safetensors",
         "compare.html",
     ),
     *(

@@ -40,7 +40,7 @@ class PerImageResults:
 
 def save_per_image(run: RunFolder, results: PerImageResults) -> None:
     """Write what the evaluation behind ``best/`` counted; a failure is a warning, only a report misses it."""
-    columns = {"of": np.array([_mark(run)]), **_box_arrays(results.boxes)}
+    columns = {"of": np.array([evaluation_mark(run)]), **_box_arrays(results.boxes)}
     if results.segments is not None:
         columns |= _segment_arrays(results.segments)
     try:
@@ -54,7 +54,7 @@ def load_per_image(run: RunFolder, num_classes: int) -> PerImageResults | None:
     """Read it back; None where it is missing, damaged, or of another evaluation than that of ``best/``."""
     try:
         columns = load_file(run.path / PER_IMAGE_FILE)
-        if columns["of"].tolist() != [_mark(run)]:
+        if columns["of"].tolist() != [evaluation_mark(run)]:
             return None
         results = PerImageResults(_box_entries(columns), _segment_entries(columns))
         return results if _fits(columns, num_classes) else None
@@ -62,8 +62,8 @@ def load_per_image(run: RunFolder, num_classes: int) -> PerImageResults | None:
         return None
 
 
-def _mark(run: RunFolder) -> int:
-    """Tells which evaluation the results are of."""
+def evaluation_mark(run: RunFolder) -> int:
+    """Tells of which evaluation a file beside ``best/`` is."""
     return zlib.crc32((run.best / METRICS_FILE).read_bytes())
 
 

@@ -66,9 +66,9 @@ def _drawn(inputs: ReportInputs, one: ImageQuality, score_threshold: float) -> E
         if not is_panoptic:
             found = _detections(inputs, one.image_id).above(score_threshold)
             return Example(one, name, truth, draw_detections(image, found, labels))
-        if inputs.predict is None:
+        if inputs.segments is None:
             return Example(one, name, truth, fault="the model is not at hand")
-        predicted = inputs.predict(inputs.truth.row_of[one.image_id])
+        predicted = inputs.segments(one.image_id)
     except UserError as fault:
         return Example(one, name, fault=str(fault))
     return Example(one, name, truth, draw_prediction(image, predicted, labels, score_threshold))

@@ -35,7 +35,7 @@ class ReportInputs:
         truth: the validation split; None where the data cannot be read.
         faults: by image id, what is wrong with images that ``truth`` is without.
         training_objects: of each class; None where they cannot be counted.
-        predict: the prediction for a row of ``truth``; None where no model is at hand.
+        segments: the prediction of stage 2 for an image id of ``truth``; None where no model is at hand.
         notes: what is missing, and why.
     """
 
@@ -47,7 +47,7 @@ class ReportInputs:
     truth: GroundTruth | None = None
     faults: Mapping[int, str] = field(default_factory=dict)
     training_objects: Sequence[int] | None = None
-    predict: Callable[[int], Prediction] | None = None
+    segments: Callable[[int], Prediction] | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -1,6 +1,6 @@
 """A report for a training that ends, and for a run folder at any later time.
 
-What loads a model is imported where one is needed: a report of stage 1 is made from files alone.
+What loads a model is imported where one is needed: a report of a finished run is made from files alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, s
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe
+from detr_hf.report.drawn_segments import DrawnSegments
 from detr_hf.report.inputs import ReportInputs
 from detr_hf.report.readable_subset import readable_subset
 from detr_hf.report.write import write_report
@@ -51,7 +52,10 @@ def report_finished(run: Run, data: DataBundle) -> None:
         return
     try:
         labels, settings = run.task.labels, run.recipe.evaluation
-        per_image = load_per_image(RunFolder(run.folder), labels.num_classes)
+        folder = RunFolder(run.folder)
+        per_image = load_per_image(folder, labels.num_classes)
+        rows = run.validation_loader.dataset
+        drawn = DrawnSegments(folder, labels, run.truth, lambda row: predict_one(run.task, rows, row))
         inputs = ReportInputs(
             folder=run.folder,
             labels=labels,
@@ -60,12 +64,13 @@ def report_finished(run: Run, data: DataBundle) -> None:
             per_image=per_image,
             truth=run.truth,
             training_objects=counted_objects(data),
-            predict=lambda index: predict_one(run.task, run.validation_loader.dataset, index),
+            segments=drawn,
             notes=()
             if per_image
             else (f"{PER_IMAGE_FILE} is missing: `{command(run.folder)}` makes it again",),
         )
         page = write_report(inputs, min(settings.pictures, MOST_IMAGES))
+        drawn.save()
     except Exception as error:  # whatever it is, the run is done and whole
         print(
             f"warning: no report ({type(error).__name__}: {error}). The run is complete; make the report "
@@ -114,21 +119,28 @@ def report_again(
     if isinstance(data, UserError):
         bundle, faults = readable_subset(recipe.data, labels)
     usual = recipe.evaluation
+    truth, drawn = None, None
+    if bundle is not None:
+        truth = GroundTruth(bundle.dataset["validation"])
+        drawn = DrawnSegments(run, labels, truth, _predict_rows(run, recipe, bundle, labels))
     inputs = ReportInputs(
         folder=folder,
         labels=labels,
         score_threshold=score_threshold,
         usual_threshold=usual.score_threshold,
         per_image=per_image,
-        truth=None if bundle is None else GroundTruth(bundle.dataset["validation"]),
+        truth=truth,
         faults=faults,
         training_objects=None if bundle is None else counted_objects(bundle),
-        predict=None if bundle is None else _predict_rows(run, recipe, bundle, labels),
+        segments=drawn,
         notes=tuple(notes),
     )
     if int(os.environ.get("RANK", 0)):
         return folder
-    return write_report(inputs, min(usual.pictures, MOST_IMAGES) if images is None else images)
+    page = write_report(inputs, min(usual.pictures, MOST_IMAGES) if images is None else images)
+    if drawn is not None:
+        drawn.save()
+    return page
 
 
 def counted_objects(data: DataBundle) -> list[int] | None:

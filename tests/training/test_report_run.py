@@ -17,6 +17,7 @@ from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.html_reader import read_page
 from tests.raw_factories import png_header
 from tests.report.report_factories import foreign_addresses
+from tests.test_cli_imports import NETWORKS, imported
 from tests.tiny_runs import (
     ALL_LABELS,
     detection_recipe,
@@ -58,6 +59,9 @@ def test_a_panoptic_training_writes_it_by_itself(tmp_path: Path, capsys: pytest.
     ]
     matched = sum(one["matched"] for one in numbers["images"])
     assert matched == sum(row["TP"] for row in numbers["classes"])
+    drawn = [image["src"] for image in page.all("img")]
+    assert not imported(["report", str(run)]) & NETWORKS, "made again from files alone"
+    assert [image["src"] for image in read_page(run / "report.html").all("img")] == drawn
     (run / PER_IMAGE_FILE).unlink()
     report(run, "--images", "1")
     again = numbers_in(run)
