@@ -64,7 +64,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The training state to go on from."""
+        """The training state to resume from."""
         return self.path / "last"
 
     def recipe_text(self) -> str | None:

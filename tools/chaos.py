@@ -1,4 +1,4 @@
-"""Kill a small training at random moments, let it go on each time, and compare it with an undisturbed one.
+"""Kill a small training at random moments, resume it each time, and compare it with an undisturbed one.
 
     python tools/chaos.py --kills 20 --processes 1 2
     python tools/chaos.py --kills 10 --processes 2 --set optim.ema.decay=0.9
@@ -51,7 +51,7 @@ checkpoint: {{every_steps: 2, keep: 2}}
 """
 PHASES = ("step", "write", "evaluate")
 STEP_BAR = re.compile(r"epoch (\d+)/\d+:[^\r\n]*?\| (\d+)/(\d+) ")
-RESUMED = re.compile(r"going on from .* at step (\d+)")
+RESUMED = re.compile(r"resuming from .* at step (\d+)")
 LONGEST_END = 90.0
 LONGEST_RUN = 1800.0
 RUNNING: list[subprocess.Popen[bytes]] = []
@@ -193,7 +193,7 @@ def note_resume(counts: Counts, attempt: Attempt, out: Path, killing: bool, proc
 
 
 def saved_step(out: Path) -> int:
-    """The step that the next attempt will go on from; 0 where there is nothing yet."""
+    """The step that the next attempt will resume from; 0 where there is nothing yet."""
     from detr_hf.training.checkpoint import find_checkpoint, step_of
 
     found = find_checkpoint(out, "auto", say=lambda _: None)

@@ -19,7 +19,7 @@ PLACE = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("raw", help="a folder with <class>/images and <class>/coco.json; only read")
-    parser.add_argument("out", help="folder of the data set; the same command goes on where it was killed")
+    parser.add_argument("out", help="folder of the data set; the same command resumes where it was killed")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example split.folds=5")
     parser.add_argument(
         "--recipe", dest="prepare_recipe", help="settings, as in recipes/dataset.yaml (default: those)"

@@ -73,7 +73,7 @@ def _why(error: BaseException) -> str:
 
 
 class BackgroundPushes:
-    """Pushes ``best/`` while the training goes on; of several that wait the newest counts.
+    """Pushes ``best/`` while the training continues; of several that wait the newest counts.
 
     Args:
         folder: of the run.
@@ -118,7 +118,7 @@ class BackgroundPushes:
             try:
                 pushed = push_run(run_facts(self._folder, snapshot), self._target, finished=False)
                 print(f"hub: pushed as {pushed.url}", flush=True)
-            except Exception as error:  # the training goes on; the push at the end has all again
+            except Exception as error:  # the training continues; the push at the end has all again
                 print(f"hub: this epoch was not pushed. {_why(error)}", flush=True)
             finally:
                 shutil.rmtree(snapshot, ignore_errors=True)

@@ -47,7 +47,7 @@ def push_run(facts: RunFacts, target: Target, finished: bool = True) -> Pushed:
     """Push a model with its card, and delete what an older push left that is no longer true.
 
     All changes are one commit, so the repository is never half new. What is on the Hub already is not sent
-    again, so a push that was cut off goes on where it was when it is repeated.
+    again, so a push that was interrupted continues where it was when it is repeated.
 
     Args:
         facts: of the run.

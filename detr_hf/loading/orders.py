@@ -1,6 +1,6 @@
 """In which order an epoch takes its rows: each once, rare classes more often, like shapes together.
 
-An order follows from the seed and the epoch alone, so that a run goes on anywhere and every process knows
+An order follows from the seed and the epoch alone, so that a run resumes at any step and every process knows
 what the others do.
 """
 

@@ -175,7 +175,7 @@ class StreamSampler(TrainingSampler):
     """Micro-batches of undecoded rows: this process reads them, the loading processes do the rest.
 
     A stream has no end, it begins anew: an epoch is a number of images that the recipe or the data set
-    declares, and the next epoch goes on where it ended. So no image is left out, every process has as many
+    declares, and the next epoch continues where it ended. So no image is left out, every process has as many
     batches whatever the sizes of the files, and nothing has to be agreed upon.
 
     Args:
@@ -220,7 +220,7 @@ class StreamSampler(TrainingSampler):
         next_pass = 1 + max(saved["pass"] for saved in state.values())
         self._stream.restore({"taken": step * self.plan.share, "pass": next_pass, "stream": None})
         return (
-            f"data.streaming: the checkpoint was written on {len(state)} process(es) and goes on on "
+            f"data.streaming: the checkpoint was written on {len(state)} process(es) and resumed on "
             f"{self.plan.world_size}: the rest of epoch {step // self.steps_per_epoch + 1} takes its images "
             "in a new order, so it may show some again and leave others to the next epochs"
         )

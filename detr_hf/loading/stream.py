@@ -126,7 +126,7 @@ class ShuffledStream:
             except Exception as failure:  # network, format, disk: the message of the library says which
                 raise UserError(
                     f"data.dataset: reading the stream failed ({type(failure).__name__}: {failure}); "
-                    "the same command goes on from the last checkpoint"
+                    "the same command resumes from the last checkpoint"
                 ) from failure
             if is_empty:
                 raise UserError("data.dataset: no row in the files of a whole pass; take the empty files out")

@@ -218,7 +218,7 @@ class TrainingRecipe:
     output_dir: Text
     seed: Seed = 42
     resume: Text = (
-        "auto"  # "auto": go on from output_dir/last if it is there; "never"; or a checkpoint folder
+        "auto"  # "auto": resume from output_dir/last if it is there; "never"; or a checkpoint folder
     )
     time_limit: Duration | None = None  # such as 11h30m, after which the run saves and stops
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"

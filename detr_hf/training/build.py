@@ -178,9 +178,9 @@ def build_run(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: 
     checkpoint = agreed_checkpoint(accelerator, folder, recipe.resume)
     if checkpoint is not None:
         state, stream = load_training(checkpoint, accelerator, task, optimizer, state.identity)
-        accelerator.print(f"going on from {checkpoint} at step {state.step}")
+        accelerator.print(f"resuming from {checkpoint} at step {state.step}")
         if checkpoint.parent.resolve() != folder.resolve():
-            state.tracker_id = new_tracker_id  # the older run goes on to be shown by its name
+            state.tracker_id = new_tracker_id  # the older run keeps its own
         if remark := train_loader.sampler.restore(stream, state.step):
             accelerator.print(remark)
     if not (folder / "best").is_dir():
@@ -213,7 +213,7 @@ def build_run(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: 
 
 
 def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: int) -> dict[str, Any]:
-    """What must stay as it was for a run to go on; anything else may change, and counts from then on."""
+    """What must be unchanged for a run to be resumed; anything else may change, and counts from then on."""
     model = recipe.model
     sources = (model.detector, model.mask_head) if isinstance(model, PanopticModel) else (model.pretrained,)
     identity: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Checkpoints: a ``from_pretrained`` folder with the training state beside it, in safetensors and JSON.
 
-``last/`` is what a run goes on from, ``best/`` is the result; ``step-000123/`` are the states that ``last/``
+``last/`` is what a run resumes from, ``best/`` is the result; ``step-000123/`` are the states that ``last/``
 held before. All are written under another name and renamed when complete and on the disk, so a kill at any
 moment leaves a whole checkpoint behind. ``resume: auto`` takes the newest one whose files are those of its
 manifest.
@@ -49,7 +49,7 @@ def save_model(
 
 
 def save_training(run: Run) -> None:
-    """Write ``last/`` with all that going on from this step takes; collective, the main process writes.
+    """Write ``last/`` with all that resuming at this step needs; collective, the main process writes.
 
     The state of the optimizer goes by the names of the parameters, not by their numbers; rates and decay
     follow from recipe and step, so they need no state.
@@ -90,7 +90,7 @@ def save_training(run: Run) -> None:
 def _keep_older(folder: Path, step: int, keep: int) -> None:
     """Name what was replaced by its step, and remove all but the newest ``keep`` of such folders.
 
-    A state of the same or a later step is of a past that this run has left: it went on from an older one.
+    A state of the same or a later step is from before this run was resumed from an older one.
     """
     old = old_of(folder)
     if (taken := step_of(old)) is not None and 0 < taken < step and keep:
@@ -148,7 +148,7 @@ def agreed_checkpoint(accelerator: Accelerator, output_dir: Path, resume: str) -
 
 
 def find_checkpoint(output_dir: Path, resume: str, say: Callable[[str], None] = print) -> Path | None:
-    """The checkpoint to go on from: ``resume`` is "never", "auto" or a folder.
+    """The checkpoint to resume from: ``resume`` is "never", "auto" or a folder.
 
     "auto" takes ``last/``, or where that is damaged the newest older one that is whole, and says so; None
     where there is none at all.
@@ -172,7 +172,7 @@ def find_checkpoint(output_dir: Path, resume: str, say: Callable[[str], None] = 
         faults = faults_of(candidate)
         if not faults:
             for sentence in damaged:
-                say(f"{sentence}; going on from {candidate} instead")
+                say(f"{sentence}; resuming from {candidate} instead")
             return candidate
         damaged.append(_damage(candidate, faults))
     if damaged:
@@ -231,9 +231,9 @@ def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def prepare_folder(output_dir: Path, resume: str, checkpoint: Path | None) -> None:
-    """Make a run's folder fit for going on from ``checkpoint``: the main process, when all have read it.
+    """Make a run's folder fit for resuming from ``checkpoint``: the main process, when all have read it.
 
-    A run that starts over, or goes on from another folder, forgets the states of the older run, so that
+    A run that starts over, or resumes from another folder, forgets the states of the older run, so that
     ``resume: auto`` never takes them. A damaged ``last/`` is set aside as ``last.damaged/``.
     """
     last = output_dir / "last"

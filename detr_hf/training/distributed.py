@@ -61,14 +61,14 @@ def explain_lost_processes() -> Iterator[None]:
         if "DataLoader worker" in message:
             raise LostProcessError(
                 f"data.workers: a loading process ended ({message}). Usually memory ran out: lower "
-                "data.workers (0 loads in the training process). The same command goes on from the last "
+                "data.workers (0 loads in the training process). The same command resumes from the last "
                 "checkpoint."
             ) from error
         distributed = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
         if distributed or any(words in str(error) for words in LOST_CONNECTION):
             raise LostProcessError(
                 f"the processes of this run lost touch ({message}). One of them ended, and its own message "
-                "says why, or the network failed. The same command goes on from the last checkpoint."
+                "says why, or the network failed. The same command resumes from the last checkpoint."
             ) from error
         raise
 

@@ -28,7 +28,7 @@ class AveragedWeights:
     Args:
         model: whose weights are averaged.
         settings: of the recipe.
-        tensors: where the average is kept, by parameter name. What a checkpoint gave is gone on with; empty,
+        tensors: where the average is kept, by parameter name. What a checkpoint gave is continued; empty,
             it is filled with the weights as they are now.
     """
 

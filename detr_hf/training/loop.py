@@ -104,7 +104,7 @@ BESIDE = {"box AP": "AP", "AP50": "AP50", "AR": "AR"}
 
 
 def stop(run: Run, reason: str) -> None:
-    """End a run that is saved; one that was complete by then just goes on to its end.
+    """End a run that is saved; one that was complete by then just continues to its end.
 
     Raises:
         StoppedEarly: there is something left to do.
@@ -114,7 +114,7 @@ def stop(run: Run, reason: str) -> None:
     run.log.close()
     run.accelerator.print(
         f"{reason} after step {run.state.step} of {run.total_steps}; saved as {run.folder / 'last'}. "
-        "The same command goes on from there.",
+        "The same command resumes from there.",
         flush=True,
     )
     raise StoppedEarly(reason)

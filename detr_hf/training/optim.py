@@ -73,7 +73,7 @@ def _part_of(task: Task, name: str, by_stage: bool) -> str:
 def build_schedule(
     optimizer: Optimizer, schedule: Schedule, total_steps: int, steps_done: int = 0
 ) -> LambdaLR:
-    """The multiplier of every learning rate, by optimizer step; goes on after ``steps_done`` steps.
+    """The multiplier of every learning rate, by optimizer step; continues after ``steps_done`` steps.
 
     Args:
         optimizer: its groups hold the full rates.

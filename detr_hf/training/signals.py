@@ -1,4 +1,4 @@
-"""Ending a run before its end, so that the same command goes on from there; and when to save on the way."""
+"""Ending a run before its end, so that the same command resumes it; and when to save meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REASONS = ("stopped by SIGTERM", "stopped by Ctrl-C", "the time limit is reached
 
 @dataclass(frozen=True)
 class Decision:
-    """What all processes do after a step: stop for a reason, or save and go on."""
+    """What all processes do after a step: stop for a reason, or save and continue."""
 
     reason: str | None
     save: bool

@@ -33,7 +33,7 @@ class TrainState:
     Plain values, the same on every process and saved as JSON, and ``tensors``, saved as safetensors.
     """
 
-    identity: dict[str, Any] = field(default_factory=dict)  # which run this is; no other goes on from it
+    identity: dict[str, Any] = field(default_factory=dict)  # which run this is; no other resumes from it
     step: int = 0  # optimizer steps done, skipped ones too
     best: float | None = None  # the best score so far, and the step it was reached at
     best_step: int | None = None
@@ -62,7 +62,7 @@ class TrainState:
 
 @dataclass
 class Run:
-    """The parts of a run, ready to go on at ``state.step``; made anew by every start."""
+    """The parts of a run, ready to continue at ``state.step``; made anew by every start."""
 
     recipe: Recipe
     accelerator: Accelerator

@@ -1,4 +1,4 @@
-"""Whole runs of both stages on a device: they learn, go on exactly, repeat bit for bit, and spare memory."""
+"""Whole runs of both stages on a device: they learn, resume exactly, repeat bit for bit, and spare memory."""
 
 from __future__ import annotations
 

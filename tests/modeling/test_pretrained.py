@@ -209,7 +209,7 @@ def test_damaged_weights_are_refused(copy: Path, kept: int) -> None:
 
 
 def test_stage2_carries_the_detector_and_copies_the_mask_head(folders: dict[str, Path]) -> None:
-    """Guards: a detector opened as a segmenter: `from_pretrained` takes none of its weights and goes on."""
+    """Guards: a detector opened as a segmenter: `from_pretrained` loads no weights of it, without error."""
     model, report = load_stage2(str(folders["detection"]), str(folders["segmentation"]), LABELS)
     assert type(model) is DetrForSegmentation
     same_tensors(model.detr, tiny_detector(seed=1))

@@ -1,4 +1,4 @@
-"""Checkpoints: whole at any moment, without pickle, and exact to go on from."""
+"""Checkpoints: whole at any moment, without pickle, and exact to resume from."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_a_damaged_last_falls_back_and_ends_with_the_same_weights(
     told = capsys.readouterr().out
     assert again.state.step == 2
     assert f"{folder / 'last'} is damaged (model.safetensors was altered: its sha256 is another); " in told
-    assert "step-000003 is damaged (config.json is missing); going on from" in told
+    assert "step-000003 is damaged (config.json is missing); resuming from" in told
     assert (folder / "last.damaged").is_dir() and not (folder / "last").exists()
     train(again)
     for name, value in whole.task.model.state_dict().items():

@@ -77,7 +77,7 @@ def test_a_finished_run_started_again_shows_its_results(
     capsys.readouterr()
     assert train.run(recipe_of(tmp_path)) == first
     told = capsys.readouterr().out
-    assert "going on from" in told and "Best on the validation split, epoch 1" in told
+    assert "resuming from" in told and "Best on the validation split, epoch 1" in told
     assert (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns == written
 
 

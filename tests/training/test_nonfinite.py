@@ -53,7 +53,7 @@ def test_a_skipped_step_changes_nothing_and_is_counted(
     assert "skipped, 2 of 3 such steps allowed" in told
     assert lines_of(run.folder)[0]["skipped_steps"] == 2
     state = json.loads((run.folder / "last" / "training_state.json").read_text())
-    assert state["state"]["skipped"] == 2, "the count goes on after a resume"
+    assert state["state"]["skipped"] == 2, "the count continues after a resume"
 
 
 def test_the_steps_around_a_skipped_one_are_taken(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Learning rates by hand-worked numbers, groups of parameters, and a schedule that goes on."""
+"""Learning rates by hand-worked numbers, groups of parameters, and a schedule that continues."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 0, done.stderr
-    assert f"going on from {tmp_path / 'run' / left} at step {step}" in done.stdout
+    assert f"resuming from {tmp_path / 'run' / left} at step {step}" in done.stdout
     steps = [line["step"] for line in lines_of(tmp_path / "run") if line["kind"] == "train"]
     assert steps == list(range(1, step + 3)), "no step is lost or logged twice"
 

@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the three runs")
     parser.add_argument("--data", type=Path, default=Path("runs/street"), help="folder of the drawn scenes")
-    parser.add_argument("--start", type=Path, help="go on from the checkpoint of an earlier pretraining")
+    parser.add_argument("--start", type=Path, help="continue from the checkpoint of an earlier pretraining")
     parser.add_argument("--shrink", type=float, default=1.0, help="multiply scenes and steps, to try it out")
     full = Plan()
     parser.add_argument("--warm-up-steps", type=int, help=f"of dense terms (default: {full.steps[0]})")

@@ -56,10 +56,10 @@ class Plan:
 def pretrain(plan: Plan, out: Path, data: Path, start: Path | None = None) -> Path:
     """Run the three phases, each in a folder of ``out``; ``data`` gets the scenes.
 
-    The same call goes on where one that was stopped has saved last. A phase of no steps is left out.
+    The same call resumes where one that was stopped has saved last. A phase of no steps is left out.
 
     Args:
-        start: goes on from the weights of an earlier pretraining instead of random ones.
+        start: continues from the weights of an earlier pretraining instead of random ones.
 
     Returns:
         The folder of the checkpoint.
