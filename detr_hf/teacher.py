@@ -12,13 +12,13 @@ import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
-from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.inference import MASK_CHUNK, resize_as, sample_of, usable_device
 from detr_hf.labels import PRESETS
 from detr_hf.loading.collate import collate
 from detr_hf.modeling.compute import norm_in_one_pass
+from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.modeling.families.registry import family_of
 from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.panoptic_merge import merge_masks
@@ -46,7 +46,7 @@ class DetrTeacher:
         self,
         name: str,
         model: Any,
-        processor: DetrImageProcessor,
+        processor: ImageProcessor,
         stuff: dict[int, str],
         short_edge: int | None = None,
         device: str | torch.device | None = None,

@@ -42,6 +42,13 @@ ENTRY_SCRIPTS = ("train.py",)
 LONGEST_ENTRY_SCRIPT = 60
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
+MOST_PARAMETERS = 7
+
+NAMES_OF_DETR = re.compile(
+    r"\bDetr(For|Model|Config|Image|Decoder|FPN|MH)\w*|class_labels_classifier|bbox_predictor"
+)
+KNOW_DETR = {"modeling/families/detr.py", "modeling/mask_head.py", "modeling/model_files.py"}
+"""The family itself, its mask head, and where its image processor is loaded."""
 
 IMPORT_NAMES = {
     *("torch", "torchvision", "transformers", "datasets", "accelerate", "timm", "evaluate", "pycocotools"),
@@ -216,6 +223,31 @@ def long_code(root: Path) -> list[str]:
     return problems
 
 
+def long_argument_lists(root: Path) -> list[str]:
+    """Functions with more parameters than anybody remembers: what travels together is one dataclass."""
+    problems = []
+    for file in modules(root):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = node.args
+                names = {one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+                if len(names - {"self", "cls"}) > MOST_PARAMETERS:
+                    problems.append(f"{file.relative_to(root)}:{node.lineno}: `{node.name}` has too many")
+    return problems
+
+
+def names_of_one_family(root: Path) -> list[str]:
+    """DETR's own names outside its family: no second family could be put in its place there."""
+    problems = []
+    for file in modules(root):
+        if file.relative_to(root / PACKAGE).as_posix() not in KNOW_DETR:
+            lines = file.read_text(encoding="utf-8").splitlines()
+            found = [(number, NAMES_OF_DETR.search(line)) for number, line in enumerate(lines, 1)]
+            where = file.relative_to(root)
+            problems += [f"{where}:{number}: `{name[0]}` is DETR's alone" for number, name in found if name]
+    return problems
+
+
 def machine_paths(root: Path) -> list[str]:
     """Absolute paths that exist on one machine only, in any text file of the project."""
     problems = []
@@ -237,7 +269,10 @@ def project_files(root: Path) -> list[Path]:
     return [root / name for name in listed if name]
 
 
-CHECKS = [wrong_imports, import_circles, shadowing_names, heavy_entry_scripts, long_code, machine_paths]
+CHECKS = [
+    *(wrong_imports, import_circles, shadowing_names, heavy_entry_scripts, long_code, long_argument_lists),
+    *(names_of_one_family, machine_paths),
+]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -283,6 +318,13 @@ BROKEN = [
     (wrong_imports, "detr_hf/files.py", "import detr_hf.recipe.load\n", "`files` must not import `recipe`"),
     (wrong_imports, "detr_hf/metrics/a.py", "from detr_hf import recipe\n", "know nothing of `recipe`"),
     (wrong_imports, "detr_hf/report/a.py", "import detr_hf.training.x\n", "know nothing of `training`"),
+    (
+        long_argument_lists,
+        "detr_hf/training/many.py",
+        "def f(self, a, b, c, d, e, /, g, *, h, i): ...\n",
+        "`f` has too many",
+    ),
+    (names_of_one_family, "detr_hf/export/a.py", "x = model.bbox_predictor\n", "`bbox_predictor` is DETR's"),
     (
         import_circles,
         "detr_hf/prepare/rows.py",

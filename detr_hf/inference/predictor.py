@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.inference.device import Precision, autocast, refuse_unusable, usable_device
@@ -20,6 +19,7 @@ from detr_hf.inference.onnx import OnnxTask, is_export
 from detr_hf.inference.preprocess import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import Target, collate
+from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.predictions import Explanation, Prediction
 from detr_hf.modeling.pretrained import load_finished
@@ -79,7 +79,7 @@ class Predictor:
     def __init__(
         self,
         task: Predicting,
-        processor: DetrImageProcessor,
+        processor: ImageProcessor,
         score_threshold: float = 0.85,
         device: str | torch.device | None = None,
         precision: Precision = "fp32",

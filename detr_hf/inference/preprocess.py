@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.images import decode_image
 from detr_hf.loading.collate import Target
 from detr_hf.loading.transforms import Augmentation, build_transforms
+from detr_hf.modeling.families.base import ImageProcessor
 
 ImageInput = str | Path | np.ndarray | Image.Image
 """A file, ``uint8 [H, W, 3]`` RGB, or a PIL image."""
@@ -38,7 +38,7 @@ def as_rgb(image: ImageInput) -> np.ndarray:
 
 
 def sample_of(
-    index: int, image: np.ndarray, resize: Augmentation, processor: DetrImageProcessor
+    index: int, image: np.ndarray, resize: Augmentation, processor: ImageProcessor
 ) -> tuple[Tensor, Target]:
     """One image ``uint8 [H, W, 3]`` as the model takes it: resized, in the processor's colors."""
     resized = resize(image, np.zeros((0, 4), np.float32), None, 0).image
@@ -55,7 +55,7 @@ def sample_of(
 
 
 def resize_as(
-    processor: DetrImageProcessor, short_edge: int | None = None, multiple_of: int | None = None
+    processor: ImageProcessor, short_edge: int | None = None, multiple_of: int | None = None
 ) -> Augmentation:
     """The resize that a model expects.
 

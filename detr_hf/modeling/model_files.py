@@ -22,6 +22,7 @@ from detr_hf.errors import UserError
 from detr_hf.foreign_files import inside, read_json
 from detr_hf.hub_access import looks_like_a_folder, offline_unless_reached
 from detr_hf.labels import LABEL_MAP_FILE, LabelMap
+from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.modeling.families.registry import family_of
 
 JSON_FILES = ("config.json", "preprocessor_config.json")
@@ -51,7 +52,7 @@ def load_config(source: str, revision: str | None = None) -> Any:
     return config
 
 
-def load_processor(source: str, revision: str | None = None) -> DetrImageProcessor:
+def load_processor(source: str, revision: str | None = None) -> ImageProcessor:
     """The image processor saved with a model, with the mean and deviation that its weights expect.
 
     Raises:

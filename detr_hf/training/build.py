@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
-from transformers import DetrImageProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from detr_hf.errors import UserError
@@ -17,6 +16,7 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.compute import checkpoint_activations, compile_layers
 from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.modeling.families.registry import family_of, is_segmenter
 from detr_hf.modeling.loss_record import write_losses
 from detr_hf.modeling.model_files import load_processor, refuse_other_labels
@@ -137,7 +137,7 @@ def finished_task(recipe: Recipe, labels: LabelMap, source: str) -> Task:
     return PanopticTask(model, labels, merge=_merge_settings(recipe), mask_chunk=recipe.model.mask_chunk)
 
 
-def build_processor(recipe: Recipe) -> DetrImageProcessor:
+def build_processor(recipe: Recipe) -> ImageProcessor:
     """The image processor of the pretrained model, resizing as the recipe's validation transforms do.
 
     It is saved with the model, so that stock ``pipeline()`` and ``Predictor`` see images as the evaluation

@@ -19,11 +19,11 @@ from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
-from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.files import MANIFEST_FILE, faults_of, old_of, replacing, write_json
 from detr_hf.foreign_files import read_json
+from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import Task
 from detr_hf.run_folder import METRICS_FILE
@@ -35,7 +35,7 @@ STATE_FILE = "training_state.json"
 
 
 def save_model(
-    folder: Path, task: Task, processor: DetrImageProcessor, metrics: Mapping[str, Any] | None
+    folder: Path, task: Task, processor: ImageProcessor, metrics: Mapping[str, Any] | None
 ) -> None:
     """Write a folder that stock ``from_pretrained`` and ``pipeline()`` read, with label map and metrics.
 
@@ -271,7 +271,7 @@ def _refuse_other_run(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str
             )
 
 
-def _write_model(folder: Path, task: Task, processor: DetrImageProcessor) -> None:
+def _write_model(folder: Path, task: Task, processor: ImageProcessor) -> None:
     task.model.save_pretrained(folder)
     processor.save_pretrained(folder)
     task.labels.save(folder)

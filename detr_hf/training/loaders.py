@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 
 from accelerate import Accelerator
-from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.loading.balance import aspects_of, balanced_weights, repeat_factors
@@ -15,12 +14,13 @@ from detr_hf.loading.rows import Rows, TableRows
 from detr_hf.loading.samplers import BatchPlan, StepSampler, StreamSampler, TrainingSampler
 from detr_hf.loading.stream import FOLLOWERS, StreamRows
 from detr_hf.loading.transforms import build_transforms
+from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe
 
 
 def build_train_loader(
-    recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, accelerator: Accelerator
+    recipe: Recipe, data: DataBundle, processor: ImageProcessor, accelerator: Accelerator
 ) -> TrainingLoader:
     """Micro-batches of the training split, in the order and the shapes that the recipe asks for."""
     dataset, optim, settings = build_dataset(recipe, data, "train", processor), recipe.optim, recipe.data
@@ -41,7 +41,7 @@ def build_train_loader(
 
 
 def build_validation_loader(
-    recipe: Recipe, data: DataBundle, processor: DetrImageProcessor, accelerator: Accelerator
+    recipe: Recipe, data: DataBundle, processor: ImageProcessor, accelerator: Accelerator
 ) -> BatchLoader:
     """Every validation image once over all processes, in batches without padding."""
     dataset = build_dataset(recipe, data, "validation", processor)
@@ -50,7 +50,7 @@ def build_validation_loader(
 
 
 def build_dataset(
-    recipe: Recipe, data: DataBundle, split: str, processor: DetrImageProcessor
+    recipe: Recipe, data: DataBundle, split: str, processor: ImageProcessor
 ) -> DetectionDataset:
     """Images of "train" or "validation" with the recipe's transforms and the processor's colors."""
     rows: Rows

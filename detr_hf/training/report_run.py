@@ -31,8 +31,8 @@ from detr_hf.training.fit import refuse_unfit
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import DetrImageProcessor
 
+    from detr_hf.modeling.families.base import ImageProcessor
     from detr_hf.modeling.task import Task
     from detr_hf.training.state import Run
 
@@ -173,9 +173,7 @@ def _usable(
     return None
 
 
-def _load_best(
-    run: RunFolder, recipe: Recipe, labels: LabelMap
-) -> tuple[Accelerator, Task, DetrImageProcessor]:
+def _load_best(run: RunFolder, recipe: Recipe, labels: LabelMap) -> tuple[Accelerator, Task, ImageProcessor]:
     """The model of ``best/`` on its device, and the processor saved with it."""
     from accelerate import Accelerator
     from transformers.utils.logging import disable_progress_bar

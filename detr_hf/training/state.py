@@ -12,10 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import DetrImageProcessor
 
 from detr_hf.loading.loaders import BatchLoader, TrainingLoader
 from detr_hf.loading.truth import GroundTruth
+from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.modeling.task import Task
 from detr_hf.recipe import Recipe
 from detr_hf.training.ema import AveragedWeights
@@ -68,7 +68,7 @@ class Run:
     accelerator: Accelerator
     task: Task  # the network (``task.model``) and its losses
     ddp_task: nn.Module  # the same as Accelerate runs it, on several processes; for `optimizer_step` alone
-    processor: DetrImageProcessor
+    processor: ImageProcessor
     optimizer: Optimizer
     schedule: LambdaLR
     train_loader: TrainingLoader

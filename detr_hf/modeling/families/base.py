@@ -56,6 +56,17 @@ class PanopticFeatures:
     memory_mask: Tensor
 
 
+class ImageProcessor(Protocol):
+    """What the package uses of the stock image processor that is saved with a model."""
+
+    size: Any  # such as {"shortest_edge": 800, "longest_edge": 1333}
+    image_mean: Any  # three numbers, as image_std; of values from 0 to 1
+    image_std: Any
+
+    def save_pretrained(self, save_directory: Any) -> Any:
+        """Write ``preprocessor_config.json``."""
+
+
 class Family(Protocol):
     """What the package asks of a kind of network. ``model`` is of either stage, ``detector`` of stage 1."""
 
