@@ -1,7 +1,7 @@
-"""``python -m benchmarks.prepare``: how merging, splitting and writing a data set grow with its pictures.
+"""``python -m benchmarks.prepare``: how merging, splitting and writing a data set grow with its images.
 
-Records are made up, with three polygons and two segments of pseudo-labeled stuff each, on pictures of
-48 x 64 pixels: small, so that what is measured is the cost of a picture whatever its size. The pictures
+Records are made up, with three polygons and two segments of pseudo-labeled stuff each, on images of
+48 x 64 pixels: small, so that what is measured is the cost of an image whatever its size. The images
 themselves are not needed: these steps open none.
 """
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     results = []
     for size in chosen.sizes:
-        print(f"{size} pictures ...", file=sys.stderr, flush=True)
+        print(f"{size} images ...", file=sys.stderr, flush=True)
         results.append(_in_fresh_process(size, chosen.num_proc))
     page = markdown(results)
     print(page)
@@ -63,7 +63,7 @@ def measure(size: int, num_proc: int) -> dict[str, Any]:
             lambda: write_dataset(records, folder, folder / "stuff", splits, labels, folder / "out", settings)
         )
     return {
-        "pictures": sum(summary.images for summary in written.splits.values()),
+        "images": sum(summary.images for summary in written.splits.values()),
         "steps": {step: {"seconds": times[step][0], "cpu_seconds": times[step][1]} for step in STEPS},
         "seconds": sum(times[step][0] for step in STEPS),
         "cpu_seconds": sum(times[step][1] for step in STEPS),
@@ -79,16 +79,16 @@ def timed(work: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """One row a size; the last column is the CPU time of a picture against that of the first row."""
+    """One row a size; the last column is the CPU time of an image against that of the first row."""
     lines = [
-        "| pictures | merge | split | write | in all | CPU | peak memory | a picture, to the first row |",
+        "| images | merge | split | write | in all | CPU | peak memory | an image, to the first row |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         steps = " | ".join(f"{result['steps'][step]['seconds']:.1f} s" for step in STEPS)
-        each, first = (row["cpu_seconds"] / row["pictures"] for row in (result, results[0]))
+        each, first = (row["cpu_seconds"] / row["images"] for row in (result, results[0]))
         lines.append(
-            f"| {result['pictures']} | {steps} | {result['seconds']:.1f} s | {result['cpu_seconds']:.1f} s | "
+            f"| {result['images']} | {steps} | {result['seconds']:.1f} s | {result['cpu_seconds']:.1f} s | "
             f"{result['peak_mb']:.0f} MB | {each / first:.2f} |"
         )
     return "\n".join(lines) + "\n"
@@ -108,7 +108,7 @@ def _peak_mb() -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description="Does prepare scale?")
-    parser.add_argument("--sizes", type=_sizes, default=SIZES, metavar="N,N", help="numbers of pictures")
+    parser.add_argument("--sizes", type=_sizes, default=SIZES, metavar="N,N", help="numbers of images")
     parser.add_argument("--num-proc", type=int, default=1, help="processes that paint (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="for the numbers")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="for the table")

@@ -1,4 +1,4 @@
-"""Made-up records as the step `merge` gets them, with pseudo-labeled stuff, for any number of pictures."""
+"""Made-up records as the step `merge` gets them, with pseudo-labeled stuff, for any number of images."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         ("threads", "torch threads of each process"),
         ("repeats", "timed runs of each side"),
         ("kept", "queries kept at inference, masks to merge"),
-        ("pictures", "pictures in an epoch of the batching case"),
-        ("short-edge", "of these pictures, in pixels"),
+        ("pictures", "images in an epoch of the batching case"),
+        ("short-edge", "of these images, in pixels"),
         ("mask-chunk", "our bound on queries in the mask head at once"),
         ("seed", "of weights and data"),
     ):

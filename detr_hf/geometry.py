@@ -172,12 +172,12 @@ def masks_of_segments(id_map: Tensor, ids: Tensor) -> Tensor:
 
 
 def upright_xy(x: Any, y: Any, orientation: int, stored_hw: tuple[float, float]) -> tuple[Any, Any]:
-    """Where places of a stored picture lie once it is turned as its EXIF orientation (1 to 8) says.
+    """Points of a stored image after it is turned by its EXIF orientation (1 to 8).
 
     Args:
-        x, y: pixels from the left top corner of the stored picture; numbers or arrays.
+        x, y: pixels from the left top corner of the stored image; numbers or arrays.
         orientation: anything but 2 to 8 leaves them as they are.
-        stored_hw: height and width of the picture before it is turned.
+        stored_hw: height and width of the image before it is turned.
     """
     height, width = stored_hw
     moved = {

@@ -1,13 +1,13 @@
-"""Training batches of pictures of mixed shape: what padding costs.
+"""Training batches of images of mixed shape: what padding costs.
 
-Of the pictures 30 % are portraits (3:4), 50 % landscapes (4:3) and 20 % wide (16:9), all resized to one short
+Of the images 30 % are portraits (3:4), 50 % landscapes (4:3) and 20 % wide (16:9), all resized to one short
 edge, the long edge at most 1333 / 800 of it as in DETR. Ours groups like shapes together
-(``data.batching: aspect``) and freezes stem and first stage (the recipes' default); stock pads every picture
+(``data.batching: aspect``) and freezes stem and first stage (the recipes' default); stock pads every image
 to a square of the longest edge and trains the whole backbone, as the official object-detection example does.
-Both do a forward and backward pass of the same detector with the package's losses on every picture once, in
+Both do a forward and backward pass of the same detector with the package's losses on every image once, in
 batches of ``images``.
 
-Compared are which pictures were seen, their objects and their pixels. Variants take the two apart: ours with
+Compared are which images were seen, their objects and their pixels. Variants take the two apart: ours with
 random batches, and stock with the same stages frozen. ``padding share`` is the part of all pixels that is
 padding; it and images a second go into the JSON.
 """
@@ -33,8 +33,8 @@ SHAPES_HW = {(640, 480): 0.3, (480, 640): 0.5, (540, 960): 0.2}
 SHORT_EDGE, LONGEST = 800, 1333  # DETR's own
 
 
-class _Pictures:
-    """Sizes and objects of the pictures; pixels are made when a batch wants them."""
+class _Images:
+    """Sizes and objects of the images; pixels are made for each batch."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -67,7 +67,7 @@ class _Pictures:
         return [[key[1] for key in keys] for keys in sampler]
 
     def square(self, batch: Batch) -> Batch:
-        """The same batch in squares of the longest edge a picture can have."""
+        """The same batch in squares of the longest edge an image can have."""
         right, below = (self.longest - batch.pixel_mask.shape[axis] for axis in (2, 1))
         padding = (0, right, 0, below)
         pad = torch.nn.functional.pad
@@ -78,7 +78,7 @@ class _Epoch:
     """Forward and backward passes over batches, and what they saw."""
 
     def __init__(self, settings: Settings) -> None:
-        self.pictures = _Pictures(settings)
+        self.images = _Images(settings)
         self.task = DetectionTask(detector_of(settings), LABELS).train()
         self.seen: list[tuple[int, int, float]] = []
         self.pixels = self.padding = 0
@@ -86,9 +86,9 @@ class _Epoch:
     def run(self, by_aspect: bool, square: bool = False, freeze: bool = True) -> None:
         freeze_backbone(self.task.model.model.backbone, "stem_and_first_stage" if freeze else "none")
         self.seen, self.pixels, self.padding = [], 0, 0
-        for rows in self.pictures.batches(by_aspect):
-            batch = collate([self.pictures.sample(row) for row in rows])
-            batch = self.pictures.square(batch) if square else batch
+        for rows in self.images.batches(by_aspect):
+            batch = collate([self.images.sample(row) for row in rows])
+            batch = self.images.square(batch) if square else batch
             normalizers = self.task.normalizers(batch.targets)
             self.task(batch.pixel_values, batch.pixel_mask, batch.targets, normalizers)["loss"].backward()
             self.task.zero_grad()

@@ -29,7 +29,7 @@ from detr_hf.modeling.panoptic_merge import MergeSettings
 FEW = 3
 
 
-class _Photograph:
+class _Example:
     """The model, one image, and which of its queries are kept."""
 
     def __init__(self, settings: Settings):
@@ -54,38 +54,38 @@ class _Photograph:
 
 def ours(settings: Settings) -> Side:
     """The package's prediction; variants: the detector alone, and fewer queries kept."""
-    photograph = _Photograph(settings)
+    example = _Example(settings)
     targets = [{"image_id": 0, "size_hw": settings.size, "original_size_hw": settings.size}]
 
     def predict(count: int) -> Any:
-        merge = MergeSettings(score_threshold=photograph.kept(count)[0])
-        task = PanopticTask(photograph.model, LABELS, merge=merge, mask_chunk=settings.mask_chunk)
-        return task.predict(photograph.pixel_values, photograph.pixel_mask, targets)[0]
+        merge = MergeSettings(score_threshold=example.kept(count)[0])
+        task = PanopticTask(example.model, LABELS, merge=merge, mask_chunk=settings.mask_chunk)
+        return task.predict(example.pixel_values, example.pixel_mask, targets)[0]
 
     @torch.no_grad()
     def outcome() -> dict[str, Any]:
-        _, query = photograph.kept(settings.kept)
+        _, query = example.kept(settings.kept)
         masks = mask_logits(
-            photograph.model, photograph.detect(), torch.zeros_like(query), query, settings.mask_chunk
+            example.model, example.detect(), torch.zeros_like(query), query, settings.mask_chunk
         )
         found = predict(settings.kept)
         segments = [(segment.category_id, segment.score) for segment in found.segments]
         return {"masks": masks, "id map": found.id_map, "segments": np.array(segments)}
 
     few = min(FEW, settings.kept)
-    variants = {"the detector alone": photograph.detect, f"{few} queries kept": lambda: predict(few)}
+    variants = {"the detector alone": example.detect, f"{few} queries kept": lambda: predict(few)}
     return Side(lambda: predict(settings.kept), outcome, variants)
 
 
 def stock(settings: Settings) -> Side:
     """Masks of all queries, then the stock image processor."""
-    photograph = _Photograph(settings)
-    threshold, query = photograph.kept(settings.kept)
+    example = _Example(settings)
+    threshold, query = example.kept(settings.kept)
     processor = DetrImageProcessor()
 
     @torch.no_grad()
     def forward() -> Any:
-        return photograph.model(pixel_values=photograph.pixel_values, pixel_mask=photograph.pixel_mask)
+        return example.model(pixel_values=example.pixel_values, pixel_mask=example.pixel_mask)
 
     def predict() -> Any:
         return processor.post_process_panoptic_segmentation(
@@ -97,8 +97,8 @@ def stock(settings: Settings) -> Side:
         full = functional.interpolate(masks[None], settings.size, mode="bilinear")[0]
         id_map, segments = plain_merge(
             full.numpy(),
-            photograph.labels[query].numpy(),
-            photograph.scores[query].numpy(),
+            example.labels[query].numpy(),
+            example.scores[query].numpy(),
             LABELS.stuff_ids,
         )
         return {"masks": masks, "id map": id_map, "segments": np.array(segments)}

@@ -173,7 +173,7 @@ _TILE = 1024
 def _noise_tiles() -> dict[str, np.ndarray]:
     """Fixed noise, float32[1024, 1024], about -1..1: `fine` grain, `coarse` patches, `cloud` (large, smooth).
 
-    Rounded to 1/256, so that the last bit of a machine's resampling does not reach the pictures.
+    Rounded to 1/256, so that the last bit of a machine's resampling does not reach the images.
     """
     rng = np.random.default_rng(20240917)
     fine = rng.standard_normal((_TILE, _TILE)).astype(np.float32) * 0.5

@@ -27,7 +27,7 @@ def run_from_raw(train: Train, out: Path, spec: RawSpec | None = None) -> dict[s
     Args:
         train: runs one recipe and returns the results of its best checkpoint.
         out: folder of the raw yard (``data/``), the data set made of it (``dataset/``) and both runs.
-        spec: how many pictures, and whether untidy ones.
+        spec: how many images, and whether untidy ones.
 
     Returns:
         The summary: PQ of the pseudo-labeled stuff against the true stuff, results of both stages on the
@@ -46,7 +46,7 @@ def run_from_raw(train: Train, out: Path, spec: RawSpec | None = None) -> dict[s
         results[name] = run_stage(train, name, out, overrides, partial(_data, splits=splits))
     summary = {
         "pseudo_stuff_pq": stuff["Stuff"]["pq"],
-        "pictures": stuff["pictures"],
+        "images": stuff["images"],
         "prepare_minutes": round(prepare_minutes, 2),
         **stage_summary(results["detection"], results["panoptic"], (time.monotonic() - started) / 60),
     }
@@ -79,6 +79,6 @@ def _data(data: Data, splits: dict[str, Split]) -> Data:
 
 def _stuff_text(stuff: dict[str, Any]) -> str:
     return (
-        f"\nPseudo-labeled stuff against the true stuff, {stuff['pictures']} pictures:\n\n"
+        f"\nPseudo-labeled stuff against the true stuff, {stuff['images']} images:\n\n"
         f"{panoptic_table(stuff)}\n\n{per_class_table(stuff)}"
     )

@@ -1,8 +1,8 @@
 """The yard as raw exports: what an annotator's folders look like before anything is prepared.
 
 ``raw/<class>/images/*.jpg`` and ``raw/<class>/coco.json`` (CVAT's "COCO 1.0") hold the polygons of one class
-a folder. Other things in a picture are not annotated, and no stuff is. What is really in the pictures stands
-aside, in ``truth/panoptic.json`` and ``truth/panoptic/``, where preparing does not look.
+a folder. Other things in an image are not annotated, and no stuff is. The full truth of the images is in
+``truth/panoptic.json`` and ``truth/panoptic/``, which preparing does not read.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from detr_hf.files import replacing
 
 LAYOUT_VERSION = 1  # raise it whenever the same arguments would write other files
 ALONE = 0.8
-"""Share of the pictures that show the folder's class alone, as most photographs of one material do."""
+"""Share of the images that show the folder's class alone, as most images of one material do."""
 
 _SIZES_HW = ((240, 320), (240, 320), (240, 320), (240, 240), (320, 240))
 _OUTLINE_SCALE = 4  # outlines are traced on the mask at this scale, so that they run along pixel edges
 _OUTLINE_SLACK_PX = 0.4
 _MIN_PART_PX = 6.0
-_MOST_PICTURES = 10_000
+_MOST_IMAGES = 10_000
 _ATTEMPTS = 50
 
 
 @dataclass(frozen=True)
 class RawSpec:
-    """A raw yard: pictures a class folder, the seed, and whether it is as untidy as real ones."""
+    """A raw yard: images in a class folder, the seed, and whether it is as untidy as real ones."""
 
     per_class: int = 90
     seed: int = 0
@@ -55,7 +55,7 @@ class RawSpec:
 
 @dataclass(frozen=True)
 class RawFolders:
-    """Where a raw yard stands: what to prepare, and the truth that was kept aside."""
+    """The folders of a raw yard: what to prepare, and the truth."""
 
     raw: Path
     truth: Path
@@ -69,19 +69,19 @@ def ensure_raw(folder: str | Path, spec: RawSpec) -> RawFolders:
     """
     target = Path(folder)
     content = {"generator": "raw yard", "version": LAYOUT_VERSION, **asdict(spec)}
-    places = RawFolders(target / "raw", target / "truth")
-    if not 0 < spec.per_class <= _MOST_PICTURES or spec.seed < 0:
+    folders = RawFolders(target / "raw", target / "truth")
+    if not 0 < spec.per_class <= _MOST_IMAGES or spec.seed < 0:
         raise UserError(
-            f"The raw yard needs 1 to {_MOST_PICTURES} pictures a class and a seed of 0 or more; got "
+            f"The raw yard needs 1 to {_MOST_IMAGES} images a class and a seed of 0 or more; got "
             f"{spec.per_class} and {spec.seed}."
         )
     if spec_of(target) == content:
-        return places
+        return folders
     refuse_strange(target)
     with replacing(target) as partial:
         _write(partial, spec)
         (partial / SPEC_NAME).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return places
+    return folders
 
 
 def _write(folder: Path, spec: RawSpec) -> None:
@@ -97,13 +97,13 @@ def _write(folder: Path, spec: RawSpec) -> None:
         images.mkdir(parents=True)
         export = _empty_export(thing)
         for index, scene in enumerate(_scenes(thing, number, spec)):
-            said = f"{thing.name}_{index:04d}.jpg"
-            image = images / said
+            listed = f"{thing.name}_{index:04d}.jpg"
+            image = images / listed
             if spec.mess:
-                said, image = write_untidily(images, thing.name, index, scene.image)
+                listed, image = write_untidily(images, thing.name, index, scene.image)
             else:
                 write_image(image, scene.image, JPEG)
-            _annotate(export, said, scene)
+            _annotate(export, listed, scene)
             add_truth(f"{thing.name}/images/{image.name}", scene)
             if index == 0:
                 first = scene
@@ -120,7 +120,7 @@ def _scenes(thing: Thing, number: int, spec: RawSpec) -> Iterator[Scene]:
         rng = np.random.default_rng([spec.seed, number, index])
         size_hw = _SIZES_HW[int(rng.integers(len(_SIZES_HW)))]
         company = [] if rng.random() < ALONE else rng.choice(names, 2, replace=False).tolist()
-        first = (number * _MOST_PICTURES + index) * _ATTEMPTS
+        first = (number * _MOST_IMAGES + index) * _ATTEMPTS
         for attempt in range(_ATTEMPTS):
             scene = draw_scene(spec.seed, first + attempt, size_hw, [thing.name, *company])
             if any(segment["category"] == thing.name for segment in scene.segments):

@@ -10,18 +10,18 @@ import numpy as np
 from PIL import ExifTags, Image
 
 _QUALITY = 92
-_TURNED_LEFT = 6  # the EXIF orientation of a picture that is stored lying on its left side
+_TURNED_LEFT = 6  # the EXIF orientation of an image that is stored lying on its left side
 
 
 def write_untidily(folder: Path, class_name: str, index: int, image: np.ndarray) -> tuple[str, Path]:
-    """Write a picture ``uint8 [H, W, 3]`` in one of eight ways, chosen by its number.
+    """Write an image ``uint8 [H, W, 3]`` in one of eight ways, chosen by its number.
 
     Returns:
-        The name that the annotations say, and the file, which may be another.
+        The name in the annotations, and the file, which may be another.
     """
-    stem, picture = f"{class_name}_{index:04d}", Image.fromarray(image)
+    stem, pixels = f"{class_name}_{index:04d}", Image.fromarray(image)
     spaced, percent = f"{class_name} ({index}).jpg", f"50% {stem}.jpeg"
-    ways = (  # what the annotations say, and the file
+    ways = (  # the name in the annotations, and the file
         (f"{stem}.jpg", f"{stem}.jpg"),
         (f"{stem}.jpg", f"{stem}.png"),
         (f"{stem}.png", f"{stem}.jpg"),
@@ -32,23 +32,23 @@ def write_untidily(folder: Path, class_name: str, index: int, image: np.ndarray)
         (f"{stem}.png", f"{stem}.png"),
     )
     way = index % len(ways)
-    said, name = ways[way]
+    listed, name = ways[way]
     options: dict[str, Any] = {} if name.endswith(".png") else {"quality": _QUALITY}
     if way == 6:
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = _TURNED_LEFT
-        picture, options["exif"] = picture.transpose(Image.Transpose.ROTATE_90), exif
+        pixels, options["exif"] = pixels.transpose(Image.Transpose.ROTATE_90), exif
     elif way == 7:
-        picture = picture.convert("L" if index % 16 == 7 else "RGBA")
-    picture.save(folder / name, **options)
-    return said, folder / name
+        pixels = pixels.convert("L" if index % 16 == 7 else "RGBA")
+    pixels.save(folder / name, **options)
+    return listed, folder / name
 
 
 def add_faults(class_folder: Path, content: dict[str, Any]) -> str:
-    """Spoil the annotations of a class folder, and add files that do not belong.
+    """Damage the annotations of a class folder, and add files that do not belong.
 
     Returns:
-        The file name of the one picture that now stands there twice, a copy of the first.
+        The file name of the one image that is there twice, a copy of the first.
     """
     images, annotations = content["images"], content["annotations"]
     (class_folder / "class_details.txt").write_text("80 % annotated\n", encoding="utf-8")
@@ -81,7 +81,7 @@ def _spoil_outlines(annotations: list[dict[str, Any]], image_count: int) -> None
 
 
 def _halve(image: dict[str, Any], annotations: list[dict[str, Any]]) -> None:
-    """As if the picture had been annotated at half its size."""
+    """As if the image had been annotated at half its size."""
     image["width"], image["height"] = image["width"] // 2, image["height"] // 2
     for entry in annotations:
         if entry["image_id"] == image["id"]:

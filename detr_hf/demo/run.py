@@ -1,4 +1,4 @@
-"""`detr-hf demo`: data, stage 1, stage 2, tables and pictures, from the recipes in recipes/demo."""
+"""`detr-hf demo`: data, stage 1, stage 2, tables and images, from the recipes in recipes/demo."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_demo(train: Train, out: Path, compare_scratch: bool = False) -> dict[str
     print(f"\nBoth stages, on {out / 'data'}, in {summary['minutes']:.1f} minutes:\n")
     print(results_tables({"detection": detection["detection"], "panoptic": panoptic["panoptic"]}))
     for name in ("detection", "panoptic"):
-        print(f"\n{name} pictures:")
+        print(f"\n{name} images:")
         for path in sorted((out / name / "pictures").glob("*.jpg")):
             print(f"  {path}")
     print(f"\nsummary: {out / SUMMARY_FILE}")
@@ -81,7 +81,7 @@ def run_stage(
 
 
 def _is_demo(data: Data, out: Path) -> bool:
-    """Whether a run learned the drawn yard, or pictures that stand in the demo's own folder."""
+    """Whether a run learned the drawn yard, or images that are in the demo's own folder."""
     return data.demo is not None or (data.train is not None and out in Path(data.train.images).parents)
 
 

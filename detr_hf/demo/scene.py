@@ -1,4 +1,4 @@
-"""One scene of a world: plan the things, paint them back to front, photograph the result."""
+"""One scene of a world: plan the things, paint them back to front, add light and camera."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def draw_scene(
 def shoot(
     world: World, canvas: np.ndarray, placed: list[Placed], backdrop: Backdrop, rng: np.random.Generator
 ) -> Scene:
-    """Paint the things over a backdrop and photograph it; what would hardly show is left out.
+    """Paint the things over a backdrop, then add light and camera; what would hardly show is left out.
 
     Args:
         world: names the classes.
@@ -94,7 +94,7 @@ def shoot(
         placed = seen
         np.copyto(canvas, bare)
     small = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
-    image = _photograph(small, ids, placed, backdrop, rng)
+    image = _add_light_and_camera(small, ids, placed, backdrop, rng)
     return _label(world, image, ids, placed, counts)
 
 
@@ -140,7 +140,7 @@ def _sketch_thing(
 
 
 def _somewhere(sketch: PlacedSketch, rng: np.random.Generator, width: int) -> float:
-    """A place along the row; up to an eighth of the thing may lie outside the picture."""
+    """A place along the row; up to an eighth of the thing may lie outside the image."""
     margin = 0.37 * sketch.width
     return float(rng.uniform(margin, max(width - margin, margin + 1.0)))
 
@@ -165,7 +165,7 @@ def _paint_things(canvas: np.ndarray, placed: list[Placed]) -> None:
         item.sketch.paint(canvas, item.x, item.y, _FIRST_THING + number)
 
 
-def _photograph(
+def _add_light_and_camera(
     image: np.ndarray, ids: np.ndarray, placed: list[Placed], backdrop: Backdrop, rng: np.random.Generator
 ) -> np.ndarray:
     """Texture, clouds, shading, and the camera: exposure, tint, contrast, blur, vignette, sensor noise."""
@@ -191,11 +191,11 @@ def _photograph(
         plane *= gain
         plane *= np.float32(exposure * tint * contrast)
         plane += np.float32(118.0 * (1.0 - contrast))
-    picture = cv2.merge(list(np.clip(planes, 0.0, 255.0, out=planes).astype(np.uint8)))
+    lit = cv2.merge(list(np.clip(planes, 0.0, 255.0, out=planes).astype(np.uint8)))
     if rng.random() < 0.5:  # on bytes: cv2 blurs these in integers, alike on every machine
-        picture = cv2.GaussianBlur(picture, (3, 3), float(rng.uniform(0.4, 0.8)))
+        lit = cv2.GaussianBlur(lit, (3, 3), float(rng.uniform(0.4, 0.8)))
     sensor = np.rint(noise(rng, "fine", size_hw) * np.float32(rng.uniform(1.5, 9.0))).astype(np.int16)
-    return np.clip(picture + cv2.merge([sensor] * 3), 0, 255).astype(np.uint8)
+    return np.clip(lit + cv2.merge([sensor] * 3), 0, 255).astype(np.uint8)
 
 
 def _shade_thing(gain: np.ndarray, ids: np.ndarray, item: Placed, segment: int) -> None:

@@ -24,13 +24,13 @@ def score_pseudo_stuff(prepared: str | Path, truth: str | Path) -> dict[str, Any
 
     Args:
         prepared: what `detr-hf prepare` wrote, with ``train/`` and ``validation/``.
-        truth: ``panoptic.json`` and ``panoptic/`` of the same pictures under the same names.
+        truth: ``panoptic.json`` and ``panoptic/`` of the same images under the same names.
 
     Returns:
-        As ``PanopticQuality.compute``, with "pictures" besides.
+        As ``PanopticQuality.compute``, with "images" in addition.
 
     Raises:
-        UserError: a picture of the data set has no truth.
+        UserError: an image of the data set has no truth.
     """
     true, found = _stuff_of(Path(truth)), [_stuff_of(Path(prepared) / split) for split in SPLITS]
     segments = [segments for one in (true, *found) for _, segments in one.values()]
@@ -43,7 +43,7 @@ def score_pseudo_stuff(prepared: str | Path, truth: str | Path) -> dict[str, Any
         metric.add_batch(
             predictions=[_row(number, stuff, labels)], references=[_row(number, true[name], labels)]
         )
-    return {**metric.compute(), "pictures": len(images)}
+    return {**metric.compute(), "images": len(images)}
 
 
 _Stuff = tuple[Path, dict[int, str]]

@@ -23,7 +23,7 @@ from detr_hf.errors import exit_with_message
 from detr_hf.inference.video_writer import VideoWriter
 
 RATE = 25
-_SLOWEST, _FASTEST = 0.04, 0.12  # of the picture's width, a second
+_SLOWEST, _FASTEST = 0.04, 0.12  # of the image's width, a second
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def draw_film(
 ) -> Iterator[scene.Scene]:
     """The frames of a film, each with its id map; the same arguments give the same film.
 
-    Things stand on their spots in the depth of the picture and drive from side to side; one may pass before
+    Things stand on their spots in the depth of the image and drive from side to side; one may pass before
     another. A segment's id is its own for the whole film as long as nothing is hidden or comes into view.
     """
     key = [zlib.crc32(f"film of {world.name}".encode()), seed, *size_hw]
@@ -67,7 +67,7 @@ def draw_film(
 
 
 def _path(item: scene.Placed, rng: np.random.Generator, width: int) -> _Path:
-    """A way within the picture that starts at the thing's own place."""
+    """A path within the image that starts where the thing is."""
     margin = min(0.5 * item.sketch.width, 0.45 * width)
     speed = float(rng.uniform(_SLOWEST, _FASTEST) * width * rng.choice((-1, 1)))
     start = float(np.clip(item.x, margin, width - margin))

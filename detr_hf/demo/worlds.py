@@ -59,7 +59,7 @@ class World:
         return (*self.things, *self.stuff)
 
 
-# Whoever photographs a machine for a data set of machines stands close to it.
+# An image of a machine, in a data set of machines, is usually taken from close by.
 _BIG, _MIDDLE, _SMALL = (0.42, 0.66), (0.34, 0.56), (0.28, 0.44)
 
 YARD = World(

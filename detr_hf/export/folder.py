@@ -42,14 +42,14 @@ class Exported:
 
 
 def export_onnx(
-    source: str, out: Path, pictures: Sequence[NDArray[np.uint8]], opset: int = OPSETS[0]
+    source: str, out: Path, images: Sequence[NDArray[np.uint8]], opset: int = OPSETS[0]
 ) -> Exported:
     """Export a model of either stage and compare it with PyTorch; only a sound one gets to ``out``.
 
     Args:
         source: a folder or Hub id, see ``load_finished``.
         out: a new folder, an empty one, or an earlier export, which is replaced once the new one is sound.
-        pictures: ``uint8 [H, W, 3]`` RGB, at least one, to compare on.
+        images: ``uint8 [H, W, 3]`` RGB, at least one, to compare on.
         opset: version of the ONNX operators, one of ``OPSETS``.
 
     Raises:
@@ -65,7 +65,7 @@ def export_onnx(
     graph = graph_of(model)
     with replacing(out) as partial:
         ports = write_onnx(graph, partial / MODEL_FILE, opset)
-        samples = [sample_of(at, picture, resize, processor) for at, picture in enumerate(pictures)]
+        samples = [sample_of(at, image, resize, processor) for at, image in enumerate(images)]
         differences = compare(graph, open_session(partial / MODEL_FILE, "cpu"), samples)
         if not differences.within_tolerance():
             raise UserError(

@@ -13,7 +13,7 @@ from detr_hf.export.graph import DetectorGraph, SegmenterGraph
 from detr_hf.inference.onnx import DETECTOR_OUTPUTS, INPUTS, SEGMENTER_OUTPUTS
 
 EXAMPLE_HW = (96, 160)
-"""Sides of the pictures that are traced, in pixels: different ones, that neither is taken for the other."""
+"""Height and width of the traced images, in pixels: different, so that they cannot be confused."""
 
 
 def write_onnx(graph: DetectorGraph | SegmenterGraph, file: Path, opset: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Matching of two panoptic pictures of one image, as counts per class.
+"""Matching of two id maps of one image, as counts per class.
 
 The rules are those of ``panopticapi.evaluation.pq_compute_single_core``:
 
@@ -26,12 +26,12 @@ from detr_hf.errors import UserError
 
 @dataclass(frozen=True)
 class PanopticRow:
-    """One panoptic picture of N segments.
+    """One id map with N segments.
 
     Attributes:
         id_map: integers ``[H, W]``, 0 is void.
         ids, classes, crowd: ``[N]`` id, class id and whether it is a crowd, per segment.
-        slots: ``int64 [H * W]``, for every pixel 1 + the place of its segment in the list, or 0 for void.
+        slots: ``int64 [H * W]``, for every pixel 1 + the index of its segment in the list, or 0 for void.
         areas: ``int64 [N]`` pixels of every segment.
     """
 

@@ -54,7 +54,7 @@ def _finish_on_main(run: Run) -> dict[str, Any]:
     print(f"tables, by class:   {run.folder / RESULTS_FILE}")
     print(f"numbers:            {best / METRICS_FILE}")
     print(f"all epochs:         {run.log.path}")
-    print(f"truth | prediction: {folder} ({len(images)} pictures)", flush=True)
+    print(f"truth | prediction: {folder} ({len(images)} images)", flush=True)
     return results
 
 

@@ -11,20 +11,18 @@ from benchmarks.prepare import STEPS, main, markdown, measure
 from benchmarks.raw_records import made_up_records
 
 
-def test_every_picture_is_merged_split_and_written() -> None:
+def test_every_image_is_merged_split_and_written() -> None:
     result = measure(60, num_proc=1)
-    assert result["pictures"] == 60
+    assert result["images"] == 60
     assert set(result["steps"]) == set(STEPS)
     assert result["seconds"] == pytest.approx(sum(step["seconds"] for step in result["steps"].values()))
     assert result["peak_mb"] > 10
 
 
-def test_the_table_compares_the_time_of_one_picture() -> None:
+def test_the_table_compares_the_time_of_one_image() -> None:
     step = {"seconds": 1.0, "cpu_seconds": 1.0}
     row = {"steps": dict.fromkeys(STEPS, step), "seconds": 3.0, "peak_mb": 400.4}
-    table = markdown(
-        [row | {"pictures": 100, "cpu_seconds": 2.0}, row | {"pictures": 400, "cpu_seconds": 12.0}]
-    )
+    table = markdown([row | {"images": 100, "cpu_seconds": 2.0}, row | {"images": 400, "cpu_seconds": 12.0}])
     assert table.splitlines()[2] == "| 100 | 1.0 s | 1.0 s | 1.0 s | 3.0 s | 2.0 s | 400 MB | 1.00 |"
     assert table.splitlines()[3].endswith("| 12.0 s | 400 MB | 1.50 |")
 
@@ -33,7 +31,7 @@ def test_the_table_compares_the_time_of_one_picture() -> None:
 def test_the_command_writes_its_numbers(tmp_path: Path) -> None:
     file = tmp_path / "prepare.json"
     assert main(["--sizes", "20,40", "--json", str(file)]) == 0
-    assert [result["pictures"] for result in json.loads(file.read_text())["results"]] == [20, 40]
+    assert [result["images"] for result in json.loads(file.read_text())["results"]] == [20, 40]
 
 
 def test_made_up_records_are_the_same_every_time_and_hold_duplicates() -> None:

@@ -81,7 +81,7 @@ def test_there_is_a_folder_a_class_with_polygons_of_that_class_alone(tidy: RawFo
             for segment, outline in zip(mine, outlines, strict=True):
                 assert outline["category_id"] == thing.source_id
                 assert overlap(outline["segmentation"], id_map == segment) > 0.8
-    assert others > 0, "some pictures show things that are not annotated"
+    assert others > 0, "some images show things that are not annotated"
 
 
 def overlap(outlines: list[list[float]], mask: np.ndarray) -> float:
@@ -122,7 +122,7 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match="something else than a demo data set"):
         ensure_raw(tmp_path, RawSpec(1))
-    with pytest.raises(UserError, match="1 to 10000 pictures"):
+    with pytest.raises(UserError, match="1 to 10000 images"):
         ensure_raw(tmp_path / "new", RawSpec(0))
 
 
@@ -165,7 +165,7 @@ def halves(folders: RawFolders, out: Path) -> Path:
 def test_the_truth_scores_one_and_stuff_left_void_costs(tidy: RawFolders, tmp_path: Path) -> None:
     prepared = halves(tidy, tmp_path)
     perfect = score_pseudo_stuff(prepared, tidy.truth)
-    assert perfect["Stuff"]["pq"] == 1.0 and perfect["Things"]["n"] == 0 and perfect["pictures"] == 30
+    assert perfect["Stuff"]["pq"] == 1.0 and perfect["Things"]["n"] == 0 and perfect["images"] == 30
     content = json.loads((prepared / "train" / "panoptic.json").read_text())
     for entry in content["annotations"]:
         path = prepared / "train" / "panoptic" / entry["file_name"]
@@ -221,7 +221,7 @@ def test_from_raw_folders_to_what_both_stages_are_given(
     bundle = build_bundle(detection.data, tmp_path)
     assert bundle.is_panoptic and {"sky", "ground", *CLASSES} <= set(bundle.labels.names)
     sizes = {name: len(split) for name, split in bundle.dataset.items()}
-    assert sum(sizes.values()) == summary["pictures"] == 3 * len(CLASSES) and sizes["validation"] > 0
+    assert sum(sizes.values()) == summary["images"] == 3 * len(CLASSES) and sizes["validation"] > 0
     assert summary["pseudo_stuff_pq"] > 0.4
     assert json.loads((out / "summary.json").read_text()) == summary
-    assert "Pseudo-labeled stuff against the true stuff, 30 pictures" in capsys.readouterr().out
+    assert "Pseudo-labeled stuff against the true stuff, 30 images" in capsys.readouterr().out

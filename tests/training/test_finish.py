@@ -53,7 +53,7 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "pictures",
     ):
         assert str(run / written) in told and (run / written).exists()
-    assert "0 pictures" not in told and "(2 pictures)" in told
+    assert "0 images" not in told and "(2 images)" in told
     pictures = sorted((run / "pictures").iterdir())
     assert [path.name for path in pictures] == ["000_000.jpg", "001_001.jpg"]
     sheet = Image.open(pictures[0])
