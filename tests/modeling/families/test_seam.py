@@ -70,13 +70,13 @@ def test_another_family_trains_evaluates_predicts_and_is_saved_as_its_own_class(
 
 
 def test_a_family_without_a_mask_head_is_refused_in_stage_2_by_its_name(toy: Path) -> None:
-    with pytest.raises(UserError, match="a 'toy' model takes no mask head; `detr` does"):
+    with pytest.raises(UserError, match=r"a 'toy' model takes no mask head; .*`detr`"):
         load_stage2(str(toy), "fresh", LABELS)
 
 
 def test_a_family_is_found_by_the_model_type() -> None:
     assert family_of(tiny_config()) is DETR
-    with pytest.raises(UserError, match=r"some/model: is a 'toy' model; this package fine-tunes `detr`\."):
+    with pytest.raises(UserError, match=r"some/model: is a 'toy' model; this package fine-tunes .*`detr`"):
         family_of(ToyConfig(), "some/model")
 
 
