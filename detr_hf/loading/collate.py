@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict
 
 import torch
+from accelerate.utils import recursively_apply
 from torch import Tensor
 
 
@@ -35,7 +36,7 @@ class Batch:
         pixel_values: ``float32 [B, 3, H, W]``, color normalized; 0 in the padding.
         pixel_mask: ``int64 [B, H, W]``, 1 on the image and 0 on the padding.
         targets: B targets, unpadded.
-        skipped: one :class:`~detr_hf.loading.bad_samples.BadSample` for each image that could not be loaded
+        skipped: one :class:`~detr_hf.loading.loaders.BadSample` for each image that could not be loaded
             and was replaced.
     """
 
@@ -49,28 +50,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy on ``device``; from pinned memory the copy does not block."""
-
-        def move(value: Tensor) -> Tensor:
-            return value.to(device, non_blocking=True)
-
-        return self._each_tensor(move)
+        return self._each_tensor(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """Called by the DataLoader where there is a GPU."""
-
-        def pin(value: Tensor) -> Tensor:
-            return value.pin_memory()
-
-        return self._each_tensor(pin)
+        return self._each_tensor(lambda value: value.pin_memory())
 
     def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        targets = [_each(target, change) for target in self.targets]
+        targets = recursively_apply(change, self.targets)
         return Batch(change(self.pixel_values), change(self.pixel_mask), targets, self.skipped)
-
-
-def _each(target: Target, change: Callable[[Tensor], Tensor]) -> Target:
-    changed = {key: change(value) if isinstance(value, Tensor) else value for key, value in target.items()}
-    return cast(Target, changed)
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:

@@ -1,19 +1,82 @@
-"""DataLoaders whose faults are one sentence, whichever process they happen in."""
+"""DataLoaders whose faults are one sentence, whichever process they happen in.
+
+With ``skip_bad`` they go on without an image that cannot be loaded: another one takes its place, and the
+fault is kept.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from detr_hf.errors import UserError
-from detr_hf.loading.bad_samples import Sample, load_sample
-from detr_hf.loading.collate import Batch, collate
+from detr_hf.loading.collate import Batch, Target, collate
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.rows import TableRows
 from detr_hf.loading.samplers import EvaluationSampler, TrainingSampler
+
+MOST_TRIES = 10
+"""So many images in a row that cannot be loaded are no exception: the folder is gone, or all are broken."""
+
+
+@dataclass(frozen=True)
+class BadSample:
+    """A sample that could not be loaded.
+
+    Attributes:
+        epoch, row: which one; the row of the training split, or the place in a streamed run.
+        fault: what was wrong with it; names the image.
+        replaced_by: the row that took its place.
+    """
+
+    epoch: int
+    row: int
+    fault: str
+    replaced_by: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a batch, and what failed before it."""
+
+    image: Tensor
+    target: Target
+    skipped: tuple[BadSample, ...] = ()
+
+
+def load_sample(dataset: DetectionDataset, key: Any, skip_bad: bool) -> Sample:
+    """The sample of a key; with ``skip_bad`` another one where it cannot be loaded.
+
+    What takes its place follows from the seed and the sample's key alone, so that batches stay as large as
+    they were and a resumed run, or one with other workers, does the same.
+
+    Raises:
+        UserError: the image cannot be loaded and ``skip_bad`` is off, or too many others cannot.
+    """
+    try:
+        return Sample(*dataset[key])
+    except UserError as fault:
+        if not skip_bad:
+            raise
+        epoch, row, *_ = key
+        faults = [(row, str(fault))]
+    others = dataset.replacement_keys(key, MOST_TRIES)
+    for other in others:
+        try:
+            image, target = dataset[other]
+        except UserError as again:
+            faults.append((other[1], str(again)))
+            continue
+        return Sample(image, target, tuple(BadSample(epoch, bad, text, other[1]) for bad, text in faults))
+    raise UserError(
+        f"{faults[0][1]}\nand none of {len(others)} other images could be loaded in its place; the last one: "
+        f"{faults[-1][1]}"
+    )
 
 
 class BatchLoader:
@@ -99,14 +162,7 @@ class TrainingLoader(BatchLoader):
 def evaluation_loader(
     dataset: DetectionDataset, batch_size: int, workers: int = 0, rank: int = 0, world_size: int = 1
 ) -> BatchLoader:
-    """Every image of a split once, over all processes, in batches without padding.
-
-    Args:
-        dataset: of the validation split, a table, with transforms that are not random.
-        batch_size: images per forward pass.
-        workers: loading processes; 0 loads in this one.
-        rank, world_size: of this process.
-    """
+    """Every image of a split once, over all processes, in batches without padding."""
     assert isinstance(dataset.rows, TableRows), "an evaluation knows all images beforehand"
     sizes_hw = list(zip(dataset.rows.table["height"], dataset.rows.table["width"], strict=True))
     return BatchLoader(dataset, EvaluationSampler(sizes_hw, batch_size, rank, world_size), workers)

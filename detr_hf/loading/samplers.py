@@ -1,22 +1,80 @@
-"""Which samples make up each optimizer step, on each process, in each micro-batch."""
+"""Which samples make up each optimizer step, on each process, in each micro-batch.
+
+The order of an epoch follows from the run's seed and the epoch alone, so that a run resumes at any step and
+every process knows what the others do.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-import datasets
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from detr_hf.errors import UserError
-from detr_hf.loading.orders import Order, grouped, occurrences, repeated, repeated_length, shuffled
 from detr_hf.loading.rows import Key
-from detr_hf.loading.stream import ShuffledStream, StreamKey
+
+Order = NDArray[np.int64]
+
+POOL_MICRO_BATCHES = 32
+"""Like shapes are looked for among the images of so many micro-batches: few left-overs, still shuffled."""
+
+REPEATING, GROUPING = 1, 2  # tell the random streams of one epoch apart
+
+
+def repeated(factors: NDArray[np.float64], seed: int, epoch: int) -> Order:
+    """Row i ``factors[i]`` times on average over epochs, each time rounded up or down; shuffled.
+
+    Systematic sampling: equally spaced marks are laid over the factors put end to end in random order, and a
+    row is taken for every mark on it. Every epoch so has the same length, which a resume counts on.
+
+    Args:
+        factors: ``[rows]``, at least 1 each; see :func:`detr_hf.loading.balance.repeat_factors`.
+        seed, epoch: what the order follows from.
+    """
+    random = np.random.default_rng([seed, epoch, REPEATING])
+    order = random.permutation(len(factors))
+    ends = np.cumsum(factors[order])
+    length = repeated_length(factors)
+    marks = (np.arange(length) + random.uniform()) * (ends[-1] / length)
+    taken = order[np.minimum(np.searchsorted(ends, marks, side="right"), len(order) - 1)]
+    return random.permutation(taken)
+
+
+def repeated_length(factors: NDArray[np.float64]) -> int:
+    """Rows in an epoch of :func:`repeated`."""
+    return int(factors.sum())
+
+
+def grouped(rows: Order, aspects: NDArray[np.float64], micro_batch_size: int, seed: int, epoch: int) -> Order:
+    """The same rows, so that each following ``micro_batch_size`` of them have about one aspect ratio.
+
+    Rows are sorted within pools of ``POOL_MICRO_BATCHES`` micro-batches (ties stay shuffled), and the
+    micro-batches shuffled over the epoch.
+
+    Args:
+        rows: an epoch in random order; a whole number of micro-batches.
+        aspects: ``[all rows]``, height / width.
+        micro_batch_size, seed, epoch: of the run; the order follows from the last two.
+    """
+    pool = POOL_MICRO_BATCHES * micro_batch_size
+    pools = [rows[start : start + pool] for start in range(0, len(rows), pool)]
+    alike = [part[np.argsort(aspects[part], kind="stable")] for part in pools]
+    groups = np.concatenate(alike).reshape(-1, micro_batch_size)
+    return np.random.default_rng([seed, epoch, GROUPING]).permutation(groups).reshape(-1)
+
+
+def occurrences(rows: Order) -> NDArray[np.int64]:
+    """For each place, how often its row came before: ``[7, 3, 7, 7]`` gives ``[0, 0, 1, 2]``."""
+    by_row = np.argsort(rows, kind="stable")
+    _, firsts, counts = np.unique(rows[by_row], return_index=True, return_counts=True)
+    found = np.empty(len(rows), np.int64)
+    found[by_row] = np.arange(len(rows)) - np.repeat(firsts, counts)
+    return found
 
 
 @dataclass(frozen=True)
@@ -155,7 +213,7 @@ class StepSampler(TrainingSampler):
     def _order(self, epoch: int) -> Order:
         """The rows of all steps of an epoch, over all processes."""
         if self.factors is None:
-            rows = shuffled(self.num_samples, self.plan.seed, epoch)
+            rows = np.random.default_rng([self.plan.seed, epoch]).permutation(self.num_samples)
         else:
             rows = repeated(self.factors, self.plan.seed, epoch)
         rows = rows[np.arange(self.steps_per_epoch * self.plan.batch_size) % len(rows)]
@@ -169,81 +227,6 @@ class StepSampler(TrainingSampler):
             return whole[self.plan.rank :: self.plan.world_size]
         size = len(whole) // self.plan.world_size
         return whole[self.plan.rank * size : (self.plan.rank + 1) * size]
-
-
-class StreamSampler(TrainingSampler):
-    """Micro-batches of undecoded rows: this process reads them, the loading processes do the rest.
-
-    A stream has no end, it begins anew: an epoch is a number of images that the recipe or the data set
-    declares, and the next epoch continues where it ended. So no image is left out, every process has as many
-    batches whatever the sizes of the files, and nothing has to be agreed upon.
-
-    Args:
-        stream: of undecoded rows.
-        epoch_images: images that count as an epoch.
-        plan: of this process.
-        shuffle_buffer: rows held to be shuffled, over all processes.
-        followers: so many of the rows after each are sent along with it.
-    """
-
-    def __init__(
-        self,
-        stream: datasets.IterableDataset,
-        epoch_images: int,
-        plan: BatchPlan,
-        shuffle_buffer: int,
-        followers: int = 0,
-    ) -> None:
-        super().__init__(plan)
-        self._epoch_images, self._followers = epoch_images, followers
-        buffer = max(1, shuffle_buffer // plan.world_size)
-        self._stream = ShuffledStream(stream, buffer, plan.seed, plan.rank, plan.world_size)
-        self._keys: Iterator[StreamKey] = iter(())
-        self._reached: int | None = None  # the step of the run that ``_keys`` is at
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in one epoch."""
-        return max(1, self._epoch_images // self.plan.batch_size)
-
-    def state(self, step: int) -> dict[str, Any]:
-        """Where this process's stream is behind ``step`` steps of the run, by the process's rank."""
-        return {str(self.plan.rank): self._stream.state(step * self.plan.share)}
-
-    def restore(self, state: Mapping[str, Any], step: int) -> str | None:
-        """Go on exactly; on another number of processes in a new order, which the remark says."""
-        if not state:
-            return None  # a run that starts
-        if len(state) == self.plan.world_size:
-            self._stream.restore(state[str(self.plan.rank)])
-            return None
-        next_pass = 1 + max(saved["pass"] for saved in state.values())
-        self._stream.restore({"taken": step * self.plan.share, "pass": next_pass, "stream": None})
-        return (
-            f"data.streaming: the checkpoint was written on {len(state)} process(es) and resumed on "
-            f"{self.plan.world_size}: the rest of epoch {step // self.steps_per_epoch + 1} takes its images "
-            "in a new order, so it may show some again and leave others to the next epochs"
-        )
-
-    def __iter__(self) -> Iterator[list[StreamKey]]:
-        epoch, before = self.epoch, self.epoch * self.steps_per_epoch
-        for step in range(before + self.step, before + self.steps_per_epoch):
-            if self._reached != step:  # the start, a resume, or an iteration that was given up
-                self._keys = self._keys_from(step * self.plan.share)
-            self._reached = None  # until the step is whole
-            mine = [key._replace(epoch=epoch) for key in islice(self._keys, self.plan.share)]
-            self._reached = step + 1
-            yield from self._in_micro_batches(mine)
-        self.set_position(epoch + 1)
-
-    def _keys_from(self, taken: int) -> Iterator[StreamKey]:
-        """Keys of this process's rows behind the first ``taken``, each with those that follow it."""
-        rows = enumerate(self._stream.rows(taken), taken)
-        keys = (StreamKey(0, at * self.plan.world_size + self.plan.rank, row) for at, row in rows)
-        ahead = deque(islice(keys, self._followers))
-        for key in keys:
-            ahead.append(key)
-            yield ahead.popleft()._replace(followers=tuple(ahead))
 
 
 class EvaluationSampler(Sampler[list[Key]]):

@@ -1,4 +1,4 @@
-"""A streamed data set: its rows as a shuffled sequence without an end, and as a source of samples.
+"""A streamed data set: its rows as a shuffled sequence without an end, and the order of its samples.
 
 Order and position are those of `datasets`: `IterableDataset.shuffle` and `set_epoch` shuffle the files,
 `split_dataset_by_node` shares them out, `state_dict` finds a row again.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import atexit
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
 import datasets
@@ -19,16 +20,11 @@ import numpy as np
 from datasets.distributed import split_dataset_by_node
 
 from detr_hf.errors import UserError
-from detr_hf.loading.rows import Row
+from detr_hf.loading.rows import Row, StreamKey
+from detr_hf.loading.samplers import BatchPlan, TrainingSampler
 
 MANY_FILES = 8
 """With so many files a process, one more or less is of no account."""
-
-FOLLOWERS = 3
-"""So many rows may take the place of one that cannot be loaded: those that follow it."""
-
-Check = Callable[[Row, int], Row]
-"""A raw row and its place to one with the columns of a `DataBundle`, or UserError with what is wrong."""
 
 # `datasets` warns that rows of its shuffle buffer are lost; its buffer holds one row here, and none is.
 logging.getLogger("datasets.iterable_dataset").addFilter(
@@ -146,56 +142,76 @@ def _close_streams() -> None:
         time.sleep(datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN)
 
 
-class StreamKey(NamedTuple):
-    """A row on its way to a loading process.
+class StreamSampler(TrainingSampler):
+    """Micro-batches of undecoded rows: this process reads them, the loading processes do the rest.
 
-    ``place`` counts the rows of the run over all processes; what is random in a sample follows from it.
-    """
-
-    epoch: int
-    place: int
-    row: Row
-    followers: tuple[StreamKey, ...] = ()
-
-
-class StreamRows:
-    """The rows of a stream as samples need them: the keys carry them undecoded, so nothing is looked up.
+    A stream has no end, it begins anew: an epoch is a number of images that the recipe or the data set
+    declares, and the next epoch continues where it ended. So no image is left out, every process has as many
+    batches whatever the sizes of the files, and nothing has to be agreed upon.
 
     Args:
         stream: of undecoded rows.
-        check: makes them rows of our columns; can be pickled.
         epoch_images: images that count as an epoch.
-        is_panoptic: whether checked rows have a ``panoptic`` PNG.
+        plan: of this process.
+        shuffle_buffer: rows held to be shuffled, over all processes.
+        followers: so many of the rows after each are sent along with it.
     """
 
     def __init__(
-        self, stream: datasets.IterableDataset, check: Check, epoch_images: int, is_panoptic: bool
+        self,
+        stream: datasets.IterableDataset,
+        epoch_images: int,
+        plan: BatchPlan,
+        shuffle_buffer: int,
+        followers: int = 0,
     ) -> None:
-        self.stream, self.is_panoptic = stream, is_panoptic
-        self._check, self._epoch_images = check, epoch_images
+        super().__init__(plan)
+        self._epoch_images, self._followers = epoch_images, followers
+        buffer = max(1, shuffle_buffer // plan.world_size)
+        self._stream = ShuffledStream(stream, buffer, plan.seed, plan.rank, plan.world_size)
+        self._keys: Iterator[StreamKey] = iter(())
+        self._reached: int | None = None  # the step of the run that ``_keys`` is at
 
-    def __len__(self) -> int:
-        return self._epoch_images
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        return max(1, self._epoch_images // self.plan.batch_size)
 
-    def row(self, key: StreamKey) -> Row:
-        """The row of a key, checked and repaired.
+    def state(self, step: int) -> dict[str, Any]:
+        """Where this process's stream is behind ``step`` steps of the run, by the process's rank."""
+        return {str(self.plan.rank): self._stream.state(step * self.plan.share)}
 
-        Raises:
-            UserError: it has a fault; the image is named.
-        """
-        return self._check(key.row, key.place)
+    def restore(self, state: Mapping[str, Any], step: int) -> str | None:
+        """Go on exactly; on another number of processes in a new order, which the remark says."""
+        if not state:
+            return None  # a run that starts
+        if len(state) == self.plan.world_size:
+            self._stream.restore(state[str(self.plan.rank)])
+            return None
+        next_pass = 1 + max(saved["pass"] for saved in state.values())
+        self._stream.restore({"taken": step * self.plan.share, "pass": next_pass, "stream": None})
+        return (
+            f"data.streaming: the checkpoint was written on {len(state)} process(es) and resumed on "
+            f"{self.plan.world_size}: the rest of epoch {step // self.steps_per_epoch + 1} takes its images "
+            "in a new order, so it may show some again and leave others to the next epochs"
+        )
 
-    def entropy(self, key: StreamKey) -> tuple[int, ...]:
-        """The place in the run: an image is augmented anew each time it is shown."""
-        return (key.place,)
+    def __iter__(self) -> Iterator[list[StreamKey]]:
+        epoch, before = self.epoch, self.epoch * self.steps_per_epoch
+        for step in range(before + self.step, before + self.steps_per_epoch):
+            if self._reached != step:  # the start, a resume, or an iteration that was given up
+                self._keys = self._keys_from(step * self.plan.share)
+            self._reached = None  # until the step is whole
+            mine = [key._replace(epoch=epoch) for key in islice(self._keys, self.plan.share)]
+            self._reached = step + 1
+            yield from self._in_micro_batches(mine)
+        self.set_position(epoch + 1)
 
-    def replacement_keys(self, key: StreamKey, count: int, rng: np.random.Generator) -> list[StreamKey]:
-        """Those that follow it, where the sampler sent them along."""
-        return list(key.followers[:count])
-
-    def preview_keys(self, count: int) -> list[StreamKey]:
-        """The first rows of the stream as it lies there, at most ``count``, each with those that follow."""
-        rows = islice(self.stream, count + FOLLOWERS)
-        keys = [StreamKey(0, place, row) for place, row in enumerate(rows)]
-        followers = [tuple(keys[at : at + FOLLOWERS]) for at in range(1, count + 1)]
-        return [key._replace(followers=after) for key, after in zip(keys[:count], followers, strict=False)]
+    def _keys_from(self, taken: int) -> Iterator[StreamKey]:
+        """Keys of this process's rows behind the first ``taken``, each with those that follow it."""
+        rows = enumerate(self._stream.rows(taken), taken)
+        keys = (StreamKey(0, at * self.plan.world_size + self.plan.rank, row) for at, row in rows)
+        ahead = deque(islice(keys, self._followers))
+        for key in keys:
+            ahead.append(key)
+            yield ahead.popleft()._replace(followers=tuple(ahead))

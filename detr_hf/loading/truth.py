@@ -79,21 +79,13 @@ def check_labels(split: datasets.Dataset, num_classes: int) -> None:
     """
     columns = split.select_columns(["image_id", "file_name", "objects"])
     for batch in columns.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
-        labels = pc.list_flatten(pc.struct_field(batch["objects"], "category"))
-        bounds = pc.min_max(labels).as_py()
-        if labels.null_count or (
-            bounds["min"] is not None and not 0 <= bounds["min"] <= bounds["max"] < num_classes
-        ):
-            _name_the_label(batch.to_pylist(), num_classes)
-
-
-def _name_the_label(rows: list[dict[str, Any]], num_classes: int) -> None:
-    for row in rows:
-        for label in row["objects"]["category"]:
-            if label is None or not 0 <= label < num_classes:
-                raise UserError(
-                    f"image {row['image_id']} '{row['file_name']}' has an object of class {label}, but the "
-                    "label map has "
-                    f"classes 0 to {num_classes - 1}; prepare the data with the label map of this run "
-                    "(data.labels)"
-                )
+        of_rows = pc.struct_field(batch["objects"].combine_chunks(), "category")
+        labels = pc.list_flatten(of_rows)
+        known = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, num_classes))
+        if (at := pc.index(known.fill_null(False), False).as_py()) >= 0:
+            row = pc.list_parent_indices(of_rows)[at].as_py()
+            raise UserError(
+                f"image {batch['image_id'][row]} '{batch['file_name'][row]}' has an object of class "
+                f"{labels[at]}, but the label map has classes 0 to {num_classes - 1}; prepare the data with "
+                "the label map of this run (data.labels)"
+            )

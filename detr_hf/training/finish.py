@@ -70,7 +70,7 @@ def save_images(run: Run, folder: Path) -> list[Path]:
     paths = []
     for index in range(min(settings.pictures, len(dataset))):
         predicted = predict_one(task, dataset, index)
-        row = dataset.rows.row((0, index))
+        row = run.truth.row(predicted.image_id)
         image = decode_image(row["image"])
         left = draw_truth(image, row["image_id"], run.truth, task.labels, isinstance(task, PanopticTask))
         right = draw_prediction(image, predicted, task.labels, settings.score_threshold)

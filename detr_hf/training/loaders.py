@@ -10,9 +10,9 @@ from detr_hf.errors import UserError
 from detr_hf.loading.balance import aspects_of, balanced_weights, repeat_factors
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import BatchLoader, TrainingLoader, evaluation_loader
-from detr_hf.loading.rows import Rows, TableRows
-from detr_hf.loading.samplers import BatchPlan, StepSampler, StreamSampler, TrainingSampler
-from detr_hf.loading.stream import FOLLOWERS, StreamRows
+from detr_hf.loading.rows import FOLLOWERS, Rows, StreamRows, TableRows
+from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler
+from detr_hf.loading.stream import StreamSampler
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.prepare.bundle import DataBundle

@@ -12,10 +12,10 @@ from torch import Tensor
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.labels import LabelMap
-from detr_hf.loading.bad_samples import load_sample
 from detr_hf.loading.balance import images_with_more_objects
 from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import DetectionDataset
+from detr_hf.loading.loaders import load_sample
 from detr_hf.modeling.pretrained import LoadReport
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.run_folder import SAMPLES_FILE

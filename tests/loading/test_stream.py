@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from detr_hf.errors import UserError
-from detr_hf.loading.samplers import BatchPlan, StreamSampler
-from detr_hf.loading.stream import FOLLOWERS, ShuffledStream, StreamKey
+from detr_hf.loading.rows import FOLLOWERS, StreamKey
+from detr_hf.loading.samplers import BatchPlan
+from detr_hf.loading.stream import ShuffledStream, StreamSampler
 
 UNEVEN = (3, 9, 1, 7)
 

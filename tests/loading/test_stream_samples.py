@@ -14,9 +14,9 @@ from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import TrainingLoader
-from detr_hf.loading.rows import TableRows
-from detr_hf.loading.samplers import BatchPlan, StreamSampler
-from detr_hf.loading.stream import FOLLOWERS, StreamRows
+from detr_hf.loading.rows import FOLLOWERS, StreamRows, TableRows
+from detr_hf.loading.samplers import BatchPlan
+from detr_hf.loading.stream import StreamSampler
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.bundle import DataBundle
