@@ -11,24 +11,10 @@ from PIL import Image
 
 from detr_hf import __version__, cli
 from detr_hf.recipe import recipe_to_yaml
+from tests.commands import refusal, told
 from tests.factories import write_coco_panoptic
 from tests.raw_factories import write_tidy_raw
 from tests.tiny_runs import ALL_LABELS, panoptic_recipe, save_detector, save_segmenter
-
-
-def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Standard output of a command."""
-    cli.main(arguments)
-    return capsys.readouterr().out
-
-
-def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The message of a command that must end with exit code 2."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    message = capsys.readouterr().err
-    assert ended.value.code == 2 and "Traceback" not in message
-    return message
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,9 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
 from detr_hf.cli import find_commands
-from detr_hf.hub.access import Target
 from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import run_facts
-from detr_hf.recipe import DetectionRecipe, PanopticRecipe, fields
+from detr_hf.recipe import DetectionRecipe, Hub, PanopticRecipe, fields
 from detr_hf.recipe.prepare import PrepareRecipe
 from detr_hf.recipe.tree import sections_in
 from tests import doc_checks
@@ -173,7 +172,7 @@ def test_a_table_that_drifted_is_found() -> None:
 @pytest.mark.parametrize("panoptic", [False, True])
 def test_a_filled_card_passes_the_checks(panoptic: bool, tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run", panoptic=panoptic)
-    card = Page("hub_card.md", card_text(run_facts(run), Target("your-name/yard")))
+    card = Page("hub_card.md", card_text(run_facts(run), Hub(repo_id="your-name/yard")))
     assert [fault for check in CHECKS for fault in check(card)] == []
 
 

@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
         teacher_files=Path(model_path(stuff.teacher)),
     ).run(arguments.only)
     if arguments.push_to_hub:
-        from detr_hf.hub.access import Target
         from detr_hf.hub.push import push_dataset
+        from detr_hf.recipe import Hub
 
-        print(f"{out} is on the Hub: {push_dataset(out, Target(arguments.push_to_hub))}")
+        print(f"{out} is on the Hub: {push_dataset(out, Hub(repo_id=arguments.push_to_hub))}")
     if arguments.only not in (None, "report"):
         print(f"step {arguments.only} done: {out}")
         return
@@ -77,6 +77,7 @@ def _refuse_unpublishable(name: str, recipe: PrepareRecipe) -> None:
             "--push-to-hub: publishes one train and one validation split, and split.folds makes several. "
             "Leave one out; `detr-hf push` publishes a single fold later."
         )
-    from detr_hf.hub.access import Target, check_access
+    from detr_hf.hub.access import check_access
+    from detr_hf.recipe import Hub
 
-    check_access(Target(name, license=recipe.write.license), "dataset")
+    check_access(Hub(repo_id=name, license=recipe.write.license), "dataset")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from detr_hf.errors import UserError
 
 if TYPE_CHECKING:
-    from detr_hf.hub.access import Target
+    from detr_hf.recipe import Hub
 
 HELP = "Put a run's model, or a data set that `prepare` wrote, on the Hub with its card."
 PLACE = 8
@@ -36,11 +36,11 @@ def run(arguments: argparse.Namespace) -> None:
     source = Path(arguments.folder)
     if not source.is_dir():
         raise UserError(f"{source}: there is no such folder.")
-    from detr_hf.hub.access import Target
     from detr_hf.hub.push import is_written_dataset
+    from detr_hf.recipe import Hub
 
-    target = Target(
-        arguments.name,
+    target = Hub(
+        repo_id=arguments.name,
         private=not arguments.public,
         revision=arguments.revision,
         license=arguments.license,
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     (_push_dataset if is_written_dataset(source) else _push_run)(source, target)
 
 
-def _push_run(source: Path, target: Target) -> None:
+def _push_run(source: Path, target: Hub) -> None:
     from detr_hf.hub.access import check_access, progress_bars
     from detr_hf.hub.facts import run_facts
     from detr_hf.hub.push import push_run
@@ -58,10 +58,10 @@ def _push_run(source: Path, target: Target) -> None:
     check_access(target)
     with progress_bars():
         pushed = push_run(facts, target)
-    print(f"{facts.model} is on the Hub: {pushed.url}")
+    print(f"{facts.model} is on the Hub: {pushed.commit_url}")
 
 
-def _push_dataset(source: Path, target: Target) -> None:
+def _push_dataset(source: Path, target: Hub) -> None:
     from detr_hf.hub.access import UNSTATED
     from detr_hf.hub.push import push_dataset
 

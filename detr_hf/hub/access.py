@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants, get_token
@@ -15,58 +14,31 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from detr_hf.errors import UserError
-from detr_hf.recipe import Hub, Recipe
+from detr_hf.recipe import Hub
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 LONGEST_REASON = 300
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 
-UNSTATED = "other"
+UNSTATED = Hub.license
 """The license of what nobody has stated one for."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """The arguments of ``detr-hf push``, or the section `hub` of a recipe.
-
-    Attributes:
-        repo_id: user/name.
-        private: nobody else may see it. Says how a new repository is made; one that is there stays as it is.
-        revision: a new tag for what is pushed; None: no tag.
-        license: as the Hub spells licenses.
-        pictures: push images with predictions, and the report that shows some.
-    """
-
-    repo_id: str
-    private: bool = True
-    revision: str | None = None
-    license: str = UNSTATED
-    pictures: bool = True
-
-    @classmethod
-    def of_recipe(cls, recipe: Recipe) -> Target | None:
-        """Where a run pushes its best model; None where it does not."""
-        hub = recipe.hub
-        if not recipe.push_to_hub or not isinstance(hub, Hub):
-            return None
-        return cls(hub.repo_id, hub.private, hub.revision, hub.license, hub.pictures)
-
-    def command(self, folder: str | Path) -> str:
-        """The command that pushes ``folder`` there."""
-        words = ["detr-hf", "push", str(folder), self.repo_id]
-        words += [] if self.private else ["--public"]
-        words += ["--revision", self.revision] if self.revision else []
-        words += ["--license", self.license] if self.license != UNSTATED else []
-        words += [] if self.pictures else ["--no-pictures"]
-        return shlex.join(words)
+def push_command(folder: Path, target: Hub) -> str:
+    """The `detr-hf push` that does later what a run could not."""
+    words = ["detr-hf", "push", str(folder), target.repo_id]
+    words += [] if target.private else ["--public"]
+    words += ["--revision", target.revision] if target.revision else []
+    words += ["--license", target.license] if target.license != UNSTATED else []
+    words += [] if target.pictures else ["--no-pictures"]
+    return shlex.join(words)
 
 
-def check_access(target: Target, kind: str = "model") -> None:
-    """Make sure that a push can work; makes the repository when it is not there yet.
+def check_access(target: Hub, kind: str = "model") -> None:
+    """Make sure that a push can work; makes the repository when it is not there yet, as private as
+    ``target`` says; one that is there stays as it is.
 
-    Args:
-        target: where to.
-        kind: of repository, "model" or "dataset".
+    ``kind`` is of the repository, "model" or "dataset".
 
     Raises:
         UserError: there is no token or it may not write there, the Hub is out of reach or does not know the

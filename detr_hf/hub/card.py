@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
 
 from detr_hf import __version__
-from detr_hf.hub.access import Target
+from detr_hf.hub.access import UNSTATED
 from detr_hf.hub.facts import RunFacts
-from detr_hf.hub.metadata import metadata_of
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.metrics.tables import per_class_table, results_tables
-from detr_hf.recipe import DetectionRecipe
+from detr_hf.recipe import DetectionRecipe, Hub
 from detr_hf.templating import render_markdown
 
 TEMPLATE = Path(__file__).parents[2] / "hub_card.md"
 PACKAGED_TEMPLATE = Path(__file__).parent / "hub_card.md"
 SHOWN_PICTURES = 4
+
+PIPELINES = {False: "object-detection", True: "image-segmentation"}
+"""What the Hub calls the task, by whether the model is of stage 2."""
+
+PQ_PARTS = {"All": "", "Things": " of things", "Stuff": " of stuff"}
 
 
 def template() -> Path:
@@ -24,7 +31,7 @@ def template() -> Path:
     return PACKAGED_TEMPLATE if PACKAGED_TEMPLATE.is_file() else TEMPLATE
 
 
-def card_text(facts: RunFacts, target: Target, pictures: Sequence[str] = ()) -> str:
+def card_text(facts: RunFacts, target: Hub, pictures: Sequence[str] = ()) -> str:
     """README.md of a model.
 
     Args:
@@ -74,3 +81,46 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
         ("commit of detr-hf", ran.get("git_commit") or ""),
     ]
     return [row for row in rows if row[1]]
+
+
+def metadata_of(facts: RunFacts, target: Hub) -> ModelCardData:
+    """License, base model, data and results of a run, as the Hub spells them."""
+    bases = list(facts.base_models)
+    return ModelCardData(
+        license=target.license,
+        license_name="unstated" if target.license == UNSTATED else None,
+        library_name="transformers",
+        pipeline_tag=PIPELINES[facts.is_panoptic],
+        base_model=(bases[0] if len(bases) == 1 else bases) or None,
+        datasets=[facts.data.hub_id] if facts.data.hub_id else None,
+        tags=["detr", "detr-hf", "vision", *(["panoptic-segmentation"] if facts.is_panoptic else [])],
+        model_name=target.repo_id.split("/")[-1],
+        eval_results=list(eval_results(facts)),
+    )
+
+
+def eval_results(facts: RunFacts) -> Iterator[EvalResult]:
+    """PQ, SQ and RQ of all, things and stuff for stage 2; AP and AR of boxes for both. From 0 to 1."""
+    results = facts.results
+    if "panoptic" in results:
+        for part, words in PQ_PARTS.items():
+            for name in ("pq", "sq", "rq"):
+                kind = name if part == "All" else f"{name}_{part.lower()}"
+                value = results["panoptic"][part][name]
+                yield from _result(facts, PIPELINES[True], kind, name.upper() + words, value)
+    for name, words in (("AP", "box AP 0.50:0.95"), ("AP50", "box AP 0.50"), ("AR", "box AR 0.50:0.95")):
+        yield from _result(facts, PIPELINES[False], name.lower(), words, results["detection"][name])
+
+
+def _result(facts: RunFacts, task: str, kind: str, name: str, value: Any) -> Iterator[EvalResult]:
+    if value is None:  # nothing of the kind in the data
+        return
+    yield EvalResult(
+        task_type=task,
+        dataset_type=facts.data.kind,
+        dataset_name=facts.data.name,
+        dataset_split=facts.data.split,
+        metric_type=kind,
+        metric_name=name,
+        metric_value=round(float(value), 4),
+    )

@@ -12,10 +12,10 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from detr_hf.errors import UserError
-from detr_hf.hub.access import Target, check_access, progress_bars, short
+from detr_hf.hub.access import check_access, progress_bars, push_command, short
 from detr_hf.hub.facts import run_facts
 from detr_hf.hub.push import push_run
-from detr_hf.recipe import Recipe
+from detr_hf.recipe import Hub, Recipe
 
 SNAPSHOT = ".pushing-"
 
@@ -28,19 +28,17 @@ class HubPushes:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        target = Target.of_recipe(recipe)
         self._folder = Path(recipe.output_dir)
         self._background: BackgroundPushes | None = None
-        # the first process pushes for all
-        self._target = None if int(os.environ.get("RANK", 0)) else target
+        is_first = not int(os.environ.get("RANK", 0))  # the first process pushes for all
+        self._target = recipe.hub if recipe.push_to_hub and is_first else None
         if self._target is None:
             return
         check_access(self._target)
         seen_by = "only you" if self._target.private else "everybody"
         where = f"{constants.ENDPOINT}/{self._target.repo_id}"
         print(f"hub: the best model goes to {where}, for {seen_by} to see", flush=True)
-        assert recipe.hub is not None
-        if recipe.hub.each_epoch:
+        if self._target.each_epoch:
             self._background = BackgroundPushes(self._folder, self._target)
 
     def best_is_new(self) -> None:
@@ -56,16 +54,16 @@ class HubPushes:
             push_at_end(self._folder, self._target)
 
 
-def push_at_end(folder: Path, target: Target) -> None:
+def push_at_end(folder: Path, target: Hub) -> None:
     """Push a finished run, or say why not and which command does it later; never raises."""
     try:
         with progress_bars():
             pushed = push_run(run_facts(folder), target)
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run is done and whole
         print(f"hub: not pushed. {_why(error)}\nThe run is complete; push it with", flush=True)
-        print(f"  {target.command(folder)}", flush=True)
+        print(f"  {push_command(folder, target)}", flush=True)
         return
-    print(f"hub: pushed as {pushed.url}", flush=True)
+    print(f"hub: pushed as {pushed.commit_url}", flush=True)
 
 
 def _why(error: BaseException) -> str:
@@ -80,7 +78,7 @@ class BackgroundPushes:
         target: where to; the tag is for the end.
     """
 
-    def __init__(self, folder: Path, target: Target) -> None:
+    def __init__(self, folder: Path, target: Hub) -> None:
         self._folder, self._target = folder, replace(target, revision=None)
         self._lock = threading.Lock()
         self._waiting: Path | None = None
@@ -117,7 +115,7 @@ class BackgroundPushes:
                     return
             try:
                 pushed = push_run(run_facts(self._folder, snapshot), self._target, finished=False)
-                print(f"hub: pushed as {pushed.url}", flush=True)
+                print(f"hub: pushed as {pushed.commit_url}", flush=True)
             except Exception as error:  # the training continues; the push at the end has all again
                 print(f"hub: this epoch was not pushed. {_why(error)}", flush=True)
             finally:

@@ -6,18 +6,18 @@ A run is one commit with the model, its card and what shows how good it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 
-from detr_hf.hub.access import Target, check_access, hub_errors
+from detr_hf.hub.access import check_access, hub_errors
 from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import CONFIG_FILE, RunFacts
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.labels import LABEL_MAP_FILE
 from detr_hf.metrics.tables import score_of
 from detr_hf.prepare.raw.writing.publishing import push_to_hub
+from detr_hf.recipe import Hub
 from detr_hf.recipe.data import DATA_FILE
 from detr_hf.run_folder import (
     LOG_FILE,
@@ -35,15 +35,7 @@ MODEL_FILES = (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json"
 SHOWN_AT_THE_END = (RESULTS_FILE, REPORT_TEXT, REPORT_PAGE, REPORT_NUMBERS)
 
 
-@dataclass(frozen=True)
-class Pushed:
-    """What a push has made: the commit's address and hash."""
-
-    url: str
-    commit: str
-
-
-def push_run(facts: RunFacts, target: Target, finished: bool = True) -> Pushed:
+def push_run(facts: RunFacts, target: Hub, finished: bool = True) -> CommitInfo:
     """Push a model with its card, and delete what an older push left that is no longer true.
 
     All changes are one commit, so the repository is never half new. What is on the Hub already is not sent
@@ -67,10 +59,10 @@ def push_run(facts: RunFacts, target: Target, finished: bool = True) -> Pushed:
         done = api.create_commit(target.repo_id, [*added, *outdated], commit_message=_message(facts))
         if target.revision:
             api.create_tag(target.repo_id, tag=target.revision, revision=done.oid)
-    return Pushed(str(done.commit_url), done.oid)
+    return done
 
 
-def contents_of(facts: RunFacts, target: Target, finished: bool = True) -> Iterator[tuple[str, Path | bytes]]:
+def contents_of(facts: RunFacts, target: Hub, finished: bool = True) -> Iterator[tuple[str, Path | bytes]]:
     """Every file of a push: its name there, and the file here or its bytes."""
     for pattern in (*MODEL_FILES, LABEL_MAP_FILE, METRICS_FILE):
         for file in sorted(facts.model.glob(pattern)):
@@ -84,7 +76,7 @@ def contents_of(facts: RunFacts, target: Target, finished: bool = True) -> Itera
     yield from shown
 
 
-def _shown(facts: RunFacts, target: Target) -> Iterator[tuple[str, Path | bytes]]:
+def _shown(facts: RunFacts, target: Hub) -> Iterator[tuple[str, Path | bytes]]:
     """Tables, and what holds images where these may be shown; none names a path of this machine."""
     for name in SHOWN_AT_THE_END if target.pictures else SHOWN_AT_THE_END[:1]:
         if (facts.folder / name).is_file():
@@ -110,7 +102,7 @@ def is_written_dataset(folder: Path) -> bool:
     return (folder / DATA_FILE).is_file() or (folder / "fold_1" / DATA_FILE).is_file()
 
 
-def push_dataset(folder: Path, target: Target) -> str:
+def push_dataset(folder: Path, target: Hub) -> str:
     """Push a data set with its card, its images inside; its address.
 
     Raises:

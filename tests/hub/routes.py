@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from tests.hub.answers import Answer, Refused, as_json
 from tests.hub.cards import faults_of_card, front_matter
-from tests.hub.store import Entry, Repo
+from tests.hub.store import Answer, Entry, Refused, Repo, as_json
 
 if TYPE_CHECKING:
     from tests.hub.server import Handler

@@ -18,9 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tests.hub.answers import Answer, Refused, as_json, refusal
 from tests.hub.routes import ROUTES
-from tests.hub.store import Account, Commit, Repo, Store
+from tests.hub.store import Account, Answer, Commit, Refused, Repo, Store, as_json, refusal
 
 
 @dataclass

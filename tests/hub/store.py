@@ -1,10 +1,12 @@
-"""What a Hub keeps: repositories with commits, branches and tags, and the large files of all of them."""
+"""What a Hub keeps (repositories with commits, branches and tags, large files, accounts) and answers with."""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 from dataclasses import dataclass, field
+from typing import Any
 
 GITATTRIBUTES = b"".join(
     f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n".encode()
@@ -123,3 +125,29 @@ class Store:
         repo = self.repos[kind, repo_id]
         commit = repo.commits[repo.resolve(revision) or ""]
         return {path: entry.data for path, entry in commit.files.items()}
+
+
+# ---- answers
+
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers and body."""
+
+
+class Refused(Exception):  # noqa: N818 - an answer, no fault
+    """An answer other than the one asked for."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, **body: Any) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.body = status, message, code, body
+
+
+def as_json(values: Any, status: int = 200, **headers: str) -> Answer:
+    return status, {"Content-Type": "application/json", **headers}, json.dumps(values).encode()
+
+
+def refusal(refused: Refused) -> Answer:
+    """An error as the Hub words it: in the body and in two headers."""
+    headers = {"X-Error-Message": refused.message, "X-Request-Id": "Root=1-loopback"}
+    if refused.code:
+        headers["X-Error-Code"] = refused.code
+    return as_json({"error": refused.message, **refused.body}, refused.status, **headers)

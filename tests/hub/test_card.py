@@ -11,17 +11,17 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard
 
 from detr_hf.hub import card
-from detr_hf.hub.access import Target
 from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import run_facts
 from detr_hf.labels import LabelMap
+from detr_hf.recipe import Hub
 from tests.hub.cards import faults_of_card
 from tests.hub.runs import finished_run
 
-TARGET = Target("user/yard")
+TARGET = Hub(repo_id="user/yard")
 
 
-def filled(folder: Path, target: Target = TARGET, pictures: tuple[str, ...] = ()) -> str:
+def filled(folder: Path, target: Hub = TARGET, pictures: tuple[str, ...] = ()) -> str:
     return card_text(run_facts(folder), target, pictures)
 
 
@@ -66,7 +66,7 @@ def test_what_could_not_be_measured_is_left_out(tmp_path: Path) -> None:
 
 
 def test_license_tag_and_pictures(tmp_path: Path) -> None:
-    target = Target("user/yard", license="cc-by-4.0", revision="v1")
+    target = Hub(repo_id="user/yard", license="cc-by-4.0", revision="v1")
     text = filled(finished_run(tmp_path / "run"), target, ("pictures/000_a b.jpg",))
     assert ModelCard(text).data.license == "cc-by-4.0" and ModelCard(text).data.license_name is None
     assert "`cc-by-4.0`, as whoever published it chose" in text

@@ -13,9 +13,8 @@ from accelerate.state import AcceleratorState
 from detr_hf import train
 from detr_hf.errors import UserError
 from detr_hf.hub import during_training
-from detr_hf.hub.access import Target
 from detr_hf.hub.during_training import BackgroundPushes, HubPushes, push_at_end
-from detr_hf.recipe import Recipe, Split, recipe_from_text, recipe_to_yaml
+from detr_hf.recipe import Hub, Recipe, Split, recipe_from_text, recipe_to_yaml
 from detr_hf.recipe.replay import replay_recipe
 from tests.factories import write_coco_panoptic
 from tests.hub.runs import finished_run
@@ -111,7 +110,7 @@ def test_a_push_that_fails_at_the_end_says_how_to_repeat_it(
 ) -> None:
     run = finished_run(tmp_path / "a run")
     hub.plant("commit", times=-1, status=500)
-    target = Target("user/yard", private=False, revision="v1", license="mit", pictures=False)
+    target = Hub(repo_id="user/yard", private=False, revision="v1", license="mit", pictures=False)
     push_at_end(run, target)
     out = capsys.readouterr().out
     assert "hub: not pushed. user/yard: the Hub has trouble of its own: status 500" in out
@@ -123,7 +122,7 @@ def test_a_push_that_fails_in_an_unknown_way_does_not_fail_the_run(
     tmp_path: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(during_training, "run_facts", lambda *_: 1 / 0)
-    push_at_end(tmp_path, Target("user/yard"))
+    push_at_end(tmp_path, Hub(repo_id="user/yard"))
     assert "hub: not pushed. division by zero" in capsys.readouterr().out
 
 
@@ -140,7 +139,7 @@ def test_of_the_epochs_that_wait_the_newest_is_pushed(
         return real(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(during_training, "push_run", slow)
-    pushes = BackgroundPushes(run, Target("user/yard", revision="v1"))
+    pushes = BackgroundPushes(run, Hub(repo_id="user/yard", revision="v1"))
     assert not list(run.glob(f"{during_training.SNAPSHOT}*"))
     pushes.push()
     assert began.wait(60)
@@ -159,7 +158,7 @@ def test_a_background_push_that_fails_leaves_the_training_alone(
 ) -> None:
     run = finished_run(tmp_path / "run")
     hub.plant("create", times=-1, status=500)
-    pushes = BackgroundPushes(run, Target("user/yard"))
+    pushes = BackgroundPushes(run, Hub(repo_id="user/yard"))
     pushes.push()
     pushes.wait()
     assert "hub: this epoch was not pushed. user/yard: the Hub has trouble" in capsys.readouterr().out

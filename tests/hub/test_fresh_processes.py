@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,14 +20,14 @@ from transformers import DetrForSegmentation, pipeline
 
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.demo.resolve import CHECKPOINT
-from detr_hf.hub.access import Target
 from detr_hf.hub.facts import run_facts
 from detr_hf.hub.push import push_run
 from detr_hf.inference import Predictor
-from tests.hub.fresh import fresh_python
+from detr_hf.recipe import Hub
 from tests.hub.runs import finished_run
 from tests.hub.server import LoopbackHub
 
+ROOT = Path(__file__).parents[2]
 THRESHOLD = 0.5
 
 LOAD = """
@@ -56,6 +57,18 @@ except UserError as error:
 """
 
 
+def fresh_python(
+    code: str, hub: LoopbackHub, home: Path, *arguments: str, token: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Python code in ``home``, where its caches are too; it knows the Hub by its environment alone."""
+    home.mkdir(exist_ok=True)
+    alone = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
+    alone |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+    alone |= {"PYTHONPATH": str(ROOT), **({"HF_TOKEN": token} if token else {})}
+    words = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(words, cwd=home, env=alone, capture_output=True, text=True, timeout=300)
+
+
 def segments(found: list[dict[str, Any]]) -> list[list[Any]]:
     return sorted(
         [one["label"], round(one["score"], 4), hashlib.sha256(np.asarray(one["mask"]).tobytes()).hexdigest()]
@@ -68,7 +81,7 @@ def test_a_fresh_process_finds_the_same_segments_as_before_the_push(tmp_path: Pa
     run = finished_run(tmp_path / "run")
     for file in CHECKPOINT.iterdir():  # a model that has learned to see yards
         shutil.copy(file, run / "best")
-    target = Target("user/yard")
+    target = Hub(repo_id="user/yard")
     push_run(run_facts(older), replace(target, revision="v1"))
     push_run(run_facts(run), target)
     ensure_dataset(tmp_path / "yard", {"validation": 1}, seed=0)

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
 
-from detr_hf import cli
-from detr_hf.hub.access import Target
 from detr_hf.hub.facts import data_facts
 from detr_hf.hub.push import push_dataset
 from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.raw.writing.dataset import WriteSettings, write_dataset
 from detr_hf.prepare.raw.writing.publishing import open_written
-from detr_hf.recipe import Data
+from detr_hf.recipe import Data, Hub
+from tests.commands import refusal, told
 from tests.hub.server import LoopbackHub
 from tests.prepare.raw.record_factories import LABELS, prepared
 from tests.raw_factories import write_tidy_raw
@@ -33,7 +32,7 @@ def written(tmp_path: Path) -> Path:
 def test_a_data_set_is_pushed_and_trained_on_by_its_name(
     written: Path, tmp_path: Path, hub: LoopbackHub
 ) -> None:
-    where = push_dataset(written, Target("user/yard", revision="v1"))
+    where = push_dataset(written, Hub(repo_id="user/yard", revision="v1"))
     assert where == f"{hub.url}/datasets/user/yard"
     repo, files = hub.repo("user/yard", "dataset"), hub.files("user/yard", kind="dataset")
     assert repo.private and repo.tags["v1"] == repo.branches["main"]
@@ -65,20 +64,13 @@ def test_a_data_set_is_pushed_and_trained_on_by_its_name(
     assert "15 segments were pseudo-labeled by `someone/teacher`" in facts.truth
 
 
-def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    assert ended.value.code == 2
-    return capsys.readouterr().err
-
-
 def test_the_command_knows_a_data_set(
     written: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = refusal(["push", str(written), "user/yard", "--license", "mit"], capsys)
     assert "is a data set, whose card has its license" in message
-    cli.main(["push", str(written), "user/yard", "--public"])
-    assert f"is on the Hub: {hub.url}/datasets/user/yard" in capsys.readouterr().out
+    out = told(["push", str(written), "user/yard", "--public"], capsys)
+    assert f"is on the Hub: {hub.url}/datasets/user/yard" in out
     assert not hub.repo("user/yard", "dataset").private
 
 
@@ -90,7 +82,7 @@ def test_a_push_of_a_data_set_that_is_cut_off_can_be_repeated(
     message = refusal(["push", str(written), "user/yard"], capsys)
     assert "user/yard: " in message and "cannot be reached, or hung up" in message
     hub.planted.clear()
-    cli.main(["push", str(written), "user/yard"])
+    told(["push", str(written), "user/yard"], capsys)
     assert "label_map.json" in hub.files("user/yard", kind="dataset")
 
 
@@ -113,6 +105,6 @@ def test_prepare_publishes_what_it_has_made(
 ) -> None:
     raw, out = write_tidy_raw(tmp_path / "raw"), tmp_path / "out"
     words = ["num_proc=1", "pseudo_stuff.enabled=false", "--push-to-hub", "user/yard"]
-    cli.main(["prepare", str(raw), str(out), *words])
-    assert f"{out} is on the Hub: {hub.url}/datasets/user/yard" in capsys.readouterr().out
+    done = told(["prepare", str(raw), str(out), *words], capsys)
+    assert f"{out} is on the Hub: {hub.url}/datasets/user/yard" in done
     assert "label_map.json" in hub.files("user/yard", kind="dataset")

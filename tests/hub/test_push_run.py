@@ -10,18 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import CommitInfo, ModelCard
 
 from detr_hf import cli
 from detr_hf.errors import UserError
-from detr_hf.hub.access import Target
 from detr_hf.hub.facts import run_facts
-from detr_hf.hub.push import Pushed, push_run
+from detr_hf.hub.push import push_run
+from detr_hf.recipe import Hub
+from tests.commands import refusal, told
 from tests.hub.runs import finished_run
 from tests.hub.server import LoopbackHub, loopback_hub
 from tests.hub.store import Account
 
-TARGET = Target("user/yard")
+TARGET = Hub(repo_id="user/yard")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finished_run(tmp_path_factory.mktemp("runs") / "panoptic")
 
 
-def push(run: Path, target: Target = TARGET) -> Pushed:
+def push(run: Path, target: Hub = TARGET) -> CommitInfo:
     return push_run(run_facts(run), target)
 
 
@@ -51,7 +52,7 @@ def test_everything_is_pushed_in_one_commit(run: Path, hub: LoopbackHub) -> None
     assert files["model.safetensors"] == (run / "best" / "model.safetensors").read_bytes()
     assert hub.repo("user/yard").private
     assert hub.repo("user/yard").history() == ["Epoch 3: PQ 0.612", "initial commit"]
-    assert pushed.commit == hub.repo("user/yard").branches["main"] and pushed.commit in pushed.url
+    assert pushed.oid == hub.repo("user/yard").branches["main"] and pushed.oid in pushed.commit_url
     assert state_of(run) == before
     ModelCard(files["README.md"].decode()).validate()
 
@@ -70,7 +71,7 @@ def test_pushing_again_adds_a_commit_and_keeps_the_old_one(
     tmp_path: Path, run: Path, hub: LoopbackHub
 ) -> None:
     same = push(run)
-    assert push(run).commit == same.commit, "nothing has changed, so there is nothing to commit"
+    assert push(run).oid == same.oid, "nothing has changed, so there is nothing to commit"
     first = push(run, replace(TARGET, revision="v1"))
     assert len(hub.asked("PUT /lfs")) == 1, "what is there is not sent again"
     newer = finished_run(tmp_path / "panoptic", seed=1, epoch=5)
@@ -79,7 +80,7 @@ def test_pushing_again_adds_a_commit_and_keeps_the_old_one(
     second = push(newer, replace(TARGET, revision="v2"))
     repo = hub.repo("user/yard")
     assert repo.history() == ["Epoch 5: PQ 0.612", *["Epoch 3: PQ 0.612"] * 2, "initial commit"]
-    assert repo.tags == {"v1": first.commit, "v2": second.commit}
+    assert repo.tags == {"v1": first.oid, "v2": second.oid}
     old, new = hub.files("user/yard", "v1"), hub.files("user/yard")
     assert old["model.safetensors"] != new["model.safetensors"]
     assert {"report.html", "pictures/001_c.jpg"} == set(old) - set(new), "they showed the older model"
@@ -179,21 +180,10 @@ def refused(act: Callable[[], object]) -> str:
 # ---- the command
 
 
-def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    cli.main(["push", *arguments])
-    return capsys.readouterr().out
-
-
-def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["push", *arguments])
-    message = capsys.readouterr().err
-    assert ended.value.code == 2 and "Traceback" not in message
-    return message
-
-
 def test_the_command(run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]) -> None:
-    out = said([str(run / "best"), "user/yard", "--public", "--revision", "v1", "--license", "mit"], capsys)
+    out = told(
+        ["push", str(run / "best"), "user/yard", "--public", "--revision", "v1", "--license", "mit"], capsys
+    )
     repo = hub.repo("user/yard")
     assert not repo.private and list(repo.tags) == ["v1"]
     assert f"is on the Hub: {hub.url}/user/yard/commit/{repo.tags['v1']}" in out
@@ -209,14 +199,14 @@ def test_what_the_command_refuses(
     run: Path, hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(run)
-    assert "expected the id of a repository such as" in refusal([folder, "yard"], capsys)
-    assert "is no id that the Hub takes" in refusal([folder, "user/-yard"], capsys)
-    assert "'main' is a branch" in refusal([folder, "user/yard", "--revision", "main"], capsys)
-    assert "cannot be a tag" in refusal([folder, "user/yard", "--revision", "a b"], capsys)
-    assert "is no folder of a run" in refusal([str(tmp_path), "user/yard"], capsys)
+    assert "expected the id of a repository such as" in refusal(["push", folder, "yard"], capsys)
+    assert "is no id that the Hub takes" in refusal(["push", folder, "user/-yard"], capsys)
+    assert "'main' is a branch" in refusal(["push", folder, "user/yard", "--revision", "main"], capsys)
+    assert "cannot be a tag" in refusal(["push", folder, "user/yard", "--revision", "a b"], capsys)
+    assert "is no folder of a run" in refusal(["push", str(tmp_path), "user/yard"], capsys)
     assert hub.seen == [], "all that before the Hub is asked"
-    assert "'no-such' (" in refusal([folder, "user/yard", "--license", "no-such"], capsys)
-    assert "may not write there" in refusal([folder, "somebody/yard"], capsys)
+    assert "'no-such' (" in refusal(["push", folder, "user/yard", "--license", "no-such"], capsys)
+    assert "may not write there" in refusal(["push", folder, "somebody/yard"], capsys)
     assert "model.safetensors" not in str(hub.seen)
 
 
@@ -225,22 +215,22 @@ def test_a_run_without_a_model_or_numbers_is_refused(
 ) -> None:
     run = finished_run(tmp_path / "run", panoptic=False)
     (run / "best" / "metrics.json").unlink()
-    assert "has no metrics.json" in refusal([str(run), "user/yard"], capsys)
+    assert "has no metrics.json" in refusal(["push", str(run), "user/yard"], capsys)
     (run / "best" / "config.json").unlink()
-    assert "has the run evaluated an epoch yet?" in refusal([str(run), "user/yard"], capsys)
+    assert "has the run evaluated an epoch yet?" in refusal(["push", str(run), "user/yard"], capsys)
 
 
 def test_tokens(
     run: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    assert "there is no token for the Hub; log in" in refusal([str(run), "user/yard"], capsys)
+    assert "there is no token for the Hub; log in" in refusal(["push", str(run), "user/yard"], capsys)
     wrong = "hf_" + "a" * 30
     monkeypatch.setenv("HF_TOKEN", wrong)
-    message = refusal([str(run), "user/yard"], capsys)
+    message = refusal(["push", str(run), "user/yard"], capsys)
     assert "does not know this token" in message and wrong not in message
     monkeypatch.setenv("HF_TOKEN", hub.reader)
-    message = refusal([str(run), "user/yard"], capsys)
+    message = refusal(["push", str(run), "user/yard"], capsys)
     assert "the token may only read" in message and hub.reader not in message
     assert not hub.store.repos
 
@@ -249,10 +239,10 @@ def test_a_token_with_permissions_of_its_own_is_tried(
     run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its role says nothing; a repository that it may see and not change is found out before the upload."""
-    said([str(run), "user/yard"], capsys)
+    told(["push", str(run), "user/yard"], capsys)
     hub.store.accounts[hub.token] = Account("user", "fineGrained")
     sent = len(hub.seen)
-    message = refusal([str(run), "user/yard"], capsys)
+    message = refusal(["push", str(run), "user/yard"], capsys)
     assert "the token may not write there" in message
     assert not [line for line in hub.seen[sent:] if "commit" in line]
 
@@ -260,13 +250,15 @@ def test_a_token_with_permissions_of_its_own_is_tried(
 def test_a_private_push_never_goes_to_a_public_repository(
     run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said([str(run), "user/yard", "--public"], capsys)
-    assert "is public on the Hub, and this push was to be private" in refusal([str(run), "user/yard"], capsys)
+    told(["push", str(run), "user/yard", "--public"], capsys)
+    assert "is public on the Hub, and this push was to be private" in refusal(
+        ["push", str(run), "user/yard"], capsys
+    )
 
 
 def test_an_old_tag_is_never_moved(run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]) -> None:
-    said([str(run), "user/yard", "--revision", "v1"], capsys)
-    message = refusal([str(run), "user/yard", "--revision", "v1"], capsys)
+    told(["push", str(run), "user/yard", "--revision", "v1"], capsys)
+    message = refusal(["push", str(run), "user/yard", "--revision", "v1"], capsys)
     assert "the tag v1 exists already" in message
 
 
