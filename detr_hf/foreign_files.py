@@ -164,6 +164,16 @@ def read_bytes(path: str | Path, max_bytes: int, what: str = "file", name: str |
         return file.read()
 
 
+def damaged_text(path: str | Path) -> str:
+    """A text file that may be damaged; bytes that are no UTF-8 are replaced.
+
+    Raises:
+        UserError: as ``open_file``.
+    """
+    with open_file(path) as file:
+        return file.read().decode("utf-8", "replace")
+
+
 def read_json(
     path: str | Path,
     what: str = "file",

@@ -13,7 +13,7 @@ from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.files import MANIFEST_FILE, write_json, write_text
-from detr_hf.foreign_files import parse_json, readable_json
+from detr_hf.foreign_files import damaged_text, parse_json, readable_json
 
 RECIPE_FILE = "recipe.yaml"  # with all defaults
 ENVIRONMENT_FILE = "environment.json"  # commit, versions, processes, devices, images of each split
@@ -70,8 +70,8 @@ class RunFolder:
     def recipe_text(self) -> str | None:
         """The recipe as it was recorded."""
         try:
-            return self.recipe_file.read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            return damaged_text(self.recipe_file)
+        except UserError:
             return None
 
     def write_record(self, recipe_text: str, environment: dict[str, Any]) -> None:
@@ -102,10 +102,9 @@ class RunFolder:
     def log(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` that are whole and have a step."""
         try:
-            texts = (self.path / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
+            lines = [_line(text) for text in damaged_text(self.path / LOG_FILE).splitlines()]
+        except UserError:
             return []
-        lines = [_line(text) for text in texts]
         return [line for line in lines if line is not None]
 
     def hash_of_last(self) -> str | None:

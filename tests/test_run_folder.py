@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_whole_lines_of_the_log_are_read(tmp_path: Path) -> None:
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     assert [line["step"] for line in RunFolder(tmp_path).log()] == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for name in ("recipe.yaml", "metrics.jsonl", "environment.json"):
+        os.mkfifo(tmp_path / name)
+    assert run.recipe_text() is None and run.log() == [] and run.environment() == {}
 
 
 def test_the_hash_of_the_weights_is_that_of_the_manifest(tmp_path: Path) -> None:

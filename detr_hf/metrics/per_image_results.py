@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from detr_hf.files import UnwritableError, whole_file
+from detr_hf.foreign_files import open_file
 from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 from detr_hf.metrics.pq_counts import ClassCounts
 from detr_hf.run_folder import METRICS_FILE, PER_IMAGE_FILE, RunFolder
@@ -53,7 +54,8 @@ def save_per_image(run: RunFolder, results: PerImageResults) -> None:
 def load_per_image(run: RunFolder, num_classes: int) -> PerImageResults | None:
     """Read it back; None where it is missing, damaged, or of another evaluation than that of ``best/``."""
     try:
-        columns = load_file(run.path / PER_IMAGE_FILE)
+        with open_file(run.path / PER_IMAGE_FILE) as file:
+            columns = load(file.read())
         if columns["of"].tolist() != [evaluation_mark(run)]:
             return None
         results = PerImageResults(_box_entries(columns), _segment_entries(columns))
@@ -64,7 +66,8 @@ def load_per_image(run: RunFolder, num_classes: int) -> PerImageResults | None:
 
 def evaluation_mark(run: RunFolder) -> int:
     """Tells of which evaluation a file beside ``best/`` is."""
-    return zlib.crc32((run.best / METRICS_FILE).read_bytes())
+    with open_file(run.best / METRICS_FILE) as file:
+        return zlib.crc32(file.read())
 
 
 def _box_arrays(entries: list[ImageEntry]) -> dict[str, NDArray[Any]]:

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from detr_hf.errors import UserError
 from detr_hf.files import unwritable, write_text
+from detr_hf.foreign_files import damaged_text, parse_json
 from detr_hf.loading.collate import Batch
 from detr_hf.recipe import Recipe, recipe_to_dict
 from detr_hf.run_folder import BAD_SAMPLES_FILE, LOG_FILE
@@ -109,14 +110,14 @@ def _keep_lines(path: Path, is_kept: Callable[[dict[str, Any]], bool]) -> None:
 
     def kept(line: str) -> bool:
         try:
-            return is_kept(json.loads(line))
+            return is_kept(parse_json(line, path.name, any_number=True))
         except (ValueError, LookupError, TypeError):
             return False
 
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         # Replaced in one go: a kill must not cut off what was logged long ago.
-        write_text(path, "".join(line for line in lines if kept(line)))
+        lines = damaged_text(path).splitlines()
+        write_text(path, "".join(f"{line}\n" for line in lines if kept(line)))
 
 
 def _is_past(line: Mapping[str, Any], step: int, evaluated: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,15 @@ def test_what_is_not_of_this_evaluation_is_not_taken(tmp_path: Path) -> None:
     assert load_per_image(run, 3) is None
     path.unlink()
     assert load_per_image(run, 3) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path, which: int) -> None:
+    one = saved(tmp_path, PerImageResults(random_entries(1)))
+    one[which].unlink()  # type: ignore[union-attr]
+    os.mkfifo(one[which])  # type: ignore[arg-type]
+    assert load_per_image(one[0], 3) is None
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:

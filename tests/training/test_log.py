@@ -47,6 +47,21 @@ def test_a_run_that_goes_on_drops_the_lines_after_its_step(tmp_path: Path) -> No
     assert [(line["step"], line["loss"]) for line in read(tmp_path)] == [(2, 0.2), (4, 0.4), (6, 9.0)]
 
 
+def test_a_damaged_line_of_the_log_is_dropped(tmp_path: Path) -> None:
+    log = RunLog(Accelerator(), recipe(tmp_path), 0, "a")
+    log.write(2, "train", {"loss": 0.2})
+    with log.path.open("ab") as file:
+        file.write(b"\xff\x00\n" + b"[" * 100_000 + b'\n{"step": 3, "kind": "train"}')  # a newline is missing
+    RunLog(Accelerator(), recipe(tmp_path), 4, "a").write(6, "train", {"loss": 9.0})
+    assert [line["step"] for line in read(tmp_path)] == [2, 3, 6]
+
+
+def test_a_log_that_is_a_folder_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics\.jsonl: the file cannot be read \(it is a folder\)"):
+        RunLog(Accelerator(), recipe(tmp_path), 0, "a")
+
+
 def test_a_run_from_the_start_begins_its_log_anew(tmp_path: Path) -> None:
     RunLog(Accelerator(), recipe(tmp_path), 0, "a").write(2, "train", {"loss": 1.0})
     RunLog(Accelerator(), recipe(tmp_path), 0, "a")
