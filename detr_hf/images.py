@@ -18,6 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from detr_hf.errors import UserError
+from detr_hf.files import whole_file
 from detr_hf.foreign_files import open_file
 from detr_hf.geometry import rgb_to_id
 
@@ -41,6 +42,17 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
 _SIDEWAYS = (5, 6, 7, 8)
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _WHITE = (255, 255, 255, 255)
+
+
+def save_image(image: Image.Image, path: Path, **options: Any) -> None:
+    """Write an image whole, in the format of the ending of its name; ``options`` are Pillow's.
+
+    Raises:
+        UserError: it cannot be written; what was there before still is.
+    """
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    with whole_file(path) as partial:
+        image.save(partial, kind, **options)
 
 
 def decode_image(source: ImageSource, name: str | None = None) -> np.ndarray:

@@ -13,6 +13,7 @@ from accelerate.utils import tqdm
 from detr_hf.errors import UserError
 from detr_hf.files import unwritable, write_json
 from detr_hf.foreign_files import own_file
+from detr_hf.images import save_image
 from detr_hf.inference.predictor import Predictor, with_predictions
 from detr_hf.inference.preprocess import as_rgb
 from detr_hf.inference.results import CocoFiles, as_record, result_names, save_id_map
@@ -106,11 +107,11 @@ class _Results:
             self._write_json(image.name, record, predicted)
         if self.pictures:
             drawn = draw_prediction(image.pixels, predicted, labels, threshold)
-            drawn.save(own_file(self.out, f"{image.name}.jpg"))
+            save_image(drawn, own_file(self.out, f"{image.name}.jpg"))
         if self.explain and isinstance(self.predictor, Predictor):
             explanation = self.predictor.explain(fitted(image.pixels))
             sheet = draw_explanation(explanation, labels, threshold)
-            sheet.save(own_file(self.out, f"{image.name}.explained.jpg"), quality=88)
+            save_image(sheet, own_file(self.out, f"{image.name}.explained.jpg"), quality=88)
         return record
 
     def _write_json(self, name: str, record: dict[str, Any], predicted: Prediction) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from detr_hf.files import write_json
 from detr_hf.foreign_files import harmless_name, own_file
 from detr_hf.geometry import id_to_rgb
+from detr_hf.images import save_image
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
 
@@ -57,7 +58,7 @@ def result_names(sources: Sequence[Path]) -> list[str]:
 
 def save_id_map(predicted: PanopticPrediction, file: Path) -> None:
     """The id map as a PNG in COCO's colors."""
-    Image.fromarray(id_to_rgb(predicted.id_map)).save(file)
+    save_image(Image.fromarray(id_to_rgb(predicted.id_map)), file)
 
 
 class CocoFiles:

@@ -8,9 +8,9 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from detr_hf.files import write_json, write_text
-from detr_hf.foreign_files import read_json
-from detr_hf.images import decode_image
+from detr_hf.files import unwritable, write_json, write_text
+from detr_hf.foreign_files import harmless_name, read_json
+from detr_hf.images import decode_image, save_image
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.tables import results_page, results_tables
 from detr_hf.modeling.model_files import load_processor
@@ -63,9 +63,13 @@ def save_images(run: Run, folder: Path) -> list[Path]:
 
     Args:
         run: its task in eval mode.
-        folder: made when missing; one JPEG an image.
+        folder: made when missing; one JPEG an image. Those of an earlier run are removed.
+
+    Raises:
+        UserError: it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     task, dataset, settings = run.task, run.validation_loader.dataset, run.recipe.evaluation
     paths = []
     for index in range(min(settings.pictures, len(dataset))):
@@ -74,9 +78,11 @@ def save_images(run: Run, folder: Path) -> list[Path]:
         image = decode_image(row["image"])
         left = draw_truth(image, row["image_id"], run.truth, task.labels, isinstance(task, PanopticTask))
         right = draw_prediction(image, predicted, task.labels, settings.score_threshold)
-        path = folder / f"{index:03d}_{Path(row['file_name']).stem}.jpg"
-        contact_sheet([left, right], columns=2, titles=["truth", "prediction"]).convert("RGB").save(path)
+        path = folder / f"{index:03d}_{harmless_name(Path(row['file_name']).stem)}.jpg"
+        save_image(contact_sheet([left, right], columns=2, titles=["truth", "prediction"]), path)
         paths.append(path)
+    for outdated in set(folder.glob("[0-9][0-9][0-9]_*.jpg")) - set(paths):  # of other weights, or other data
+        outdated.unlink()
     return paths
 
 

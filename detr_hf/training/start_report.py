@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
+from detr_hf.images import save_image
 from detr_hf.labels import LabelMap
 from detr_hf.loading.balance import images_with_more_objects
 from detr_hf.loading.collate import Target
@@ -108,8 +109,7 @@ def save_training_grid(
         height, width = target["size_hw"]
         titles.append(f"image {target['image_id']}, {width}x{height}, {len(target['class_labels'])} objects")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(images, columns=COLUMNS, titles=titles).save(path)
+    save_image(contact_sheet(images, columns=COLUMNS, titles=titles), path)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,6 +80,32 @@ def test_a_finished_run_started_again_shows_its_results(
     told = capsys.readouterr().out
     assert "resuming from" in told and "Best on the validation split, epoch 1" in told
     assert (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns == written
+
+
+def test_pictures_have_names_that_fit_and_none_of_an_earlier_run_is_left(tmp_path: Path) -> None:
+    """Guards: a file's name of 255 bytes, legal in a data set, ended a finished training in a traceback."""
+    long = "n" * 251 + ".jpg"
+
+    def renamed(content: dict[str, Any]) -> None:
+        first = content["images"][0]
+        (tmp_path / "data" / "images" / first["file_name"]).rename(tmp_path / "data" / "images" / long)
+        first["file_name"] = long
+
+    split = write_coco_panoptic(tmp_path / "data", count=5, mend=renamed)
+    detector = save_detector(tmp_path / "stage1", ALL_LABELS)
+    head = save_segmenter(tmp_path / "head")
+    run = assembled(panoptic_recipe(tmp_path / "run", split, detector, head, "evaluation.pictures=2"))
+    run.task.eval()
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("001_of_another_data_set.jpg", "notes.txt"):
+        (folder / name).write_text("")
+    drawn = finish.save_images(run, folder)
+    assert len(drawn) == 2 and drawn[0].name.startswith("000_nnn")
+    assert sorted(folder.iterdir()) == sorted([*drawn, folder / "notes.txt"])
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match="taken could not be written"):
+        finish.save_images(run, tmp_path / "taken")
 
 
 def test_pictures_and_tables_are_of_the_best_weights_not_the_last(
