@@ -29,6 +29,8 @@ def write_losses(config: Any, settings: LossSettings) -> None:
         values["class_weights"] = list(settings.class_weights)
     for name, value in values.items():
         stock = getattr(config, name, None)
+        if not _is_weight(value) or isinstance(stock, bool):  # no stock config has a field for it
+            continue
         if isinstance(stock, float):
             setattr(config, name, float(value))
         elif isinstance(stock, int) and float(value).is_integer():

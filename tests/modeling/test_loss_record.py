@@ -66,6 +66,14 @@ def test_a_record_of_nonsense_counts_as_none(nonsense: object) -> None:
     assert read_losses(config) == LossSettings()
 
 
+@pytest.mark.parametrize("theirs", [3, 2.5, True, "x"])
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0]])
+def test_a_field_of_another_meaning_is_left_alone(theirs: object, weights: list[float] | None) -> None:
+    config = tiny_config(class_weights=theirs, auxiliary=theirs)
+    write_losses(config, LossSettings(class_weights=weights))
+    assert config.class_weights == theirs and config.auxiliary == theirs
+
+
 def test_class_weights_of_another_number_of_classes_are_left_out() -> None:
     config = tiny_config()
     write_losses(config, LossSettings(class_weights=[1.0, 2.0]))
