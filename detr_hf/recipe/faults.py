@@ -42,6 +42,9 @@ RENAMED = {
 }
 """Keys of 0.1.0 that have another name now."""
 
+REMOVED = {"shard": "every process holds the whole model now; remove it"}
+"""Keys of `compute` that are no more, with what to do."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -124,6 +127,8 @@ def _unknown_key(path: Path, task: str, types: Mapping[str, type]) -> str:
     for other in types:
         if other != task and path in set(all_paths(types[other])):
             return f"unknown key here; it belongs to `task: {other}`"
+    if name in REMOVED and path[:-1] == ("compute",):
+        return f"no setting any more: {REMOVED[name]}"
     if RENAMED.get(name) in siblings:
         return f"unknown key; it is now called `{RENAMED[name]}`"
     if guess := nearest(name, siblings):

@@ -108,8 +108,10 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and kind == "str":
-            # nothing can be named with one: Python refuses such a path by a bare ValueError
-            return self.fault(path, "holds a NUL; remove it") if "\0" in node.value else node.value
+            # nothing can be named with them: Python refuses such a path by a bare ValueError
+            bad = re.search("[\0\ud800-\udfff]", node.value)
+            what = "a NUL" if bad and bad[0] == "\0" else "half a character"
+            return self.fault(path, f"holds {what}; remove it") if bad else node.value
         if not isinstance(node, yaml.ScalarNode) or kind not in WORDS:
             return self.fault(path, f"the tag `{node.tag}` is not allowed in a recipe; write a plain value")
         try:

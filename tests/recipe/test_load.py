@@ -58,11 +58,16 @@ def test_all_faults_come_at_once_whatever_their_kind() -> None:
     assert "data.train: given twice, on lines 5 and 6; keep one" in faults
 
 
-@pytest.mark.parametrize("value", ['"\\ud800"', "[" * 210 + "]" * 210])
-def test_text_that_is_no_unicode_and_nesting_without_end_are_faults(value: str) -> None:
-    """Guards: pydantic's JSON reader gives up on both, and nothing is known of any setting then."""
-    (fault,) = faults_of(DETECTION, f"data.labels={value}", "data.validation={}")
+def test_nesting_without_end_is_a_fault() -> None:
+    """Guards: pydantic's JSON reader gives up on it, and nothing is known of any setting then."""
+    (fault,) = faults_of(DETECTION, f"data.labels={'[' * 210 + ']' * 210}", "data.validation={}")
     assert fault.startswith("Invalid JSON")
+
+
+@pytest.mark.parametrize(("value", "what"), [("\\ud800", "half a character"), ("a\\0", "a NUL")])
+def test_text_that_names_no_file_is_a_fault_beside_the_others(value: str, what: str) -> None:
+    faults = faults_of(DETECTION, f'data.labels="{value}"', "seed=-1")
+    assert f"data.labels: holds {what}; remove it" in faults and len(faults) == 2
 
 
 def test_a_misspelt_task_still_has_the_rest_checked_as_it_was_meant() -> None:

@@ -84,6 +84,10 @@ BAD_VALUES = [
     ("model: {scratch: no}", "model.scratch: expected true or false, got 'no'"),
     ("model: {pretrained: demo, revision: main}", "model.revision: does nothing here"),
     ("loss: {box_l1: 2}", "loss.box_l1: unknown key; it is now called `bbox_loss_coefficient`"),
+    (
+        "compute: {shard: true}",
+        "compute.shard: no setting any more: every process holds the whole model now; remove it",
+    ),
     ("loss: {no_object_weight: 1}", "loss.no_object_weight: unknown key; it is now called `eos_coefficient`"),
     ("loss: {category_weights: {}}", "loss.category_weights: unknown key; did you mean `class_weights`?"),
     (
@@ -143,7 +147,6 @@ BAD_VALUES = [
     ("data: {demo: {}, on_bad_sample: ignore}", "data.on_bad_sample: expected one of `stop`, `skip`"),
     ("data: {demo: {}, repeat_threshold: 1}", "data.repeat_threshold: must be less than 1, got 1"),
     ("compute: {tf32: 1}", "compute.tf32: expected true or false, got 1"),
-    ("compute: {shard: true}", "compute.shard: unknown key"),
     ("log_every: 0", "log_every: must be at least 1, got 0"),
     ("early_stopping: {patience: 3}", "early_stopping.patience: can never run out: 3 evaluations in the run"),
     ("optim: {epochs: 3, ema: {decay: 1}}", "optim.ema.decay: must be less than 1, got 1"),
