@@ -197,6 +197,14 @@ def faults_of(folder: Path) -> list[str]:
     return faults
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for the same file, or a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:

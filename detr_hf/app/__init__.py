@@ -1,7 +1,7 @@
 """The page of `detr-hf app`: an image or a video in, what the model sees out.
 
-`viewer` holds what one visitor looks at, `drawings` and `tables` show it, `page` is the Gradio page around
-them, `serve` opens it, `space` writes it as a Hugging Face Space.
+`viewer` holds what one visitor looks at, `tables` lists it, `page` is the Gradio page around them, `serve`
+opens it, `space` writes it as a Hugging Face Space.
 """
 
 import os

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 
 from detr_hf.app import tables
-from detr_hf.app.viewer import ATTENTION, BOXES, PANOPTIC, Film, Viewer, Viewing, is_video
+from detr_hf.app.viewer import ATTENTION, BOXES, PANOPTIC, Film, Viewer, Viewing
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
+from detr_hf.inputs import VIDEO_SUFFIXES
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.templating import render_part
 from detr_hf.visualize.panoptic import draw_prediction
@@ -66,10 +68,9 @@ class Page:
             elem_id="threshold",
         )
         if self.examples:
-            thumbnails = [gr.Image(render=False)]
             self.samples = gr.Dataset(
                 label="Examples",
-                components=thumbnails,
+                components=[gr.Image(render=False)],
                 samples=[[path] for path in self.examples],
                 type="index",
                 elem_id="examples",
@@ -86,27 +87,11 @@ class Page:
             self.download = gr.DownloadButton(
                 "Download JSON", size="sm", scale=0, min_width=140, elem_id="download"
             )
-        self.image = gr.Image(
-            show_label=False,
-            interactive=False,
-            format="webp",
-            buttons=["download", "fullscreen"],
-            elem_id="image",
-            visible=False,
-        )
-        self.gallery = gr.Gallery(
-            show_label=False,
-            interactive=False,
-            columns=2,
-            format="webp",
-            object_fit="contain",
-            buttons=["fullscreen"],
-            elem_id="gallery",
-            visible=False,
-        )
-        self.film = gr.Video(
-            show_label=False, interactive=False, buttons=["download"], elem_id="film", visible=False
-        )
+        result: dict[str, Any] = {"show_label": False, "interactive": False, "visible": False}
+        self.image = gr.Image(format="webp", buttons=["download", "fullscreen"], elem_id="image", **result)
+        look: dict[str, Any] = {"columns": 2, "format": "webp", "object_fit": "contain"}
+        self.gallery = gr.Gallery(buttons=["fullscreen"], elem_id="gallery", **look, **result)
+        self.film = gr.Video(buttons=["download"], elem_id="film", **result)
         self.again = gr.Button("Draw the video again", size="sm", elem_id="again", visible=False)
         self.table = gr.HTML("", elem_id="table")
         self.visit = gr.State(None, time_to_live=VISIT_SECONDS)
@@ -137,15 +122,15 @@ class Page:
     ) -> Answer:
         """A file was dropped, or taken away."""
         if path is None:
-            return {self.visit: None, **self._blank(), self.status: tables.status(WELCOME, "welcome")}
+            return {self.visit: None, **self._blank(tables.status(WELCOME, "welcome"))}
         try:
-            if is_video(path):
-                film = self.viewer.open_video(path)
+            if Path(path).suffix.lower() in VIDEO_SUFFIXES:  # by its name; its content is tried later
+                film = Film(Path(path), TemporaryDirectory(dir=self.viewer.folder))
                 return {self.visit: film, **self.draw_film(film, threshold)}
             viewing = self.viewer.open(path, threshold)
             return {self.visit: viewing, **self.show(viewing, threshold, view)}
         except UserError as error:
-            return {self.visit: None, **self._blank(), self.status: tables.status(str(error), "bad")}
+            return {self.visit: None, **self._blank(tables.status(str(error), "bad"))}
 
     def open_example(self, index: int, threshold: float, view: str) -> Answer:
         """An example was chosen."""
@@ -162,13 +147,12 @@ class Page:
             prediction = boxes if view == BOXES else self.viewer.prediction(visit, threshold)
             views = self._views(visit, prediction, threshold, view)
         except UserError as error:
-            return {**self._blank(), self.status: tables.status(str(error), "bad")}
+            return self._blank(tables.status(str(error), "bad"))
         record = tables.record_of(visit, prediction, self.viewer.labels, threshold)
         file = write_json(visit.file(".json"), record)
         return {
-            **self._blank(),
+            **self._blank(tables.summary(visit, prediction, threshold)),
             **views,
-            self.status: tables.summary(visit, prediction, threshold),
             self.table: tables.table(record, self.viewer.labels),
             self.download: gr.update(value=str(file)),
             self.view: gr.update(visible=True),
@@ -180,10 +164,9 @@ class Page:
         try:
             drawn, said, lines = self.viewer.draw_video(film, threshold)
         except UserError as error:
-            return {**self._blank(), self.status: tables.status(str(error), "bad")}
+            return self._blank(tables.status(str(error), "bad"))
         return {
-            **self._blank(),
-            self.status: tables.status(said),
+            **self._blank(tables.status(said)),
             self.film: gr.update(value=str(drawn), visible=True),
             self.download: gr.update(value=str(lines)),
             self.view: gr.update(visible=False),
@@ -197,8 +180,14 @@ class Page:
         drawn = draw_prediction(viewing.image, prediction, self.viewer.labels, threshold)
         return {self.image: gr.update(value=drawn, visible=True)}
 
-    def _blank(self) -> Answer:
-        """Everything away that belongs to one image."""
+    def _blank(self, status: str) -> Answer:
+        """Everything away that belongs to one image, and a line that tells why or what came instead."""
         emptied = dict.fromkeys((self.image, self.gallery, self.film), gr.update(value=None, visible=False))
         hidden = dict.fromkeys((self.bar, self.again), gr.update(visible=False))
-        return {**emptied, **hidden, self.download: gr.update(value=None), self.table: ""}
+        return {
+            **emptied,
+            **hidden,
+            self.download: gr.update(value=None),
+            self.table: "",
+            self.status: status,
+        }

@@ -53,10 +53,8 @@ serve(
 )
 """
 
-LARGE_FILES = "".join(
-    f"{pattern} filter=lfs diff=lfs merge=lfs -text\n"
-    for pattern in ("*.safetensors", "*.onnx", "*.onnx.data")
-)
+LARGE = ("*.safetensors", "*.onnx", "*.onnx.data")
+LARGE_FILES = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LARGE)
 
 
 def write_space(model: str, folder: Path, score_threshold: float = 0.85) -> None:
@@ -81,10 +79,14 @@ def write_space(model: str, folder: Path, score_threshold: float = 0.85) -> None
         PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", ".*"), dirs_exist_ok=True
     )
     if local is not None:
-        _copy_model(local, folder / MODEL_FOLDER)
+        (folder / MODEL_FOLDER).mkdir()
+        for file in (file for pattern in MODEL_FILES for file in local.glob(pattern)):
+            shutil.copyfile(file, folder / MODEL_FOLDER / file.name)
     title = name_of(model)
+    place = repr(model) if local is None else f'str(Path(__file__).parent / "{MODEL_FOLDER}")'
+    imports = "" if local is None else "from pathlib import Path\n"
     texts = {
-        "app.py": _app(model, local is not None, title, score_threshold),
+        "app.py": APP.format(imports=imports, model=place, score_threshold=score_threshold, title=title),
         "requirements.txt": needed,
         "README.md": _readme(model, local is not None, title),
         ".gitattributes": LARGE_FILES,
@@ -107,19 +109,6 @@ def _model_folder(model: str) -> Path | None:
     except HFValidationError as error:
         raise UserError(f"{model}: neither a folder nor a Hub id ({error}).") from None
     return None
-
-
-def _copy_model(source: Path, target: Path) -> None:
-    target.mkdir(parents=True)
-    for pattern in MODEL_FILES:
-        for file in sorted(source.glob(pattern)):
-            shutil.copyfile(file, target / file.name)
-
-
-def _app(model: str, is_local: bool, title: str, score_threshold: float) -> str:
-    place = f'str(Path(__file__).parent / "{MODEL_FOLDER}")' if is_local else repr(model)
-    imports = "from pathlib import Path\n" if is_local else ""
-    return APP.format(imports=imports, model=place, score_threshold=score_threshold, title=title)
 
 
 def _readme(model: str, is_local: bool, title: str) -> str:
@@ -150,8 +139,6 @@ def _requirements(extras: Sequence[str]) -> list[str]:
         raise UserError(
             "detr-hf is not installed, so its requirements are unknown: pip install -e ."
         ) from None
-    requirements = []
-    for line in lines:
-        if line.marker is None or any(line.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-            requirements.append(f"{line.name}{line.specifier}")
-    return sorted(set(requirements))
+    environments = [{"extra": extra} for extra in ("", *extras)]
+    needed = [line for line in lines if line.marker is None or any(map(line.marker.evaluate, environments))]
+    return sorted({f"{line.name}{line.specifier}" for line in needed})

@@ -30,13 +30,8 @@ def record_of(
         one["box_xyxy_px"] = [round(edge, 2) for edge in edges]
     for one in record.get("segments", []):
         one["area_px"] = round(one["area_px"] * across * down)
-    return {
-        "file": viewing.name,
-        "width": width,
-        "height": height,
-        "score_threshold": score_threshold,
-        **record,
-    }
+    facts = {"file": viewing.name, "width": width, "height": height, "score_threshold": score_threshold}
+    return facts | record
 
 
 def table(record: dict[str, Any], labels: LabelMap) -> str:
@@ -45,11 +40,10 @@ def table(record: dict[str, Any], labels: LabelMap) -> str:
         pixels = record["height"] * record["width"]
         found = sorted(record["segments"], key=lambda one: (not one["is_thing"], -one["score"]))
         heads = ["segment", "score", "kind", "area, px", "of the image"]
-        rows = [
-            (one["label"], [f"{one['score']:.2f}", _kind(one), f"{area:,}", f"{area / pixels:.1%}"])
-            for one in found[:MOST_ROWS]
-            for area in [one["area_px"]]
-        ]
+        rows = []
+        for one in found[:MOST_ROWS]:
+            kind, area = "thing" if one["is_thing"] else "stuff", one["area_px"]
+            rows.append((one["label"], [f"{one['score']:.2f}", kind, f"{area:,}", f"{area / pixels:.1%}"]))
     else:
         found = record["objects"]
         heads = ["object", "score", "left", "top", "right", "bottom, px"]
@@ -58,10 +52,6 @@ def table(record: dict[str, Any], labels: LabelMap) -> str:
             for one in found[:MOST_ROWS]
         ]
     return render_part("app.html", "table", heads, rows, labels, len(found) - len(rows))
-
-
-def _kind(segment: dict[str, Any]) -> str:
-    return "thing" if segment["is_thing"] else "stuff"
 
 
 def legend(labels: LabelMap) -> str:

@@ -24,7 +24,6 @@ from detr_hf.errors import UserError
 from detr_hf.images import decode_image, image_size
 from detr_hf.inference import Predictor
 from detr_hf.inference.video import predict_video
-from detr_hf.inputs import VIDEO_SUFFIXES
 from detr_hf.modeling.predictions import Detections, Prediction
 from detr_hf.visualize.explanation import MOST_QUERIES, fitted, query_cells
 
@@ -77,9 +76,8 @@ class Viewing:
 
 @dataclass
 class Film:
-    """A visitor's video file under its name."""
+    """A visitor's video file, and the place of what is drawn of it."""
 
-    name: str
     path: Path
     folder: TemporaryDirectory[str]
 
@@ -141,10 +139,6 @@ class Viewer:
 
         return _kept(viewing.explained, viewing.count(score_threshold), explain)
 
-    def open_video(self, path: str | Path) -> Film:
-        """A video file to be drawn."""
-        return Film(Path(path).name, Path(path), TemporaryDirectory(dir=self.folder))
-
     def draw_video(self, film: Film, score_threshold: float) -> tuple[Path, str, Path]:
         """Draw what is found into every frame.
 
@@ -155,22 +149,21 @@ class Viewer:
             UserError: it is no video, or the packages for videos are missing.
         """
         mine = self._with_threshold(score_threshold)
-        mine.task.predict = self._in_turn(mine.task.predict)
-        out = Path(film.folder.name) / f"{Path(film.name).stem}.mp4"
+        frames_of = mine.task.predict
+
+        def in_turn(*arguments: Any) -> Any:
+            with self._turn:
+                return frames_of(*arguments)
+
+        mine.task.predict = in_turn
+        out = Path(film.folder.name) / f"{film.path.stem}.mp4"
         try:
             lines = out.with_suffix(".jsonl")
             done = predict_video(mine, film.path, out, seconds=MAX_VIDEO_SECONDS, lines=lines)
         except UserError as error:
-            raise UserError(str(error).replace(str(film.path), film.name)) from error
-        said = f"{film.name}: what is surer than {score_threshold:.2f}, {done.frames} frames at "
+            raise UserError(str(error).replace(str(film.path), film.path.name)) from error
+        said = f"{film.path.name}: what is surer than {score_threshold:.2f}, {done.frames} frames at "
         return out, said + f"{done.frames_per_second:.1f} a second", lines
-
-    def _in_turn(self, ask: Callable[..., Any]) -> Callable[..., Any]:
-        def asked(*arguments: Any) -> Any:
-            with self._turn:
-                return ask(*arguments)
-
-        return asked
 
     def _ask(self, image: NDArray[np.uint8], score_threshold: float) -> Prediction:
         with self._turn:
@@ -188,11 +181,6 @@ def name_of(model: str) -> str:
     """What to call a model: its Hub id, or the last two folders of its path (`panoptic/best`)."""
     path = Path(model)
     return "/".join(path.resolve().parts[-2:]) if path.is_dir() else model
-
-
-def is_video(path: str | Path) -> bool:
-    """Whether a file's name says so; its content is tried later."""
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _kept(answers: OrderedDict[int, Answer], key: int, ask: Callable[[], Answer]) -> Answer:

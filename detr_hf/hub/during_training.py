@@ -12,6 +12,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from detr_hf.errors import UserError
+from detr_hf.files import link_or_copy
 from detr_hf.hub.access import check_access, progress_bars, push_command, short
 from detr_hf.hub.facts import run_facts
 from detr_hf.hub.push import push_run
@@ -90,6 +91,7 @@ class BackgroundPushes:
         """Take ``best/`` as it is now and push it soon."""
         snapshot = Path(tempfile.mkdtemp(prefix=SNAPSHOT, dir=self._folder))
         for file in (self._folder / "best").iterdir():
+            # the files of best/ are replaced, never changed
             link_or_copy(file, snapshot / file.name)
         with self._lock:
             outdated, self._waiting = self._waiting, snapshot
@@ -120,11 +122,3 @@ class BackgroundPushes:
                 print(f"hub: this epoch was not pushed. {_why(error)}", flush=True)
             finally:
                 shutil.rmtree(snapshot, ignore_errors=True)
-
-
-def link_or_copy(file: Path, target: Path) -> None:
-    """The same file under a second name; files of ``best/`` are replaced, never changed."""
-    try:
-        os.link(file, target)
-    except OSError:  # a disk without hard links
-        shutil.copy2(file, target)

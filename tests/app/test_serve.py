@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 from detr_hf.app.viewer import Viewer
+from detr_hf.demo.resolve import CHECKPOINT
+from detr_hf.demo.worlds import YARD, World, categories_of
 from detr_hf.errors import UserError
+from detr_hf.images import image_size
 from detr_hf.inference import Predictor
+from detr_hf.labels import LabelMap, construction_labels
+from tools.pretrain_tiny.street import STREET
 
 gradio = pytest.importorskip("gradio", reason="pip install 'detr-hf[app]'")
 httpx = pytest.importorskip("httpx")
@@ -141,7 +146,7 @@ def test_a_page_for_a_network_has_names_of_its_own(headers: dict[str, str], stat
     from starlette.routing import Route
     from starlette.testclient import TestClient
 
-    from detr_hf.app.same_site import SameSiteOnly
+    from detr_hf.app.serve import SameSiteOnly
 
     page = Starlette(
         routes=[Route("/", lambda _: PlainTextResponse("page"))],
@@ -176,3 +181,28 @@ def test_a_taken_port_is_said() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*--port"):
             launch(page, "127.0.0.1", port)
+
+
+# ---- images to try belong to the model: the demo's worlds, or none
+
+
+@pytest.mark.parametrize("world", [STREET, YARD], ids=lambda world: world.name)
+def test_each_world_gives_its_own(world: World, tmp_path: Path) -> None:
+    from detr_hf.app.serve import EXAMPLES, draw_examples
+
+    files = draw_examples(LabelMap.from_coco(categories_of(world)), tmp_path / "examples")
+    assert len(files) == EXAMPLES and all(file.name.startswith(world.name) for file in files)
+    assert image_size(files[0]) == (480, 640)
+
+
+def test_the_tiny_checkpoint_knows_the_street(tmp_path: Path) -> None:
+    from detr_hf.app.serve import draw_examples
+
+    assert draw_examples(LabelMap.load(CHECKPOINT), tmp_path)[0].name == "street-1.png"
+
+
+def test_other_models_get_none(tmp_path: Path) -> None:
+    from detr_hf.app.serve import draw_examples
+
+    assert draw_examples(construction_labels(), tmp_path / "examples") == []
+    assert not (tmp_path / "examples").exists()

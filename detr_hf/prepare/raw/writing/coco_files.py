@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from detr_hf.errors import UserError
+from detr_hf.files import link_or_copy
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.raw.records import Record
 from detr_hf.prepare.raw.writing.painted_files import png_name
@@ -126,14 +127,6 @@ class SplitWriter:
         }
         made = {"pseudo": True, "score": found.score} if found.pseudo else {}
         return entry | {key: value for key, value in made.items() if value is not None}
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for the same file, or a copy where the file system has no such thing."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def entries_of(file: Path, name: str) -> Iterator[dict[str, Any]]:
