@@ -26,6 +26,11 @@ MAX_JSON_BYTES = 64_000_000
 """Largest JSON file of a model or a run that is read."""
 
 
+def is_finite_number(value: Any) -> bool:
+    """Whether a value of foreign JSON is a number that can be reckoned with; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def inside(folder: Path, name: Any) -> Path:
     """The file ``name`` of an annotation within ``folder``; the name is not ours, so it may not leave it.
 

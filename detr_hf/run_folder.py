@@ -6,14 +6,13 @@ or shown also where one of its files is lost.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.files import MANIFEST_FILE, write_json, write_text
-from detr_hf.foreign_files import damaged_text, parse_json, readable_json
+from detr_hf.foreign_files import damaged_text, is_finite_number, parse_json, readable_json
 
 RECIPE_FILE = "recipe.yaml"  # with all defaults
 ENVIRONMENT_FILE = "environment.json"  # commit, versions, processes, devices, images of each split
@@ -121,5 +120,4 @@ def _line(text: str) -> dict[str, Any] | None:
     except UserError:
         return None  # cut short by a kill
     step = line.get("step") if isinstance(line, dict) else None
-    is_step = isinstance(step, int | float) and not isinstance(step, bool) and math.isfinite(step)
-    return line if is_step else None
+    return line if is_finite_number(step) else None

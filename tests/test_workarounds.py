@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch, Target
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.predictions import Detections
+from detr_hf.modeling.task import DetectionTask
 from detr_hf.training.engine import evaluate, optimizer_step, step_normalizers
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_models import LABELS, random_batch, tiny_detector

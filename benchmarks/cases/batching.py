@@ -27,7 +27,7 @@ from detr_hf.loading.collate import Batch, Target, collate
 from detr_hf.loading.resize import short_edge_size
 from detr_hf.loading.samplers import BatchPlan, StepSampler
 from detr_hf.modeling.backbones import freeze_backbone
-from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.task import DetectionTask
 
 SHAPES_HW = {(640, 480): 0.3, (480, 640): 0.5, (540, 960): 0.2}
 SHORT_EDGE, LONGEST = 800, 1333  # DETR's own

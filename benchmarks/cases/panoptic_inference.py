@@ -23,8 +23,8 @@ from benchmarks.plain_merge import plain_merge
 from benchmarks.settings import Settings
 from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.mask_head import mask_logits
-from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.panoptic_merge import MergeSettings
+from detr_hf.modeling.task import PanopticTask
 
 FEW = 3
 

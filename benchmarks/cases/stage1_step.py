@@ -12,7 +12,7 @@ from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, detector_of, gradients_of, images_of, targets_of
 from benchmarks.settings import Settings
 from detr_hf.modeling.criterion import LossSettings
-from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.task import DetectionTask
 
 TERMS = ("loss", "loss_ce", "loss_bbox", "loss_giou")
 

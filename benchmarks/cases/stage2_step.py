@@ -8,7 +8,7 @@ from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, gradients_of, images_of, segmenter_of, targets_of
 from benchmarks.settings import Settings
 from detr_hf.geometry import masks_of_segments
-from detr_hf.modeling.panoptic import PanopticTask
+from detr_hf.modeling.task import PanopticTask
 
 TERMS = ("loss_mask", "loss_dice")
 

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, clip_boxes_xyxy, denormalize_boxes
 from detr_hf.loading.collate import Batch
-from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.families.base import DetectorOutput
 from detr_hf.modeling.postprocess import QueryScores, resize_masks
 from detr_hf.modeling.predictions import Explanation, QueryView
-from detr_hf.modeling.task import Task
+from detr_hf.modeling.task import DetectionTask, Task
 
 
 @torch.no_grad()

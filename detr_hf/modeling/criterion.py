@@ -254,12 +254,6 @@ class SetCriterion(nn.Module):
         """This batch's share of what the step's losses are divided by."""
         return Normalizers.of_targets(targets, num_queries, self.settings.eos_coefficient, self.class_weights)
 
-    def match(self, logits: Tensor, boxes_cxcywh_norm: Tensor, targets: Sequence[Mapping]) -> Matches:
-        """The pairs of all layers; see ``matcher.match``."""
-        with torch.no_grad():
-            probabilities = self.class_probabilities(logits)
-        return match(probabilities, boxes_cxcywh_norm, targets, self.settings.costs)
-
     def matched(
         self,
         logits: Tensor,
@@ -268,7 +262,9 @@ class SetCriterion(nn.Module):
         normalizers: Normalizers,
     ) -> Matched:
         """Everything that the terms are computed from, masks aside."""
-        matches = self.match(logits, boxes_cxcywh_norm, targets)
+        with torch.no_grad():
+            probabilities = self.class_probabilities(logits)
+        matches = match(probabilities, boxes_cxcywh_norm, targets, self.settings.costs)
         return Matched(
             logits, boxes_cxcywh_norm, targets, matches, normalizers, self.settings, self.class_weights
         )

@@ -6,10 +6,10 @@ key of their own, which stock transformers keeps and ignores; the stock fields f
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, fields
 from typing import Any, cast
 
+from detr_hf.foreign_files import is_finite_number
 from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 
@@ -65,5 +65,4 @@ def read_losses(config: Any) -> LossSettings:
 
 
 def _is_weight(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0
+    return is_finite_number(value) and value >= 0

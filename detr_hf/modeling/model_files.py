@@ -6,7 +6,6 @@ end in a `UserError` instead of a traceback or of silent nonsense.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, DetrImageProcessor
 
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import inside, read_json
+from detr_hf.foreign_files import inside, is_finite_number, read_json
 from detr_hf.hub_access import looks_like_a_folder, offline_unless_reached
 from detr_hf.labels import LABEL_MAP_FILE, LabelMap
 from detr_hf.modeling.families.base import ImageProcessor
@@ -72,18 +71,14 @@ def load_processor(source: str, revision: str | None = None) -> ImageProcessor:
 def _processor_faults(processor: Any) -> Iterator[str]:
     for key in ("image_mean", "image_std"):
         values = getattr(processor, key)
-        if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_finite, values)):
+        if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(is_finite_number, values)):
             yield f"{key} is {str(values)[:60]}, where three numbers are needed"
         elif key == "image_std" and min(values) <= 0:
             yield f"image_std is {list(values)}, and pixels are divided by it"
     if not processor.do_resize or not processor.do_rescale:
         yield "do_resize and do_rescale must be true"
-    elif not _is_finite(processor.rescale_factor) or abs(255 * processor.rescale_factor - 1) > 1e-6:
+    elif not is_finite_number(processor.rescale_factor) or abs(255 * processor.rescale_factor - 1) > 1e-6:
         yield f"rescale_factor is {processor.rescale_factor}, where pixels are divided by 255"
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def load_label_map(source: str, config: Any) -> LabelMap:
@@ -148,7 +143,8 @@ def refused(source: str, what: str, hint: str = "") -> Iterator[None]:
         *(OSError, ValueError, TypeError, LookupError, AttributeError, StopIteration, RecursionError),
         *(SafetensorError, RuntimeError),
     ) as error:
-        raise UserError(f"{source}: {what} ({first_line(error)}){hint}.") from error
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{source}: {what} ({first_line}){hint}.") from error
 
 
 def refuse_foreign_shards(source: str) -> None:
@@ -156,8 +152,3 @@ def refuse_foreign_shards(source: str) -> None:
     if (index := Path(source) / SHARD_INDEX).exists():
         for shard in set(dict(read_json(index)["weight_map"]).values()):
             inside(Path(source), shard)
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says first, or else its name."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -14,10 +14,6 @@ from detr_hf.modeling.families.base import DetectorOutput, Family
 from detr_hf.modeling.panoptic_merge import MergeSettings, merge_masks
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
 
-MasksOf = Callable[[Tensor, Tensor], Tensor]
-"""Mask logits ``[M, h, w]`` of M queries, given as ``int64 [M]`` images of the batch and ``int64 [M]``
-queries."""
-
 
 @dataclass(frozen=True)
 class QueryScores:
@@ -79,7 +75,7 @@ def detections(family: Family, detected: DetectorOutput, targets: Sequence[Mappi
 def panoptic_predictions(
     family: Family,
     detected: DetectorOutput,
-    masks_of: MasksOf,
+    masks_of: Callable[[Tensor, Tensor], Tensor],
     targets: Sequence[Mapping],
     canvas_hw: tuple[int, int],
     stuff_ids: Sequence[int],
@@ -90,7 +86,8 @@ def panoptic_predictions(
     Args:
         family: says what the logits mean.
         detected: of the batch; its last layer counts.
-        masks_of: is asked once, for the masks of the queries that are kept.
+        masks_of: is asked once, for the mask logits ``[M, h, w]`` of the M queries that are kept, given as
+            ``int64 [M]`` images of the batch and ``int64 [M]`` queries.
         targets: B dicts with ``image_id``, ``size_hw`` (in the batch, without padding) and
             ``original_size_hw``.
         canvas_hw: size of the padded batch.

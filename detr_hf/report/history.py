@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from statistics import median
 from typing import Any
+
+from detr_hf.foreign_files import is_finite_number
 
 Points = dict[str, list[list[float]]]
 """Curves by name, each a list of [optimizer step, value]."""
@@ -27,7 +28,9 @@ def curves(lines: list[dict[str, Any]]) -> dict[str, Points]:
     """
     by_kind = {kind: [line for line in lines if line.get("kind") == kind] for kind in ("step", "train")}
     steps = max(by_kind.values(), key=len)
-    terms = sorted({name for line in steps for name, value in line.items() if _is_number(value)} - NOT_TERMS)
+    terms = sorted(
+        {name for line in steps for name, value in line.items() if is_finite_number(value)} - NOT_TERMS
+    )
     groups = sorted({name for line in steps for name in _mapping(line.get("lr"))})
     rates = {
         group: _points(steps, lambda line, name=group: _mapping(line.get("lr")).get(name)) for group in groups
@@ -54,14 +57,14 @@ def totals(lines: list[dict[str, Any]]) -> dict[str, float | int | None]:
         "epochs", "steps"; "minutes" of optimizer steps (evaluations, saving and the start not counted);
         "images_per_second", the median over epochs; "memory_mb", the most; "bad_samples", "skipped_steps".
     """
-    epochs = [line for line in lines if line.get("kind") == "train" and _is_number(line.get("step"))]
+    epochs = [line for line in lines if line.get("kind") == "train" and is_finite_number(line.get("step"))]
     seconds, before = 0.0, 0
     for line in epochs:
-        if _is_number(line.get("step_seconds")):
+        if is_finite_number(line.get("step_seconds")):
             seconds += (line["step"] - before) * line["step_seconds"]
         before = line["step"]
-    speeds = [line["images_per_second"] for line in epochs if _is_number(line.get("images_per_second"))]
-    memory = [line["memory_mb"] for line in epochs if _is_number(line.get("memory_mb"))]
+    speeds = [line["images_per_second"] for line in epochs if is_finite_number(line.get("images_per_second"))]
+    memory = [line["memory_mb"] for line in epochs if is_finite_number(line.get("memory_mb"))]
     return {
         "epochs": epochs[-1].get("epoch") if epochs else None,
         "steps": epochs[-1]["step"] if epochs else None,
@@ -79,7 +82,7 @@ def _column(lines: Iterable[dict[str, Any]], name: str) -> list[list[float]]:
 
 def _points(lines: Iterable[dict[str, Any]], value_of: Any) -> list[list[float]]:
     pairs = ((line["step"], value_of(line)) for line in lines)
-    return [[step, value] for step, value in pairs if _is_number(value)]
+    return [[step, value] for step, value in pairs if is_finite_number(value)]
 
 
 def _score(line: dict[str, Any], part: str, name: str) -> Any:
@@ -101,7 +104,3 @@ def _merged(points: Points) -> Points:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

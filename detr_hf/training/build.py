@@ -15,15 +15,13 @@ from detr_hf.labels import LabelMap
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.compute import checkpoint_activations, compile_layers
-from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.modeling.families.registry import family_of, is_segmenter
 from detr_hf.modeling.loss_record import write_losses
 from detr_hf.modeling.model_files import load_processor, refuse_other_labels
-from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.pretrained import LoadReport, load_finished, load_stage1, load_stage2
-from detr_hf.modeling.task import Task
+from detr_hf.modeling.task import DetectionTask, PanopticTask, Task
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder

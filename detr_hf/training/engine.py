@@ -22,9 +22,8 @@ from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.panoptic_quality import PanopticQuality
 from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.modeling.normalizers import Normalizers
-from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
-from detr_hf.modeling.task import Task
+from detr_hf.modeling.task import PanopticTask, Task
 from detr_hf.training.checkpoint import save_training
 from detr_hf.training.distributed import any_rank, sum_over_processes
 from detr_hf.training.log import Meter

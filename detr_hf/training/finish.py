@@ -14,8 +14,8 @@ from detr_hf.images import decode_image, save_image
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.tables import results_page, results_tables
 from detr_hf.modeling.model_files import load_processor
-from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.pretrained import load_finished
+from detr_hf.modeling.task import PanopticTask
 from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe
 from detr_hf.run_folder import METRICS_FILE, PICTURES_FOLDER, RESULTS_FILE

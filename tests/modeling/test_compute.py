@@ -17,8 +17,8 @@ from detr_hf.modeling.compute import (
     norm_in_one_pass,
     one_pass,
 )
-from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.task import DetectionTask
 from tests.tiny_models import LABELS, random_batch, tiny_detector
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from detr_hf.modeling.criterion import BOX_TERMS, LossSettings, LossTerm, Matched, SetCriterion, bbox_loss
-from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.families.detr import DETR, Detr
 from detr_hf.modeling.matcher import MatchingCosts
 from detr_hf.modeling.normalizers import Normalizers
+from detr_hf.modeling.task import DetectionTask
 from tests.tiny_models import (
     LABELS,
     gradient_difference,

@@ -12,10 +12,10 @@ from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 
 from detr_hf.modeling.families.base import DetectorOutput
 from detr_hf.modeling.families.detr import DETR
-from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.panoptic_merge import MergeSettings, merge_masks
 from detr_hf.modeling.postprocess import QueryScores, detections, resize_masks
 from detr_hf.modeling.predictions import PanopticPrediction
+from detr_hf.modeling.task import PanopticTask
 from tests.tiny_models import LABELS, random_batch, tiny_segmenter
 
 PADDED = [(64, 96), (32, 128)]  # multiples of the coarsest stride: the same cells with and without padding

@@ -12,8 +12,8 @@ import pytest
 from detr_hf.loading.loaders import BatchLoader, evaluation_loader
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.tables import score_of
-from detr_hf.modeling.panoptic import PanopticTask
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
+from detr_hf.modeling.task import PanopticTask
 from detr_hf.training import engine
 from detr_hf.training.engine import EvaluationResult, evaluate
 from detr_hf.training.state import Run

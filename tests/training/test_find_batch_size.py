@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from detr_hf.errors import UserError
-from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.task import DetectionTask
 from detr_hf.training.find_batch_size import batch_of, largest_that_fits, with_found_batch_size
 from tests.factories import write_coco_detection
 from tests.tiny_runs import detection_recipe, save_detector

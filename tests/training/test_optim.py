@@ -11,7 +11,7 @@ from torch.optim import SGD, AdamW
 
 from detr_hf.errors import UserError
 from detr_hf.modeling.backbones import freeze_backbone
-from detr_hf.modeling.detection import DetectionTask
+from detr_hf.modeling.task import DetectionTask
 from detr_hf.recipe import Optim, Schedule
 from detr_hf.training.optim import build_optimizer, build_schedule, parameter_groups, rate_multiplier
 from tests.tiny_models import LABELS, tiny_detector

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.criterion import LossSettings, SetCriterion
-from detr_hf.modeling.detection import DetectionTask
 from detr_hf.modeling.normalizers import Normalizers
+from detr_hf.modeling.task import DetectionTask
 from tools.pretrain_tiny.aids import DENSE_TERMS, STRIDE_8, DenseHeads, DenselyMatched, QueryGroups
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -27,14 +27,11 @@ class DetectorOutput:
         logits: ``float32 [L, B, Q, K]`` of the L supervised decoder layers, the last one last.
         boxes_cxcywh_norm: ``float32 [L, B, Q, 4]``.
         panoptic: what a mask head reads; None where the family has none.
-        extra: further (logits, boxes) that training matches and supervises on their own, such as encoder
-            proposals. DETR has none.
     """
 
     logits: Tensor
     boxes_cxcywh_norm: Tensor
     panoptic: PanopticFeatures | None = None
-    extra: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
 @dataclass
