@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +28,7 @@ Entries = tuple[dict[str, Any], dict[str, Any]]
 """What COCO panoptic lists of one image, and of its annotation."""
 
 
-def ensure_dataset(
-    folder: str | Path, counts: dict[str, int], seed: int, workers: int = 1, world: World = YARD
-) -> bool:
+def ensure_dataset(folder: str | Path, counts: dict[str, int], seed: int, world: World = YARD) -> bool:
     """Make the data set unless the very same one is there; of several processes, let one call it first.
 
     Returns:
@@ -44,13 +39,11 @@ def ensure_dataset(
     """
     if spec_of(Path(folder)) == _spec(world, counts, seed):
         return False
-    write_dataset(folder, counts, seed, workers, world)
+    write_dataset(folder, counts, seed, world)
     return True
 
 
-def write_dataset(
-    folder: str | Path, counts: dict[str, int], seed: int, workers: int = 1, world: World = YARD
-) -> None:
+def write_dataset(folder: str | Path, counts: dict[str, int], seed: int, world: World = YARD) -> None:
     """Write `images/*.jpg`, `panoptic/*.png` and `panoptic.json` into `<folder>/<split>` for every split.
 
     Image sizes vary (mostly 240x320). Everything is written to a temporary folder beside `folder`, which
@@ -58,7 +51,6 @@ def write_dataset(
 
     Args:
         counts: split -> number of images.
-        workers: processes that draw; the files do not depend on it.
 
     Raises:
         UserError: a count or the seed out of range, or a folder that holds something else than a demo set.
@@ -67,7 +59,8 @@ def write_dataset(
     _check(target, counts, seed)
     with replacing(target) as partial_folder:
         for number, (split, count) in enumerate(sorted(counts.items())):
-            _write_split(partial_folder / split, world, seed, number * _SPLIT_STRIDE, count, workers)
+            first = number * _SPLIT_STRIDE
+            _write_split(partial_folder / split, world, seed, range(first, first + count))
         (partial_folder / SPEC_NAME).write_text(json.dumps(spec, indent=1), encoding="utf-8")
 
 
@@ -109,17 +102,11 @@ def refuse_strange(target: Path) -> None:
         )
 
 
-def _write_split(folder: Path, world: World, seed: int, first: int, count: int, workers: int) -> None:
+def _write_split(folder: Path, world: World, seed: int, scenes: range) -> None:
     for name in ("images", "panoptic"):
         (folder / name).mkdir(parents=True)
-    work = partial(_write_scene, folder, world, seed)
-    scenes = range(count), range(first, first + count)
-    if workers <= 1:
-        write_panoptic_json(folder, map(work, *scenes), world)
-        return
-    context = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-        write_panoptic_json(folder, pool.map(work, *scenes, chunksize=16), world)
+    entries = (_write_scene(folder, world, seed, number, index) for number, index in enumerate(scenes))
+    write_panoptic_json(folder, entries, world)
 
 
 def _write_scene(folder: Path, world: World, seed: int, number: int, index: int) -> Entries:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detr_hf.demo.raw_layout import RawFolders, RawSpec, ensure_raw
-from detr_hf.demo.resolve import model_path, teacher_of
+from detr_hf.demo.resolve import model_path, panoptic_split, teacher_of
 from detr_hf.demo.run import SUMMARY_FILE, Train, recipe_file, run_stage, stage_summary
-from detr_hf.demo.stuff_score import score_pseudo_stuff
+from detr_hf.errors import UserError
+from detr_hf.images import decode_id_map
+from detr_hf.labels import LabelMap
+from detr_hf.metrics.panoptic_quality import PanopticQuality
 from detr_hf.metrics.tables import panoptic_table, per_class_table, results_tables
 from detr_hf.prepare.raw.pipeline import Pipeline
-from detr_hf.recipe import Data, Split
 from detr_hf.recipe.prepare import load_prepare_recipe
 
-DATASET, STAGES = "dataset", ("detection", "panoptic")
+DATASET, STAGES, SPLITS = "dataset", ("detection", "panoptic"), ("train", "validation")
 
 
 def run_from_raw(train: Train, out: Path, spec: RawSpec | None = None) -> dict[str, Any]:
@@ -39,11 +42,11 @@ def run_from_raw(train: Train, out: Path, spec: RawSpec | None = None) -> dict[s
     stuff = score_pseudo_stuff(prepared, folders.truth)
     prepare_minutes = (time.monotonic() - started) / 60
     print(_stuff_text(stuff), flush=True)
-    splits = {name: _split(prepared / name, folders.raw) for name in ("train", "validation")}
+    splits = {name: panoptic_split(prepared / name, folders.raw) for name in SPLITS}
     results = {}
     for name in STAGES:
         overrides = [f"model.detector={out / 'detection' / 'best'}"] if name == "panoptic" else []
-        results[name] = run_stage(train, name, out, overrides, partial(_data, splits=splits))
+        results[name] = run_stage(train, name, out, overrides, splits)
     summary = {
         "pseudo_stuff_pq": stuff["Stuff"]["pq"],
         "images": stuff["images"],
@@ -68,17 +71,70 @@ def prepare_yard(folders: RawFolders, out: Path) -> Path:
     return out
 
 
-def _split(folder: Path, raw: Path) -> Split:
-    annotations, panoptic = folder / "panoptic.json", folder / "panoptic"
-    return Split(annotations=str(annotations), images=str(raw), panoptic=str(panoptic))
-
-
-def _data(data: Data, splits: dict[str, Split]) -> Data:
-    return replace(data, demo=None, train=splits["train"], validation=splits["validation"])
-
-
 def _stuff_text(stuff: dict[str, Any]) -> str:
     return (
         f"\nPseudo-labeled stuff against the true stuff, {stuff['images']} images:\n\n"
         f"{panoptic_table(stuff)}\n\n{per_class_table(stuff)}"
     )
+
+
+def score_pseudo_stuff(prepared: str | Path, truth: str | Path) -> dict[str, Any]:
+    """PQ of a prepared data set's stuff against the true stuff; things are void in the truth.
+
+    Only pixels that truly are stuff count, as the metric leaves void out: what a teacher calls a thing that
+    nobody annotated does not matter, stuff that it leaves void does.
+
+    Args:
+        prepared: what `detr-hf prepare` wrote, with ``train/`` and ``validation/``.
+        truth: ``panoptic.json`` and ``panoptic/`` of the same images under the same names.
+
+    Returns:
+        As ``PanopticQuality.compute``, with "images" in addition.
+
+    Raises:
+        UserError: an image of the data set has no truth.
+    """
+    true, found = _stuff_of(Path(truth)), [_stuff_of(Path(prepared) / split) for split in SPLITS]
+    segments = [segments for one in (true, *found) for _, segments in one.values()]
+    labels = LabelMap.from_names([], stuff=list(dict.fromkeys(name for s in segments for name in s.values())))
+    metric = PanopticQuality(labels)
+    images = [(name, stuff) for one in found for name, stuff in one.items()]
+    for number, (name, stuff) in enumerate(images):
+        if name not in true:
+            raise UserError(f"{prepared}: {name} has no truth in {truth}")
+        metric.add_batch(
+            predictions=[_row(number, stuff, labels)], references=[_row(number, true[name], labels)]
+        )
+    return {**metric.compute(), "images": len(images)}
+
+
+_Stuff = tuple[Path, dict[int, str]]
+"""The file of an image's id map, and the class of every segment of stuff in it."""
+
+
+def _stuff_of(folder: Path) -> dict[str, _Stuff]:
+    """The stuff of a COCO panoptic set, by the file name of the image."""
+    content = json.loads((folder / "panoptic.json").read_bytes())
+    stuff = {entry["id"]: entry["name"] for entry in content["categories"] if not entry["isthing"]}
+    annotations = {entry["image_id"]: entry for entry in content["annotations"]}
+    maps = {}
+    for image in content["images"]:
+        entry = annotations[image["id"]]
+        classes = {s["id"]: stuff.get(s["category_id"]) for s in entry["segments_info"]}
+        names = {number: name for number, name in classes.items() if name is not None}
+        maps[image["file_name"]] = folder / "panoptic" / entry["file_name"], names
+    return maps
+
+
+def _row(image_id: int, stuff: _Stuff, labels: LabelMap) -> dict[str, Any]:
+    """What the metric takes: the id map with all but stuff void, and the class of every id in it."""
+    file, names = stuff
+    id_map = decode_id_map(file)
+    return {
+        "image_id": image_id,
+        "id_map": np.where(np.isin(id_map, list(names)), id_map, 0).astype(np.int32),
+        "segments": [
+            {"id": number, "category_id": labels.label2id[name], "iscrowd": False}
+            for number, name in names.items()
+        ],
+    }

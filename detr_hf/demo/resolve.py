@@ -45,12 +45,11 @@ def demo_files(data: Data) -> Data:
     assert data.demo is not None
     folder, counts = Path(data.demo.folder), {"train": data.demo.train, "validation": data.demo.validation}
     ensure_dataset(folder, counts, data.demo.seed)
-    splits = {
-        name: Split(
-            annotations=str(folder / name / "panoptic.json"),
-            images=str(folder / name / "images"),
-            panoptic=str(folder / name / "panoptic"),
-        )
-        for name in counts
-    }
+    splits = {name: panoptic_split(folder / name, folder / name / "images") for name in counts}
     return replace(data, demo=None, train=splits["train"], validation=splits["validation"])
+
+
+def panoptic_split(folder: Path, images: Path) -> Split:
+    """A split of a COCO panoptic set in ``folder``."""
+    annotations, panoptic = str(folder / "panoptic.json"), str(folder / "panoptic")
+    return Split(annotations=annotations, images=str(images), panoptic=panoptic)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.metrics.tables import results_tables
-from detr_hf.recipe import Data, Recipe, load_recipe
+from detr_hf.recipe import Data, Recipe, Split, load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "demo"
 PACKAGED_RECIPES = Path(__file__).parent / "recipes"
@@ -55,7 +55,7 @@ def run_stage(
     name: str,
     out: Path,
     overrides: Sequence[str] = (),
-    data: Callable[[Data], Data] | None = None,
+    splits: Mapping[str, Split] | None = None,
 ) -> dict[str, Any]:
     """One stage from its recipe, from the start: a demo shows the whole run.
 
@@ -64,15 +64,17 @@ def run_stage(
         name: of the recipe; it runs in the folder of that name in ``out``, if no override says otherwise.
         out: folder of the demo, with its data.
         overrides: changes to the recipe.
-        data: gives other data than the drawn yard.
+        splits: "train" and "validation", in place of the drawn yard.
 
     Raises:
         UserError: the folder of the stage holds a run that is not the demo's (think of ``--out runs``).
     """
     places = [f"output_dir={out / name}", f"data.demo.folder={out / 'data'}", "resume=never"]
     recipe = load_recipe(recipe_file(name), [*places, *overrides])
-    if data is not None:
-        recipe = replace(recipe, data=data(recipe.data))
+    if splits is not None:
+        train_split, validation = splits["train"], splits["validation"]
+        data = replace(recipe.data, demo=None, train=train_split, validation=validation)
+        recipe = replace(recipe, data=data)
     record = Path(recipe.output_dir) / "recipe.yaml"
     if record.is_file() and not _is_demo(load_recipe(record).data, out):
         raise UserError(f"{record.parent} holds a run that is not the demo's; choose another --out.")
@@ -109,9 +111,7 @@ def stage_summary(detection: dict[str, Any], panoptic: dict[str, Any], minutes: 
     return {
         "box_ap": boxes["AP"],
         "box_ar": boxes["AR"],
-        "pq": segments["All"]["pq"],
-        "sq": segments["All"]["sq"],
-        "rq": segments["All"]["rq"],
+        **{key: segments["All"][key] for key in ("pq", "sq", "rq")},
         "pq_things": segments["Things"]["pq"],
         "pq_stuff": segments["Stuff"]["pq"],
         "minutes": round(minutes, 2),

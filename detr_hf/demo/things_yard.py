@@ -171,9 +171,8 @@ def river_sand(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def fire_extinguishers(sketch: Sketch, rng: np.random.Generator) -> None:
-    count = 2 if rng.random() < 0.25 else 1
-    for number in range(count):
-        _extinguisher(sketch, rng, number * 0.62)
+    for x in (0.0, 0.62) if rng.random() < 0.25 else (0.0,):
+        _extinguisher(sketch, rng, x)
 
 
 def _extinguisher(sketch: Sketch, rng: np.random.Generator, x: float) -> None:

@@ -13,9 +13,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from detr_hf.demo import raw_layout
-from detr_hf.demo.from_raw import run_from_raw
+from detr_hf.demo.from_raw import run_from_raw, score_pseudo_stuff
 from detr_hf.demo.raw_layout import RawFolders, RawSpec, ensure_raw, outlines_of
-from detr_hf.demo.stuff_score import score_pseudo_stuff
 from detr_hf.demo.worlds import YARD
 from detr_hf.errors import UserError
 from detr_hf.geometry import id_to_rgb
