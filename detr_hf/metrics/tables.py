@@ -34,47 +34,48 @@ def results_page(results: Mapping[str, Any]) -> str:
 def detection_table(result: Mapping[str, Any]) -> str:
     """Box AP and AR over IoU 0.50 to 0.95 at 100 detections an image, from ``CocoAP.compute()``."""
     rows = [
-        ["AP 0.50:0.95", "all", "100", share(result["AP"])],
-        ["AR 0.50:0.95", "all", "100", share(result["AR"])],
+        ["AP 0.50:0.95", "all", "100", said(result["AP"])],
+        ["AR 0.50:0.95", "all", "100", said(result["AR"])],
     ]
     return markdown_table(["Boxes", "area", "maxDets", "value"], rows, left=2)
 
 
 def panoptic_table(result: Mapping[str, Any]) -> str:
-    """PQ, SQ, RQ in percent and the number of classes N, from ``PanopticQuality.compute()``."""
-    rows = [
-        [name, *(percent(result[name][key]) for key in ("pq", "sq", "rq")), str(result[name]["n"])]
-        for name in ("All", "Things", "Stuff")
-    ]
-    return markdown_table(["Panoptic", "PQ", "SQ", "RQ", "N"], rows)
+    """``panoptic_rows`` as Markdown, from ``PanopticQuality.compute()``."""
+    return markdown_table(["Panoptic", "PQ", "SQ", "RQ", "N"], panoptic_rows(result))
+
+
+def panoptic_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """All, Things and Stuff, where they are known, with PQ, SQ, RQ in percent and the number of classes N."""
+    groups = [name for name in ("All", "Things", "Stuff") if name in result]
+    keys = (("pq", True), ("sq", True), ("rq", True), ("n", False))
+    return [[name, *(said(result[name].get(key), in_percent) for key, in_percent in keys)] for name in groups]
 
 
 def per_class_table(result: Mapping[str, Any]) -> str:
     """One row per class, in the label map's order, from either metric's result."""
-    panoptic = "All" in result
-    rows = []
-    for name, row in result["per_class"].items():
-        if panoptic:
-            rows.append(
-                [
-                    name,
-                    *(percent(row[k]) for k in ("pq", "sq", "rq")),
-                    *(str(row[k]) for k in ("tp", "fp", "fn")),
-                ]
-            )
-        else:
-            rows.append([name, *(share(row[k]) for k in ("AP", "AP50", "AR")), str(row["objects"])])
-    header = (
-        ["Class", "PQ", "SQ", "RQ", "TP", "FP", "FN"]
-        if panoptic
-        else ["Class", "AP", "AP50", "AR", "objects"]
-    )
-    return markdown_table(header, rows)
+    shares: tuple[str, ...]
+    counts: tuple[str, ...]
+    if "All" in result:
+        shares, counts, shown = ("pq", "sq", "rq"), ("tp", "fp", "fn"), percent
+        header = [key.upper() for key in (*shares, *counts)]
+    else:
+        shares, counts, shown = ("AP", "AP50", "AR"), ("objects",), said
+        header = [*shares, *counts]
+    rows = [
+        [name, *(shown(row[key]) for key in shares), *(str(row[key]) for key in counts)]
+        for name, row in result["per_class"].items()
+    ]
+    return markdown_table(["Class", *header], rows)
 
 
-def share(value: float | None) -> str:
-    """A share from 0 to 1 with three digits; a dash for None."""
-    return NONE if value is None else f"{value:.3f}"
+def said(value: Any, in_percent: bool = False, digits: int = 3) -> str:
+    """A number as tables show it: shares with their digits or in percent, counts whole, nothing as a dash."""
+    if value is None:
+        return NONE
+    if isinstance(value, float):
+        return percent(value) if in_percent else f"{value:.{digits}f}"
+    return str(value)
 
 
 def percent(value: float | None) -> str:

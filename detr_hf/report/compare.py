@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.files import write_text
-from detr_hf.metrics.tables import NONE
+from detr_hf.metrics.tables import NONE, said
 from detr_hf.report.charts import Axis, Chart, Line, line_chart
 from detr_hf.report.facts import facts_of, read_recipe
 from detr_hf.report.history import Points, curves, totals
-from detr_hf.report.tables import said
 from detr_hf.run_folder import RunFolder
 from detr_hf.templating import render_html, render_markdown
 

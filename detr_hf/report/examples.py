@@ -13,10 +13,10 @@ from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_xywh_to_xyxy
 from detr_hf.images import decode_image
 from detr_hf.metrics.entries import ImageBoxes
+from detr_hf.metrics.tables import said
 from detr_hf.modeling.predictions import Detections
 from detr_hf.report.inputs import ReportInputs
 from detr_hf.report.quality import ImageQuality
-from detr_hf.report.tables import said
 from detr_hf.visualize.boxes import draw_detections
 from detr_hf.visualize.panoptic import draw_prediction
 from detr_hf.visualize.truth import draw_truth

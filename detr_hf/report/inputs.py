@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQual
         "recipe": recipe,
         "classes": _classes(inputs, results, boxes),
         **{name: boxes.get(name) for name in ("sizes", "precision_recall", "threshold_sweep", "confusion")},
-        "images": [one.as_dict() for one in ranked],
+        "images": [asdict(one) for one in ranked],
         "history": curves(lines),
     }
     return numbers, ranked

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detr_hf.metrics.tables import NONE, percent
+from detr_hf.metrics.tables import said
 
 MOST_CONFUSED = 30  # classes of a confusion matrix that can be read
 
@@ -87,30 +87,11 @@ def _cell(value: Any, column: Column) -> tuple[Column, str, float | None]:
     return column, said(value, column.in_percent, column.digits), share
 
 
-def said(value: Any, in_percent: bool = False, digits: int = 3) -> str:
-    """A number as tables show it: shares with their digits or in percent, counts whole, nothing as a dash."""
-    if value is None:
-        return NONE
-    if isinstance(value, float):
-        return percent(value) if in_percent else f"{value:.{digits}f}"
-    return str(value)
-
-
 def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values of the numbers that stand above all others."""
     boxes, segments = results.get("detection") or {}, (results.get("panoptic") or {}).get("All") or {}
     shown = [(name, said(segments.get(name.lower()), True)) for name in ("PQ", "SQ", "RQ") if segments]
     return shown + [(f"box {name}", said(boxes.get(name))) for name in ("AP", "AP50", "AR") if name in boxes]
-
-
-def panoptic_rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """All, Things and Stuff with PQ, SQ, RQ in percent and N; none for stage 1."""
-    panoptic = results.get("panoptic") or {}
-    groups = [name for name in ("All", "Things", "Stuff") if name in panoptic]
-    keys = (("pq", True), ("sq", True), ("rq", True), ("n", False))
-    return [
-        [name, *(said(panoptic[name].get(key), in_percent) for key, in_percent in keys)] for name in groups
-    ]
 
 
 def box_rows(results: Mapping[str, Any]) -> list[list[str]]:
