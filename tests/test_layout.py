@@ -23,7 +23,7 @@ TIERS = {  # a room imports from its own tier and those above it in this table
         *("templating", "files", "foreign_files", "run_folder"),
     },
     "what a run is": {"recipe"},
-    "what is learned": {"prepare", "loading", "modeling", "metrics"},
+    "what is learned": {"data", "prepare", "loading", "modeling", "metrics"},
     "what is done with it": {
         *("training", "inference", "visualize", "report", "hub", "export", "teacher"),
     },

@@ -1,0 +1,1 @@
+"""One image with its annotations, from any door to any sink: source -> validate -> repair -> sink."""

@@ -1,0 +1,183 @@
+"""The image that a name in an annotation file means, among the files that are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from detr_hf.data.issues import Issue
+from detr_hf.errors import UserError
+from detr_hf.foreign_files import is_within, relative_name
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
+    | {".avif", ".heic", ".heif"}
+)
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+class ImageFiles:
+    """The images below a folder, by their path relative to it, "/"-separated.
+
+    Args:
+        folder: is listed once, when it is first needed.
+        root: links may lead elsewhere in it, not out of it; the folder itself where left out.
+    """
+
+    def __init__(self, folder: Path, root: Path | None = None) -> None:
+        self.folder = folder
+        self._root = root or folder
+
+    @cached_property
+    def _listing(self) -> tuple[list[str], list[str], list[str]]:
+        names, links_out, others = [], [], []
+        for name, is_link in _walk(self.folder, "", os.path.realpath(self._root)):
+            if is_link:
+                links_out.append(name)
+            elif PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
+                names.append(name)
+            else:
+                others.append(name)
+        return sorted(names), sorted(links_out), sorted(others)
+
+    @property
+    def names(self) -> list[str]:
+        """The images, sorted."""
+        return self._listing[0]
+
+    @property
+    def links_out(self) -> list[str]:
+        """Files and folders that are links leading out of the root; they are never opened."""
+        return self._listing[1]
+
+    @property
+    def others(self) -> list[str]:
+        """Files that are no images by their name."""
+        return self._listing[2]
+
+    @cached_property
+    def _by_ending(self) -> dict[str, list[str]]:
+        """Images by each ending of their path, in the spelling that ``_key`` gives."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in self.names:
+            parts = _key(name).split("/")
+            for start in range(len(parts)):
+                found["/".join(parts[start:])].append(name)
+        return found
+
+    def find(self, said: Any) -> tuple[str | None, Issue | None]:
+        """The image that a ``file_name`` means.
+
+        A name that is right is taken as it is. Else it may have backslashes, be a URL or percent-encoded, be
+        absolute or below other folders, differ in case, extension or in how accents are composed: the file
+        is found by the last parts of its path where these fit one alone.
+
+        Returns:
+            its name, relative to the folder; None where there is none. An issue where it is not the name that
+            was said: ``file-renamed``, ``file-name``, ``image-ambiguous`` or ``image-missing``.
+        """
+        text = said if isinstance(said, str) else ""
+        plain = _relative(self.folder, text)
+        if plain is not None and self._is_image(plain):
+            renamed = plain != text and plain != text.replace("\\", "/").removeprefix("./")
+            return plain, Issue("file-renamed", f"the annotations say '{text}'", plain) if renamed else None
+        words = _words(text)
+        if words is None:
+            return None, Issue("file-name", f"file_name {str(said)[:200]!r}", text[:200])
+        found = self._like(words)
+        if len(found) == 1:
+            return found[0], Issue("file-renamed", f"the annotations say '{text}'", found[0])
+        if found:
+            return None, Issue("image-ambiguous", f"'{text}' may be {', '.join(found[:5])}", text)
+        if plain is None and ".." in words:
+            return None, Issue("file-name", f"'{text}' leaves {self.folder}", text)
+        return None, Issue("image-missing", f"there is no file '{text}' in {self.folder}", text)
+
+    def _is_image(self, name: str) -> bool:
+        """Whether it is there and no link out of the root; the folder is not listed for it."""
+        path = self.folder / name
+        return os.path.lexists(path) and not os.path.isdir(path) and self._stays(path)
+
+    def _stays(self, path: Path) -> bool:
+        place = self.folder
+        for part in path.relative_to(self.folder).parts:
+            place = place / part
+            if os.path.islink(place):
+                return is_within(path, os.path.realpath(self._root))
+        return True
+
+    def _like(self, words: list[str]) -> list[str]:
+        """The images that share the longest ending with a path; of several, the one with its extension."""
+        suffix = PurePosixPath(words[-1]).suffix.lower()
+        key = _key("/".join(words)).split("/")
+        for start in range(len(key)):
+            found = self._by_ending.get("/".join(key[start:]), [])
+            if len(found) > 1:
+                same = [name for name in found if PurePosixPath(name).suffix.lower() == suffix]
+                return same if len(same) == 1 else found
+            if found:
+                return found
+        return []
+
+
+def _relative(folder: Path, said: str) -> str | None:
+    """The name within the folder; None for what is no name or leads out."""
+    absolute = folder.absolute().as_posix().rstrip("/") + "/"
+    try:
+        return relative_name(folder, said.removeprefix(absolute)).as_posix()
+    except UserError:
+        return None
+
+
+def _words(said: str) -> list[str] | None:
+    """The parts of a path, URL or percent-encoded name; None where it is no name at all."""
+    text = said.replace("\\", "/")
+    if _URL.match(text):
+        text = urlsplit(text).path
+    words = [part for part in unquote(text).split("/") if part not in ("", ".")]
+    if not words or any("\0" in word or not _is_text(word) for word in words) or words[-1] == "..":
+        return None
+    return words
+
+
+def _is_text(word: str) -> bool:
+    try:
+        return len(os.fsencode(word)) <= 255
+    except UnicodeEncodeError:  # half a character, as JSON can hold it
+        return False
+
+
+def _walk(folder: Path, below: str, real_root: str) -> Iterator[tuple[str, bool]]:
+    """(name relative to the folder, whether it is a link out of the root) of all files; links out of the
+    root are not followed, and links to folders not at all.
+    """
+    try:
+        entries = list(os.scandir(folder / below))
+    except OSError:
+        return
+    for entry in entries:
+        name = f"{below}{entry.name}"
+        if entry.is_symlink():
+            if not is_within(Path(entry.path), real_root):
+                yield name, True
+                continue
+            if entry.is_dir():
+                continue
+        if entry.is_dir():
+            yield from _walk(folder, f"{name}/", real_root)
+        else:
+            yield name, False
+
+
+def _key(name: str) -> str:
+    """A name without its image extension, case and way of composing accents."""
+    path = PurePosixPath(unicodedata.normalize("NFC", name))
+    stem = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
+    return stem.as_posix().casefold()

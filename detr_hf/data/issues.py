@@ -1,0 +1,237 @@
+"""What can be wrong with data: one catalogue of kinds, one `Issue`, one `Report` with counts and places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "info"]
+Effect = Literal["stops", "image dropped", "object dropped", "repaired", "noted"]
+
+ERROR: Severity = "error"
+WARNING: Severity = "warning"
+INFO: Severity = "info"
+SEVERITIES: tuple[Severity, ...] = (ERROR, WARNING, INFO)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of issue.
+
+    Attributes:
+        code: its name in JSON and on pages.
+        severity: an error ends a training run before its first step; a warning does not, but is told; info is
+            worth knowing.
+        effect: what `repair` does: `check --fix`, `convert` and `prepare` with every kind, training with
+            those that are no errors. "stops": nothing can be done about it, so that they refuse, too.
+        title: the end of "17 x ...".
+        remedy: what to do.
+    """
+
+    code: str
+    severity: Severity
+    effect: Effect
+    title: str
+    remedy: str
+
+
+_FIX = "`detr-hf check ... --fix OUT` does it"
+_DROPS = "`detr-hf check ... --fix OUT` leaves them out"
+
+_TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
+    (ERROR, "stops"): (
+        ("data", "the data cannot be read", "see the message"),
+        ("nothing-to-learn", "no object is left to learn from", "see what was dropped"),
+        (
+            "box-format-unclear",
+            "boxes make no sense as x, y, width, height in pixels",
+            "see which format they are in, and convert them",
+        ),
+    ),
+    (ERROR, "image dropped"): (
+        ("file-name", "file names leave their folder or are none", _DROPS),
+        ("image-missing", "listed images have no file", f"put them there, or {_DROPS}"),
+        ("image-ambiguous", "file names fit several files", "name one of them"),
+        ("image-link", "files are links out of the data's folder", "put the files there"),
+        ("image-unreadable", "images cannot be opened", f"replace them, or {_DROPS}"),
+        ("image-damaged", "images are damaged or cut off", f"fetch them again, or {_DROPS}"),
+        ("image-id", "image ids are doubled or no ids", _DROPS),
+        ("row", "rows of the saved data set cannot be read", _DROPS),
+        ("leak", "the same image is in two splits", f"its score is too good; {_DROPS}"),
+        (
+            "size-boxes",
+            "boxes were drawn on an image of another shape",
+            f"export the annotations for these images, or {_DROPS}",
+        ),
+        ("png-annotation", "images have no panoptic annotation, or several", _DROPS),
+        ("png-missing", "PNG files are missing", f"put them there, or {_DROPS}"),
+        ("png-unreadable", "PNG files are no id maps", f"export them again, or {_DROPS}"),
+        ("png-size", "PNG and image differ in shape", "export both at one size"),
+    ),
+    (ERROR, "object dropped"): (
+        ("entry-invalid", "entries of the annotation file are malformed", _DROPS),
+        ("annotation-orphan", "annotations belong to no listed image", _DROPS),
+        ("category-unknown", "objects have a category that is not listed", _DROPS),
+        (
+            "class-not-in-label-map",
+            "classes are not in the label map",
+            f"rename them, or give a label map that has them (data.labels), or {_DROPS}",
+        ),
+        ("box-malformed", "boxes are not four finite numbers", _DROPS),
+        ("segment-id", "segment ids are doubled or no ids", _DROPS),
+    ),
+    (ERROR, "repaired"): (
+        ("size-scaled", "images were annotated at another scale", f"scale the boxes: {_FIX}"),
+        ("exif-boxes", "boxes were drawn before the EXIF rotation", f"turn them: {_FIX}"),
+        ("category-invalid", "categories are malformed or doubled", f"one id and one name for each: {_FIX}"),
+        (
+            "box-format",
+            "boxes are in another format than x, y, width, height in pixels",
+            f"convert them: {_FIX}",
+        ),
+        ("box-from-outline", "boxes are none, beside a good outline", f"take them from the outlines: {_FIX}"),
+        ("png-not-rgb", "PNG files are no 8-bit RGB id maps", f"write them as RGB: {_FIX}"),
+        ("png-resized", "PNG and image differ in size", f"resize the PNG: {_FIX}"),
+        (
+            "png-unknown-ids",
+            "PNGs hold ids that the JSON does not list",
+            f"export both together, or make these pixels void: {_FIX}",
+        ),
+    ),
+    (WARNING, "image dropped"): (
+        ("unlisted", "images are not in the annotations", "list them, or leave them"),
+        ("no-annotations", "images have no annotation file", "annotate them"),
+        ("empty-dropped", "images have no objects", "they are left out, as was asked for"),
+    ),
+    (WARNING, "object dropped"): (
+        ("not-taken", "annotations are of a kind that is not read", "see each"),
+        ("box-outside", "boxes lie wholly outside their image", "correct them"),
+        ("box-empty", "boxes have no width or no height", "correct them"),
+        ("object-twice", "objects repeat another one exactly", "one of each is kept"),
+        ("no-shape", "objects have neither box nor outline", "draw them"),
+        ("segment-not-in-png", "segments have no pixel in the PNG", "correct them"),
+        ("no-pixel", "objects are so thin that they cover no pixel", "correct them"),
+        ("hidden", "objects are hidden by others but for a rest", "write.most_hidden"),
+    ),
+    (WARNING, "repaired"): (
+        ("annotation-id", "annotation ids are doubled or no ids", "they are numbered anew"),
+        ("odd-type", "values have the wrong type", "read as the number that they spell"),
+        ("file-renamed", "files are found under another name", "the file there is used"),
+        ("image-twice", "images are listed twice", "their annotations are put together"),
+        ("size-differs", "images declare another size than their file has", "the file's size is used"),
+        ("box-clipped", "boxes reach over the edge of their image", "they are clipped"),
+        ("box-rotated", "boxes are rotated", "the upright box around each is used"),
+        ("outline-invalid", "outlines are malformed and are left out", "correct them"),
+        ("rle-invalid", "run-length masks do not fit their image and are left out", "export them again"),
+        ("area-wrong", "areas cannot be true", "the box's area is used"),
+        (
+            "painted",
+            "painted masks (run lengths, iscrowd 1) are taken as objects",
+            "CVAT exports what was painted so; read.painted_masks: crowd takes them by their word",
+        ),
+        ("png-area", "areas in the JSON are not those in the PNG", "the PNG is used"),
+        ("png-box", "boxes in the JSON are not those in the PNG", "the PNG is used"),
+    ),
+    (WARNING, "noted"): (
+        (
+            "image-dark",
+            "16-bit images use a small part of their range",
+            "they look black to the network; scale them to the full range",
+        ),
+        ("image-duplicate", "the same image is in a split twice", "keep one of them"),
+        ("too-many-objects", "images hold more objects than queries", "the rest cannot be learned"),
+        ("class-only-in-validation", "classes have no object to learn from", "add training images"),
+        (
+            "class-similar",
+            "class names differ in case, spaces or a plural alone",
+            "if they are one class, give it one name",
+        ),
+        ("class-few", "classes have too few objects for a split", "annotate more of them"),
+        ("isthing-missing", "categories do not say if they are things", "they count as things"),
+        ("box-tiny", "objects are less than two pixels wide or high", "probably slips of the mouse"),
+        (
+            "box-twin",
+            "two boxes of one class are almost the same",
+            "remove one: each costs the other a query",
+        ),
+        ("box-two-classes", "one box has two classes", "decide on one"),
+        ("box-polygon", "box and outline disagree", "the box is used; export again"),
+        (
+            "segment-stuff",
+            "a stuff class is in several segments of one image",
+            "stuff is one segment a class and image: merge them",
+        ),
+    ),
+    (INFO, "object dropped"): (
+        ("class-void", "objects of void classes are dropped", "as the label map says"),
+    ),
+    (INFO, "repaired"): (
+        ("text-ids", "image ids are no whole numbers of 64 bits", "they are numbered"),
+        ("size-missing", "images declare no size", "the file's size is used"),
+        ("category-root", "categories are a root without objects", "they are no class"),
+        (
+            "class-spelling",
+            "folders spell their class otherwise than their annotations",
+            "the folder's spelling is used",
+        ),
+        ("outline-clipped", "outlines reach over the edge of their image", "they are clipped"),
+        ("outline-crossing", "outlines cross themselves", "all that they enclose is filled"),
+    ),
+    (INFO, "noted"): (
+        ("not-read", "files are no part of the format and are not read", "nothing, if so meant"),
+        ("two-layouts", "folders hold two kinds of annotations", "one of them is read"),
+        ("unlisted-kept", "images are not in the annotations", "they stay as negatives"),
+        ("exif-turned", "images are turned by EXIF", "we turn them upright, other tools may not"),
+        ("not-rgb", "images are gray, palette, transparent or CMYK", "they are read as RGB"),
+        ("no-objects", "images have no objects", "they stay as negatives: make sure that they are"),
+        ("other-class", "class folders hold objects of another class", "they keep their class"),
+        ("category-unused", "categories have no object", "they stay in the label map"),
+        ("class-imbalance", "classes are very unequal in number", "add images of the rare ones"),
+        ("color-missing", "categories have no color", "one is generated"),
+        ("rectangle", "objects are marked by a rectangle alone", "their mask is the whole box"),
+        ("crowd", "objects are marked as crowd", "crowds are not trained on"),
+        ("covered-stuff", "pseudo-labeled stuff lies wholly under objects", "it is left out"),
+        ("alike", "images look the same as others", "one split gets all"),
+        ("alike-across", "images are in several folders", "one split gets all"),
+        ("torn", "duplicates are in several splits", "the split file says so"),
+        ("not-everywhere", "classes have too few images to be in every split", "add some"),
+        ("not-in-split-file", "images are not in the split file", "they were placed by the seed"),
+        ("not-in-data", "images of the split file are not in the data", "nothing, if so meant"),
+    ),
+}
+
+KINDS: dict[str, Kind] = {
+    code: Kind(code, severity, effect, title, remedy)
+    for (severity, effect), rows in _TABLE.items()
+    for code, title, remedy in rows
+}
+"""The catalogue, by code."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One thing found.
+
+    Attributes:
+        code: of its kind in ``KINDS``.
+        text: what exactly, and where in the file: "annotation 12: box [...]".
+        file: the image's ``file_name``, or the annotation file; empty where it concerns the whole source.
+    """
+
+    code: str
+    text: str = ""
+    file: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.code]
+
+    @property
+    def is_error(self) -> bool:
+        return self.kind.severity == ERROR
+
+    def __str__(self) -> str:
+        """A sentence for people."""
+        place = f"{self.file}: " if self.file and self.file not in self.text else ""
+        said = f" ({self.text})" if self.text else ""
+        return f"{place}{self.kind.title}{said}"

@@ -1,0 +1,61 @@
+"""The doors: each file of this folder with a `FORMAT` opens one annotation format.
+
+A door has the names of `base.Door`. A new format is one new file.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from detr_hf.data.sources.base import Door, Opened, Place
+from detr_hf.errors import UserError
+
+SHOWN = 8  # names of a folder that a message lists
+
+
+@cache
+def doors() -> dict[str, Door]:
+    """The doors by format, in the order in which they are asked."""
+    found = (import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    known = [cast(Door, module) for module in found if hasattr(module, "FORMAT")]
+    return {door.FORMAT: door for door in sorted(known, key=lambda door: door.ORDER)}
+
+
+def detect(path: Path) -> Door | None:
+    """The first door that knows the path."""
+    return next((door for door in doors().values() if door.detect(path)), None)
+
+
+def open_place(place: Place, format: str | None = None) -> tuple[Door, Opened]:
+    """Open a data set by the door that knows it, or by the one that is named.
+
+    Raises:
+        UserError: there is no such file or folder, no door knows it, or it cannot be read.
+    """
+    if not place.path.exists():
+        raise UserError(f"{place.name}: there is no such file or folder")
+    if format is not None and format not in doors():
+        raise UserError(f"{place.name}: format '{format}' is none of {', '.join(doors())}")
+    door = doors()[format] if format is not None else detect(place.path)
+    if door is None:
+        raise UserError(_unknown(place))
+    return door, door.open_splits(place)
+
+
+def _unknown(place: Place) -> str:
+    """What was seen, and what each door looks for."""
+    lines = [f"{place.name}: no format is recognized; {_seen(place.path)}. What is looked for:"]
+    lines += [f"  {door.FORMAT}: {door.LOOKS_FOR}" for door in doors().values()]
+    return "\n".join(lines)
+
+
+def _seen(path: Path) -> str:
+    if path.is_file():
+        return f"it is a file '{path.name}'"
+    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in path.iterdir())
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"the folder holds {', '.join(names[:SHOWN])}{rest}" if names else "the folder is empty"

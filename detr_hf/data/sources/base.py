@@ -1,0 +1,144 @@
+"""What a door gives: the `Source` of each split, read as a stream of samples."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from detr_hf.data.issues import Issue
+from detr_hf.data.sample import Sample
+from detr_hf.labels import LabelMap
+from detr_hf.recipe.prepare import Reading
+
+MAX_JSON_BYTES = 1_500_000_000
+"""Largest annotation file that is read: three times COCO's largest, and about ten times that in memory."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a door is asked to open.
+
+    Attributes:
+        path: the file or folder.
+        name: what messages call it: the recipe key with the path, or the path as it was given.
+        images, panoptic: folders of images and of id maps, where they were named apart from the path.
+        reading: settings that say how doubtful annotations are understood.
+    """
+
+    path: Path
+    name: str
+    images: Path | None = None
+    panoptic: Path | None = None
+    reading: Reading = field(default_factory=Reading)
+
+
+class Source(ABC):
+    """One split of a data set. Nothing is written into it, and no path of it leads out of its folder.
+
+    Attributes:
+        name: for messages: ``Place.name``, with the split where there are several.
+        is_panoptic: whether every sample has an id map, whose segments its objects are.
+        xywh_px: whether the format itself says what the numbers of a box are; else they are judged on all
+            boxes together (`boxes.judge_format`).
+        images_apart: whether images stay where they are (a saved data set), so that rows hold only the truth.
+    """
+
+    name: str
+    is_panoptic: bool = False
+    xywh_px: bool = True
+    images_apart: bool = False
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Changes whenever the source might give other samples: a hash of annotations and file listings."""
+
+    @abstractmethod
+    def categories(self) -> list[dict[str, Any]]:
+        """The classes as in COCO: ``id`` (a whole number), ``name`` (each once) and, where known,
+        ``isthing``, ``color`` and ``supercategory``. A format without a list of classes gives those of its
+        objects, sorted by name, with ids from 1.
+        """
+
+    def issues(self) -> Iterable[Issue]:
+        """What is wrong with the source as a whole: categories, orphans, files that are not read."""
+        return ()
+
+    @abstractmethod
+    def samples(self) -> Iterator[Sample]:
+        """Every image once, in an order that does not depend on the machine; images are not opened.
+
+        Raises nothing for what is wrong with one image: its sample says so in ``issues``. One file of
+        annotations at a time is in memory.
+
+        Raises:
+            UserError: the annotations as a whole cannot be read.
+        """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of samples."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A data set as a door sees it.
+
+    Attributes:
+        splits: by the names that the data set itself gives ("train", "valid", "test"); one without splits of
+            its own has "train" alone.
+        labels: the label map that lies beside the data, if any.
+    """
+
+    splits: Mapping[str, Source]
+    labels: LabelMap | None = None
+
+
+class Door(Protocol):
+    """A module of this folder that can open a format; `detr_hf.data.sources.doors` finds it by ``FORMAT``."""
+
+    FORMAT: str  # as `format:` names it: "yolo"
+    TITLE: str  # for people: "YOLO (Ultralytics or Darknet)"
+    LOOKS_FOR: str  # for people: "data.yaml with `names` and `train`"
+    ORDER: int  # doors are asked in this order; those that are surest of their format first
+
+    def detect(self, path: Path) -> bool:
+        """Whether the path looks like this format; reads no more than it must, and never raises."""
+        ...
+
+    def open_splits(self, place: Place) -> Opened:
+        """Open it. Heavy libraries are imported here, not above.
+
+        Raises:
+            UserError: it cannot be read; the message names the file.
+        """
+        ...
+
+
+def hash_of_folder(folder: Path) -> str:
+    """sha256 over names, sizes and times of change of all files in a folder, without opening them."""
+    return hash_of_words(f"{name} {size} {changed}" for name, size, changed in sorted(_files_in(folder)))
+
+
+def _files_in(folder: Path) -> Iterator[tuple[str, int, int]]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            file = os.path.join(parent, name)
+            try:
+                status = os.stat(file)
+            except OSError:  # a dangling link: the reader names it if an annotation wants it
+                continue
+            yield os.path.relpath(file, folder), status.st_size, status.st_mtime_ns
+
+
+def hash_of_words(words: Iterable[str]) -> str:
+    """sha256 of a sequence of words; ("ab", "c") and ("a", "bc") differ."""
+    digest = sha256()
+    for word in words:
+        digest.update(word.encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()
