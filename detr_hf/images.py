@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +21,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from detr_hf.errors import UserError
 from detr_hf.files import whole_file
-from detr_hf.foreign_files import open_file
+from detr_hf.foreign_files import open_file, read_bytes
 from detr_hf.geometry import rgb_to_id
 
 ImageSource = str | Path | bytes | Mapping[str, Any]
@@ -27,6 +29,12 @@ ImageSource = str | Path | bytes | Mapping[str, Any]
 
 MAX_PIXELS = 150_000_000
 """Largest width x height that is decoded (450 MB of RGB); Pillow itself refuses from 179 Mpx on."""
+
+MAX_FILE_BYTES = 2_000_000_000
+"""Largest image file that is read."""
+
+DARK_SHARE = 1 / 8
+"""Share of the 16-bit range below which a 16-bit image looks black once it is scaled to 8 bits."""
 
 # Formats of images only: Pillow's EPS reader, for one, would start Ghostscript on a file it is given.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
@@ -77,6 +85,55 @@ def decode_image(source: ImageSource, name: str | None = None) -> np.ndarray:
         turn = _UPRIGHT.get(_orientation(image))
         upright = image if turn is None else image.transpose(turn)
         return np.array(_to_rgb(upright, name), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a file is, apart from what it shows.
+
+    Attributes:
+        size_hw: height and width in pixels of what ``decode_image`` returns.
+        orientation: by EXIF, 1 to 8; 1 is upright as it is stored.
+        mode: Pillow's name of the stored pixels ("RGB", "L"), or "transparent".
+        is_dark: whether its 16-bit samples use less than ``DARK_SHARE`` of their range.
+        sha256: of the file, hex; empty where pixels were not asked for.
+        pixels: what ``decode_image`` returns; None where they were not asked for.
+    """
+
+    size_hw: tuple[int, int]
+    orientation: int
+    mode: str
+    is_dark: bool = False
+    sha256: str = ""
+    pixels: np.ndarray | None = None
+
+
+def look_at_image(source: ImageSource, name: str | None = None, decode: bool = True) -> ImageFacts:
+    """Open an image once, for all that is to be known of it.
+
+    Raises:
+        UserError: as ``decode_image``; without ``decode``, damage behind the header goes unseen.
+    """
+    name = name or _name_of(source)
+    content = _content(source, name)
+    if decode and isinstance(content, Path):
+        content = read_bytes(content, MAX_FILE_BYTES, "image file", name)
+    with _opened(content, name) as image:
+        mode = "transparent" if image.has_transparency_data else image.mode
+        if decode or _orientation_needs_decoding(image, content):
+            _load(image, name)
+        can_be_turned = image.format != "PNG" or _png_may_be_turned(content)
+        orientation = _orientation(image) if can_be_turned else 1
+        orientation = orientation if orientation in range(1, 9) else 1
+        size_hw = (image.height, image.width)
+        if not decode:
+            return ImageFacts(size_hw[::-1] if orientation in _SIDEWAYS else size_hw, orientation, mode)
+        assert isinstance(content, bytes)
+        turn = _UPRIGHT.get(orientation)
+        upright = image if turn is None else image.transpose(turn)
+        pixels = np.array(_to_rgb(upright, name), dtype=np.uint8)
+        is_dark = mode.startswith("I") and int(pixels.max(initial=0)) < 255 * DARK_SHARE
+        return ImageFacts(pixels.shape[:2], orientation, mode, is_dark, sha256(content).hexdigest(), pixels)
 
 
 def image_size(source: ImageSource, name: str | None = None) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What can be wrong with data: one catalogue of kinds, one `Issue`, one `Report` with counts and places."""
+"""What can be wrong with data: one catalogue of kinds, and `Issue`, one thing found."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from detr_hf.data.run_lengths import runs_of_text
 from detr_hf.prepare.findings import Fault
 from detr_hf.prepare.rows import SLACK_PX, is_box
-from detr_hf.prepare.run_lengths import runs_of_text
 
 LEAST_NUMBERS = 6  # of a polygon: three points
 

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from detr_hf.data.run_lengths import runs_of_text
 from detr_hf.geometry import boxes_xywh_to_xyxy, pairwise_iou, upright_array
 from detr_hf.images import decode_image
 from detr_hf.prepare.check.boxes import SAME_IOU, same_boxes
 from detr_hf.prepare.check.outlines import outline_faults, polygon_fault
 from detr_hf.prepare.check.upright import upright_box
-from detr_hf.prepare.run_lengths import runs_of_text
 
 
 def test_run_length_text_is_read_as_pycocotools_writes_it() -> None:

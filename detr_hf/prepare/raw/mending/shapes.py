@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from detr_hf.data.run_lengths import runs_of_text
 from detr_hf.prepare.raw.findings import Finding
 from detr_hf.prepare.raw.mending import outlines
 from detr_hf.prepare.raw.mending.frames import Frame
 from detr_hf.prepare.raw.mending.outlines import Points
 from detr_hf.prepare.raw.records import RawObject
-from detr_hf.prepare.run_lengths import runs_of_text
 
 TOLERANCE_PX = 0.01  # rounding of exporters, not worth a finding
 DIGITS = 3  # of a coordinate that was scaled, turned or clipped

@@ -1,0 +1,53 @@
+"""Repaired samples as rows of the data set that training reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from detr_hf.data.issues import Issue
+from detr_hf.data.sample import Sample
+from detr_hf.labels import LabelMap
+
+
+def with_classes(sample: Sample, labels: LabelMap) -> tuple[Sample, list[Issue]]:
+    """The sample without the objects that are of no class of the label map, and what was left out."""
+    kept, issues = [], []
+    for found in sample.objects:
+        if found.category in labels.label2id:
+            kept.append(found)
+            continue
+        code = "class-void" if found.category in labels.void else "class-not-in-label-map"
+        issues.append(Issue(code, f"{found.where}: '{found.category}'", sample.file_name))
+    return (replace(sample, objects=kept) if issues else sample), issues
+
+
+def to_row(sample: Sample, labels: LabelMap, with_images: bool = True) -> dict[str, Any]:
+    """A repaired sample, all of its objects of the label map, with the columns of ``dataset_features``."""
+    assert sample.size_hw is not None, "the sample has been repaired"
+    row: dict[str, Any] = {
+        "image_id": sample.image_id,
+        "file_name": sample.file_name,
+        "height": sample.size_hw[0],
+        "width": sample.size_hw[1],
+        "objects": {
+            "id": [found.id for found in sample.objects],
+            "bbox": [found.bbox for found in sample.objects],
+            "category": [labels.label2id[found.category or ""] for found in sample.objects],
+            "area": [found.area for found in sample.objects],
+            "iscrowd": [found.iscrowd for found in sample.objects],
+        },
+    }
+    if with_images:
+        row["image"] = _stored(sample.image, sample.file_name)
+        if sample.id_map is not None:
+            row["panoptic"] = _stored(sample.id_map, f"{sample.file_name}.png")
+    return row
+
+
+def _stored(content: Any, name: str) -> Any:
+    """A file by its path, anything else by its bytes, as ``datasets`` keeps images."""
+    if isinstance(content, Path):
+        return str(content)
+    return {"bytes": content() if callable(content) else content, "path": name}
