@@ -11,8 +11,8 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from detr_hf.data.bundle import dataset_features
 from detr_hf.geometry import id_to_rgb
-from detr_hf.prepare.bundle import dataset_features
 from tests.factories import SOURCE_IDS, STUFF, THINGS, Scene, draw_scene
 
 UNEVEN = (3, 5, 1, 2)

@@ -12,7 +12,7 @@ from detr_hf.cli.number_types import count, share
 from detr_hf.errors import UserError
 
 if TYPE_CHECKING:
-    from detr_hf.prepare.bundle import DataBundle
+    from detr_hf.data.bundle import DataBundle
     from detr_hf.recipe import Recipe
 
 HELP = "Make the report of a finished run again: report.html, report.md and report.json."

@@ -17,7 +17,7 @@ def repeat_factors(split: datasets.Dataset, num_classes: int, threshold: float) 
     largest factor of its classes.
 
     Args:
-        split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`; crowds do not count.
+        split: with the columns of :class:`detr_hf.data.bundle.DataBundle`; crowds do not count.
         num_classes: C.
         threshold: classes in a smaller share of the images are shown more often; 0.001 in LVIS.
 

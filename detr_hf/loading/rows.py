@@ -14,7 +14,7 @@ import datasets
 import numpy as np
 
 Row = dict[str, Any]
-"""A row with the columns of :class:`detr_hf.prepare.bundle.DataBundle`, its images undecoded."""
+"""A row with the columns of :class:`detr_hf.data.bundle.DataBundle`, its images undecoded."""
 
 Key = tuple[int, int] | tuple[int, int, int]
 """(epoch, row), or (epoch, row, copy) where an epoch shows rows more than once."""

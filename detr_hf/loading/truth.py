@@ -20,7 +20,7 @@ class GroundTruth:
     """The truth of a split by image id; ``row_of`` holds the row of each.
 
     Args:
-        split: with the columns of :class:`detr_hf.prepare.bundle.DataBundle`.
+        split: with the columns of :class:`detr_hf.data.bundle.DataBundle`.
     """
 
     def __init__(self, split: datasets.Dataset) -> None:

@@ -1,1 +1,1 @@
-"""Raw exports and saved data sets in, one :class:`~detr_hf.prepare.bundle.DataBundle` out."""
+"""Raw exports and saved data sets in, one :class:`~detr_hf.data.bundle.DataBundle` out."""

@@ -9,10 +9,10 @@ from typing import Any
 import datasets
 import numpy as np
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
 from detr_hf.labels import CONSTRUCTION, LabelMap, load_labels
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.prepare.coco import CocoDetection, CocoPanoptic
 from detr_hf.prepare.findings import Report, listed
 from detr_hf.prepare.hf import SavedSplit, open_saved

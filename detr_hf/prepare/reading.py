@@ -16,10 +16,10 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 from tqdm import tqdm
 
+from detr_hf.data.bundle import dataset_features, truth_features
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.bundle import dataset_features, truth_features
 from detr_hf.prepare.findings import Report, listed
 from detr_hf.prepare.rows import CLIPPED, OUTSIDE, RowMaker
 from detr_hf.prepare.source import Source, hash_of_words

@@ -11,10 +11,10 @@ from typing import Any
 import datasets
 import pyarrow.parquet as pq
 
+from detr_hf.data.bundle import ImageStream
 from detr_hf.errors import UserError
 from detr_hf.hub_access import offline_unless_reached
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.bundle import ImageStream
 from detr_hf.prepare.columns import Columns, first_of
 from detr_hf.prepare.findings import Report, listed
 from detr_hf.prepare.hf import cache_roots, labels_in_folder, labels_on_hub
@@ -212,6 +212,7 @@ def look_at_the_first(stream: ImageStream, name: str, may_be_bad: bool) -> Repor
         UserError: an image cannot be used, or the boxes only make sense in another format.
     """
     report = Report(f"{name}, of the first {LOOKED_AT} images")
+    assert isinstance(stream.check, RowCheck)
     for place, raw in enumerate(islice(stream.rows, LOOKED_AT)):
         try:
             count_row(stream.check(raw, place, report), report)

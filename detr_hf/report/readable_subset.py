@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datasets import Dataset, DatasetDict
 
+from detr_hf.data.bundle import DataBundle, dataset_features
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.prepare.build import coco_source
-from detr_hf.prepare.bundle import DataBundle, dataset_features
 from detr_hf.prepare.findings import Report
 from detr_hf.prepare.reading import class_of_categories, in_threads
 from detr_hf.prepare.rows import RowMaker

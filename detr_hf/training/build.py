@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.loading.truth import GroundTruth
@@ -22,7 +23,6 @@ from detr_hf.modeling.model_files import load_processor, refuse_other_labels
 from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.pretrained import LoadReport, load_finished, load_stage1, load_stage2
 from detr_hf.modeling.task import DetectionTask, PanopticTask, Task
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
 from detr_hf.training.distributed import set_up_device

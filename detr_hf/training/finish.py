@@ -8,6 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.files import unwritable, write_json, write_text
 from detr_hf.foreign_files import harmless_name, read_json
 from detr_hf.images import decode_image, save_image
@@ -16,7 +17,6 @@ from detr_hf.metrics.tables import results_page, results_tables
 from detr_hf.modeling.model_files import load_processor
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import PanopticTask
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe
 from detr_hf.run_folder import METRICS_FILE, PICTURES_FOLDER, RESULTS_FILE
 from detr_hf.training.build import finished_task, pq_backend_of

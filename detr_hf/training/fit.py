@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.loading.truth import check_labels
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import PanopticRecipe, Recipe
 
 

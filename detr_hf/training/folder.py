@@ -18,9 +18,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.files import unwritable
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe, recipe_to_yaml
 from detr_hf.run_folder import RunFolder
 

@@ -6,6 +6,7 @@ import difflib
 
 from accelerate import Accelerator
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.loading.balance import aspects_of, balanced_weights, repeat_factors
 from detr_hf.loading.dataset import DetectionDataset
@@ -15,7 +16,6 @@ from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler
 from detr_hf.loading.stream import StreamSampler
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.modeling.families.base import ImageProcessor
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe
 
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from datasets import Dataset
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.loading.balance import objects_of_classes
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
 from detr_hf.modeling.predictions import Prediction
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe
 from detr_hf.report.drawn_segments import DrawnSegments
 from detr_hf.report.inputs import ReportInputs

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.images import save_image
@@ -18,7 +19,6 @@ from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import load_sample
 from detr_hf.modeling.pretrained import LoadReport
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.run_folder import SAMPLES_FILE
 from detr_hf.training.state import Run
 from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from detr_hf.data.bundle import DataBundle, dataset_features
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.prepare import reading
 from detr_hf.prepare.build import build_bundle
-from detr_hf.prepare.bundle import DataBundle, dataset_features
 from detr_hf.recipe import Data, Split
 from tests.factories import write_coco_detection, write_coco_panoptic
 

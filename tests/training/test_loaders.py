@@ -5,9 +5,9 @@ from __future__ import annotations
 import datasets
 import pytest
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.recipe import Recipe, recipe_from_text
 from detr_hf.training.loaders import class_weights_of
 

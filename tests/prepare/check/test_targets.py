@@ -12,9 +12,9 @@ import yaml
 from PIL import Image
 
 from detr_hf import cli
+from detr_hf.data.bundle import dataset_features
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.bundle import dataset_features
 from detr_hf.prepare.check.mend import mend_target
 from detr_hf.prepare.check.run import check_target
 from detr_hf.prepare.check.targets import open_target

@@ -7,10 +7,10 @@ from pathlib import Path
 import yaml
 from huggingface_hub import HfApi
 
+from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LABEL_MAP_FILE
 from detr_hf.prepare.build import build_bundle
-from detr_hf.prepare.bundle import DataBundle
 from detr_hf.prepare.raw.splitting.split import TRAIN, VALIDATION
 from detr_hf.prepare.raw.writing.card import CARD_FILE
 from detr_hf.prepare.raw.writing.coco_files import PANOPTIC_FILE

@@ -11,13 +11,12 @@ import datasets
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.findings import Report
 
 
 class Check(Protocol):
     """Makes a raw row of a stream one with :func:`dataset_features`; ``place`` numbers it in messages."""
 
-    def __call__(self, raw: Mapping[str, Any], place: int, report: Report | None = None) -> dict[str, Any]:
+    def __call__(self, raw: Mapping[str, Any], place: int) -> dict[str, Any]:
         """Raises UserError: the row cannot be used; the image is named."""
         ...
 
