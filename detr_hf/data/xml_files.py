@@ -17,13 +17,16 @@ CHUNK = 1 << 16
 MAX_DEPTH = 100
 
 
-def xml_elements(path: Path, tags: Collection[str], name: str | None = None) -> Iterator[Element]:
+def xml_elements(
+    path: Path, tags: Collection[str], name: str | None = None, max_bytes: int = MAX_XML_BYTES
+) -> Iterator[Element]:
     """The outermost elements with one of these tags, each whole, in the order of the file.
 
     Args:
         path: a regular file.
         tags: of the elements that are given; what is around them is skipped.
         name: what messages call the file.
+        max_bytes: largest file that is read.
 
     Raises:
         UserError: it cannot be read, is too large, is not well-formed XML, or declares entities, which could
@@ -35,8 +38,8 @@ def xml_elements(path: Path, tags: Collection[str], name: str | None = None) -> 
         read = 0
         while chunk := file.read(CHUNK):
             read += len(chunk)
-            if read > MAX_XML_BYTES:
-                raise UserError(f"{name}: refused, the XML file is larger than {MAX_XML_BYTES >> 30} GiB")
+            if read > max_bytes:
+                raise UserError(f"{name}: refused, the XML file has more than {max_bytes / 1e6:,.0f} MB")
             yield from reader.feed(chunk, name)
         yield from reader.feed(b"", name, is_last=True)
 

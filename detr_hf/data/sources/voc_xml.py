@@ -1,0 +1,182 @@
+"""One annotation file of Pascal VOC: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html.
+
+Corners. The devkit counts pixels from 1 and names the last one inside: (1, 1, W, H) is the whole image, and
+x = xmin - 1, w = xmax - xmin + 1. labelImg, CVAT, datumaro and nearly all others write plain corners: x =
+xmin, w = xmax - xmin. A file is read by the devkit's rule where its ``<source><database>`` is one of the
+challenge's or Roboflow's (whose own library, supervision, reads and writes so) and none of its corners is
+below 1; any other by the plain rule. A file that is read by the wrong rule is wrong by one pixel.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from detr_hf.data.issues import Issue
+from detr_hf.data.sample import Annotation
+from detr_hf.data.xml_files import xml_elements
+from detr_hf.errors import UserError
+
+MAX_FILE_BYTES = 64_000_000
+"""Largest annotation file of one image."""
+
+NOT_TAKEN = ("part", "keypoints", "bezier", "cubic_bezier")
+_COUNTS_FROM_1 = re.compile(r"\s*(The VOC ?20\d\d Database|roboflow)", re.IGNORECASE)
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read_voc(path: Path, name: str) -> Element:
+    """The ``<annotation>`` of a file.
+
+    Raises:
+        UserError: as `xml_elements`, the file is too large for one image, or it has no such element.
+    """
+    for element in xml_elements(path, {"annotation"}, name, MAX_FILE_BYTES):
+        return element
+    raise UserError(f"{name}: it has no <annotation>")
+
+
+def names_of_image(annotation: Element) -> list[str]:
+    """What it says of its image: the file's name, and its path on the machine where it was annotated."""
+    return [(annotation.findtext(tag) or "").strip() for tag in ("filename", "path")]
+
+
+def class_names(annotation: Element) -> Iterator[str]:
+    """Of all its objects that name one."""
+    for element in annotation.iterfind("object"):
+        if name := (element.findtext("name") or "").strip():
+            yield name
+
+
+def declared_size(annotation: Element) -> tuple[Any, Any] | None:
+    """Height and width as they are declared, numbers where they spell any; None where it declares none."""
+    said = [_number(annotation.findtext(f"size/{tag}")) for tag in ("height", "width")]
+    if all(value is None or value == 0 for value in said):
+        return None
+    height, width = (int(value) if _is_whole(value) else value for value in said)
+    return height, width
+
+
+@dataclass
+class VocObjects:
+    """The objects of one file, and what was found wrong with them.
+
+    Args:
+        annotation: of the file.
+        file: for issues.
+    """
+
+    annotation: Element
+    file: str
+    issues: list[Issue] = field(default_factory=list)
+
+    def read(self) -> list[Annotation]:
+        offset = 1.0 if self._counts_from_1() else 0.0
+        elements = enumerate(self.annotation.iterfind("object"), start=1)
+        made = [self._object(element, number, offset) for number, element in elements]
+        return [found for found in made if found is not None]
+
+    def _counts_from_1(self) -> bool:
+        if not _COUNTS_FROM_1.match(self.annotation.findtext("source/database") or ""):
+            return False
+        values = [_number(box.findtext(tag)) for box in self.annotation.iter("bndbox") for tag in _CORNERS]
+        return not any(isinstance(value, float) and value < 1 for value in values)
+
+    def _note(self, code: str, text: str) -> None:
+        self.issues.append(Issue(code, text, self.file))
+
+    def _object(self, element: Element, number: int, offset: float) -> Annotation | None:
+        where = f"object {number}"
+        if _is_true(element.findtext("deleted")):  # LabelMe's XML keeps what was deleted
+            self._note("not-taken", f"{where}: marked as deleted")
+            return None
+        for tag in NOT_TAKEN:
+            if parts := element.findall(tag):
+                self._note("not-taken", f"{where}: {len(parts)} <{tag}>")
+        outlines = [
+            outline for one in element.iterfind("polygon") if (outline := self._outline(one, where, offset))
+        ]
+        if (rotated := element.find("robndbox")) is not None and not outlines:
+            outlines = self._rotated(rotated, where)
+        name = element.findtext("name") or ""
+        return Annotation(
+            id=number,
+            category=name.strip() or None,
+            bbox=self._box(element.find("bndbox"), where, offset),
+            segmentation=outlines or None,
+            # The challenge neither trains on difficult objects nor scores them; so it is with crowds.
+            iscrowd=_is_true(element.findtext("difficult")),
+            where=where,
+            category_id=name,
+            extra=_extra(element),
+        )
+
+    def _box(self, element: Element | None, where: str, offset: float) -> list[Any] | None:
+        if element is None:
+            return None
+        values = [_number(element.findtext(tag)) for tag in _CORNERS]
+        if not all(isinstance(value, float) for value in values):
+            return values  # for `repair` to tell
+        x0, y0, x1, y1 = values
+        if x0 > x1 or y0 > y1:
+            self._note("box-corners", f"{where}: {x0:g}, {y0:g}, {x1:g}, {y1:g}")
+            x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+        # The last pixel inside, counted from 1, is the edge behind it, counted from 0.
+        return [x0 - offset, y0 - offset, x1 - x0 + offset, y1 - y0 + offset]
+
+    def _outline(self, element: Element, where: str, offset: float) -> list[Any]:
+        """``<x1>``, ``<y1>``, ``<x2>`` ... (Roboflow, RectLabel), or ``<pt>`` with ``<x>`` and ``<y>``."""
+        values: dict[str, list[Any]] = {"x": [], "y": []}
+        for child in element.iter():
+            if re.fullmatch(r"[xy]\d*", child.tag):
+                value = _number(child.text)
+                values[child.tag[0]].append(value - offset if isinstance(value, float) else value)
+        xs, ys = values["x"], values["y"]
+        if len(xs) != len(ys) or not xs:
+            self._note("outline-invalid", f"{where}: {len(xs)} x and {len(ys)} y in its <polygon>")
+            return []
+        return [value for point in zip(xs, ys, strict=True) for value in point]
+
+    def _rotated(self, element: Element, where: str) -> list[list[float]]:
+        """roLabelImg's rotated box: center, width, height and an angle in radians, clockwise."""
+        values = [_number(element.findtext(tag)) for tag in ("cx", "cy", "w", "h", "angle")]
+        if not all(isinstance(value, float) and math.isfinite(value) for value in values):
+            self._note("outline-invalid", f"{where}: <robndbox> {values}")
+            return []
+        cx, cy, w, h, angle = values
+        self._note("box-rotated", f"{where}: by {math.degrees(angle):.1f} degrees")
+        cos, sin = math.cos(angle), math.sin(angle)
+        corners = [(-w / 2, -h / 2), (w / 2, -h / 2), (w / 2, h / 2), (-w / 2, h / 2)]
+        return [[value for x, y in corners for value in (cx + x * cos - y * sin, cy + x * sin + y * cos)]]
+
+
+def _extra(element: Element) -> dict[str, Any]:
+    """``truncated``, ``pose``, ``occluded`` and what else is said of an object; CVAT's attributes."""
+    extra: dict[str, Any] = {one.tag: (one.text or "").strip() for one in element if not len(one)}
+    extra.pop("name", None)
+    attributes = element.findall("attributes/attribute")
+    if attributes:
+        extra["attributes"] = {one.findtext("name") or "": one.findtext("value") for one in attributes}
+    return extra
+
+
+def _number(text: str | None) -> Any:
+    """The number that a text spells, else the text; None where there is none."""
+    text = (text or "").strip()
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _is_true(text: str | None) -> bool:
+    return (text or "").strip().lower() in ("1", "true", "yes")

@@ -1,0 +1,397 @@
+"""Pascal VOC: boxes, image sets, and the folders as the tools write them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detr_hf.data.issues import ERROR
+from detr_hf.data.sample import Sample
+from detr_hf.data.sources import detect, voc
+from detr_hf.data.sources.base import Opened, Place
+from detr_hf.errors import UserError
+from detr_hf.recipe.prepare import Reading
+
+BOX = (10, 12, 30, 40)
+
+
+def box_xml(name: str = "cat", box: tuple[Any, ...] = BOX, more: str = "") -> str:
+    corners = "".join(
+        f"<{tag}>{value}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
+    return f"<object><name>{name}</name><bndbox>{corners}</bndbox>{more}</object>"
+
+
+def xml(*objects: str, filename: str = "", size: str = "64,48", database: str = "Unknown") -> str:
+    width, height = size.split(",")
+    return (
+        f"<annotation><filename>{filename}</filename><source><database>{database}</database></source>"
+        f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>{''.join(objects)}</annotation>"
+    )
+
+
+def write(folder: Path, files: dict[str, str | None]) -> Path:
+    """Images where the content is None, else text."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            Image.new("RGB", (64, 48)).save(path)
+        else:
+            path.write_text(content)
+    return folder
+
+
+def opened(folder: Path, **reading: Any) -> Opened:
+    return voc.open_splits(Place(folder, "data", reading=Reading(**reading)))
+
+
+def only(folder: Path, split: str = "train", **reading: Any) -> Sample:
+    (sample,) = opened(folder, **reading).splits[split].samples()
+    return sample
+
+
+def one_image(folder: Path, content: str) -> Sample:
+    return only(write(folder, {"Annotations/a.xml": content, "JPEGImages/a.jpg": None}))
+
+
+def codes(sample: Sample) -> list[str]:
+    return [issue.code for issue in sample.issues]
+
+
+# -- objects
+
+
+def test_corners_are_plain_where_nothing_says_otherwise(tmp_path: Path) -> None:
+    sample = one_image(tmp_path, xml(box_xml(box=("10.5", 12, "30", 40.25)), filename="a.jpg"))
+    assert sample.objects[0].bbox == [10.5, 12, 19.5, 28.25]
+    assert (sample.file_name, sample.declared_hw, sample.issues) == ("JPEGImages/a.jpg", (48, 64), ())
+    assert sample.image == tmp_path / "JPEGImages/a.jpg"
+
+
+@pytest.mark.parametrize("database", ["The VOC2007 Database", "roboflow.com", "roboflow.ai"])
+def test_corners_of_the_challenge_and_of_roboflow_count_from_1(tmp_path: Path, database: str) -> None:
+    whole = one_image(tmp_path, xml(box_xml(box=(1, 1, 64, 48)), database=database))
+    assert whole.objects[0].bbox == [0, 0, 64, 48]
+
+
+def test_a_corner_below_1_shows_that_a_copied_header_is_wrong(tmp_path: Path) -> None:
+    objects = box_xml(box=(0, 1, 64, 48)), box_xml(box=BOX)
+    sample = one_image(tmp_path, xml(*objects, database="The VOC2007 Database"))
+    assert [found.bbox for found in sample.objects] == [[0, 1, 64, 47], [10, 12, 20, 28]]
+
+
+def test_swapped_corners_are_sorted_and_told(tmp_path: Path) -> None:
+    sample = one_image(tmp_path, xml(box_xml(box=(30, 40, 10, 12))))
+    assert sample.objects[0].bbox == [10, 12, 20, 28]
+    assert codes(sample) == ["box-corners"]
+
+
+@pytest.mark.parametrize("box", [("", 12, 30, 40), ("x", 12, 30, 40), ("nan", 1, 2, 3)])
+def test_corners_that_are_no_numbers_are_left_to_repair(tmp_path: Path, box: tuple[Any, ...]) -> None:
+    bbox = one_image(tmp_path, xml(box_xml(box=box))).objects[0].bbox
+    assert len(bbox) == 4
+    assert not isinstance(bbox[0], float) or np.isnan(bbox[0])
+
+
+def test_an_object_without_box_or_name_is_passed_on(tmp_path: Path) -> None:
+    sample = one_image(tmp_path, xml("<object><name>cat</name></object>", box_xml(name=" ")))
+    assert [(found.category, found.bbox) for found in sample.objects] == [
+        ("cat", None),
+        (None, [10, 12, 20, 28]),
+    ]
+
+
+def test_difficult_objects_are_crowds_and_the_rest_is_kept(tmp_path: Path) -> None:
+    more = "<difficult>1</difficult><truncated>1</truncated><pose>Left</pose>"
+    more += "<attributes><attribute><name>color</name><value>red</value></attribute></attributes>"
+    hard, plain = one_image(
+        tmp_path, xml(box_xml(more=more), box_xml(name="dog", more="<difficult>0</difficult>"))
+    ).objects
+    assert (hard.iscrowd, plain.iscrowd) == (True, False)
+    assert hard.extra == {"difficult": "1", "truncated": "1", "pose": "Left", "attributes": {"color": "red"}}
+    assert (plain.where, plain.category_id) == ("object 2", "dog")
+
+
+def test_parts_and_deleted_objects_are_told(tmp_path: Path) -> None:
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+    sample = one_image(tmp_path, xml(box_xml(more=part * 2), box_xml(more="<deleted>1</deleted>")))
+    assert len(sample.objects) == 1
+    assert [(issue.code, issue.text) for issue in sample.issues] == [
+        ("not-taken", "object 1: 2 <part>"),
+        ("not-taken", "object 2: marked as deleted"),
+    ]
+
+
+def test_outlines_of_roboflow_and_of_labelme(tmp_path: Path) -> None:
+    numbered = "<polygon><x1>1</x1><y1>2</y1><x2>30</x2><y2>2.5</y2><x3>5</x3><y3>40</y3></polygon>"
+    points = (
+        "<polygon><pt><x>1</x><y>2</y></pt><pt><x>30</x><y>2.5</y></pt><pt><x>5</x><y>40</y></pt></polygon>"
+    )
+    objects = [f"<object><name>cat</name>{outline}</object>" for outline in (numbered, points)]
+    for database, shape in (("Unknown", [1, 2, 30, 2.5, 5, 40]), ("roboflow.com", [0, 1, 29, 1.5, 4, 39])):
+        sample = one_image(tmp_path, xml(*objects, database=database))
+        assert [found.segmentation for found in sample.objects] == [[shape], [shape]]
+
+
+def test_an_outline_with_a_lost_coordinate_is_told(tmp_path: Path) -> None:
+    sample = one_image(tmp_path, xml(box_xml(more="<polygon><x1>1</x1><y1>2</y1><x2>30</x2></polygon>")))
+    assert codes(sample) == ["outline-invalid"]
+    assert sample.objects[0].segmentation is None
+
+
+def test_a_rotated_box_is_its_outline(tmp_path: Path) -> None:
+    rotated = "<robndbox><cx>30</cx><cy>20</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle></robndbox>"
+    sample = one_image(tmp_path, xml(f"<object><type>robndbox</type><name>cat</name>{rotated}</object>"))
+    (outline,) = sample.objects[0].segmentation
+    assert np.array(outline).reshape(-1, 2) == pytest.approx(
+        np.array([[35, 10], [35, 30], [25, 30], [25, 10]])
+    )
+    assert codes(sample) == ["box-rotated"]
+
+
+@pytest.mark.parametrize(
+    ("size", "declared"), [("0,0", None), (",", None), ("64.0,48", (48, 64)), ("x,48", (48, "x"))]
+)
+def test_declared_sizes(tmp_path: Path, size: str, declared: Any) -> None:
+    assert one_image(tmp_path, xml(size=size)).declared_hw == declared
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<annotation><object>",
+        "<!DOCTYPE a [<!ENTITY e 'x'>]><annotation/>",
+        "",
+        "<svg/>",
+        "<annotation>" + "<a>" * 200,
+    ],
+)
+def test_one_bad_file_does_not_end_the_rest(tmp_path: Path, content: str) -> None:
+    write(tmp_path, {"a.jpg": None, "a.xml": content, "b.jpg": None, "b.xml": xml(box_xml())})
+    source = opened(tmp_path).splits["train"]
+    bad, good = source.samples()
+    assert codes(bad) == ["annotation-unreadable"]
+    assert bad.issues[0].kind.effect == "image dropped"
+    assert bad.issues[0].kind.severity == ERROR
+    assert (good.issues, len(good.objects)) == ((), 1)
+    assert source.categories() == [{"id": 1, "name": "cat"}]
+
+
+# -- images
+
+
+@pytest.mark.parametrize("filename", ["a", "a.png", "b.jpg", r"C:\photos\a.JPG"])
+def test_the_image_of_the_same_name_is_used_and_told(tmp_path: Path, filename: str) -> None:
+    sample = one_image(tmp_path, xml(filename=filename))
+    assert (sample.file_name, codes(sample)) == ("JPEGImages/a.jpg", ["file-renamed"])
+
+
+def test_the_path_of_the_tool_is_not_told(tmp_path: Path) -> None:
+    assert one_image(tmp_path, xml(filename=r"C:\photos\a.jpg")).issues == ()
+
+
+def test_the_named_image_where_none_has_the_same_name(tmp_path: Path) -> None:
+    files = {"Annotations/1.xml": xml(box_xml(), filename="street.jpg"), "JPEGImages/street.jpg": None}
+    sample = only(write(tmp_path, files | {"SegmentationClass/1.png": None}))
+    assert (sample.file_name, len(sample.objects)) == ("JPEGImages/street.jpg", 1)
+
+
+def test_a_mask_is_never_taken_for_the_image(tmp_path: Path) -> None:
+    files = {"Annotations/a.xml": xml(filename="a.jpg"), "SegmentationClass/a.png": None}
+    sample = only(write(tmp_path, files))
+    assert (sample.image, sample.file_name, codes(sample)) == (None, "Annotations/a.xml", ["image-missing"])
+
+
+def test_two_files_for_one_image(tmp_path: Path) -> None:
+    write(tmp_path, {"a.xml": xml(filename="a.jpg"), "a.jpg": None, "b.xml": xml(filename="a.jpg")})
+    first, second = opened(tmp_path).splits["train"].samples()
+    assert (first.file_name, first.issues) == ("a.jpg", ())
+    assert (second.image, codes(second)) == (None, ["image-ambiguous"])
+
+
+def test_one_name_with_two_extensions_goes_by_what_the_file_says(tmp_path: Path) -> None:
+    write(tmp_path, {"a.xml": xml(filename="a.png"), "a.jpg": None, "a.png": None})
+    samples = list(opened(tmp_path).splits["train"].samples())
+    assert [(sample.file_name, codes(sample)) for sample in samples] == [
+        ("a.jpg", ["unlisted"]),
+        ("a.png", []),
+    ]
+
+
+def test_images_without_xml_are_dropped_or_kept_as_told(tmp_path: Path) -> None:
+    write(tmp_path, {"a.xml": xml(box_xml()), "a.jpg": None, "b.jpg": None})
+    for reading, code in (("drop", "unlisted"), ("keep", "unlisted-kept")):
+        source = opened(tmp_path, unlisted_images=reading).splits["train"]
+        assert len(source) == 2
+        assert [codes(sample) for sample in source.samples()] == [[], [code]]
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    outside = write(tmp_path / "outside", {"a.jpg": None, "b.xml": xml(box_xml("secret"))})
+    data = write(tmp_path / "data", {"a.xml": xml(box_xml(), filename="a.jpg")})
+    (data / "a.jpg").symlink_to(outside / "a.jpg")
+    (data / "b.xml").symlink_to(outside / "b.xml")
+    source = opened(data).splits["train"]
+    (sample,) = source.samples()
+    assert (sample.image, codes(sample)) == (None, ["image-link"])
+    assert [(issue.code, issue.file) for issue in source.issues()] == [("image-link", "b.xml")]
+    assert source.categories() == [{"id": 1, "name": "cat"}]
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, {"b.xml": xml(), "b.jpg": None, "a.jpg": None})
+    os.mkfifo(tmp_path / "a.xml")
+    assert voc.detect(tmp_path)
+    assert codes(next(opened(tmp_path).splits["train"].samples())) == ["annotation-unreadable"]
+
+
+def test_images_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path, {"xml/Annotations/s/a.xml": xml(box_xml()), "images/s/a.jpg": None})
+    place = Place(tmp_path / "xml", "data", images=tmp_path / "images")
+    (sample,) = voc.open_splits(place).splits["train"].samples()
+    assert (sample.image, sample.issues) == (tmp_path / "images/s/a.jpg", ())
+
+
+# -- splits
+
+
+def test_image_sets_are_the_splits(tmp_path: Path) -> None:
+    names = "abcdef"
+    files = {f"VOCdevkit/VOC2007/Annotations/{name}.xml": xml(box_xml(name)) for name in names}
+    files |= {f"VOCdevkit/VOC2007/JPEGImages/{name}.jpg": None for name in names}
+    sets = {
+        "train": "a\nb\n",
+        "val": "c\r\n",
+        "trainval": "a\nb\nc\nd\n",
+        "test": "e  1\nz -1\n",
+        "cat_train": "a 1\nb -1\n",
+    }
+    files |= {f"VOCdevkit/VOC2007/ImageSets/Main/{split}.txt": text for split, text in sets.items()}
+    splits = opened(write(tmp_path, files)).splits
+    stems = {
+        split: [Path(sample.file_name).stem for sample in source.samples()]
+        for split, source in splits.items()
+    }
+    assert stems == {"train": ["a", "b"], "val": ["c"], "test": ["e", "z"]}
+    assert [len(source) for source in splits.values()] == [2, 2, 1]
+    listed = [{"id": id_, "name": name} for id_, name in enumerate("abce", start=1)]
+    assert splits["val"].categories() == listed
+    assert codes(list(splits["test"].samples())[1]) == ["image-missing"]
+    told = [(issue.code, Path(issue.file).stem) for source in splits.values() for issue in source.issues()]
+    assert told == [("unlisted", "d"), ("unlisted", "f")]
+
+
+def test_trainval_where_there_is_no_train(tmp_path: Path) -> None:
+    files: dict[str, str | None] = {f"Annotations/{name}.xml": xml() for name in "abc"}
+    files |= {f"JPEGImages/{name}.jpg": None for name in "abc"}
+    files |= {
+        "ImageSets/Main/trainval.txt": "a\nb\n",
+        "ImageSets/Main/val.txt": "b\n",
+        "ImageSets/Main/test.txt": "c\n",
+    }
+    splits = opened(write(tmp_path, files)).splits
+    assert {split: [sample.file_name for sample in source.samples()] for split, source in splits.items()} == {
+        "test": ["JPEGImages/c.jpg"],
+        "train": ["JPEGImages/a.jpg"],
+        "val": ["JPEGImages/b.jpg"],
+    }
+
+
+def test_cvat_with_folders_in_its_default_set(tmp_path: Path) -> None:
+    files = {"Annotations/day 1/a.xml": xml(filename="day 1/a.jpg"), "JPEGImages/day 1/a.jpg": None}
+    files |= {"ImageSets/Main/default.txt": "day 1/a\n", "labelmap.txt": "# label:color_rgb:parts:actions\n"}
+    sample = only(write(tmp_path, files))
+    assert (sample.file_name, sample.issues) == ("JPEGImages/day 1/a.jpg", ())
+
+
+def test_two_years_are_one_data_set(tmp_path: Path) -> None:
+    files: dict[str, str | None] = {}
+    for year in ("VOC2007", "VOC2012"):
+        files |= {f"{year}/Annotations/1.xml": xml(), f"{year}/JPEGImages/1.jpg": None}
+        files |= {f"{year}/ImageSets/Main/train.txt": "1\n"}
+    samples = list(opened(write(tmp_path, files)).splits["train"].samples())
+    assert [sample.file_name for sample in samples] == [
+        "VOC2007/JPEGImages/1.jpg",
+        "VOC2012/JPEGImages/1.jpg",
+    ]
+    assert len({sample.image_id for sample in samples}) == 2
+
+
+@pytest.mark.parametrize("layout", ["{}/{}", "{}/images/{}", "images/{}/{}"])
+def test_folders_named_like_splits(tmp_path: Path, layout: str) -> None:
+    files: dict[str, str | None] = {}
+    for split in ("train", "valid", "test"):
+        image = layout.format(split, f"{split}_jpg.rf.1.jpg")
+        files |= {image: None, image.replace("images/", "annotations/").replace(".jpg", ".xml"): xml()}
+    splits = opened(write(tmp_path, files)).splits
+    assert list(splits) == ["test", "train", "valid"]
+    assert all([sample.issues for sample in source.samples()] == [()] for source in splits.values())
+
+
+def test_lower_case_folders(tmp_path: Path) -> None:
+    files = {"data/annotations/xmls/a.xml": xml(box_xml(), filename="a.png"), "data/images/a.png": None}
+    sample = only(write(tmp_path, files))
+    assert (sample.file_name, sample.issues) == ("data/images/a.png", ())
+
+
+def test_the_door_knows_its_format(tmp_path: Path) -> None:
+    door = detect(write(tmp_path / "voc", {"VOCdevkit/VOC2007/Annotations/a.xml": xml()}))
+    assert door is not None
+    assert door.FORMAT == "voc"
+    other = write(
+        tmp_path / "other", {"annotations.xml": "<annotations><image/></annotations>", "a.jpg": None}
+    )
+    assert not voc.detect(other)
+    assert not voc.detect(other / "a.jpg")
+    with pytest.raises(UserError, match="no XML file of Pascal VOC"):
+        opened(other)
+
+
+def test_the_key_changes_with_the_data_and_how_it_is_read(tmp_path: Path) -> None:
+    write(tmp_path, {"a.xml": xml(), "a.jpg": None})
+    key = opened(tmp_path).splits["train"].key
+    assert key == opened(tmp_path).splits["train"].key
+    assert key != opened(tmp_path, unlisted_images="keep").splits["train"].key
+    write(tmp_path, {"a.xml": xml(box_xml())})
+    assert key != opened(tmp_path).splits["train"].key
+
+
+# -- round trip
+
+
+def test_what_supervision_writes_is_read_as_it_was(tmp_path: Path) -> None:
+    sv = pytest.importorskip("supervision")
+    rng = np.random.default_rng(0)
+    write(tmp_path, {f"images/{index}.png": None for index in range(4)})
+    paths = [str(tmp_path / f"images/{index}.png") for index in range(4)]
+    far = np.array([[0, 0], [3, 3]])
+    corners = {path: np.sort(rng.integers(0, 24, (3, 2, 2)) * 2, axis=1) + far for path in paths}
+    boxes = {path: corners[path].reshape(3, 4).astype(float) for path in paths}
+    masks = {path: np.zeros((3, 48, 64), bool) for path in paths}
+    for path in paths[2:]:
+        for mask, (x0, y0, x1, y1) in zip(masks[path], boxes[path].astype(int), strict=True):
+            mask[y0:y1, x0:x1] = True
+    truth = {
+        path: sv.Detections(
+            boxes[path], mask=masks[path] if path in paths[2:] else None, class_id=np.array([0, 1, 1])
+        )
+        for path in paths
+    }
+    data = sv.DetectionDataset(classes=["cat", "dog"], images=paths, annotations=truth)
+    data.as_pascal_voc(annotations_directory_path=str(tmp_path / "annotations"), approximation_percentage=0.0)
+
+    samples = list(opened(tmp_path).splits["train"].samples())
+    assert [sample.issues for sample in samples] == [()] * 4
+    for sample, path in zip(samples, paths, strict=True):
+        read = np.array([found.bbox for found in sample.objects])
+        read[:, 2:] += read[:, :2]
+        assert read == pytest.approx(boxes[path], abs=1e-6)
+        assert [found.category for found in sample.objects] == ["cat", "dog", "dog"]
+        for found, (x0, y0, x1, y1) in zip(sample.objects, boxes[path], strict=True):
+            if path in paths[2:]:  # its outlines run through the centers of the outermost pixels
+                points = np.concatenate([np.array(part).reshape(-1, 2) for part in found.segmentation])
+                assert (*points.min(0), *points.max(0)) == pytest.approx((x0, y0, x1 - 1, y1 - 1), abs=1e-6)
