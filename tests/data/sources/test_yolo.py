@@ -1,0 +1,488 @@
+"""The YOLO door: data.yaml as its users have it, Darknet's lists, bare folders, and lines of every kind."""
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detr_hf.data.repair import Repair
+from detr_hf.data.sample import Sample
+from detr_hf.data.sources import detect, yolo
+from detr_hf.data.sources.base import Opened, Place
+from detr_hf.errors import UserError
+
+WIDTH, HEIGHT = 200, 100
+BOX = "0 0.5 0.5 0.25 0.5"
+BOX_PX = [75.0, 25.0, 50.0, 50.0]
+YAML = "path: .\ntrain: images/train\nval: images/val\nnames: [cat, dog]\n"
+
+
+def image(path: Path, size=(WIDTH, HEIGHT), orientation: int | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.new("RGB", size, (30, 90, 60)).save(path, exif=exif)
+    return path
+
+
+def text(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def labeled(root: Path, name: str, lines: str | None = BOX) -> None:
+    """An image with its labels in Ultralytics' layout."""
+    image(root / name)
+    if lines is not None:
+        label = name.replace("images/", "labels/", 1) if name.startswith("images/") else name
+        text((root / label.replace("/images/", "/labels/")).with_suffix(".txt"), lines)
+
+
+def ultralytics(root: Path, config: str = YAML) -> Path:
+    labeled(root, "images/train/a.jpg")
+    labeled(root, "images/val/b.jpg", "1 0.1 0.1 0.1 0.1")
+    text(root / "data.yaml", config)
+    return root
+
+
+def opened(path: Path, images: Path | None = None) -> Opened:
+    assert yolo.detect(path)
+    return yolo.open_splits(Place(path, str(path), images=images))
+
+
+def samples(path: Path, split: str = "train", images: Path | None = None) -> list[Sample]:
+    source = opened(path, images).splits[split]
+    found = list(source.samples())
+    assert len(found) == len(source)
+    return found
+
+
+def codes(path: Path, images: Path | None = None) -> list[str]:
+    """Of the data set and of all its samples."""
+    found = []
+    for source in opened(path, images).splits.values():
+        found += [issue.code for issue in source.issues()]
+        found += [issue.code for sample in source.samples() for issue in sample.issues]
+    return found
+
+
+def of_lines(root: Path, lines: str | bytes, config: str = YAML) -> Sample:
+    ultralytics(root, config)
+    text(root / "labels/train/a.txt", lines)
+    return samples(root)[0]
+
+
+def test_boxes_in_pixels_of_the_image_with_class_names(tmp_path):
+    ultralytics(tmp_path)
+    (one,) = samples(tmp_path)
+    (other,) = samples(tmp_path, "val")
+    assert (one.file_name, one.declared_hw) == ("images/train/a.jpg", (HEIGHT, WIDTH))
+    assert [(found.category, found.bbox) for found in one.objects] == [("cat", BOX_PX)]
+    assert [(found.category, found.bbox) for found in other.objects] == [("dog", [10.0, 5.0, 20.0, 10.0])]
+    assert codes(tmp_path) == []
+    assert opened(tmp_path).splits["train"].categories() == [
+        {"id": 0, "name": "cat"},
+        {"id": 1, "name": "dog"},
+    ]
+
+
+def test_shares_are_of_the_upright_image(tmp_path):
+    ultralytics(tmp_path)
+    image(tmp_path / "images/train/a.jpg", (WIDTH, HEIGHT), orientation=6)
+    (sample,) = samples(tmp_path)
+    assert sample.declared_hw == (WIDTH, HEIGHT)
+    assert sample.objects[0].bbox == [37.5, 50.0, 25.0, 100.0]
+    repaired = Repair()(sample)
+    assert repaired.sample.objects[0].bbox == [37.5, 50.0, 25.0, 100.0]
+    assert [issue.code for issue in repaired.issues] == ["exif-turned"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "train: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n",
+        "train: [images/train]\nval:\n  - images/val\nnames:\n  0: cat\n  1: dog\n",
+        "train: images/tr*\nval: images/val/*.jpg\nnames: [cat, dog]\n",
+        "train: lists/train.txt\nval: images/val/b.jpg\nnames: [cat, dog]\n",
+        "path: ROOT\ntrain: images/train\nval: ROOT/images/val\nnames: [cat, dog]\n",
+        "path: ''\ntrain: ./images/train/\nval: images\\val\ntest:\nnames: ['cat', dog]\ndownload: |\n  a\n",
+        "\ufeffpath: ./\r\ntrain: images/train\r\nval: images/val\r\nnc: 2\r\nnames: [cat, dog]\r\n",
+    ],
+)
+def test_every_spelling_of_the_configuration(tmp_path, config):
+    ultralytics(tmp_path, config.replace("ROOT", tmp_path.as_posix()))
+    text(tmp_path / "lists/train.txt", "\ufeff../images/train/a.jpg\r\n\r\n")
+    assert [sample.file_name for sample in samples(tmp_path)] == ["images/train/a.jpg"]
+    assert [sample.file_name for sample in samples(tmp_path, "val")] == ["images/val/b.jpg"]
+    assert codes(tmp_path) == []
+    assert list(opened(tmp_path / "data.yaml").splits) == ["train", "val"]
+
+
+def test_class_names_are_taken_as_they_are_written(tmp_path):
+    ultralytics(tmp_path, "train: images/train\nnames: [no, 1.0]\n")
+    assert [entry["name"] for entry in opened(tmp_path).splits["train"].categories()] == ["no", "1.0"]
+
+
+def test_the_yaml_of_roboflow(tmp_path):
+    for split in ("train", "valid", "test"):
+        labeled(tmp_path, f"{split}/images/{split}.jpg")
+    text(tmp_path / "README.roboflow.txt", "\n yard - v3\n")
+    text(
+        tmp_path / "data.yaml",
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 1\nnames: ['cat']\n"
+        "roboflow:\n  workspace: yard\n",
+    )
+    assert list(opened(tmp_path).splits) == ["train", "val", "test"]
+    assert samples(tmp_path, "val")[0].objects[0].bbox == BOX_PX
+    assert codes(tmp_path) == []
+
+
+def test_a_path_that_was_right_elsewhere_is_found_by_its_last_parts_and_told(tmp_path):
+    ultralytics(tmp_path, YAML.replace("path: .", "path: /datasets/of/another/machine"))
+    assert samples(tmp_path)[0].objects[0].bbox == BOX_PX
+    issues = list(opened(tmp_path).splits["train"].issues())
+    assert [issue.code for issue in issues] == ["file-renamed"] * 2
+    assert "`path: /datasets/of/another/machine` is taken as 'images/train'" in issues[0].text
+
+
+@pytest.mark.parametrize("said", ["../outside/images", "/", "..", "OUTSIDE", "images/linked"])
+def test_nothing_outside_of_the_folder_is_read(tmp_path, said):
+    outside = image(tmp_path / "outside/images/c.jpg").parent
+    root = ultralytics(tmp_path / "data", YAML.replace("images/train", said.replace("OUTSIDE", str(outside))))
+    (root / "images/linked").symlink_to(outside)
+    (root / "images").rename(root / "pictures")
+    with pytest.raises(UserError, match=r"no such place in .*data, and no other folder is read"):
+        opened(root)
+
+
+def test_links_out_of_the_folder_are_told_and_not_followed(tmp_path):
+    outside = image(tmp_path / "outside/c.jpg")
+    root = ultralytics(tmp_path / "data")
+    (root / "images/train/c.jpg").symlink_to(outside)
+    labeled(root, "images/train/d.jpg", None)
+    (root / "labels/train/d.txt").symlink_to(text(tmp_path / "outside/d.txt", BOX))
+    assert [sample.file_name for sample in samples(root)] == ["images/train/a.jpg", "images/train/d.jpg"]
+    assert codes(root) == ["image-link", "image-link"]
+
+
+def test_a_named_folder_of_images_is_read(tmp_path):
+    config = text(tmp_path / "project/yard.yaml", YAML)
+    data = ultralytics(tmp_path / "data")
+    (data / "data.yaml").unlink()
+    assert samples(config, images=data)[0].objects[0].bbox == BOX_PX
+    assert codes(config, images=data) == []
+
+
+def test_labels_apart_from_a_named_folder_of_images(tmp_path):
+    """CVAT exports without images."""
+    images = image(tmp_path / "yard/a.jpg").parent
+    root = tmp_path / "export"
+    text(root / "labels/train/a.txt", BOX)
+    text(root / "train.txt", "images/train/a.jpg\n")
+    text(root / "data.yaml", "path: ./\ntrain: train.txt\nnames: {0: cat}\n")
+    (sample,) = samples(root, images=images)
+    assert sample.image == images / "a.jpg"
+    assert sample.objects[0].bbox == BOX_PX
+    assert codes(root, images=images) == ["file-renamed"]
+
+
+def test_missing_validation_images_are_an_issue_and_missing_classes_are_named(tmp_path):
+    ultralytics(tmp_path, "train: images/train\nval: images/none\nnc: 2\n")
+    assert codes(tmp_path) == ["image-missing", "class-names", "not-read"]
+    assert samples(tmp_path)[0].objects[0].category == "class_0"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("names: [cat, dog]\nnc: 3\ntrain: images/train", "`nc` is 3, and `names` has 2"),
+        ("names: [cat, cat]\ntrain: images/train", "classes 0 and 1 are both 'cat'"),
+        ("names: {0: cat, dog: 1}\ntrain: images/train", "class dog: '1'"),
+        ("names: [cat, [dog]]\ntrain: images/train", "class 1"),
+    ],
+)
+def test_classes_that_disagree_are_told(tmp_path, config, said):
+    ultralytics(tmp_path, config)
+    issue = next(iter(opened(tmp_path).splits["train"].issues()))
+    assert issue.code == "category-invalid"
+    assert said in issue.text
+
+
+@pytest.mark.parametrize(
+    "config", ["names: [cat\ntrain: x", "- names\n- train", "names: cat\ntrain: images/train", "[" * 9000]
+)
+def test_a_yaml_that_is_none_is_refused_by_name(tmp_path, config):
+    ultralytics(tmp_path, config)
+    with pytest.raises(UserError, match=r"data\.yaml"):
+        yolo.yaml_layout(tmp_path / "data.yaml", yolo.YoloFiles(tmp_path))
+
+
+def test_yaml_makes_no_objects(tmp_path):
+    ultralytics(tmp_path, YAML + "evil: !!python/object/apply:os.mkdir ['made']\n")
+    assert len(samples(tmp_path)) == 1
+    assert not Path("made").exists()
+
+
+def test_polygons_scores_and_oriented_boxes(tmp_path):
+    triangle, square = "0 0 0 0.5 0 0.5 1", "0 0 0 1 0 1 1 0 1"
+    box = "1 0.1 0.1 0.2 0.2"
+    lines = [triangle, f"{box} 0.75", f"{box} 17", square, "0 0 0 1 0 1 1 0.5"]
+    found = of_lines(tmp_path, "\n".join(lines)).objects
+    assert found[0].segmentation == [[0.0, 0.0, 100.0, 0.0, 100.0, 100.0]]
+    assert [one.score for one in found] == [None, 0.75, None, None, 0.5]
+    assert found[3].segmentation == [[0.0, 0.0, 200.0, 0.0, 200.0, 100.0, 0.0, 100.0]]
+    assert [one.bbox is None for one in found] == [True, False, False, True, True]
+    assert [one.where for one in found] == [f"line {number}" for number in range(1, 6)]
+
+
+def test_poses_keep_their_box(tmp_path):
+    pose = BOX + " 0.1 0.1 2 0.2 0.2 1"
+    sample = of_lines(tmp_path, f"{pose}\n{BOX}", YAML + "kpt_shape: [2, 3]\n")
+    assert [found.bbox for found in sample.objects] == [BOX_PX, BOX_PX]
+    assert codes(tmp_path) == ["not-taken"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("0 0.5 0.5 0.25", "entry-invalid", "4 values"),
+        ("cat 0.5 0.5 0.25 0.5", "entry-invalid", "no row of numbers"),
+        ("0.5 0.5 0.5 0.25 0.5", "entry-invalid", "class 0.5"),
+        ("nan 0.5 0.5 0.25 0.5", "entry-invalid", "class nan"),
+        ("0 100 50 50 50", "box-malformed", "100 is no share"),
+        ("0 10 10 90 10 90 90", "box-malformed", "were pixels written"),
+        ("0 0.5 0.5 0.25 0.5\x00", "entry-invalid", "no row of numbers"),
+    ],
+)
+def test_lines_that_are_no_object_are_told_by_number(tmp_path, line, code, said):
+    sample = of_lines(tmp_path, f"{BOX}\n{line}\n{BOX}")
+    assert [found.id for found in sample.objects] == [1, 3]
+    (issue,) = sample.issues
+    assert issue.code == code
+    assert "labels/train/a.txt, line 2: " in issue.text
+    assert said in issue.text
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("7 0.5 0.5 0.25 0.5", "category-unknown"),
+        ("-1 0.5 0.5 0.25 0.5", "category-unknown"),
+        ("0 nan 0.5 0.25 0.5", "box-malformed"),
+        ("0 inf 0.5 0.25 0.5", "box-malformed"),
+        ("0 0.5 0.5 0 0.5", "box-empty"),
+        ("0 0.5 0.5 1.2 0.5", "box-clipped"),
+        ("0 0.1 0.1 0.1 0.1", "object-twice"),
+        ("0 0 0 0.5 0 nan 1", "outline-invalid"),
+    ],
+)
+def test_what_repair_judges_goes_through(tmp_path, line, code):
+    sample = of_lines(tmp_path, f"0 0.1 0.1 0.1 0.1\n{line}")
+    assert [issue.code for issue in Repair()(sample).issues if issue.code != "no-shape"] == [code]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"\xef\xbb\xbf" + BOX.encode() + b"\r\n\r\n", None),
+        (b"0,0.5,0.5,0.25,0.5", None),
+        (b"0, 0.5, 0.5, 0.25, 0.5", None),
+        (b"0.0\t5e-1  .5 0.25 0.5 ", None),
+        (b"0 0,5 0,5 0,25 0,5", "odd-type"),
+        (b"0;0.5;0.5;0.25;0.5", None),
+    ],
+)
+def test_spellings_of_a_line(tmp_path, content, code):
+    sample = of_lines(tmp_path, content)
+    assert [found.bbox for found in sample.objects] == [BOX_PX]
+    assert [issue.code for issue in sample.issues] == ([code] if code else [])
+
+
+def test_empty_and_missing_label_files_are_told_apart(tmp_path):
+    ultralytics(tmp_path)
+    labeled(tmp_path, "images/train/empty.jpg", "\n")
+    labeled(tmp_path, "images/train/none.jpg", None)
+    found = {sample.file_name: sample for sample in samples(tmp_path)}
+    assert [len(sample.objects) for sample in found.values()] == [1, 0, 0]
+    assert found["images/train/empty.jpg"].issues == ()
+    assert [issue.code for issue in found["images/train/none.jpg"].issues] == ["label-missing"]
+    assert "'labels/train/none.txt'" in found["images/train/none.jpg"].issues[0].text
+
+
+def test_a_label_file_that_cannot_be_read_drops_its_image(tmp_path):
+    ultralytics(tmp_path)
+    (tmp_path / "labels/train/a.txt").unlink()
+    os.mkfifo(tmp_path / "labels/train/a.txt")
+    (sample,) = samples(tmp_path)
+    assert [issue.code for issue in sample.issues] == ["annotation-unreadable"]
+    assert Repair()(sample).sample is None
+
+
+def test_a_broken_image_is_left_to_repair(tmp_path):
+    ultralytics(tmp_path)
+    text(tmp_path / "images/train/a.jpg", "no image")
+    (sample,) = samples(tmp_path)
+    assert [issue.code for issue in Repair()(sample).issues] == ["image-unreadable"]
+
+
+def test_labels_without_an_image_are_counted(tmp_path):
+    ultralytics(tmp_path)
+    text(tmp_path / "labels/train/gone.txt", f"{BOX}\n{BOX}\n")
+    text(tmp_path / "classes.txt", "cat\ndog\n")
+    (issue,) = opened(tmp_path).splits["train"].issues()
+    assert (issue.code, issue.file) == ("annotation-orphan", "labels/train/gone.txt")
+    assert "2 objects" in issue.text
+    assert list(opened(tmp_path).splits["val"].issues()) == []
+
+
+def test_upper_case_endings_and_labels_beside_images(tmp_path):
+    image(tmp_path / "images/train/a.JPG")
+    text(tmp_path / "labels/train/A.TXT", BOX)
+    labeled(tmp_path, "images/train/b.jpg", None)
+    text(tmp_path / "images/train/b.txt", BOX)
+    text(tmp_path / "data.yaml", "train: images/train\nnames: [cat]\n")
+    assert [len(sample.objects) for sample in samples(tmp_path)] == [1, 1]
+    assert codes(tmp_path) == ["file-renamed"]
+
+
+def test_lists_name_images_that_are_missing_or_twice(tmp_path):
+    ultralytics(tmp_path, YAML.replace("images/train", "train.txt"))
+    text(tmp_path / "train.txt", "./images/train/a.jpg\nimages/train/a.jpg\n/old/images/train/gone.jpg\n")
+    one, gone = samples(tmp_path)
+    assert (one.file_name, gone.image) == ("images/train/a.jpg", None)
+    assert codes(tmp_path) == ["image-twice", "image-missing"]
+
+
+@pytest.mark.parametrize("folder", ["train/images", "images/train"])
+def test_folders_without_a_configuration(tmp_path, folder):
+    labeled(tmp_path, f"{folder}/a.jpg")
+    labeled(tmp_path, f"{folder}/b.jpg".replace("train", "val"))
+    text(tmp_path / "classes.txt", "cat\n\ndog\n\n")
+    source = opened(tmp_path).splits["train"]
+    assert list(opened(tmp_path).splits) == ["train", "val"]
+    assert source.categories() == [{"id": 0, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert codes(tmp_path) == []
+
+
+def test_images_and_labels_side_by_side_without_names(tmp_path):
+    image(tmp_path / "a.png")
+    text(tmp_path / "a.txt", "3 0.5 0.5 0.25 0.5")
+    assert samples(tmp_path)[0].objects[0].category == "class_3"
+    assert codes(tmp_path) == ["class-names"]
+
+
+@pytest.mark.parametrize("prefix", ["data/", ""])
+def test_darknet_as_cvat_exports_it(tmp_path, prefix):
+    text(
+        tmp_path / "obj.data",
+        f"classes = 2\ntrain = {prefix}train.txt\nnames = {prefix}obj.names\nbackup = b/\n",
+    )
+    text(tmp_path / "obj.names", "cat\ndog\n")
+    text(tmp_path / "train.txt", f"{prefix}obj_train_data/a b.jpg\n")
+    image(tmp_path / "obj_train_data/a b.jpg")
+    text(tmp_path / "obj_train_data/a b.txt", BOX)
+    for path in (tmp_path, tmp_path / "obj.data"):
+        (sample,) = samples(path)
+        assert [(found.category, found.bbox) for found in sample.objects] == [("cat", BOX_PX)]
+        assert codes(path) == []
+
+
+def test_darknet_without_its_images(tmp_path):
+    images = image(tmp_path / "yard/a.jpg").parent
+    root = tmp_path / "export"
+    text(root / "obj.data", "classes=3\ntrain=data/train.txt\nvalid=valid.txt\nnames=data/obj.names\n")
+    text(root / "obj.names", "cat\ndog\n")
+    text(root / "train.txt", "data/obj_train_data/a.jpg\n")
+    text(root / "obj_train_data/a.txt", BOX)
+    assert codes(root) == ["category-invalid", "image-missing", "image-missing"]
+    assert samples(root, images=images)[0].objects[0].bbox == BOX_PX
+
+
+@pytest.mark.parametrize("missing", ["obj.names", "train.txt"])
+def test_darknet_without_its_lists_is_refused(tmp_path, missing):
+    text(tmp_path / "obj.data", "train = train.txt\nnames = obj.names\n")
+    for name in {"obj.names", "train.txt"} - {missing}:
+        text(tmp_path / name, "cat\n")
+    with pytest.raises(UserError, match=f"{missing}' is not beside it"):
+        opened(tmp_path)
+
+
+def test_other_folders_are_not_taken_for_yolo(tmp_path):
+    assert not yolo.detect(tmp_path)
+    image(tmp_path / "images/a.jpg")
+    text(
+        tmp_path / "labels/a.txt",
+        "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70",
+    )
+    text(tmp_path / "yolov8.yaml", "nc: 80\nscales:\nbackbone:\n")
+    text(tmp_path / "notes.txt", "1 2 3 4 5\n")
+    assert not yolo.detect(tmp_path)
+    assert not yolo.detect(tmp_path / "yolov8.yaml")
+    os.mkfifo(tmp_path / "data.yaml")
+    os.mkfifo(tmp_path / "obj.data")
+    assert not yolo.detect(tmp_path)
+    assert detect(ultralytics(tmp_path / "data")) is yolo
+
+
+def test_the_key_follows_labels_and_split(tmp_path):
+    ultralytics(tmp_path)
+    before = {split: source.key for split, source in opened(tmp_path).splits.items()}
+    assert len(set(before.values())) == 2
+    assert before == {split: source.key for split, source in opened(tmp_path).splits.items()}
+    text(tmp_path / "labels/train/a.txt", BOX + "0")
+    assert opened(tmp_path).splits["train"].key != before["train"]
+
+
+def test_what_supervision_writes_is_read_as_it_was(tmp_path):
+    """Boxes and polygons to 0.01 px: five digits of a share of 640 pixels."""
+    sv = pytest.importorskip("supervision")
+    boxes = np.array([[10.25, 20.5, 300.75, 200.0], [0, 0, 640, 480]], np.float32)
+    mask = np.zeros((2, 480, 640), bool)
+    mask[0, 100:300, 50:400] = True
+    mask[1, 10:20, 600:640] = True
+    outlined = np.array([[50, 100, 399, 299], [600, 10, 639, 19]], np.float32)
+    cases = {
+        "boxes": sv.Detections(boxes, class_id=np.array([1, 0])),
+        "masks": sv.Detections(outlined, mask, class_id=np.array([0, 1])),
+        "none": sv.Detections.empty(),
+    }
+    images = [str(tmp_path / "drawn" / f"{name}.png") for name in cases]
+    for path in images:
+        image(Path(path), (640, 480))
+    annotations = dict(zip(images, cases.values(), strict=True))
+    root = tmp_path / "set"
+    sv.DetectionDataset(["cat", "dog"], images, annotations).as_yolo(
+        str(root / "images"), str(root / "labels"), str(root / "data.yaml")
+    )
+    found = {sample.file_name: sample for sample in samples(root)}
+    assert list(found) == ["images/boxes.png", "images/masks.png", "images/none.png"]
+    read = found["images/boxes.png"].objects
+    corners = np.array([[x, y, x + w, y + h] for x, y, w, h in (one.bbox for one in read)])
+    np.testing.assert_allclose(corners, boxes, atol=0.01)
+    assert [one.category for one in read] == ["dog", "cat"]
+    for one, box in zip(found["images/masks.png"].objects, cases["masks"].xyxy, strict=True):
+        points = np.array(one.segmentation[0]).reshape(-1, 2)
+        np.testing.assert_allclose([*points.min(0), *points.max(0)], box, atol=0.01)
+    assert codes(root) == []
+
+
+def test_memory_does_not_grow_with_label_files(tmp_path):
+    """Only the list of names does."""
+    text(tmp_path / "data.yaml", "train: images\nnames: [cat]\n")
+    labeled(tmp_path, "images/0.png", BOX + "\n" + "0 0.1 0.1 0.2 0.2" + "\n" * 50_000)
+    for number in range(1, 60):
+        os.link(tmp_path / "images/0.png", tmp_path / f"images/{number}.png")
+        os.link(tmp_path / "labels/0.txt", tmp_path / f"labels/{number}.txt")
+    source = opened(tmp_path).splits["train"]
+    stream = source.samples()
+    next(stream)
+    tracemalloc.start()
+    for sample in stream:
+        assert len(sample.objects) == 2
+    assert tracemalloc.get_traced_memory()[0] < 500_000
+    tracemalloc.stop()
