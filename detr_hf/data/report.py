@@ -92,6 +92,13 @@ class Report:
                 lines += [f"      {text}" for text in texts[:EXAMPLES_SHOWN] if text]
             raise UserError("\n".join(lines[: 3 * ERRORS_SHOWN]))
 
+    @classmethod
+    def from_dict(cls, source: str, values: dict[str, Any]) -> Report:
+        """The report of which ``as_dict`` gave the values, under another name."""
+        places = {code: [Place(**place) for place in found] for code, found in values["places"].items()}
+        found = {code: {(one.split, one.file): one for one in all_of} for code, all_of in places.items()}
+        return cls(source, Counter(values["totals"]), found)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON: totals, counts by code, and every place."""
         return {

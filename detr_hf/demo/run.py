@@ -84,7 +84,9 @@ def run_stage(
 
 def _is_demo(data: Data, out: Path) -> bool:
     """Whether a run learned the drawn yard, or images that are in the demo's own folder."""
-    return data.demo is not None or (data.train is not None and out in Path(data.train.images).parents)
+    return data.demo is not None or (
+        data.train is not None and out in Path(data.train.images or data.train.place).parents
+    )
 
 
 def _compare_scratch(train: Train, out: Path, pretrained: dict[str, Any]) -> None:

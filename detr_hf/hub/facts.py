@@ -131,8 +131,8 @@ def data_facts(data: Data) -> DataFacts:
         return DataFacts("detr-hf's synthetic yard", None, "synthetic-yard", "validation", truth)
     if data.dataset is not None:
         return _saved(data, data.dataset)
-    files = [split for split in (data.train, data.validation) if split is not None]
-    found = [card for split in files if (card := _card_beside(Path(split.annotations)))]
+    files = [split for split in (data.train, data.source, data.validation) if split is not None]
+    found = [card for split in files if (card := _card_beside(Path(split.place)))]
     name = _title(found[0]) if found else UNNAMED
     truth = (_truth_of(found[0]) if found else "") or _marks(files)
     scored = "validation" if data.validation else "held-out tenth"
@@ -150,7 +150,8 @@ def _saved(data: Data, dataset: str) -> DataFacts:
 
 def _card_beside(annotations: Path) -> DatasetCard | None:
     """The card that `detr-hf prepare` wrote one or, with folds, two folders above the annotations."""
-    cards = (_card_of(folder / CARD_FILE) for folder in list(annotations.parents)[1:3])
+    folders = [annotations, annotations.parent] if annotations.is_dir() else annotations.parents[1:3]
+    cards = (_card_of(folder / CARD_FILE) for folder in folders)
     return next((card for card in cards if card is not None), None)
 
 
@@ -180,7 +181,7 @@ def _truth_of(card: DatasetCard) -> str:
 
 def _marks(splits: list[Split]) -> str:
     """How many segments the annotation files mark as pseudo-labeled; "" where none is."""
-    count = sum(_marks_in(Path(split.annotations)) for split in splits)
+    count = sum(_marks_in(Path(split.place)) for split in splits)
     if not count:
         return ""
     return (

@@ -101,6 +101,7 @@ def _sources(data: Data) -> tuple[dict[str, Source], LabelMap | None, list[str]]
 
 def coco_source(split: Split, name: str) -> Source:
     """The reader for a COCO split: panoptic where it has a PNG folder. ``name`` is its recipe key."""
+    assert split.annotations is not None and split.images is not None
     if split.panoptic is None:
         return CocoDetection(split.annotations, split.images, name)
     return CocoPanoptic(split.annotations, split.images, split.panoptic, name)

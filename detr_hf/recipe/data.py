@@ -14,11 +14,21 @@ MAX_LONG_EDGE = 1333
 
 @section
 class Split:
-    """One split as files. Paths are relative to the current directory."""
+    """Where a split is: a path of any format that can be read, or COCO files by name.
 
-    annotations: Text  # COCO detection JSON, or COCO panoptic JSON
-    images: Text  # folder of the images named in the JSON
+    A recipe may write the path alone: `train: PATH`. Paths are relative to the current directory.
+    """
+
+    path: Text | None = None  # a folder or file
+    format: Text | None = None  # of `path`, where it is not to be recognized: coco, yolo, voc, ...
+    annotations: Text | None = None  # COCO detection JSON, or COCO panoptic JSON
+    images: Text | None = None  # folder of the images named in the JSON
     panoptic: Text | None = None  # folder of the PNG id maps; makes the split panoptic
+
+    @property
+    def place(self) -> str:
+        """The path, or the annotation file."""
+        return self.path or self.annotations or ""
 
 
 @section
@@ -33,13 +43,14 @@ class DemoData:
 
 @section
 class Data:
-    """Where the images come from: exactly one of `train` (files), `dataset` and `demo`."""
+    """Where the images come from: exactly one of `train`, `source`, `dataset` and `demo`."""
 
     train: Split | None = None
     validation: Split | None = None
+    source: Split | None = None  # one path with splits of its own
     dataset: Text | None = None  # folder of a saved DatasetDict, or the id of a data set on the Hub
     revision: Text | None = None  # git revision of `dataset` on the Hub
-    train_split: Text = "train"  # names of the splits in `dataset`
+    train_split: Text = "train"  # names of the splits in `source` and `dataset`
     validation_split: Text = "validation"
     demo: DemoData | None = None
     streaming: bool = False  # read the training split of `dataset` while training; Parquet files or a Hub id

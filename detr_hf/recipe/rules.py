@@ -33,9 +33,15 @@ def detector_is_frozen(recipe: Recipe) -> bool:
     return isinstance(recipe, PanopticRecipe) and recipe.model.freeze_detector
 
 
+def is_named_by_files(split: Split | None) -> bool:
+    """Whether a split is given as COCO files, which hold one split alone."""
+    return split is not None and split.path is None
+
+
 def has_validation_split(data: Data) -> bool:
     """Whether the recipe names one; a name other than the default must be there, so nothing replaces it."""
-    named = data.dataset is not None and data.validation_split != Data.validation_split
+    of_its_own = data.dataset is not None or data.source is not None
+    named = of_its_own and data.validation_split != Data.validation_split
     return named or data.validation is not None or data.demo is not None
 
 
@@ -73,7 +79,12 @@ UNUSED = (
     Unused(
         lambda recipe: recipe.data.dataset is None,
         "it is read with data.dataset only; remove it",
-        ("data.train_split", "data.validation_split", "data.revision"),
+        ("data.revision",),
+    ),
+    Unused(
+        lambda recipe: recipe.data.demo is not None or is_named_by_files(recipe.data.train),
+        "it names a split of data.source, data.dataset or a path; remove it",
+        ("data.train_split", "data.validation_split"),
     ),
     Unused(
         lambda recipe: not recipe.data.streaming,
@@ -87,7 +98,7 @@ UNUSED = (
     ),
     Unused(
         lambda recipe: recipe.data.train is None,
-        "it is read with data.train only; name the splits of data.dataset with data.validation_split",
+        "it is read with data.train only; name the other split with data.validation_split",
         ("data.validation",),
     ),
     Unused(
@@ -114,7 +125,14 @@ UNUSED = (
 
 
 def with_defaults(written: dict[str, Any]) -> None:
-    """Fill in, where nothing is written, the settings whose default depends on another one."""
+    """Fill in, where nothing is written, the settings whose default depends on another one.
+
+    A path alone stands for a split: `train: PATH` is `train: {path: PATH}`.
+    """
+    data = written["data"] if isinstance(written.get("data"), dict) else {}
+    for name in ("train", "validation", "source"):
+        if isinstance(data.get(name), str):
+            data[name] = {"path": data[name]}
     model = written["model"] if isinstance(written.get("model"), dict) else {}
     if written["task"] == "panoptic" and model.get("freeze_detector") is False:
         _fill(written, "detection_loss", {})
@@ -128,16 +146,36 @@ def _fill(section: dict[str, Any], name: str, value: Any) -> None:
 
 
 def one_source(recipe: Recipe) -> Faults:
-    sources = [name for name in ("train", "dataset", "demo") if getattr(recipe.data, name) is not None]
+    known = ("train", "source", "dataset", "demo")
+    sources = [name for name in known if getattr(recipe.data, name) is not None]
     if not sources:
-        yield "data", "names no images; give one of `train` (files), `dataset` or `demo`"
+        yield "data", "names no images; give one of `train` (a path), `source`, `dataset` or `demo`"
     elif len(sources) > 1:
         yield "data", f"names {' and '.join(f'`{name}`' for name in sources)}; keep one"
 
 
+def split_by_path_or_files(recipe: Recipe) -> Faults:
+    """A split is a path, or files by name: not both, and not half of either."""
+    for name in ("train", "validation", "source"):
+        split = getattr(recipe.data, name)
+        if not isinstance(split, Split):
+            continue
+        files = [key for key in ("annotations", "images", "panoptic") if getattr(split, key) is not None]
+        if split.path is not None and "annotations" in files:
+            yield f"data.{name}.annotations", "there is a path already; keep one of the two"
+        elif split.path is None:
+            if split.format is not None:
+                yield f"data.{name}.format", "belongs to a path; remove it, or give `path`"
+            for key in ("annotations", "images"):
+                if key not in files:
+                    yield f"data.{name}.{key}", "missing; give the COCO files by name, or one `path`"
+
+
 def panoptic_folders(recipe: Recipe) -> Faults:
     splits = {"train": recipe.data.train, "validation": recipe.data.validation}
-    written = {name: split for name, split in splits.items() if isinstance(split, Split)}
+    written = {
+        name: split for name, split in splits.items() if split is not None and is_named_by_files(split)
+    }
     without = [name for name, split in written.items() if split.panoptic is None]
     for name in without:
         if recipe.task == "panoptic":
@@ -271,7 +309,14 @@ def _entries(entries: list[Any], path: str) -> Faults:
 
 
 RULES: tuple[Callable[[Recipe], Faults], ...] = (
-    *(one_source, panoptic_folders, batch_of_whole_micro_batches, warmup_inside_run, some_matching_cost),
+    *(
+        one_source,
+        split_by_path_or_files,
+        panoptic_folders,
+        batch_of_whole_micro_batches,
+        warmup_inside_run,
+        some_matching_cost,
+    ),
     *(one_kind_of_class_weights, some_mask_loss, scratch_learns_everywhere, best_can_change),
     *(patience_inside_run, what_a_stream_can_do, shapes_to_group, hub_is_named),
     *(epochs_before_the_last, transform_entries),

@@ -104,7 +104,7 @@ BAD_VALUES = [
     ("data: {demo: {}, validation_fraction: 0.1}", "data.validation_fraction: does nothing here"),
     ("data: {demo: {}, revision: main}", "data.revision: does nothing here"),
     ("data: {train: {images: i}}", "data.train.annotations: missing"),
-    ("data: {train: folder}", "data.train: expected a section of settings, got 'folder'"),
+    ("data: {train: [3]}", "data.train: expected a section of settings, got [3]"),
     ("data: {train: {annotations: a, images: i}, train_split: t}", "data.train_split: does nothing here"),
     (
         "data: {train: {annotations: a, images: i}, validation: {annotations: a, images: i}, "

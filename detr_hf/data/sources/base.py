@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
 from detr_hf.labels import LabelMap
 from detr_hf.recipe.prepare import Reading
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 MAX_JSON_BYTES = 1_500_000_000
 """Largest annotation file that is read: three times COCO's largest, and about ten times that in memory."""
@@ -28,6 +31,7 @@ class Place:
         name: what messages call it: the recipe key with the path, or the path as it was given.
         images, panoptic: folders of images and of id maps, where they were named apart from the path.
         reading: settings that say how doubtful annotations are understood.
+        revision: of a data set of the Hub.
     """
 
     path: Path
@@ -35,6 +39,7 @@ class Place:
     images: Path | None = None
     panoptic: Path | None = None
     reading: Reading = field(default_factory=Reading)
+    revision: str | None = None
 
 
 class Source(ABC):
@@ -79,6 +84,10 @@ class Source(ABC):
         Raises:
             UserError: the annotations as a whole cannot be read.
         """
+
+    def images_table(self) -> Dataset:
+        """Where ``images_apart``: the columns ``image`` and, in panoptic sets, ``panoptic``, row by row."""
+        raise NotImplementedError
 
     @abstractmethod
     def __len__(self) -> int:

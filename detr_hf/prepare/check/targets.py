@@ -151,7 +151,8 @@ def _checked_data(section: dict[str, Any], source: str) -> Data:
 
 
 def _found_from(folder: Path, split: Split) -> Split:
-    def found(name: str) -> str:
+    def found(name: str | None) -> str:
+        assert name is not None
         return name if Path(name).exists() or not (folder / name).exists() else str(folder / name)
 
     panoptic = None if split.panoptic is None else found(split.panoptic)

@@ -1,0 +1,129 @@
+"""`build_bundle`: whatever a recipe names as its data becomes one checked data set with one label map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from detr_hf.data.bundle import DataBundle
+from detr_hf.data.open_data import TRAIN, VALIDATION, open_data
+from detr_hf.data.reading import cached_categories, read_source
+from detr_hf.data.report import Report
+from detr_hf.data.sources.base import Source
+from detr_hf.errors import UserError
+from detr_hf.files import write_json
+from detr_hf.labels import LabelMap, load_labels
+from detr_hf.recipe import Data
+from detr_hf.run_folder import DATA_REPORT_FILE
+
+HOLD_OUT_SEED = 0
+"""Which images `validation_fraction` holds out is a property of the data, not of the run's seed."""
+
+
+def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
+    """Read, check and label the data of a recipe.
+
+    Everything repaired or dropped is counted in ``notes`` and listed in ``output_dir/data_report.json``. The
+    sources are checked once and cached; see :func:`detr_hf.data.reading.read_source`.
+
+    Args:
+        data: with one of ``train``, ``source`` and ``dataset`` given.
+        output_dir: folder of the run; made when missing.
+
+    Raises:
+        UserError: the data has errors, is empty, holds nothing to learn, or does not fit the label map.
+    """
+    if data.streaming:
+        from detr_hf.data.streams import streamed_bundle
+
+        made, looked_at = streamed_bundle(data)
+        _write_report(Path(output_dir), made.notes, looked_at, made.dataset)
+        return made
+    opened = open_data(data)
+    remarks = opened.remarks
+    labels = labels_of(data.labels, opened.labels, opened.splits[TRAIN])
+    splits: dict[str, datasets.Dataset] = {}
+    reports: list[Report] = []
+    for role, source in opened.splits.items():
+        truth, report = read_source(source, labels)
+        splits[role] = with_images(source, truth)
+        reports.append(report)
+    _require_something_to_learn(reports[0])
+    if VALIDATION not in splits and data.overfit is None:
+        splits[TRAIN], splits[VALIDATION] = _hold_out(splits[TRAIN], data.validation_fraction)
+        remarks.append(_held_out_sentence(splits, data.validation_fraction))
+    if data.overfit is not None:
+        splits = _overfit(splits[TRAIN], data.overfit)
+        remarks.append(f"overfit: training and evaluation both use the first {data.overfit} training images")
+    notes = remarks + [sentence for report in reports for sentence in report.sentences()]
+    _write_report(Path(output_dir), notes, reports, splits)
+    is_panoptic = "panoptic" in splits[TRAIN].column_names
+    return DataBundle(datasets.DatasetDict(splits), labels, is_panoptic, notes)
+
+
+def labels_of(wanted: str | None, beside: LabelMap | None, train: Source) -> LabelMap:
+    """The label map that a recipe names, that lies beside the data, or of the training split's classes."""
+    if wanted is not None:
+        return load_labels(wanted)
+    return beside or LabelMap.from_coco(cached_categories(train))
+
+
+def with_images(source: Source, truth: datasets.Dataset) -> datasets.Dataset:
+    """Rows with their images, which stay where they are in a saved data set."""
+    if not source.images_apart:
+        return truth
+    return datasets.concatenate_datasets([source.images_table(), truth], axis=1)
+
+
+def _require_something_to_learn(report: Report) -> None:
+    totals = report.totals
+    if totals["objects"] > totals["crowd_objects"]:
+        return
+    held = (
+        f"all {totals['objects']} objects are crowds, which are not trained on"
+        if totals["objects"]
+        else "no image has an object that can be used"
+    )
+    lines = [f"{report.source}: there is nothing to learn, {held}", *report.sentences()]
+    raise UserError("\n  ".join(lines))
+
+
+def _hold_out(train: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """A seeded share of the images for validation, at least one, both parts in their old order."""
+    count = len(train)
+    held_out = max(1, round(count * fraction))
+    if held_out >= count:
+        raise UserError(
+            f"data: {count} image(s) cannot be split into training and validation; "
+            "give a validation split, or overfit: N to train and evaluate on the same images"
+        )
+    order = np.random.default_rng(HOLD_OUT_SEED).permutation(count)
+    return train.select(np.sort(order[held_out:])), train.select(np.sort(order[:held_out]))
+
+
+def _held_out_sentence(splits: dict[str, datasets.Dataset], fraction: float) -> str:
+    held_out, kept = len(splits[VALIDATION]), len(splits[TRAIN])
+    share = f"{held_out} of {held_out + kept} images ({fraction:g})"
+    return f"{share} are held out for validation, always the same ones"
+
+
+def _overfit(train: datasets.Dataset, count: int) -> dict[str, datasets.Dataset]:
+    if count > len(train):
+        raise UserError(f"data.overfit: {count} images are asked for, the training split has {len(train)}")
+    first = train.select(range(count))
+    return {TRAIN: first, VALIDATION: first}
+
+
+def _write_report(
+    folder: Path, notes: list[str], reports: list[Report], splits: Mapping[str, datasets.Dataset]
+) -> None:
+    content: dict[str, Any] = {
+        "splits": {name: len(split) for name, split in splits.items()},
+        "notes": notes,
+        "sources": {report.source: report.as_dict() for report in reports},
+    }
+    write_json(folder / DATA_REPORT_FILE, content)

@@ -1,0 +1,119 @@
+"""What a recipe names as its data, opened: the source of each role, and the label map beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detr_hf.data.sources import open_place
+from detr_hf.data.sources.base import Opened, Place, Source
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
+from detr_hf.recipe import Data, Split
+from detr_hf.recipe.prepare import Reading
+
+TRAIN, VALIDATION = "train", "validation"
+SPELLINGS = {TRAIN: ("train", "training"), VALIDATION: ("validation", "valid", "val", "dev")}
+"""Usual names of the two splits that a run needs."""
+
+
+@dataclass(frozen=True)
+class OpenedData:
+    """The data of a recipe.
+
+    Attributes:
+        splits: by role, "train" and maybe "validation".
+        labels: the label map that lies beside the data, if any.
+        remarks: one sentence for each thing that was recognized or chosen.
+    """
+
+    splits: dict[str, Source]
+    labels: LabelMap | None = None
+    remarks: list[str] = field(default_factory=list)
+
+
+def open_data(data: Data) -> OpenedData:
+    """Open what ``train``, ``validation``, ``source`` or ``dataset`` name.
+
+    A path with splits of its own gives both: training reads its "train", validation its "validation", "valid"
+    or "val", unless the recipe names another path for it, or other splits.
+
+    Raises:
+        UserError: no door knows a path, a split is missing, or one split has id maps and the other has none.
+    """
+    whole = data.train or data.source or _dataset(data)
+    key = "train" if data.train else "source" if data.source else "dataset"
+    opened, remark = open_split(whole, f"data.{key}", data.revision)
+    remarks = [remark] if remark else []
+    train = _split_of(opened, TRAIN, data.train_split, f"data.{key}")
+    assert train is not None
+    splits, labels = {TRAIN: train}, opened.labels
+    if data.overfit is None:
+        if data.validation is not None:
+            other, remark = open_split(data.validation, "data.validation", None)
+            remarks += [remark] if remark else []
+            found = _split_of(other, VALIDATION, data.validation_split, "data.validation")
+            labels = labels or other.labels
+        else:
+            found = _split_of(opened, VALIDATION, data.validation_split, f"data.{key}", is_needed=False)
+            if found is None and len(opened.splits) > 1:
+                remarks.append(f"data.{key} has no validation split among {', '.join(opened.splits)}")
+        if found is not None:
+            splits[VALIDATION] = found
+    _require_one_kind(splits)
+    return OpenedData(splits, labels, remarks)
+
+
+def open_split(
+    split: Split, name: str, revision: str | None = None, reading: Reading | None = None
+) -> tuple[Opened, str]:
+    """Open one entry of a recipe's data, and the sentence that names its format (none for COCO by name).
+
+    Raises:
+        UserError: no door knows the path, or it cannot be read.
+    """
+    reading = reading or Reading()
+    images = Path(split.images) if split.images else None
+    panoptic = Path(split.panoptic) if split.panoptic else None
+    if split.path is None:
+        assert split.annotations is not None, "the recipe makes sure that there is one"
+        for key, folder in (("images", images), ("panoptic", panoptic)):
+            if folder is not None and not folder.is_dir():
+                raise UserError(f"{name}.{key}: there is no folder {folder}")
+        if not Path(split.annotations).is_file():
+            raise UserError(f"{name}.annotations: there is no file {split.annotations}")
+        place = Place(Path(split.annotations), name, images, panoptic, reading)
+        return open_place(place, "coco-panoptic" if panoptic else "coco")[1], ""
+    place = Place(Path(split.path), f"{name} {split.path}", images, panoptic, reading, revision)
+    door, opened = open_place(place, split.format)
+    found = ", ".join(f"{split} {len(source)}" for split, source in opened.splits.items())
+    return opened, f"{name}: {split.path} is read as {door.TITLE} (format: {door.FORMAT}); images: {found}"
+
+
+def _dataset(data: Data) -> Split:
+    assert data.dataset is not None, "the recipe makes sure that there is a source"
+    return Split(path=data.dataset, format=None if Path(data.dataset).exists() else "hub")
+
+
+def _split_of(opened: Opened, role: str, name: str, where: str, is_needed: bool = True) -> Source | None:
+    """The split of a role: the one that is named, one under a usual name, or the only one."""
+    known: Mapping[str, Source] = opened.splits
+    wanted = (name,) if name != role else SPELLINGS[role]
+    found = next((known[spelling] for spelling in wanted if spelling in known), None)
+    if found is None and len(known) == 1 and (role == TRAIN or is_needed):
+        found = next(iter(known.values()))
+    if found is None and (is_needed or name != role):
+        raise UserError(
+            f"{where}: there is no split '{name}'; it has {', '.join(known)}. Name one with data.{role}_split"
+        )
+    return found
+
+
+def _require_one_kind(splits: Mapping[str, Source]) -> None:
+    with_maps = [role for role, source in splits.items() if source.is_panoptic]
+    if 0 < len(with_maps) < len(splits):
+        raise UserError(
+            f"data: only {with_maps[0]} has panoptic id maps; both splits need them, or neither. "
+            "`detr-hf convert PATH OUT --to coco-panoptic` paints them from outlines"
+        )

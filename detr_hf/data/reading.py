@@ -1,0 +1,183 @@
+"""From a source to the table that training reads: every sample repaired once, the outcome cached."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import datasets
+from datasets.exceptions import DatasetGenerationError
+from tqdm import tqdm
+
+from detr_hf.data.boxes import COCO_BOXES, BoxFormat, judge_format
+from detr_hf.data.bundle import dataset_features, truth_features
+from detr_hf.data.issues import Issue
+from detr_hf.data.repair import Repair
+from detr_hf.data.report import Report
+from detr_hf.data.rows import to_row, with_classes
+from detr_hf.data.sample import Sample
+from detr_hf.data.sources.base import Source, hash_of_words
+from detr_hf.errors import UserError
+from detr_hf.files import write_json
+from detr_hf.labels import LabelMap
+
+READER_VERSION = "2"
+"""Raise this whenever the same files would give other rows: it is part of the cache key."""
+
+ENOUGH_ERRORS = 20  # images with errors after which reading stops
+LOOK_AHEAD = 256  # samples under way in the reading threads
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def read_source(source: Source, labels: LabelMap) -> tuple[datasets.Dataset, Report]:
+    """Repair every sample of a source and return its rows, from the cache where nothing has changed.
+
+    The cache key holds the source's key, the label map and :data:`READER_VERSION`. `datasets` alone would key
+    on the paths and return old rows after an edit.
+
+    Raises:
+        UserError: the data has errors; the first of each kind are listed.
+    """
+    signature = [f"{category.name} {category.is_thing}" for category in labels.categories]
+    key = hash_of_words([READER_VERSION, source.key, *signature, "void", *labels.void])[:32]
+    notes_file = _cache_folder() / "notes" / f"{key}.json"
+
+    def rows() -> Iterator[dict[str, Any]]:
+        report = Report(source.name)
+        yield from checked_rows(source, labels, report)
+        write_json(notes_file, report.as_dict(), shared=True)
+
+    features = (
+        truth_features(labels.names)
+        if source.images_apart
+        else dataset_features(labels.names, source.is_panoptic)
+    )
+    dataset = _generate(rows, features, key)
+    if not notes_file.is_file():  # someone tidied the cache by half
+        shutil.rmtree(Path(dataset.cache_files[0]["filename"]).parent)
+        dataset = _generate(rows, features, key)
+    notes = json.loads(notes_file.read_text(encoding="utf-8"))
+    return dataset, Report.from_dict(source.name, notes)  # the same files may have had another role before
+
+
+def cached_categories(source: Source) -> list[dict[str, Any]]:
+    """The source's categories, without reading large annotations again in every process of every run."""
+    file = _cache_folder() / "categories" / f"{hash_of_words([READER_VERSION, source.key])[:32]}.json"
+    if not file.is_file():
+        write_json(file, source.categories(), shared=True)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _cache_folder() -> Path:
+    return Path(datasets.config.HF_DATASETS_CACHE) / "detr_hf"
+
+
+def checked_rows(source: Source, labels: LabelMap, report: Report) -> Iterator[dict[str, Any]]:
+    """Every row of a source, uncached.
+
+    Raises:
+        UserError: after the last sample, or after ``ENOUGH_ERRORS`` images with errors.
+    """
+    box_format = box_format_of(source, report)
+    report.add(source.issues())
+    report.raise_errors()  # what is wrong with the source as a whole is known before an image is opened
+    repair = Repair(box_format, decode=False, outlines=False)
+
+    def work(sample: Sample) -> tuple[dict[str, Any] | None, list[Issue]]:
+        repaired = repair(sample)
+        if repaired.sample is None:
+            return None, repaired.issues
+        kept, left_out = with_classes(repaired.sample, labels)
+        issues = repaired.issues + left_out
+        if any(issue.is_error for issue in issues):
+            return None, issues
+        return to_row(kept, labels, with_images=not source.images_apart), issues
+
+    follower = os.environ.get("LOCAL_RANK", "0") != "0"
+    bad = 0
+    with tqdm(
+        total=len(source), desc=f"checking {source.name}", unit="image", leave=False, disable=follower
+    ) as bar:
+        for row, issues in in_threads(work, source.samples()):
+            bar.update()
+            report.add(issues)
+            if row is not None:
+                count_row(row, report)
+                yield row
+            elif any(issue.is_error for issue in issues):
+                bad += 1
+                if bad >= ENOUGH_ERRORS:
+                    break
+    report.raise_errors()
+    if not report.totals["images"]:
+        raise UserError(f"{source.name} holds no image; the data set is empty")
+
+
+def box_format_of(source: Source, report: Report) -> BoxFormat:
+    """How the boxes of a source are written, judged on all of them where its format leaves that open."""
+    if source.xywh_px or source.is_panoptic:
+        return COCO_BOXES
+    found = judge_format(source.samples())
+    if found.issue is not None:
+        report.add([found.issue])
+    return found
+
+
+def count_row(row: dict[str, Any], report: Report) -> None:
+    """Add a row to the report's totals."""
+    crowd = row["objects"]["iscrowd"]
+    totals = report.totals
+    totals["images"] += 1
+    totals["objects"] += len(crowd)
+    totals["crowd_objects"] += sum(crowd)
+    totals["most_objects_in_one_image"] = max(totals["most_objects_in_one_image"], len(crowd))
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> Iterator[Result]:
+    """Results in order, from as many threads as there are cores: decoding releases the interpreter's lock."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    waiting = iter(items)
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        while ahead := list(islice(waiting, LOOK_AHEAD)):
+            yield from pool.map(work, ahead)
+
+
+def _generate(
+    rows: Callable[[], Iterator[dict[str, Any]]], features: datasets.Features, key: str
+) -> datasets.Dataset:
+    try:
+        with _quiet_datasets():
+            return datasets.Dataset.from_generator(
+                rows, features=features, cache_dir=str(_cache_folder()), fingerprint=key
+            )
+    except DatasetGenerationError as failure:
+        cause: BaseException | None = failure
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    """Our own bar counts images towards a total; the one of `datasets` beside it would not."""
+    was_on = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if was_on:
+            datasets.enable_progress_bars()
