@@ -8,7 +8,6 @@ that the file names. `voc_layout` says which folders are known, `voc_xml` what i
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import Any
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
+from detr_hf.data.sources.folder_search import first_files
 from detr_hf.data.sources.voc_layout import Entry, Layout
 from detr_hf.data.sources.voc_xml import (
     MAX_FILE_BYTES,
@@ -34,27 +34,14 @@ from detr_hf.foreign_files import open_file
 FORMAT = "voc"
 TITLE = "Pascal VOC (an XML file an image)"
 LOOKS_FOR = "Annotations/*.xml with JPEGImages, or images with an .xml beside each"
-ORDER = 50
+ORDER = 55
 
-DEEPEST = 3  # folders below the path in which `detect` looks for XML
-MOST_FOLDERS = 500
-TRIES = 3  # XML files of a folder that are looked at, as one may be damaged
 HEAD_BYTES = 4096
 
 
 def detect(path: Path) -> bool:
     """Whether one of the first XML files in the folder is one of Pascal VOC."""
-    if not path.is_dir():
-        return False
-    for count, (parent, folders, names) in enumerate(os.walk(path)):
-        is_deepest = len(Path(parent).relative_to(path).parts) == DEEPEST
-        folders[:] = [] if is_deepest else sorted(name for name in folders if not name.startswith("."))
-        xmls = sorted(name for name in names if name.lower().endswith(".xml") and not name.startswith("."))
-        if any(_is_voc(Path(parent, name)) for name in xmls[:TRIES]):
-            return True
-        if count > MOST_FOLDERS:
-            return False
-    return False
+    return path.is_dir() and any(map(_is_voc, first_files(path, ".xml")))
 
 
 def _is_voc(path: Path) -> bool:
