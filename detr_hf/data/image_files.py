@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,16 +29,23 @@ class ImageFiles:
     Args:
         folder: is listed once, when it is first needed.
         root: links may lead elsewhere in it, not out of it; the folder itself where left out.
+        members: the files that are there, of an archive instead of a folder, which then only names it.
     """
 
-    def __init__(self, folder: Path, root: Path | None = None) -> None:
+    def __init__(self, folder: Path, root: Path | None = None, members: Iterable[str] | None = None) -> None:
         self.folder = folder
         self._root = root or folder
+        self._members = None if members is None else frozenset(members)
 
     @cached_property
     def _listing(self) -> tuple[list[str], list[str], list[str]]:
         names, links_out, others = [], [], []
-        for name, is_link in _walk(self.folder, "", os.path.realpath(self._root)):
+        found = (
+            _walk(self.folder, "", os.path.realpath(self._root))
+            if self._members is None
+            else ((name, False) for name in self._members)
+        )
+        for name, is_link in found:
             if is_link:
                 links_out.append(name)
             elif PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
@@ -102,6 +109,8 @@ class ImageFiles:
 
     def _is_image(self, name: str) -> bool:
         """Whether it is there and no link out of the root; the folder is not listed for it."""
+        if self._members is not None:
+            return name in self._members
         path = self.folder / name
         return os.path.lexists(path) and not os.path.isdir(path) and self._stays(path)
 

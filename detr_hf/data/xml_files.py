@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -33,15 +34,26 @@ def xml_elements(
             fill the memory or name other files.
     """
     name = name or str(path)
-    reader = _Reader(tags)
     with open_file(path, "XML file", name) as file:
-        read = 0
-        while chunk := file.read(CHUNK):
-            read += len(chunk)
-            if read > max_bytes:
-                raise UserError(f"{name}: refused, the XML file has more than {max_bytes / 1e6:,.0f} MB")
-            yield from reader.feed(chunk, name)
-        yield from reader.feed(b"", name, is_last=True)
+        yield from elements_of_stream(file, tags, name, max_bytes)
+
+
+def elements_of_stream(
+    file: BinaryIO, tags: Collection[str], name: str, max_bytes: int = MAX_XML_BYTES
+) -> Iterator[Element]:
+    """The same for a file that is open, such as a member of an archive.
+
+    Raises:
+        UserError: as ``xml_elements``.
+    """
+    reader = _Reader(tags)
+    read = 0
+    while chunk := file.read(CHUNK):
+        read += len(chunk)
+        if read > max_bytes:
+            raise UserError(f"{name}: refused, the XML file has more than {max_bytes / 1e6:,.0f} MB")
+        yield from reader.feed(chunk, name)
+    yield from reader.feed(b"", name, is_last=True)
 
 
 class _RefusedError(Exception):
