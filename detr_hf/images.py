@@ -174,6 +174,32 @@ def decode_id_map(source: ImageSource, name: str | None = None) -> np.ndarray:
         return rgb_to_id(np.array(image, dtype=np.uint8))
 
 
+def decode_labels(source: ImageSource, name: str | None = None, colors: bool = False) -> np.ndarray:
+    """Decode a PNG whose pixels stand for classes or objects, by number or by color.
+
+    Args:
+        source, name: as for ``decode_image``.
+        colors: take a palette's colors instead of the numbers of its entries.
+
+    Returns:
+        numbers [H, W] of palette entries or gray values, unsigned, as they are stored; or colors
+        uint8[H, W, 3]. Not turned by EXIF.
+
+    Raises:
+        UserError: as ``decode_image``, or it is no PNG: other formats change values.
+    """
+    name = name or _name_of(source)
+    with _opened(source, name) as image:
+        if image.format != "PNG":
+            raise UserError(
+                f"{name}: must be a PNG, this is {image.format}, which may have changed its values"
+            )
+        _load(image, name)
+        if image.mode in ("1", "L", "I", "I;16") or (image.mode == "P" and not colors):
+            return np.asarray(image).astype(np.uint16)
+        return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
 def _name_of(source: ImageSource) -> str:
     if isinstance(source, Mapping):
         return str(source.get("path") or "image given as bytes")

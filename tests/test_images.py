@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from detr_hf import images
 from detr_hf.errors import UserError
 from detr_hf.geometry import id_to_rgb
-from detr_hf.images import decode_id_map, decode_image, image_size
+from detr_hf.images import decode_id_map, decode_image, decode_labels, image_size
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -241,3 +241,18 @@ def test_id_map_of_another_kind_is_refused(kind: str) -> None:
     }[kind]
     with pytest.raises(UserError, match=r"map\.png: a panoptic id map must be an 8-bit RGB PNG"):
         decode_id_map(data, "map.png")
+
+
+def test_labels_are_numbers_or_colors_as_they_are_stored() -> None:
+    numbers = np.array([[0, 1], [2, 255]], np.uint8)
+    palette = Image.fromarray(numbers)
+    palette.putpalette([value for number in range(256) for value in (number, 7, 9)])
+    assert decode_labels(encoded(palette)).tolist() == numbers.tolist()
+    assert decode_labels(encoded(Image.fromarray(numbers)), colors=True).tolist() == numbers.tolist()
+    colors = np.stack([numbers, np.full((2, 2), 7), np.full((2, 2), 9)], -1).tolist()
+    assert decode_labels(encoded(palette), colors=True).tolist() == colors
+    assert decode_labels(encoded(palette.convert("RGB"))).tolist() == colors
+    wide = Image.fromarray(np.array([[300, 65535]], np.uint16))
+    assert decode_labels(encoded(wide)).tolist() == [[300, 65535]]
+    with pytest.raises(UserError, match="must be a PNG"):
+        decode_labels(encoded(palette.convert("RGB"), "JPEG"))

@@ -50,7 +50,7 @@ def _is_voc(path: Path) -> bool:
             head = file.read(HEAD_BYTES)
     except UserError:
         return False
-    return re.search(rb"<annotation[\s>]", head.replace(b"\0", b"")) is not None  # also in UTF-16
+    return re.search(rb"<annotation[\s/>]", head.replace(b"\0", b"")) is not None  # also in UTF-16
 
 
 def open_splits(place: Place) -> Opened:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +25,8 @@ NO_IMAGES = ("segmentation", "annotation")  # folders that start so hold masks a
 SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 SETS = (*sorted(SPLIT_FOLDERS), "trainval", "default")
 MAX_SET_BYTES = 64_000_000
+
+MASK_FOLDERS = ("SegmentationClass", "SegmentationObject")
 
 Key = tuple[str, str]
 """The folder of a data set and the name in it, without extension, in one spelling."""
@@ -64,7 +66,10 @@ class Layout:
         self._xmls = [
             name for name in self.files.others if name.lower().endswith(".xml") and not _is_hidden(name)
         ]
-        self._roots = sorted({_rooted_xml(name)[0] for name in self._xmls} | {""}, key=len, reverse=True)
+        roots = {_rooted_xml(name)[0] for name in self._xmls} | {""}
+        roots |= {root for root, _, _ in below(self.files.others, "ImageSets")}
+        roots |= {root for folder in MASK_FOLDERS for root, _, _ in below(self.files.names, folder)}
+        self._roots = sorted(roots, key=len, reverse=True)
         self._links = {_key(_without_suffix(PurePosixPath(name).name)) for name in self.image_files.links_out}
 
     @property
@@ -80,6 +85,7 @@ class Layout:
         splits: dict[str, list[Entry]] = defaultdict(list)
         listed: set[Key] = set()
         with_sets = {root: found for root in self._roots if (found := image_sets(self.files, root, sets))}
+        self.has_sets = bool(with_sets)
         for root, found in with_sets.items():
             for split, (file, names) in found.items():
                 for name in names:
@@ -156,7 +162,7 @@ class Layout:
         skipped: dict[str, int] = defaultdict(int)
         for name in self.image_files.names:
             if self._is_image(name):
-                by_key[self._image_key(name)].append(name)
+                by_key[self.key_of_image(name)].append(name)
             elif not _is_hidden(name):
                 skipped[str(PurePosixPath(name).parent)] += 1
         for folder, count in sorted(skipped.items()):
@@ -168,13 +174,27 @@ class Layout:
         is_masks = self.images is None and any(part.casefold().startswith(NO_IMAGES) for part in parents)
         return not is_masks and not _is_hidden(name)
 
-    def _image_key(self, name: str) -> Key:
+    def key_of_image(self, name: str) -> Key:
+        """What it has in common with its annotation file."""
         stem = _without_suffix(name)
         if self.images is not None:
             return "", _key(stem)
         root = next(root for root in self._roots if not root or stem.startswith(f"{root}/"))
-        rest = stem.removeprefix(f"{root}/") if root else stem
-        return root, _key(_below_images(rest))
+        return root, _key(_below_images(stem.removeprefix(f"{root}/") if root else stem))
+
+    def key_of_mask(self, root: str, name: str) -> Key:
+        """What a PNG of a data set has in common with its image; ``name`` is relative to the PNGs' folder."""
+        return root if self.images is None else "", _key(_without_suffix(name))
+
+
+def below(names: Iterable[str], folder: str) -> Iterator[tuple[str, str, str]]:
+    """The names in folders of this name, in any case: (what is before it, what is behind it, the name)."""
+    for name in names:
+        parts = name.split("/")
+        for place, part in enumerate(parts[:-1]):
+            if part.casefold() == folder.casefold():
+                yield "/".join(parts[:place]), "/".join(parts[place + 1 :]), name
+                break
 
 
 def image_sets(files: ImageFiles, root: str, kind: str) -> dict[str, tuple[str, list[str]]]:
