@@ -45,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(size: int, num_proc: int) -> dict[str, Any]:
     """Seconds and CPU seconds of each step, and the peak resident memory of this process in MB."""
     from benchmarks.raw_records import made_up_records, write_stuff
+    from detr_hf.data.merge import merge_records
+    from detr_hf.data.records import read_records
+    from detr_hf.data.sinks.prepared import WriteSettings, write_dataset
+    from detr_hf.data.split import split_records
     from detr_hf.labels import construction_labels
-    from detr_hf.prepare.raw.merging import merge_records
-    from detr_hf.prepare.raw.records import read_records
-    from detr_hf.prepare.raw.splitting.split import split_records
-    from detr_hf.prepare.raw.writing.dataset import WriteSettings, write_dataset
 
     labels, times = construction_labels(), {}
     with tempfile.TemporaryDirectory() as name:

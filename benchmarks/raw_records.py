@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from detr_hf.data.records import RawObject, Record
 from detr_hf.geometry import id_to_rgb
 from detr_hf.labels import construction_labels
-from detr_hf.prepare.raw.records import RawObject, Record
 
 SIZE_HW = (48, 64)
 OBJECTS = 3

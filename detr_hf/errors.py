@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, cast
 
@@ -60,6 +60,13 @@ def exit_with_message() -> Iterator[None]:
                 raise
             _print_once(f"error: {error.filename or 'a file could not be written'}: {error.strerror}")
             raise SystemExit(2) from None
+
+
+def listed(words: Iterable[str], limit: int = 20) -> str:
+    """Quoted words for a message, cut after ``limit`` with the number left out."""
+    known = list(words)
+    shown = ", ".join(f"'{word}'" for word in known[:limit])
+    return shown + (f" and {len(known) - limit} more" if len(known) > limit else "")
 
 
 def _print_once(message: str) -> None:

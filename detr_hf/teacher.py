@@ -1,4 +1,4 @@
-"""A panoptic DETR as the teacher of stuff: what `detr_hf.prepare.raw.stuff.pseudo_stuff` asks for."""
+"""A panoptic DETR as the teacher of stuff: what `detr_hf.data.pseudo_label` asks for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
 
+from detr_hf.data.pseudo_label import FoundStuff
 from detr_hf.errors import UserError
 from detr_hf.inference import MASK_CHUNK, resize_as, sample_of, usable_device
 from detr_hf.labels import PRESETS
@@ -24,7 +25,6 @@ from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.panoptic_merge import merge_masks
 from detr_hf.modeling.postprocess import QueryScores, resize_masks
 from detr_hf.modeling.pretrained import load_segmenter
-from detr_hf.prepare.raw.stuff.pseudo_stuff import FoundStuff
 
 COCO_CLASSES = 250
 """Classes of the panoptic DETRs of facebookresearch/detr (models/detr.py), numbered as COCO does."""

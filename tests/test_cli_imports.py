@@ -13,10 +13,10 @@ from PIL import Image
 
 from detr_hf.cli import find_commands
 from detr_hf.data.bundle import dataset_features
+from detr_hf.data.pipeline import STEPS
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.per_image_results import PerImageResults, save_per_image
-from detr_hf.prepare.raw.pipeline import STEPS
 from detr_hf.recipe import recipe_to_yaml
 from detr_hf.run_folder import RunFolder
 from tests.factories import write_coco_detection, write_coco_panoptic

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import DetrForSegmentation, DetrImageProcessor
 
+from detr_hf.data.stuff_mapping import load_mapping
 from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.demo.scene import draw_scene
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.families.detr import DETR
-from detr_hf.prepare.raw.stuff.mapping import load_mapping
 from detr_hf.teacher import DetrTeacher, load_teacher
 from tests.tiny_models import tiny_segmenter
 from tools.pretrain_tiny.street import STREET

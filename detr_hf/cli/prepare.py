@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.raw}: there is no such folder of raw exports")
     if arguments.push_to_hub:
         _refuse_unpublishable(arguments.push_to_hub, recipe)
+    from detr_hf.data.pipeline import Pipeline
     from detr_hf.demo.resolve import model_path, teacher_of
-    from detr_hf.prepare.raw.pipeline import Pipeline
 
     out, stuff = Path(arguments.out), recipe.pseudo_stuff
     Pipeline(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from detr_hf.data.pipeline import Pipeline
 from detr_hf.demo.raw_layout import RawFolders, RawSpec, ensure_raw
 from detr_hf.demo.resolve import model_path, panoptic_split, teacher_of
 from detr_hf.demo.run import SUMMARY_FILE, Train, recipe_file, run_stage, stage_summary
@@ -18,7 +19,6 @@ from detr_hf.images import decode_id_map
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.panoptic_quality import PanopticQuality
 from detr_hf.metrics.tables import panoptic_table, per_class_table, results_tables
-from detr_hf.prepare.raw.pipeline import Pipeline
 from detr_hf.recipe.prepare import load_prepare_recipe
 
 DATASET, STAGES, SPLITS = "dataset", ("detection", "panoptic"), ("train", "validation")

@@ -12,11 +12,11 @@ from typing import Any
 
 from huggingface_hub import DatasetCard
 
+from detr_hf.data.card import CARD_FILE, TRUTH_HEADING
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import read_json
 from detr_hf.hub_access import looks_like_a_folder
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.raw.writing.card import CARD_FILE, TRUTH_HEADING
 from detr_hf.recipe import Data, DetectionRecipe, PanopticRecipe, Recipe, Split, load_recipe
 from detr_hf.run_folder import METRICS_FILE, RunFolder
 

@@ -16,7 +16,7 @@ from detr_hf.hub.facts import CONFIG_FILE, RunFacts
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.labels import LABEL_MAP_FILE
 from detr_hf.metrics.tables import score_of
-from detr_hf.prepare.raw.writing.publishing import push_to_hub
+from detr_hf.prepare.publishing import push_to_hub
 from detr_hf.recipe import Hub
 from detr_hf.recipe.data import DATA_FILE
 from detr_hf.run_folder import (

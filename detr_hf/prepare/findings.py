@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from detr_hf.errors import UserError
+from detr_hf.errors import listed as listed
 
 FAULTS_SHOWN = 20
 EXAMPLES_SHOWN = 3
@@ -101,10 +101,3 @@ class Report:
     def _examples(self, kind: str) -> str:
         shown = self.details[kind][:EXAMPLES_SHOWN]
         return "; ".join(shown) + ("; ..." if self.counts[kind] > len(shown) else "")
-
-
-def listed(words: Iterable[str], limit: int = FAULTS_SHOWN) -> str:
-    """Quoted words for a message, cut after ``limit`` with the number left out."""
-    known = list(words)
-    shown = ", ".join(f"'{word}'" for word in known[:limit])
-    return shown + (f" and {len(known) - limit} more" if len(known) > limit else "")

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
 
+from detr_hf.data.sinks.prepared import WriteSettings, write_dataset
 from detr_hf.hub.facts import data_facts
 from detr_hf.hub.push import push_dataset
 from detr_hf.prepare.build import build_bundle
-from detr_hf.prepare.raw.writing.dataset import WriteSettings, write_dataset
-from detr_hf.prepare.raw.writing.publishing import open_written
+from detr_hf.prepare.publishing import open_written
 from detr_hf.recipe import Data, Hub
 from tests.commands import refusal, told
+from tests.data.record_factories import LABELS, prepared
 from tests.hub.server import LoopbackHub
-from tests.prepare.raw.record_factories import LABELS, prepared
 from tests.raw_factories import write_tidy_raw
 
 

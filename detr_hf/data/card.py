@@ -1,0 +1,112 @@
+"""README.md of a written data set: its card, which says what people drew and what a machine drew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from detr_hf.data.sinks.prepared_files import SplitSummary
+from detr_hf.data.split import VALIDATION, Splits
+from detr_hf.labels import LabelMap
+from detr_hf.templating import render_markdown
+
+CARD_FILE = "README.md"
+TRUTH_HEADING = "## Who drew the masks"
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card tells, beside the classes.
+
+    Attributes:
+        title: name of the data set.
+        license: as the Hub spells licenses.
+        teacher: the model that drew the stuff; None where none was used or its name is not known.
+        splits: how the images were divided.
+        summaries: by folder, as ``writing.Written`` has them.
+    """
+
+    title: str
+    license: str
+    teacher: str | None
+    splits: Splits
+    summaries: Mapping[str, SplitSummary]
+
+
+def card_text(labels: LabelMap, facts: CardFacts) -> str:
+    """The card: metadata as the Hub reads it, then text."""
+    parts = _parts(facts)
+    images = sum(summary.images for _, summary in parts)
+    metadata = {
+        "pretty_name": facts.title,
+        "license": facts.license,
+        "task_categories": ["object-detection", "image-segmentation"],
+        "task_ids": ["panoptic-segmentation"],
+        "annotations_creators": _creators(parts),
+        "size_categories": [SIZE_NAMES[sum(images >= size for size in SIZES)]],
+        "tags": ["detr", "coco", "panoptic"],
+    }
+    kinds = Counter(found.kind for found in facts.splits.findings)
+    by_machine = sum(_machine_made(parts).values())
+    return render_markdown(
+        "dataset_card.md",
+        metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
+        title=facts.title,
+        labels=labels,
+        parts=parts,
+        truth_heading=TRUTH_HEADING,
+        by_people=sum(_total(parts).values()) - by_machine,
+        by_machine=by_machine,
+        teacher=facts.teacher,
+        is_folds=facts.splits.is_folds,
+        seed=facts.splits.seed,
+        not_everywhere=kinds["not_everywhere"],
+        torn=kinds["torn"],
+        class_heads=[
+            *("class", "kind", *(f"{name} images" for name, _ in parts)),
+            *("segments", "machine-made", "mean score"),
+        ],
+        classes=_class_rows(labels, parts),
+    )
+
+
+def _parts(facts: CardFacts) -> list[tuple[str, SplitSummary]]:
+    """Parts that together hold each picture once: train and validation, or the folds."""
+    if not facts.splits.is_folds:
+        return [(name, facts.summaries[name]) for name in facts.splits.names]
+    return [(name, facts.summaries[f"{name}/{VALIDATION}"]) for name in facts.splits.names]
+
+
+def _creators(parts: Iterable[tuple[str, SplitSummary]]) -> list[str]:
+    drawn, all_segments = _machine_made(parts), _total(parts)
+    by_people = sum(all_segments.values()) > sum(drawn.values())
+    return (["expert-generated"] if by_people else []) + (["machine-generated"] if drawn else []) or [
+        "no-annotation"
+    ]
+
+
+def _machine_made(parts: Iterable[tuple[str, SplitSummary]]) -> Counter[str]:
+    return +sum((summary.pseudo for _, summary in parts), Counter[str]())
+
+
+def _total(parts: Iterable[tuple[str, SplitSummary]]) -> Counter[str]:
+    return sum((summary.segments_of for _, summary in parts), Counter[str]())
+
+
+def _class_rows(labels: LabelMap, parts: list[tuple[str, SplitSummary]]) -> list[list[Any]]:
+    """Every class of the label map, with what is machine-made of it."""
+    total, drawn = _total(parts), _machine_made(parts)
+    scored: Counter[str] = sum((summary.scored for _, summary in parts), Counter[str]())
+    rows = []
+    for name in labels.names:
+        images = [summary.images_of[name] for _, summary in parts]
+        scores = sum(summary.score_sum[name] for _, summary in parts)
+        mean = f"{scores / scored[name]:.3f}" if scored[name] else ""
+        rows.append([name, labels.kind(name), *images, total[name], drawn[name], mean])
+    return rows

@@ -1,0 +1,1 @@
+"""Sinks: what a data set is written to."""

@@ -1,0 +1,232 @@
+"""Step `write`: the records, painted and split, as a data set that training reads.
+
+``OUT/steps/write`` holds the painted pictures, which a killed run finds again, and the finished files until
+all are there and read back; then they take their places in OUT. The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+
+from detr_hf.data.card import CARD_FILE, CardFacts, card_text
+from detr_hf.data.paint import MOST_HIDDEN
+from detr_hf.data.painted_files import (
+    PaintJob,
+    paint_all,
+    painted_file,
+    png_name,
+)
+from detr_hf.data.processes import in_order
+from detr_hf.data.raw.findings import finding_to_list
+from detr_hf.data.records import Record, read_records
+from detr_hf.data.sinks.prepared_files import (
+    DETECTION_FILE,
+    PANOPTIC_FILE,
+    PNG_FOLDER,
+    SplitSummary,
+    SplitWriter,
+)
+from detr_hf.data.sinks.verify import verify_lists, verify_pixels
+from detr_hf.data.split import TRAIN, VALIDATION, Splits
+from detr_hf.errors import UserError
+from detr_hf.files import sha256_of, write_bytes, write_text
+from detr_hf.foreign_files import inside
+from detr_hf.labels import CONSTRUCTION, LABEL_MAP_FILE, LabelMap, construction_labels
+from detr_hf.recipe.data import DATA_FILE
+
+SPLIT_FILE = "splits.json"
+OURS = re.compile(r"train|validation|fold_\d+|data\.yaml")
+
+
+@dataclass(frozen=True)
+class WriteSettings:
+    """How a data set is written.
+
+    Attributes:
+        copy_images: put the pictures into OUT/images; without, they stay in RAW and the data set points
+            there.
+        most_hidden: share of an object's pixels that may lie under others before it is left out.
+        num_proc: processes; the result does not depend on it.
+        title: of the data set's card.
+        license: as the Hub spells licenses.
+        teacher: name of the model that drew the stuff, for the card; None where there is none.
+    """
+
+    copy_images: bool = False
+    most_hidden: float = MOST_HIDDEN
+    num_proc: int = 1
+    title: str = "Construction photographs with panoptic masks"
+    license: str = "other"
+    teacher: str | None = None
+
+
+@dataclass
+class Written:
+    """What was written.
+
+    Attributes:
+        splits: summary by folder relative to OUT: "train", "validation", or "fold_1/train", ...
+        findings: file of JSON lines with what was left out while painting (see ``findings.findings_in``).
+    """
+
+    findings: Path
+    splits: dict[str, SplitSummary] = field(default_factory=dict)
+
+
+def write_dataset(
+    records: Path,
+    raw: Path,
+    stuff: Path | None,
+    splits: Splits,
+    labels: LabelMap,
+    out: Path,
+    settings: WriteSettings | None = None,
+) -> Written:
+    """Write the data set into ``out`` and read it back.
+
+    Per split: ``panoptic.json`` with its folder ``panoptic``, and ``detection.json`` with the boxes of all
+    segments. Beside them ``label_map.json``, ``splits.json``, ``data.yaml`` (what a recipe's ``data`` needs)
+    and ``README.md`` (the card). With folds each fold is a data set in ``fold_<n>``, validated on its own
+    part.
+
+    Args:
+        records: the JSON lines of the step ``merge``.
+        raw: the folder that their files are relative to; only read.
+        stuff: what ``pseudo_label`` wrote; None for no stuff but that of given id maps.
+        splits: where every record goes.
+        labels: a class for every category name of records and stuff.
+        out: folder of the data set; an older one in it is replaced.
+
+    Raises:
+        UserError: a picture or map changed since it was read, a class is not in the label map, a record is in
+            no split, or what was written does not read back.
+    """
+    settings = settings or WriteSettings()
+    steps = out / "steps" / "write"
+    job = PaintJob(raw, stuff, steps / "painted", settings.most_hidden)
+    total = sum(1 for _ in read_records(records))
+    _run(paint_all(records, job, settings.num_proc), total, "paint id maps")
+    if settings.copy_images:
+        copy = partial(_copy_picture, raw, out / "images")
+        _run(in_order(copy, read_records(records), settings.num_proc), total, "copy pictures")
+    fresh = steps / "assembled"
+    shutil.rmtree(fresh, ignore_errors=True)
+    written = _assemble(records, job.folder, splits, labels, fresh, settings)
+    # Folds link the same PNG files: each picture is validated in one of them.
+    decoded = [name for name in written.splits if not splits.is_folds or name.endswith(VALIDATION)]
+    _run(verify_pixels((fresh / name for name in decoded), settings.num_proc), total, "read back")
+    for name, summary in written.splits.items():
+        assert verify_lists(fresh / name) == summary.images, "as many pictures as were written"
+    splits.save(fresh / SPLIT_FILE)
+    labels.save(fresh)
+    _write_data_files(fresh, raw, splits, labels, out, settings)
+    facts = CardFacts(settings.title, settings.license, settings.teacher, splits, written.splits)
+    write_text(fresh / CARD_FILE, card_text(labels, facts))
+    _put_in_place(fresh, out)
+    return written
+
+
+def _run(work: Iterator[object], total: int, what: str) -> None:
+    for _ in tqdm(work, total=total, desc=what, unit="picture", leave=False):
+        pass
+
+
+def _assemble(
+    records: Path, painted: Path, splits: Splits, labels: LabelMap, folder: Path, settings: WriteSettings
+) -> Written:
+    """All splits in one pass over the records."""
+    written = Written(folder.parent / "findings.jsonl")
+    homes = _homes(splits)
+    folder.mkdir(parents=True)
+    with ExitStack() as stack:
+        notes = stack.enter_context(written.findings.open("w", encoding="utf-8", newline="\n"))
+        names = sorted({name for found in homes.values() for name in found})
+        writers = {name: SplitWriter(folder / name, labels, settings.title) for name in names}
+        for record in read_records(records):
+            place = splits.of.get(record.identity)
+            if place is None:
+                raise UserError(f"{record.identity} is in no split; run the step `split` again")
+            content = painted_file(painted, record)
+            for name in homes[place]:
+                writers[name].add(record, content.segments, painted / png_name(record))
+            if content.findings:
+                line = {"findings": [finding_to_list(found) for found in content.findings]}
+                notes.write(json.dumps(line) + "\n")
+        for writer in writers.values():
+            writer.finish()
+    written.splits = {name: writer.summary for name, writer in writers.items()}
+    return written
+
+
+def _homes(splits: Splits) -> Mapping[str, list[str]]:
+    """Split or fold of a picture -> the folders that it goes to."""
+    if not splits.is_folds:
+        return {name: [name] for name in splits.names}
+    return {
+        fold: [f"{other}/{VALIDATION if other == fold else TRAIN}" for other in splits.names]
+        for fold in splits.names
+    }
+
+
+def _copy_picture(raw: Path, folder: Path, record: Record) -> None:
+    target = inside(folder, record.file)
+    if _hash_is(target, record.sha256):
+        return
+    content = inside(raw, record.file).read_bytes()
+    if sha256(content).hexdigest() != record.sha256:
+        raise UserError(f"{record.file}: changed since it was read; prepare the folder anew")
+    write_bytes(target, content)
+
+
+def _hash_is(file: Path, digest: str) -> bool:
+    return file.is_file() and sha256_of(file) == digest
+
+
+def _write_data_files(
+    fresh: Path, raw: Path, splits: Splits, labels: LabelMap, out: Path, settings: WriteSettings
+) -> None:
+    """`data.yaml` beside each pair of train and validation; paths as the caller gave RAW and OUT."""
+    images = (out / "images" if settings.copy_images else raw).as_posix()
+    is_preset = labels == construction_labels()
+    for fold in splits.names if splits.is_folds else ("",):
+        content: dict[str, object] = {
+            name: {
+                "annotations": (out / fold / name / PANOPTIC_FILE).as_posix(),
+                "images": images,
+                "panoptic": (out / fold / name / PNG_FOLDER).as_posix(),
+            }
+            for name in (TRAIN, VALIDATION)
+        }
+        content["labels"] = CONSTRUCTION if is_preset else (out / LABEL_MAP_FILE).as_posix()
+        text = yaml.safe_dump({"data": content}, sort_keys=False, allow_unicode=True, width=1000)
+        head = (
+            "# Paste this into a recipe of either stage; paths are relative to where training starts.\n"
+            f"# Boxes alone, for other tools: {PANOPTIC_FILE} has a {DETECTION_FILE} beside it.\n"
+        )
+        write_text(fresh / fold / DATA_FILE, head + text)
+
+
+def _put_in_place(fresh: Path, out: Path) -> None:
+    """Move everything from ``fresh`` into ``out``; what an older run left there steps aside, then goes."""
+    aside = fresh.with_name("old")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    new = {entry.name for entry in fresh.iterdir()}
+    for entry in list(out.iterdir()):
+        if entry.name in new or OURS.fullmatch(entry.name):
+            entry.replace(aside / entry.name)
+    for name in sorted(new):
+        (fresh / name).replace(out / name)
+    fresh.rmdir()
+    shutil.rmtree(aside)

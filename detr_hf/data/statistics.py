@@ -1,0 +1,127 @@
+"""What a set of records holds, counted in one pass: classes, sizes, objects per picture, and samples."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from detr_hf.data import outlines
+from detr_hf.data.records import RawObject, Record
+from detr_hf.labels import LabelMap
+
+SAMPLES_PER_CLASS = 4
+OBJECT_SIZES = ("small", "medium", "large")  # COCO's: areas below 32 x 32 and 96 x 96 pixels, and above
+EDGES = (120, 240, 360, 480, 600, 800, 1080, 1440, 2160)  # short edges that part the histogram of pictures
+
+
+@dataclass
+class Statistics:
+    """Counts over records. Boxes and outlines are measured as annotated, one over another.
+
+    Attributes:
+        images: pictures with an object of the class, by class.
+        objects: objects and segments, by class.
+        sizes: objects (not segments of an id map) by class and COCO size.
+        folders: pictures by class folder.
+        short_edges: pictures by the range of their short edge.
+        objects_per_image: pictures by their number of objects.
+        samples: a few records of each class, whichever come first by the hash of their identity.
+    """
+
+    pictures: int = 0
+    images: Counter[str] = field(default_factory=Counter)
+    objects: Counter[str] = field(default_factory=Counter)
+    sizes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    folders: Counter[str] = field(default_factory=Counter)
+    short_edges: Counter[str] = field(default_factory=Counter)
+    objects_per_image: Counter[int] = field(default_factory=Counter)
+    _samples: dict[str, list[tuple[int, int, Record]]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Statistics:
+        made = cls()
+        for record in records:
+            made.add(record)
+        return made
+
+    def add(self, record: Record) -> None:
+        names = record.categories
+        self.pictures += 1
+        self.folders[record.class_folder] += 1
+        self.short_edges[_edge_range(min(record.size_hw))] += 1
+        self.objects_per_image[len(names)] += 1
+        self.objects.update(names)
+        self.images.update(set(names))
+        for found in record.objects:
+            self.sizes[found.category][_size_name(shape_area(found))] += 1
+        rank = -int(sha256(record.identity.encode("utf-8", "surrogateescape")).hexdigest(), 16)
+        for name in set(names):
+            heap = self._samples[name]
+            heapq.heappush(heap, (rank, record.id, record))
+            if len(heap) > SAMPLES_PER_CLASS:
+                heapq.heappop(heap)
+
+    def samples(self, name: str) -> list[Record]:
+        """A few records with objects of a class, in the order of their ids."""
+        return sorted((record for _, _, record in self._samples.get(name, [])), key=lambda found: found.id)
+
+    def imbalance(self) -> dict[str, Any]:
+        """The classes with most and fewest objects, and how many times more the first has."""
+        if not self.objects:
+            return {}
+        ranked = sorted(self.objects.items(), key=lambda item: (-item[1], item[0]))
+        (most, many), (least, few) = ranked[0], ranked[-1]
+        return {"most": most, "objects_of_most": many, "least": least, "objects_of_least": few} | {
+            "ratio": round(many / few, 2)
+        }
+
+    def to_dict(self, labels: LabelMap) -> dict[str, Any]:
+        """As plain JSON, classes in the order of the label map."""
+        classes = {
+            category.name: {
+                "kind": labels.kind(category.name),
+                "images": self.images[category.name],
+                "objects": self.objects[category.name],
+                "sizes": {size: self.sizes[category.name][size] for size in OBJECT_SIZES},
+            }
+            for category in labels.categories
+        }
+        edges = {_edge_range(edge): self.short_edges[_edge_range(edge)] for edge in (0, *EDGES)}
+        counts = {str(number): self.objects_per_image[number] for number in sorted(self.objects_per_image)}
+        return {
+            "classes": classes,
+            "imbalance": self.imbalance(),
+            "short_edges_px": edges,
+            "objects_per_image": counts,
+        }
+
+
+def shape_area(found: RawObject) -> float:
+    """Square pixels of an object as annotated; overlapping outlines of one object count twice."""
+    if found.rle is not None:
+        return float(coco_mask.area(found.rle))
+    if found.bbox is not None:
+        return found.bbox[2] * found.bbox[3]
+    assert found.polygons is not None
+    return sum(outlines.area(np.array(part, float).reshape(-1, 2)) for part in found.polygons)
+
+
+def _size_name(area: float) -> str:
+    return OBJECT_SIZES[(area >= 32**2) + (area >= 96**2)]
+
+
+def _edge_range(edge: int) -> str:
+    above = [limit for limit in EDGES if limit <= edge]
+    start = above[-1] if above else 0
+    return (
+        f"{start}+"
+        if start == EDGES[-1]
+        else f"{start}-{next(limit for limit in EDGES if limit > start) - 1}"
+    )

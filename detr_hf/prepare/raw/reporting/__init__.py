@@ -1,1 +1,0 @@
-"""What went in, what came out, and what was done to it."""

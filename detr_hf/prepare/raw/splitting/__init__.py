@@ -1,1 +1,0 @@
-"""Which picture is for training and which for validation."""

@@ -1,1 +1,0 @@
-"""Stuff painted by a pretrained panoptic DETR."""

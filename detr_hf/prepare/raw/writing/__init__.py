@@ -1,1 +1,0 @@
-"""Id maps painted, a data set written, read back and published."""
