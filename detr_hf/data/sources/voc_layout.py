@@ -86,6 +86,11 @@ class Layout:
         listed: set[Key] = set()
         with_sets = {root: found for root in self._roots if (found := image_sets(self.files, root, sets))}
         self.has_sets = bool(with_sets)
+        for _, inner, name in below(self.files.others, "ImageSets"):
+            stem = PurePosixPath(inner.lower()).stem
+            # "cat_train.txt" says which images of "train.txt" show a cat.
+            if inner.lower().startswith(f"{sets.lower()}/") and stem.rpartition("_")[2] not in SETS:
+                self.issues.append(Issue("not-read", "an image set of an unknown name", name))
         for root, found in with_sets.items():
             for split, (file, names) in found.items():
                 for name in names:

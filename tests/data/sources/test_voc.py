@@ -301,6 +301,15 @@ def test_trainval_where_there_is_no_train(tmp_path: Path) -> None:
     }
 
 
+def test_an_image_set_of_an_unknown_name_is_told(tmp_path: Path) -> None:
+    files = {"Annotations/a.xml": xml(), "JPEGImages/a.jpg": None}
+    files |= {"ImageSets/Main/train.txt": "a\n", "ImageSets/Main/cat_train.txt": "a 1\n"}
+    source = opened(write(tmp_path, files | {"ImageSets/Main/night.txt": "a\n"})).splits["train"]
+    assert [(issue.code, issue.file) for issue in source.issues()] == [
+        ("not-read", "ImageSets/Main/night.txt")
+    ]
+
+
 def test_cvat_with_folders_in_its_default_set(tmp_path: Path) -> None:
     files = {"Annotations/day 1/a.xml": xml(filename="day 1/a.jpg"), "JPEGImages/day 1/a.jpg": None}
     files |= {"ImageSets/Main/default.txt": "day 1/a\n", "labelmap.txt": "# label:color_rgb:parts:actions\n"}
