@@ -149,7 +149,10 @@ def _words(said: str) -> list[str] | None:
     """The parts of a path, URL or percent-encoded name; None where it is no name at all."""
     text = said.replace("\\", "/")
     if _URL.match(text):
-        text = urlsplit(text).path
+        try:
+            text = urlsplit(text).path
+        except ValueError:  # "https://[x": no address
+            return None
     words = [part for part in unquote(text).split("/") if part not in ("", ".")]
     if not words or any("\0" in word or not _is_text(word) for word in words) or words[-1] == "..":
         return None

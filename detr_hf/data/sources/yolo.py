@@ -60,7 +60,7 @@ def open_splits(place: Place) -> Opened:
     several = len(layout.splits) > 1
     return Opened(
         {
-            split: YoloSource(data, split, f"{place.name}, {split}" if several else place.name)
+            split: YoloSource(data, split, f"{place.name}, split '{split}'" if several else place.name)
             for split in layout.splits
         }
     )

@@ -1,0 +1,377 @@
+"""The Label Studio door: shapes in percent, brush masks, several annotators, and images under other names."""
+
+import base64
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detr_hf.data.repair import Repair
+from detr_hf.data.repair_objects import decoded_mask
+from detr_hf.data.sample import Sample
+from detr_hf.data.sources import detect, label_studio
+from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.label_studio_brush import decoded_brush
+from detr_hf.errors import UserError
+
+WIDTH, HEIGHT = 200, 100
+BOX_PX = [20.0, 20.0, 60.0, 40.0]
+BOX = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0}
+
+
+def image(path: Path, size=(WIDTH, HEIGHT)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (30, 90, 60)).save(path)
+    return path
+
+
+def result(kind: str = "rectanglelabels", value: dict | None = None, label: Any = "cat", **more) -> dict:
+    value = {**(BOX if value is None else value)}
+    if label is not None:
+        value[kind] = [label]
+    sizes = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    return {
+        "id": "aB3",
+        "type": kind,
+        "from_name": "label",
+        "to_name": "image",
+        **sizes,
+        "value": value,
+        **more,
+    }
+
+
+def task(*results: Any, image: Any = "/data/upload/3/a.jpg", number: Any = 7, **more) -> dict:
+    annotations = [{"id": 1, "completed_by": 1, "was_cancelled": False, "result": list(results)}]
+    return {"id": number, "annotations": annotations, "predictions": [], "data": {"image": image}, **more}
+
+
+def export(root: Path, *tasks: Any, name: str = "project-1-at-2024.json", with_image: bool = True) -> Path:
+    if with_image:
+        image(root / "images/a.jpg")
+    (root / name).write_text(json.dumps(list(tasks)))
+    return root
+
+
+def opened(path: Path, images: Path | None = None) -> Opened:
+    assert label_studio.detect(path)
+    return label_studio.open_splits(Place(path, str(path), images=images))
+
+
+def samples(path: Path, images: Path | None = None) -> list[Sample]:
+    (source,) = opened(path, images).splits.values()
+    found = list(source.samples())
+    assert len(found) == len(source)
+    return found
+
+
+def codes(sample: Sample) -> list[str]:
+    return [issue.code for issue in sample.issues]
+
+
+def of_results(root: Path, *results: Any) -> Sample:
+    return samples(export(root, task(*results)))[0]
+
+
+def encoded(values: list[int], repeat: bool) -> list[int]:
+    """Run lengths as `rle-pack` writes them; in blocks of repeated values, or in blocks that copy values."""
+    bits = f"{len(values):032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
+    place = 0
+    while place < len(values):
+        end = place + 1
+        while repeat and end < len(values) and values[end] == values[place] and end - place < 256:
+            end += 1
+        if repeat:
+            which, size = (0, 3) if end - place <= 8 else (2, 8)
+            bits += f"1{which:02b}{end - place - 1:0{size}b}{values[place]:08b}"
+        else:
+            end = min(place + 13, len(values))
+            bits += f"001{end - place - 1:04b}" + "".join(f"{value:08b}" for value in values[place:end])
+        place = end
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]
+
+
+def brushed(seed: int = 0) -> tuple[np.ndarray, list[int]]:
+    """A mask, and R, G, B, alpha of its pixels in a color."""
+    mask = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.3
+    mask[20:60, 30:90] = True
+    rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    rgba[mask] = (200, 30, 0, 130)
+    return mask, rgba.ravel().tolist()
+
+
+def test_rectangles_in_pixels(tmp_path):
+    sample = of_results(tmp_path, result())
+    (found,) = sample.objects
+    assert (sample.file_name, sample.image_id, sample.declared_hw) == ("images/a.jpg", 7, (HEIGHT, WIDTH))
+    assert (found.category, found.bbox, found.segmentation) == ("cat", BOX_PX, None)
+    assert codes(sample) == []
+    assert opened(tmp_path).splits["train"].categories() == [{"id": 1, "name": "cat"}]
+    assert detect(tmp_path) is label_studio
+
+
+def test_polygons_and_labels_beside_their_shape(tmp_path):
+    points = {"points": [[0, 0], [50, 0], [50, 100]], "closed": True}
+    beside = [result("polygon", points, None, id="x"), result("labels", points, "dog", id="x")]
+    sample = of_results(tmp_path, result("polygonlabels", points), *beside)
+    outline = [[0.0, 0.0, 100.0, 0.0, 100.0, 100.0]]
+    assert [(found.category, found.segmentation) for found in sample.objects] == [
+        ("cat", outline),
+        ("dog", outline),
+    ]
+    assert codes(sample) == []
+
+
+def test_a_rotated_rectangle_turns_around_its_corner_in_pixels(tmp_path):
+    sample = of_results(tmp_path, result(value={**BOX, "x": 50, "y": 20, "rotation": 90}))
+    (found,) = sample.objects
+    # 60 x 40 px at (100, 20), turned clockwise: to the left of its corner, and down.
+    np.testing.assert_allclose(found.bbox, [60, 20, 40, 60], atol=1e-3)
+    np.testing.assert_allclose(found.segmentation, [[100, 20, 100, 80, 60, 80, 60, 20]], atol=1e-3)
+    assert codes(sample) == ["box-rotated"]
+
+
+def test_ellipses_touch_their_box(tmp_path):
+    value = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10}
+    upright = of_results(tmp_path, result("ellipselabels", value))
+    np.testing.assert_allclose(Repair()(upright).sample.objects[0].bbox, [60, 40, 80, 20], atol=0.01)
+    turned = of_results(tmp_path, result("ellipselabels", {**value, "rotation": 90}))
+    np.testing.assert_allclose(Repair()(turned).sample.objects[0].bbox, [90, 10, 20, 80], atol=0.01)
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+def test_brush_masks_are_read_pixel_by_pixel(tmp_path, repeat):
+    mask, values = brushed()
+    rle = encoded(values, repeat)
+    np.testing.assert_array_equal(decoded_brush(rle, (HEIGHT, WIDTH)), mask)
+    sample = of_results(tmp_path, result("brushlabels", {"format": "rle", "rle": rle}))
+    np.testing.assert_array_equal(decoded_mask(sample.objects[0].segmentation, (HEIGHT, WIDTH)), mask)
+    assert codes(sample) == []
+
+
+def test_blocks_may_begin_inside_of_a_pixel():
+    values = np.random.default_rng(1).integers(0, 3, 5 * 7 * 4).tolist()
+    alpha = np.array(values).reshape(5, 7, 4)[..., 3] > 0
+    for repeat in (True, False):
+        np.testing.assert_array_equal(decoded_brush(encoded(values, repeat), (5, 7)), alpha)
+
+
+@pytest.mark.parametrize(
+    "rle",
+    [
+        [],
+        [199501, 1, 996],
+        [1, "2"],
+        "text",
+        None,
+        encoded([0] * 16, True),
+        encoded([0] * (WIDTH * HEIGHT * 4), True)[:-1],
+        [255] * 400,
+    ],
+)
+def test_a_damaged_brush_mask_is_an_issue(tmp_path, rle):
+    sample = of_results(tmp_path, result(), result("brushlabels", {"rle": rle}, id="b"))
+    assert codes(sample) == ["rle-invalid"]
+    assert [found.category for found in Repair()(sample).sample.objects] == ["cat"]
+
+
+def test_what_is_not_read_is_counted(tmp_path):
+    relation = {"from_id": "a", "to_id": "b", "type": "relation"}
+    point = result("keypointlabels", {"x": 1, "y": 1, "width": 0.2}, "nose", id="k")
+    video = result("videorectangle", {"sequence": [{"x": 1, "y": 1, "height": 2}]}, None, id="v")
+    text = {"id": "aB3", "type": "textarea", "value": {**BOX, "text": ["blurred"]}}
+    choice = {"id": "c", "type": "choices", "value": {"choices": ["day"]}}
+    sample = of_results(
+        tmp_path, result(), text, point, {**point, "id": "l"}, video, choice, relation, "broken"
+    )
+    assert [found.bbox for found in sample.objects] == [BOX_PX]
+    assert codes(sample) == ["entry-invalid", "not-taken"]
+    counts = "1 choices, 2 keypointlabels, 1 relation, 1 textarea, 1 videorectangle"
+    assert sample.issues[1].text == counts
+    assert opened(tmp_path).splits["train"].categories() == [{"id": 1, "name": "cat"}]
+
+
+def test_a_region_with_several_labels_or_none(tmp_path):
+    several = result(value={**BOX, "rectanglelabels": ["dog", "wet"]}, label=None)
+    sample = of_results(tmp_path, several, result("rectangle", BOX, None, id="n"))
+    assert [found.category for found in sample.objects] == ["dog", None]
+    assert [issue.code for issue in Repair()(sample).issues] == ["not-taken", "category-unknown"]
+
+
+def test_one_annotation_of_several_is_taken(tmp_path):
+    first, truth, skipped = (
+        {"completed_by": 1, "was_cancelled": False, "result": [result(label="first")]},
+        {"completed_by": 2, "was_cancelled": False, "ground_truth": True, "result": [result(label="truth")]},
+        {"completed_by": 3, "was_cancelled": True, "result": [result(label="skipped")]},
+    )
+    guess = [{"result": [result(label="guess")], "score": 0.9}]
+    sample = samples(export(tmp_path, task(annotations=[skipped, first], predictions=guess)))[0]
+    assert [found.category for found in sample.objects] == ["first"]
+    assert sample.issues[0].text == "task 7: 1 cancelled, 1 predictions"
+    sample = samples(export(tmp_path, task(annotations=[first, truth])))[0]
+    assert [found.category for found in sample.objects] == ["truth"]
+    assert sample.issues[0].text == "task 7: 1 annotations of others"
+    assert opened(tmp_path).splits["train"].categories() == [{"id": 1, "name": "truth"}]
+
+
+@pytest.mark.parametrize("annotations", [[], [{"was_cancelled": True, "result": []}], [12], None])
+def test_a_task_without_annotation_is_no_negative(tmp_path, annotations):
+    entry = task(annotations=annotations, file_upload="a.jpg", predictions=[{"result": [result()]}])
+    (sample,) = samples(export(tmp_path, entry))
+    assert codes(sample)[-1] == "no-annotations"
+    assert Repair()(sample).sample is None
+
+
+def test_an_empty_annotation_is_a_negative(tmp_path):
+    sample = of_results(tmp_path)
+    assert (sample.objects, sample.issues) == ([], ())
+    assert Repair()(sample).sample is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "file", "code"),
+    [
+        ("/data/upload/3/0a1b2c3d-yard.jpg", "media/0a1b2c3d-yard.jpg", None),
+        ("/sub/path/data/upload/3/0a1b2c3d-yard.jpg", "photos/yard.jpg", "file-renamed"),
+        ("/data/upload/3/0a1b2c3d-my_yard_1.jpg", "photos/my yard (1).jpg", "file-renamed"),
+        ("/data/upload/3/0a1b2c3d-yard.jpg", "photos/yard.JPG", "file-renamed"),
+        ("/data/local-files/?d=set%20one/yard+1.jpg", "set one/yard+1.jpg", None),
+        ("/data/local-files/?d=a\\b\\yard.jpg", "yard.jpg", None),
+        ("https://host/bucket/yard%201.jpg?Signature=a/b.jpg", "yard 1.jpg", None),
+        ("s3://bucket/2024/yard.jpg", "2024/yard.jpg", None),
+        ("gs://bucket/yard.jpg", "images/yard.jpg", None),
+        ("/tasks/4/resolve/?fileuri=" + base64.b64encode(b"s3://bucket/yard.jpg").decode(), "yard.jpg", None),
+        ("images/yard.jpg", "images/yard.jpg", None),
+        ("C:\\Users\\me\\yard.jpg", "yard.jpg", None),
+        ("/data/upload/3/yard.jpg", "other.jpg", "image-missing"),
+        ("../../yard.jpg", "other.jpg", "file-name"),
+        ("data:image/png;base64,aGk=", "other.jpg", "image-missing"),
+        ("https://[broken", "other.jpg", "file-name"),
+        ("", "other.jpg", "file-name"),
+        (None, "other.jpg", "file-name"),
+        (["a.jpg", "b.jpg"], "other.jpg", "file-name"),
+    ],
+)
+def test_the_image_of_a_task(tmp_path, said, file, code):
+    image(tmp_path / file)
+    (sample,) = samples(export(tmp_path, task(result(), image=said), with_image=False))
+    assert codes(sample) == ([code] if code else [])
+    found = tmp_path / file if code in (None, "file-renamed") else None
+    assert sample.image == found
+
+
+def test_the_key_of_the_image_is_the_project_s(tmp_path):
+    entry = task(result(), data={"ref": "http://x/1", "photo": "/data/upload/3/a.jpg", "n": 4})
+    assert samples(export(tmp_path, entry))[0].objects[0].bbox == BOX_PX
+
+
+def test_images_in_two_tasks_and_images_that_differ_in_folder_alone(tmp_path):
+    image(tmp_path / "x/b.jpg")
+    image(tmp_path / "y/b.jpg")
+    entries = [task(result(), number=1), task(result(label="dog"), number=2), task(image="b.jpg", number=3)]
+    both, unclear = samples(export(tmp_path, *entries))
+    assert [found.category for found in both.objects] == ["cat", "dog"]
+    assert codes(both) == ["image-twice"]
+    assert codes(unclear) == ["image-ambiguous"]
+    issues = [(issue.code, issue.file) for issue in opened(tmp_path).splits["train"].issues()]
+    assert issues == [("unlisted", "x/b.jpg"), ("unlisted", "y/b.jpg")]
+
+
+def test_json_min(tmp_path):
+    box = {**BOX, "rectanglelabels": ["cat"], "original_width": WIDTH, "original_height": HEIGHT}
+    row = {"image": "/data/upload/3/a.jpg", "id": 4, "label": [box], "annotator": 1, "annotation_id": 9}
+    row |= {"created_at": "2024-01-01", "updated_at": "2024-01-01", "lead_time": 3.2, "choice": "day"}
+    (sample,) = samples(export(tmp_path, row, {**row, "annotator": 2, "created_at": "2024-01-02"}))
+    assert [(found.category, found.bbox) for found in sample.objects] == [("cat", BOX_PX)]
+    assert (sample.image_id, codes(sample)) == (4, ["not-taken"])
+    assert sample.issues[0].text == "task 4: 1 annotations of others"
+
+
+def test_percent_are_of_the_file_where_the_export_has_no_size(tmp_path):
+    shape = result()
+    del shape["original_width"]
+    sample = of_results(tmp_path, shape)
+    assert (sample.declared_hw, sample.objects[0].bbox) == ((HEIGHT, WIDTH), BOX_PX)
+    (tmp_path / "images/a.jpg").write_bytes(b"no image")
+    assert [issue.code for issue in Repair()(samples(tmp_path)[0]).issues] == ["image-unreadable"]
+
+
+def test_another_size_than_the_file_s_is_scaled_by_repair(tmp_path):
+    shape = result(original_width=2 * WIDTH, original_height=2 * HEIGHT)
+    repaired = Repair()(of_results(tmp_path, shape))
+    assert repaired.sample.objects[0].bbox == BOX_PX
+    assert [issue.code for issue in repaired.issues] == ["size-scaled"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "code"),
+    [
+        ("rectanglelabels", {**BOX, "x": "10"}, "box-malformed"),
+        ("rectanglelabels", {**BOX, "x": None}, "box-malformed"),
+        ("rectanglelabels", {**BOX, "x": math.nan}, "box-malformed"),
+        ("rectanglelabels", {**BOX, "x": 10**400}, "box-malformed"),
+        ("rectanglelabels", {**BOX, "width": 0}, "box-empty"),
+        ("rectanglelabels", {**BOX, "rotation": "90"}, None),
+        ("rectanglelabels", {"height": 3}, "box-malformed"),
+        ("rectanglelabels", {}, "not-taken"),
+        ("ellipselabels", {"x": 5, "y": 5, "radiusX": None, "radiusY": 3}, "box-malformed"),
+        ("polygonlabels", {"points": [[1, 2], [3, "4"], [5, 6]]}, "outline-invalid"),
+        ("polygonlabels", {"points": [[1, 2], [3], [5, 6]]}, "outline-invalid"),
+        ("polygonlabels", {"points": {}}, "outline-invalid"),
+        ("polygonlabels", {"points": []}, "no-shape"),
+    ],
+)
+def test_broken_values_go_through_to_repair(tmp_path, kind, value, code):
+    found = Repair()(of_results(tmp_path, result(kind, value)))
+    assert [issue.code for issue in found.issues][:1] == ([code] if code else [])
+
+
+def test_entries_that_are_no_tasks_are_told(tmp_path):
+    (sample,) = samples(export(tmp_path, task(result()), 4, None))
+    assert sample.objects[0].bbox == BOX_PX
+    assert [issue.code for issue in opened(tmp_path).splits["train"].issues()] == ["entry-invalid"] * 2
+
+
+@pytest.mark.parametrize(
+    "content", ['[{"id": 1, "annotations": [{"completed_by": 1', '[{"brushlabels": ' + "[" * 99_999]
+)
+def test_json_that_is_none_is_refused_by_name(tmp_path, content):
+    (tmp_path / "export.json").write_text(content)
+    assert not label_studio.detect(tmp_path / "images")
+    with pytest.raises(UserError, match=r"export\.json"):
+        list(label_studio.open_splits(Place(tmp_path / "export.json", "x")).splits["train"].samples())
+
+
+def test_files_named_like_splits_are_splits_and_images_may_be_elsewhere(tmp_path):
+    images = image(tmp_path / "photos/a.jpg").parent
+    (tmp_path / "set").mkdir()
+    export(tmp_path / "set", task(result()), name="train.json", with_image=False)
+    export(tmp_path / "set", task(), name="val.json", with_image=False)
+    splits = opened(tmp_path / "set", images).splits
+    assert list(splits) == ["train", "val"]
+    assert [sample.image for sample in splits["train"].samples()] == [images / "a.jpg"]
+    assert splits["train"].key != splits["val"].key
+    assert samples(tmp_path / "set/val.json", images)[0].objects == []
+
+
+def test_other_json_is_not_taken(tmp_path):
+    others = {
+        "coco": {"images": [], "annotations": [{"bbox": [1, 2, 3, 4]}], "categories": []},
+        "createml": [{"image": "a.jpg", "annotations": [{"label": "cat", "coordinates": {"x": 1}}]}],
+        "labelme": {"shapes": [], "imagePath": "a.jpg"},
+        "list": [1, 2],
+    }
+    for name, content in others.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        assert not label_studio.detect(tmp_path / f"{name}.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    assert not label_studio.detect(tmp_path)
+    assert not label_studio.detect(tmp_path / "none")
+    with pytest.raises(UserError, match="no JSON file of Label Studio"):
+        label_studio.open_splits(Place(tmp_path, "data.train"))
