@@ -61,8 +61,8 @@ class Regions:
         found = []
         for number, (key, parts) in enumerate(regions.items(), start=1):
             shape = next((part for part in parts if is_shape(part)), None)
-            rest = parts if shape is None else [part for part in parts if part.get("type") not in SHAPE_TYPES]
-            others.update(str(part.get("type"))[:40] for part in rest)
+            rest = parts if shape is None else [part for part in parts if _type(part) not in SHAPE_TYPES]
+            others.update(map(_type, rest))
             if shape is not None:
                 where = f"region {number}" if isinstance(key, tuple) else f"region {str(key)[:40]}"
                 found.append(self._annotation(shape, parts, number, where))
@@ -151,7 +151,7 @@ def labels_in(results: list[Any]) -> Iterator[str]:
     """The labels of results that are shapes."""
     for result in results:
         value = result.get("value") if isinstance(result, dict) else None
-        if isinstance(value, dict) and (result.get("type") in SHAPE_TYPES or is_shape(result)):
+        if isinstance(value, dict) and (_type(result) in SHAPE_TYPES or is_shape(result)):
             yield from _labels(result)
 
 
@@ -161,6 +161,10 @@ def _labels(result: dict[str, Any]) -> list[str]:
         if str(key).endswith("labels") and isinstance(labels, list):
             return [label for label in labels if isinstance(label, str) and label.strip()]
     return []
+
+
+def _type(result: dict[str, Any]) -> str:
+    return str(result.get("type"))[:40]
 
 
 def _rotation(value: dict[str, Any]) -> float:

@@ -186,13 +186,22 @@ def test_what_is_not_read_is_counted(tmp_path):
     point = result("keypointlabels", {"x": 1, "y": 1, "width": 0.2}, "nose", id="k")
     video = result("videorectangle", {"sequence": [{"x": 1, "y": 1, "height": 2}]}, None, id="v")
     text = {"id": "aB3", "type": "textarea", "value": {**BOX, "text": ["blurred"]}}
-    choice = {"id": "c", "type": "choices", "value": {"choices": ["day"]}}
+    choice = {"type": "choices", "value": {"choices": ["day"]}}
     sample = of_results(
-        tmp_path, result(), text, point, {**point, "id": "l"}, video, choice, relation, "broken"
+        tmp_path,
+        result(),
+        text,
+        point,
+        {**point, "id": "l"},
+        video,
+        choice,
+        relation,
+        {**choice, "type": {}},
+        "broken",
     )
     assert [found.bbox for found in sample.objects] == [BOX_PX]
     assert codes(sample) == ["entry-invalid", "not-taken"]
-    counts = "1 choices, 2 keypointlabels, 1 relation, 1 textarea, 1 videorectangle"
+    counts = "1 choices, 2 keypointlabels, 1 relation, 1 textarea, 1 videorectangle, 1 {}"
     assert sample.issues[1].text == counts
     assert opened(tmp_path).splits["train"].categories() == [{"id": 1, "name": "cat"}]
 
