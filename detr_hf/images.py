@@ -152,6 +152,17 @@ def image_size(source: ImageSource, name: str | None = None) -> tuple[int, int]:
         return (width, height) if sideways else (height, width)
 
 
+def image_suffix(source: ImageSource, name: str | None = None) -> str:
+    """The usual suffix of names of such files: ".jpg".
+
+    Raises:
+        UserError: as ``decode_image``, but for what is wrong behind the header.
+    """
+    with _opened(source, name or _name_of(source)) as image:
+        kind = str(image.format).lower()
+    return {"jpeg": ".jpg", "mpo": ".jpg", "jpeg2000": ".jp2", "tiff": ".tif"}.get(kind, f".{kind}")
+
+
 def decode_id_map(source: ImageSource, name: str | None = None) -> np.ndarray:
     """Decode a COCO panoptic PNG, where a segment's id is R + 256 G + 65536 B and 0 is void.
 

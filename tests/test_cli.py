@@ -36,7 +36,7 @@ def test_a_command_is_one_file(
     )
     monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
     assert told(["toy", "world"], capsys) == "hello world\n"
-    assert list(cli.find_commands())[:4] == ["prepare", "check", "toy", "train"]
+    assert list(cli.find_commands())[:5] == ["prepare", "check", "convert", "toy", "train"]
 
 
 @pytest.fixture(scope="module")

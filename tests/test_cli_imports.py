@@ -70,6 +70,7 @@ def test_wrong_arguments_are_refused_before_anything_heavy() -> None:
         "check missing.json",
         "check missing.yaml",
         "prepare missing out",
+        "convert missing out --to coco",
         "train missing.yaml",
         "evaluate missing",
         "predict demo missing.jpg --out out",
@@ -134,3 +135,16 @@ def test_a_report_of_stage_one_imports_no_torch(tmp_path: Path) -> None:
 def test_a_comparison_imports_no_torch(tmp_path: Path) -> None:
     runs = [str(write_run(tmp_path / name)) for name in ("one", "two")]
     assert not imported(["compare", *runs, "--out", str(tmp_path / "page.html")]) & NETWORKS
+
+
+def test_a_conversion_imports_no_torch(tmp_path: Path) -> None:
+    labels = tmp_path / "in" / "labels"
+    for folder in (labels, tmp_path / "in" / "images"):
+        folder.mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(tmp_path / "in" / "images" / "a.png")
+    (labels / "a.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    words = ["convert", str(tmp_path / "in")]
+    assert not imported([*words, str(tmp_path / "coco"), "--to", "coco"]) & (
+        NETWORKS | {"datasets", "pandas"}
+    )
+    assert not imported([*words, str(tmp_path / "hf"), "--to", "hf"]) & NETWORKS

@@ -117,6 +117,7 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("segment-not-in-png", "segments have no pixel in the PNG", "correct them"),
         ("no-pixel", "objects are so thin that they cover no pixel", "correct them"),
         ("hidden", "objects are hidden by others but for a rest", "write.most_hidden"),
+        ("crowd-dropped", "crowds have no place in this format", "write COCO to keep them"),
     ),
     (WARNING, "repaired"): (
         ("annotation-id", "annotation ids are doubled or no ids", "they are numbered anew"),
@@ -137,6 +138,27 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ),
         ("png-area", "areas in the JSON are not those in the PNG", "the PNG is used"),
         ("png-box", "boxes in the JSON are not those in the PNG", "the PNG is used"),
+        ("outline-dropped", "outlines have no place in this format", "write COCO to keep them"),
+        (
+            "outline-joined",
+            "outlines of several parts or with holes are written as one line",
+            "write COCO to keep them apart",
+        ),
+        (
+            "box-of-outline",
+            "boxes are not those of their outlines, which alone are written",
+            "write COCO to keep both",
+        ),
+        (
+            "file-written-as",
+            "images are written under another name",
+            "their own leads elsewhere, or they would share one label file with another",
+        ),
+        (
+            "category-renumbered",
+            "categories have another id in one split than in another",
+            "one id for each name",
+        ),
     ),
     (WARNING, "noted"): (
         (

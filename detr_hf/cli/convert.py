@@ -1,0 +1,56 @@
+"""`detr-hf convert`: a data set in another format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detr_hf.cli.number_types import count
+from detr_hf.errors import UserError
+
+HELP = "Write a data set in another format, with its faults put right or left out, and all listed."
+PLACE = 2  # behind check, by its name
+FORMATS = ("coco", "coco-panoptic", "yolo", "hf")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("path", metavar="PATH", help="the data set, in any format that can be read")
+    parser.add_argument("out", metavar="OUT", help="a new folder")
+    parser.add_argument("--to", required=True, choices=FORMATS, help="format to write")
+    parser.add_argument("--format", help="format to read (default: recognized)")
+    parser.add_argument("--images", metavar="DIR", help="the images, where they are apart from PATH")
+    parser.add_argument("--panoptic", metavar="DIR", help="the PNG id maps, where they are apart from PATH")
+    parser.add_argument("--copy-images", action="store_true", help="COCO: put copies of the images into OUT")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if anything was changed")
+    parser.add_argument("--threads", type=count, help="images read at a time (default: one for each core)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    path, out = Path(arguments.path), Path(arguments.out)
+    for folder in (path, arguments.images, arguments.panoptic):
+        if folder is not None and not Path(folder).exists():
+            raise UserError(f"{folder}: there is no such file or folder")
+    if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+        raise UserError(f"{out}: lies in {path}, which is only read; name a folder elsewhere")
+    from detr_hf.data.convert import convert, lines_of
+    from detr_hf.data.sinks import sinks
+    from detr_hf.data.sinks.base import CHANGES_FILE
+    from detr_hf.data.sources import open_place
+    from detr_hf.data.sources.base import Place
+
+    images, panoptic = (Path(one) if one else None for one in (arguments.images, arguments.panoptic))
+    door, opened = open_place(Place(path, str(path), images, panoptic), arguments.format)
+    splits = "1 split" if len(opened.splits) == 1 else f"{len(opened.splits)} splits"
+    print(f"{path}: {door.TITLE}, {splits}")
+    made = convert(opened, out, arguments.to, arguments.copy_images, arguments.threads)
+    print(f"{out}: {sinks()[arguments.to].TITLE}")
+    for split, images_read in made.read.items():
+        written = made.written[split]
+        kept = f"{written.get('images', 0)} of {images_read} images"
+        print(f"  {split}: {kept}, {written.get('objects', 0)} objects")
+    if made.report.found:
+        print("\n".join(["what was found; all of it is in " + CHANGES_FILE, *lines_of(made.report)]))
+    if arguments.strict and not made.is_unchanged:
+        raise SystemExit(1)

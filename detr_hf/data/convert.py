@@ -1,0 +1,154 @@
+"""One way through the data room: source -> repair -> sink. `detr-hf convert`, and `detr-hf check --fix`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from detr_hf.data.boxes import COCO_BOXES, BoxFormat, judge_format
+from detr_hf.data.issues import Issue
+from detr_hf.data.repair import Repair
+from detr_hf.data.report import Report
+from detr_hf.data.sample import Sample
+from detr_hf.data.sinks import open_sink
+from detr_hf.data.sinks.base import Sink
+from detr_hf.data.sources.base import Opened, Source
+from detr_hf.data.threads import in_threads
+from detr_hf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written.
+
+    Attributes:
+        read: images of the source by split.
+        written: images and objects by split.
+        report: all issues, by kind and file.
+    """
+
+    read: Mapping[str, int]
+    written: Mapping[str, Mapping[str, int]]
+    report: Report
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether nothing was dropped or repaired."""
+        return all(kind.effect == "noted" for kind in self.report.kinds())
+
+
+def convert(
+    opened: Opened, out: str | Path, to: str, copy_images: bool = False, threads: int | None = None
+) -> Converted:
+    """Write a data set in another format, or in its own with everything put right that can be.
+
+    Each image is opened once. What cannot be put right is left out, and everything is listed in
+    ``OUT/changes.json``. An image that is in two splits stays in the later one: training is what loses it.
+
+    Args:
+        opened: what a door gave.
+        out: a folder that is empty or not there; it is whole at the end, or as it was.
+        to: format of a sink: "coco", "coco-panoptic", "yolo", "hf".
+        copy_images: COCO: put copies of the images into ``out``.
+        threads: that open images; None for one each core. The result does not depend on it.
+
+    Raises:
+        UserError: ``out`` is in use, boxes make no sense, or no image of a split can be used.
+    """
+    folder = Path(out)
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise UserError(f"{out}: is not an empty folder; name a new one")
+    categories, issues = merged_categories(opened.splits)
+    if not categories:
+        raise UserError(f"{_names(opened)}: there is no class, so there is nothing to learn")
+    with open_sink(to)(folder, opened.splits, categories, opened.labels, copy_images) as sink:
+        for split, found in issues:
+            sink.note(split, [found])
+        hashes: dict[str, str] = {}
+        for split in reversed(list(opened.splits)):
+            _write_split(split, opened.splits[split], sink, hashes, threads)
+    read = {split: len(source) for split, source in opened.splits.items()}
+    return Converted(read, sink.counts, sink.report)
+
+
+def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str], threads: int | None) -> None:
+    """Every sample of a source, repaired; those whose file another split holds are left out."""
+    issues = list(source.issues())
+    box_format = box_format_of(source)
+    issues += [box_format.issue] if box_format.issue is not None else []
+    for issue in issues:
+        if issue.kind.effect == "stops":
+            raise UserError(f"{source.name}: {issue}; {issue.kind.remedy}")
+    sink.note(split, issues)
+    own: dict[str, str] = {}
+    work = _Work(Repair(box_format))
+    with tqdm(total=len(source), desc=f"converting {split}", unit="image", leave=False) as bar:
+        for sample, issues, digest in in_threads(work, source.samples(), threads):
+            bar.update()
+            if sample is not None and digest in hashes:
+                issues = [*issues, Issue("leak", f"it is in {hashes[digest]}, too", sample.file_name)]
+                sample = None
+            sink.note(split, issues)
+            if sample is not None:
+                own[digest] = split
+                sink.add(split, sample)
+    hashes.update(own)
+    if len(source) and split not in sink.written_splits:
+        raise UserError("\n".join([f"{source.name}: no image of '{split}' can be used", *_said(sink.report)]))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One sample repaired, without the pixels: many results wait for their turn."""
+
+    repair: Repair
+
+    def __call__(self, sample: Sample) -> tuple[Sample | None, list[Issue], str]:
+        made = self.repair(sample)
+        return made.sample, made.issues, made.facts.sha256 if made.facts is not None else ""
+
+
+def box_format_of(source: Source) -> BoxFormat:
+    """How the boxes of a source are written, judged on all of them where its format leaves that open."""
+    if source.xywh_px or source.is_panoptic:
+        return COCO_BOXES
+    return judge_format(source.samples())
+
+
+def merged_categories(
+    splits: Mapping[str, Source],
+) -> tuple[list[dict[str, Any]], list[tuple[str, Issue]]]:
+    """The classes of all splits, each name once, each with an id of its own; and what was renumbered."""
+    merged: dict[str, dict[str, Any]] = {}
+    issues = []
+    for split, source in splits.items():
+        for category in source.categories():
+            used = {one["id"] for one in merged.values()}
+            known = merged.get(category["name"])
+            number = category["id"]
+            if known is None:
+                if number in used:
+                    number = max(used) + 1
+                known = merged[category["name"]] = {**category, "id": number}
+            if known["id"] != category["id"]:
+                text = f"'{category['name']}' is {category['id']} here and becomes {known['id']}"
+                issues.append((split, Issue("category-renumbered", text)))
+    return list(merged.values()), issues
+
+
+def lines_of(report: Report) -> Iterator[str]:
+    """One line a kind, with its count and what was done; errors first."""
+    for kind in report.kinds():
+        yield f"  {report.count(kind.code)} x {kind.title} ({kind.effect})"
+
+
+def _said(report: Report) -> list[str]:
+    return [f"  - {sentence}" for sentence in report.sentences()]
+
+
+def _names(opened: Opened) -> str:
+    return ", ".join(source.name for source in opened.splits.values())
