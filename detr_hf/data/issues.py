@@ -176,6 +176,11 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ),
         ("class-names", "classes have no names", "list them beside the data, one a line, in classes.txt"),
         ("class-few", "classes have too few objects for a split", "annotate more of them"),
+        (
+            "things-split",
+            "objects of one class are told apart by connected parts alone",
+            "objects that touch count as one; look at some",
+        ),
         ("isthing-missing", "categories do not say if they are things", "they count as things"),
         ("box-tiny", "objects are less than two pixels wide or high", "probably slips of the mouse"),
         (

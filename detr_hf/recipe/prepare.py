@@ -29,6 +29,8 @@ class Reading:
     painted_masks: Literal["objects", "crowd"] = "objects"
     unlisted_images: Literal["drop", "keep"] = "drop"  # images that the annotation file does not list
     empty_images: Literal["keep", "drop"] = "keep"  # listed images without an object
+    # Classes of class PNGs whose connected parts are objects; all others are stuff.
+    things: list[Text] = field(default_factory=list)
     largest_json_mib: Count = 1024  # reading a JSON file takes several times its size in memory
 
 
