@@ -14,6 +14,7 @@ from typing import cast
 from detr_hf.data.sources.base import Door, Opened, Place
 from detr_hf.errors import UserError
 
+HUB = "hub"  # the format whose "path" is an id
 SHOWN = 8  # names of a folder that a message lists
 
 
@@ -36,13 +37,15 @@ def open_place(place: Place, format: str | None = None) -> tuple[Door, Opened]:
     Raises:
         UserError: there is no such file or folder, no door knows it, or it cannot be read.
     """
-    if not place.path.exists():
-        raise UserError(f"{place.name}: there is no such file or folder")
     if format is not None and format not in doors():
         raise UserError(f"{place.name}: format '{format}' is none of {', '.join(doors())}")
     door = doors()[format] if format is not None else detect(place.path)
+    if not place.path.exists() and (door is None or door.FORMAT != HUB):
+        raise UserError(f"{place.name}: there is no such file or folder")
     if door is None:
         raise UserError(_unknown(place))
+    if place.revision is not None and door.FORMAT != HUB:
+        raise UserError(f"{place.name}: only a data set of the Hub has revisions; leave the revision out")
     return door, door.open_splits(place)
 
 

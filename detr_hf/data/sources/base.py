@@ -32,14 +32,16 @@ class Place:
         images, panoptic: folders of images and of id maps, where they were named apart from the path.
         reading: settings that say how doubtful annotations are understood.
         revision: of a data set of the Hub.
+        labels: names for classes that the data set writes as numbers, where it has none for them.
     """
 
-    path: Path
+    path: Path  # of format "hub" a data set's id
     name: str
     images: Path | None = None
     panoptic: Path | None = None
     reading: Reading = field(default_factory=Reading)
     revision: str | None = None
+    labels: LabelMap | None = None
 
 
 class Source(ABC):
