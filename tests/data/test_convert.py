@@ -113,6 +113,21 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_left(tmp_path: Path, case
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
+def test_what_a_killed_run_left_changes_nothing(tmp_path: Path) -> None:
+    given = opened(train=[boxes_sample(tmp_path / "in")])
+    convert(given, tmp_path / "one", "yolo")
+    (tmp_path / "two.partial" / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "two.partial" / "labels" / "train" / "old.txt").write_text("0 0 0 0 0\n")
+    (tmp_path / "two").mkdir()
+    convert(given, tmp_path / "two", "yolo")
+    contents = [
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        for out in (tmp_path / "one", tmp_path / "two")
+    ]
+    assert contents[0] == contents[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "one", "two"]
+
+
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")

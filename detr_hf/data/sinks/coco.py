@@ -25,6 +25,7 @@ FORMAT = "coco"
 TITLE = "COCO detection"
 
 ANNOTATIONS_FILE = "annotations.json"
+OTHER_SPLITS = "other_splits"  # beside `data` in data.yaml
 DIGITS = 6  # of a pixel; what is behind them is noise of the conversion
 
 
@@ -107,7 +108,7 @@ class Writer(Sink):
         write_text(self.partial / DATA_FILE, self._data_yaml())
 
     def _data_yaml(self) -> str:
-        """The data section of a recipe; splits that a recipe has no name for are comments."""
+        """The data section of a recipe; splits that a recipe has no name for stand beside it."""
         section: dict[str, Any] = {}
         rest = {split: self._splits[split] for split in self.written_splits}
         for role, spellings in SPELLINGS.items():
@@ -118,12 +119,11 @@ class Writer(Sink):
                 section[role] = self._split_entry(split, rest.pop(split))
         if self.labels is not None:
             section["labels"] = (self.folder / LABEL_MAP_FILE).as_posix()
-        text = "# Paste this into a recipe; paths are relative to where training starts.\n"
-        text += write_yaml({"data": section})
-        for split, files in rest.items():
-            lines = write_yaml({split: self._split_entry(split, files)}).splitlines()
-            text += "".join(f"# {line}\n" for line in lines)
-        return text
+        text = "# Paste `data` into a recipe; paths are relative to where training starts.\n"
+        values = {"data": section}
+        if rest:
+            values[OTHER_SPLITS] = {split: self._split_entry(split, files) for split, files in rest.items()}
+        return text + write_yaml(values)
 
     def _split_entry(self, split: str, files: SplitFiles) -> dict[str, str]:
         folder = self.folder / folder_of(split)

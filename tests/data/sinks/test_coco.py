@@ -93,14 +93,17 @@ def test_images_can_be_copied(tmp_path: Path) -> None:
     sample = boxes_sample(tmp_path / "in")
     out = written(tmp_path / "out", {"test": [sample], "train": [sample]}, copy_images=True)
     assert (out / "train" / "images" / "a" / "0.png").read_bytes() == (tmp_path / "in/a/0.png").read_bytes()
-    text = (out / "data.yaml").read_text()
-    assert yaml.safe_load(text)["data"] == {
-        "train": {
-            "annotations": (out / "train" / "annotations.json").as_posix(),
-            "images": (out / "train" / "images").as_posix(),
+    entries = {
+        split: {
+            "annotations": (out / split / "annotations.json").as_posix(),
+            "images": (out / split / "images").as_posix(),
         }
+        for split in ("train", "test")
     }
-    assert "# test: {annotations: " in text, "a recipe has no name for it"
+    assert yaml.safe_load((out / "data.yaml").read_text()) == {
+        "data": {"train": entries["train"]},
+        "other_splits": {"test": entries["test"]},  # a recipe has no name for it
+    }
 
 
 @pytest.mark.parametrize("name", ["row 7", "../../up", "/etc/x.png", "a\\..\\..\\b.png"])
