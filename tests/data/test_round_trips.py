@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from detr_hf.data.convert import convert
+from detr_hf.data.id_maps import id_map_bytes
 from detr_hf.data.repair import Repair
 from detr_hf.data.repair_objects import decoded_mask
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources import doors, open_place
 from detr_hf.data.sources.base import Opened, Place
+from detr_hf.images import decode_id_map
 from tests.data.made_source import MadeSource
 from tests.data.sinks.sink_factories import (
     CATEGORIES,
@@ -114,7 +116,7 @@ def test_yolo_outlines(tmp_path: Path) -> None:
 
 
 def test_hf(tmp_path: Path) -> None:
-    require_door("hub")
+    require_door("hf")
     given = made(tmp_path / "in", OUTLINES)
     convert(given, tmp_path / "out", "hf")
     for split, samples in read(tmp_path / "out").items():
@@ -122,12 +124,35 @@ def test_hf(tmp_path: Path) -> None:
             require_same(one, other, shapes=False)
 
 
+@pytest.mark.parametrize("to", ["coco-panoptic", "hf"])
+def test_id_maps(tmp_path: Path, to: str) -> None:
+    require_door(to)
+    given = made(tmp_path / "in", PANOPTIC)
+    convert(given, tmp_path / "out", to)
+    for split, samples in read(tmp_path / "out").items():
+        for one, other in zip(given.splits[split].samples(), samples, strict=True):
+            require_same(one, other, shapes=False)
+            assert [found.id for found in one.objects] == [found.id for found in other.objects]
+            maps = [decode_id_map(id_map_bytes(sample)) for sample in (one, other)]
+            np.testing.assert_array_equal(*maps)
+
+
+def test_painted_outlines_are_the_same_from_then_on(tmp_path: Path) -> None:
+    require_door("coco-panoptic")
+    convert(made(tmp_path / "in", OUTLINES), tmp_path / "one", "coco-panoptic")
+    _, opened = open_place(Place(tmp_path / "one", "one"))
+    assert convert(opened, tmp_path / "two", "coco-panoptic").is_unchanged
+    names = [f"train/panoptic/{number:012d}.png" for number in (10, 11)]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
 @pytest.mark.parametrize("to", ["coco", "yolo", "hf"])
 @pytest.mark.parametrize("makers", [BOXES, OUTLINES], ids=["boxes", "outlines"])
 def test_what_went_through_a_format_once_stays(
     tmp_path: Path, to: str, makers: list[Callable[[Path], Sample]]
 ) -> None:
-    require_door("hub" if to == "hf" else to)
+    require_door(to)
     convert(made(tmp_path / "in", makers), tmp_path / "one", to)
     _, opened = open_place(Place(tmp_path / "one", "one"))
     again = convert(opened, tmp_path / "two", to)
@@ -141,7 +166,7 @@ def test_what_went_through_a_format_once_stays(
 
 @pytest.mark.parametrize("over", ["coco", "yolo", "hf"])
 def test_boxes_survive_a_way_over_another_format(tmp_path: Path, over: str) -> None:
-    require_door("hub" if over == "hf" else over)
+    require_door(over)
     given = made(tmp_path / "in", BOXES)
     convert(given, tmp_path / "one", over)
     _, opened = open_place(Place(tmp_path / "one", "one"))
