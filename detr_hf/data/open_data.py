@@ -9,7 +9,7 @@ from pathlib import Path
 from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Opened, Place, Source
 from detr_hf.errors import UserError
-from detr_hf.labels import LabelMap
+from detr_hf.labels import CONSTRUCTION, LabelMap, load_labels
 from detr_hf.recipe import Data, Split
 from detr_hf.recipe.prepare import Reading
 
@@ -44,14 +44,15 @@ def open_data(data: Data) -> OpenedData:
     """
     whole = data.train or data.source or _dataset(data)
     key = "train" if data.train else "source" if data.source else "dataset"
-    opened, remark = open_split(whole, f"data.{key}", data.revision)
+    names = load_labels(data.labels) if data.labels not in (None, CONSTRUCTION) else None
+    opened, remark = open_split(whole, f"data.{key}", data.revision, labels=names)
     remarks = [remark] if remark else []
     train = _split_of(opened, TRAIN, data.train_split, f"data.{key}")
     assert train is not None
     splits, labels = {TRAIN: train}, opened.labels
     if data.overfit is None:
         if data.validation is not None:
-            other, remark = open_split(data.validation, "data.validation", None)
+            other, remark = open_split(data.validation, "data.validation", labels=names)
             remarks += [remark] if remark else []
             found = _split_of(other, VALIDATION, data.validation_split, "data.validation")
             labels = labels or other.labels
@@ -66,9 +67,15 @@ def open_data(data: Data) -> OpenedData:
 
 
 def open_split(
-    split: Split, name: str, revision: str | None = None, reading: Reading | None = None
+    split: Split,
+    name: str,
+    revision: str | None = None,
+    reading: Reading | None = None,
+    labels: LabelMap | None = None,
 ) -> tuple[Opened, str]:
     """Open one entry of a recipe's data, and the sentence that names its format (none for COCO by name).
+
+    ``labels`` names classes that the data writes as numbers.
 
     Raises:
         UserError: no door knows the path, or it cannot be read.
@@ -85,7 +92,7 @@ def open_split(
             raise UserError(f"{name}.annotations: there is no file {split.annotations}")
         place = Place(Path(split.annotations), name, images, panoptic, reading)
         return open_place(place, "coco-panoptic" if panoptic else "coco")[1], ""
-    place = Place(Path(split.path), f"{name} {split.path}", images, panoptic, reading, revision)
+    place = Place(Path(split.path), f"{name} {split.path}", images, panoptic, reading, revision, labels)
     door, opened = open_place(place, split.format)
     found = ", ".join(f"{split} {len(source)}" for split, source in opened.splits.items())
     return opened, f"{name}: {split.path} is read as {door.TITLE} (format: {door.FORMAT}); images: {found}"
