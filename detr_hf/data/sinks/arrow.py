@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from detr_hf.data.id_maps import id_map_bytes
@@ -79,9 +79,12 @@ class Writer(Sink):
         image = sample.image
         content = read_bytes(image, MAX_FILE_BYTES, "image file") if isinstance(image, Path) else image
         assert content is not None
-        row["image"] = {"bytes": content, "path": Path(sample.file_name).name}
+        # Bytes of a file's name that are no text have no place in Arrow.
+        name = sample.file_name.encode("utf-8", "backslashreplace").decode()
+        row["file_name"] = name
+        row["image"] = {"bytes": content, "path": PurePosixPath(name).name}
         if sample.id_map is not None:
-            row["panoptic"] = {"bytes": id_map_bytes(sample), "path": f"{Path(sample.file_name).stem}.png"}
+            row["panoptic"] = {"bytes": id_map_bytes(sample), "path": f"{PurePosixPath(name).stem}.png"}
         table.add(row, len(content))
         return len(sample.objects)
 

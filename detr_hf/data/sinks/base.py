@@ -20,7 +20,7 @@ from detr_hf.data.sample import Sample
 from detr_hf.data.sinks.json_lists import JsonList, write_changes
 from detr_hf.errors import UserError
 from detr_hf.files import replacing
-from detr_hf.foreign_files import harmless_name, open_file, relative_name
+from detr_hf.foreign_files import harmless_name, open_file, relative_name, shortened
 from detr_hf.images import image_suffix
 from detr_hf.labels import LabelMap
 
@@ -205,8 +205,10 @@ def image_name(sample: Sample) -> str:
         name = relative_name(Path(), sample.file_name).as_posix()
     except UserError:  # names of rows of a table may be anything
         name = harmless_name(sample.file_name)
-    has_suffix = Path(name).suffix.lower() in IMAGE_SUFFIXES
-    return name if has_suffix else name + image_suffix(sample.image, sample.file_name)
+    path = PurePosixPath(name)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return name
+    return str(path.with_name(shortened(path.name, image_suffix(sample.image, sample.file_name))))
 
 
 def copy_image(sample: Sample, target: Path) -> None:

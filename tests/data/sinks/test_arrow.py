@@ -70,6 +70,11 @@ def test_images_that_are_bytes_and_many_rows(tmp_path: Path) -> None:
     assert np.array(saved[249]["image"]).shape == (*SIZE_HW, 3)
 
 
+def test_a_name_that_is_no_text_is_written_with_escapes(tmp_path: Path) -> None:
+    written(tmp_path / "out", {"train": [replace(boxes_sample(tmp_path / "in"), file_name="a\udc80.png")]})
+    assert datasets.load_from_disk(tmp_path / "out")["train"]["file_name"][:] == ["a\\udc80.png"]
+
+
 def test_outlines_have_no_column_and_that_is_told(tmp_path: Path) -> None:
     sink = written(tmp_path / "out", {"train": [outlines_sample(tmp_path / "in")]})
     assert sink.report.count("outline-dropped") == 1
