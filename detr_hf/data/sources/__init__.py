@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from detr_hf.data.sources.base import Door, Opened, Place
+from detr_hf.data.sources.unsupported import known_format
 from detr_hf.errors import UserError
 
 HUB = "hub"  # the format whose "path" is an id
@@ -50,7 +51,9 @@ def open_place(place: Place, format: str | None = None) -> tuple[Door, Opened]:
 
 
 def _unknown(place: Place) -> str:
-    """What was seen, and what each door looks for."""
+    """What was seen, and what each door looks for; or which known format it is that no door opens."""
+    if (known := known_format(place.path)) is not None:
+        return f"{place.name}: this is {known.title}, which is not read directly; {known.remedy}"
     lines = [f"{place.name}: no format is recognized; {_seen(place.path)}. What is looked for:"]
     lines += [f"  {door.FORMAT}: {door.LOOKS_FOR}" for door in doors().values()]
     return "\n".join(lines)
