@@ -10,6 +10,7 @@ import math
 import os
 import re
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NoReturn
@@ -212,7 +213,8 @@ def parse_json(content: bytes | str, name: str, any_number: bool = False) -> Any
     Args:
         content: UTF-8, or another encoding that JSON allows.
         name: of the file, for messages.
-        any_number: take also NaN, infinities, and whole numbers beyond 64 bits.
+        any_number: take also NaN, infinities, and whole numbers beyond 64 bits; those of more digits than
+            Python reads are infinite.
 
     Raises:
         UserError: it is no JSON, is nested too deeply, or has such a number.
@@ -221,15 +223,33 @@ def parse_json(content: bytes | str, name: str, any_number: bool = False) -> Any
     if not any_number:
         numbers = {"parse_constant": _refuse, "parse_int": _int, "parse_float": _float}
     try:
-        return json.loads(content, **numbers)
+        return _loads(content, numbers)
     except _NumberError as error:
         text = content if isinstance(content, str) else content.decode("utf-8", "replace")
         line = _line_of(error.text, text)
         raise UserError(f"{name}, line {line}: {error.text[:40]} is no finite number of 64 bits") from None
     except RecursionError:
         raise UserError(f"{name} is nested too deeply; export it again") from None
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, or a number of thousands of digits
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{name} is not UTF-8 ({error.reason} at byte {error.start}); save it with that encoding"
+        ) from None
+    except ValueError as error:
         raise UserError(f"{name} is not valid JSON ({error}); export it again") from None
+
+
+def _loads(content: bytes | str, numbers: dict[str, Any]) -> Any:
+    """JSON; a whole number of more digits than Python reads is infinite, as a float of that size is."""
+    try:
+        return json.loads(content, **numbers)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:  # the number; a function for each costs time that other files need not spend
+        return json.loads(content, **{"parse_int": _any_int, **numbers})
+
+
+def _any_int(text: str) -> int | float:
+    return int(text) if len(text) < sys.int_info.default_max_str_digits else float(text)
 
 
 class _NumberError(Exception):

@@ -107,7 +107,7 @@ def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
         ("[" * 100_000, "nested too deeply"),
         ('{"a": ' * 100_000, "nested too deeply"),
         ('{"a": }', r"not valid JSON \(.*line 1 column 7"),
-        (b'{"a": "\xff"}', "not valid JSON"),
+        (b'{"a": "\xff"}', r"is not UTF-8 \(.*byte 7"),
         ("", "not valid JSON"),
         ("null", "holds a NoneType at the top"),
         ("[]", "holds a list at the top"),
@@ -129,5 +129,4 @@ def test_json_that_cannot_be_used_is_refused_in_a_sentence(
 def test_numbers_are_those_of_64_bits_or_any_on_request() -> None:
     assert parse_json("[-9223372036854775808, 1.5e300]", "x") == [-(2**63), 1.5e300]
     assert parse_json(f"[Infinity, {2**80}]", "x", any_number=True) == [float("inf"), 2**80]
-    with pytest.raises(UserError, match="not valid JSON"):
-        parse_json("9" * 5000, "x", any_number=True)
+    assert parse_json("[1, " + "9" * 5000 + "]", "x", any_number=True) == [1, float("inf")]

@@ -20,6 +20,10 @@ from detr_hf.foreign_files import open_file, relative_name
 MAX_MEMBER_BYTES = 1_000_000_000
 """Largest image in a zip that is read."""
 
+MAX_MEMBERS = 5_000_000
+BOMB_BYTES, BOMB_RATIO = 50_000_000, 200
+"""A member that is larger, and packed better than images, JSON or XML ever are, is a zip bomb."""
+
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
@@ -81,9 +85,22 @@ class ZipFiles:
     @cached_property
     def _zip(self) -> zipfile.ZipFile:
         try:
-            return zipfile.ZipFile(open_file(self.path, "zip"))
+            archive = zipfile.ZipFile(open_file(self.path, "zip"))
         except _DAMAGE as error:
             raise UserError(f"{self.path}: the zip is damaged or cut off ({error})") from None
+        if (count := len(archive.infolist())) > MAX_MEMBERS:
+            raise UserError(
+                f"{self.path}: refused, the zip has {count:,} files and the limit is {MAX_MEMBERS:,}"
+            )
+        return archive
+
+    def _member(self, name: str) -> zipfile.ZipInfo:
+        """What the zip says of a member, which bounds what is read of it."""
+        member = self._zip.getinfo(name)
+        if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
+            size = f"{member.file_size / 1e6:,.0f} MB packed into {member.compress_size / 1e6:,.3f} MB"
+            raise UserError(f"{self.path}, {name}: refused as a zip bomb, {size}")
+        return member
 
     @cached_property
     def names(self) -> list[str]:
@@ -115,7 +132,7 @@ class ZipFiles:
         return ImageFiles(self.path / folder, members=members)
 
     def image(self, name: str) -> Path | bytes:
-        size = self._zip.getinfo(name).file_size
+        size = self._member(name).file_size
         if size > MAX_MEMBER_BYTES:
             raise UserError(f"{self.path}, {name}: refused, it has {size / 1e6:,.0f} MB in the zip")
         with self._unharmed(name), self._zip.open(name) as file:
@@ -123,7 +140,7 @@ class ZipFiles:
 
     def open(self, name: str) -> BinaryIO:
         with self._unharmed(name):
-            return cast(BinaryIO, _Member(self._zip.open(name), f"{self.path}, {name}"))
+            return cast(BinaryIO, _Member(self._zip.open(self._member(name)), f"{self.path}, {name}"))
 
     @contextmanager
     def _unharmed(self, name: str) -> Iterator[None]:

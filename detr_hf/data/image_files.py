@@ -88,7 +88,8 @@ class ImageFiles:
 
         Returns:
             its name, relative to the folder; None where there is none. An issue where it is not the name that
-            was said: ``file-renamed``, ``file-name``, ``image-ambiguous`` or ``image-missing``.
+            was said: ``file-renamed``, ``file-name``, ``image-ambiguous``, ``image-link`` or
+            ``image-missing``.
         """
         text = said if isinstance(said, str) else ""
         plain = _relative(self.folder, text)
@@ -103,6 +104,8 @@ class ImageFiles:
             return found[0], Issue("file-renamed", f"the annotations say '{text}'", found[0])
         if found:
             return None, Issue("image-ambiguous", f"'{text}' may be {', '.join(found[:5])}", text)
+        if plain is not None and self._is_link_out(plain):
+            return None, Issue("image-link", f"'{text}' is a link that leads out of {self._root}", text)
         if plain is None and ".." in words:
             return None, Issue("file-name", f"'{text}' leaves {self.folder}", text)
         return None, Issue("image-missing", f"there is no file '{text}' in {self.folder}", text)
@@ -113,6 +116,9 @@ class ImageFiles:
             return name in self._members
         path = self.folder / name
         return os.path.lexists(path) and not os.path.isdir(path) and self._stays(path)
+
+    def _is_link_out(self, name: str) -> bool:
+        return any(name == link or name.startswith(f"{link}/") for link in self.links_out)
 
     def _stays(self, path: Path) -> bool:
         place = self.folder

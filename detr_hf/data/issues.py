@@ -212,6 +212,7 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("outline-crossing", "outlines cross themselves", "all that they enclose is filled"),
     ),
     (INFO, "noted"): (
+        ("file-unlisted", "images of the folder are not in the annotations", "nothing is learned from them"),
         ("not-read", "files are no part of the format and are not read", "nothing, if so meant"),
         ("two-layouts", "folders hold two kinds of annotations", "one of them is read"),
         ("unlisted-kept", "images are not in the annotations", "they stay as negatives"),

@@ -25,8 +25,9 @@ class Reading:
     layout: Literal["auto", "outlines", "panoptic"] = "auto"
     # "folder": every thing is of its folder's class, whatever its label was called.
     class_names: Literal["annotations", "folder"] = "annotations"
-    # CVAT exports a painted mask as RLE with iscrowd 1; "crowd" takes it by its word.
-    painted_masks: Literal["objects", "crowd"] = "objects"
+    # CVAT exports a painted mask as RLE with iscrowd 1; "crowd" takes it by its word, "auto" where such are
+    # at most 5 % of a file's objects, as in COCO itself.
+    painted_masks: Literal["auto", "objects", "crowd"] = "auto"
     unlisted_images: Literal["drop", "keep"] = "drop"  # images that the annotation file does not list
     empty_images: Literal["keep", "drop"] = "keep"  # listed images without an object
     # Classes of class PNGs whose connected parts are objects; all others are stuff.

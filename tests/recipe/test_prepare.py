@@ -55,7 +55,7 @@ def test_all_faults_at_once() -> None:
     assert sorted(refusal(text, "write.copy_images=1")) == [
         "num_proc: expected a whole number, got 'ten'",
         "read.layuot: unknown key; did you mean `layout`?",
-        "read.painted_masks: expected one of `objects`, `crowd`, got 'crwod'; did you mean `crowd`?",
+        "read.painted_masks: expected one of `auto`, `objects`, `crowd`, got 'crwod'; did you mean `crowd`?",
         "split.folds: must be at least 2, got 1",
         "write.copy_images: expected true or false, got 1",
     ]
