@@ -108,7 +108,7 @@ def _split_of(opened: Opened, role: str, name: str, where: str, is_needed: bool 
     known: Mapping[str, Source] = opened.splits
     wanted = (name,) if name != role else SPELLINGS[role]
     found = next((known[spelling] for spelling in wanted if spelling in known), None)
-    if found is None and len(known) == 1 and (role == TRAIN or is_needed):
+    if found is None and len(known) == 1 and name == role and (role == TRAIN or is_needed):
         found = next(iter(known.values()))
     if found is None and (is_needed or name != role):
         raise UserError(
