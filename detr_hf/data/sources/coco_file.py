@@ -98,7 +98,7 @@ class CocoSource(Source):
         if not lists["categories"]:
             raise UserError(f"{self.where} lists no categories")
         self._malformed = [
-            Issue("entry-invalid", f"{key}, entry {position}: {short(entry)} is no object", self.file.name)
+            Issue("entry-invalid", f"{key}, entry {position}: {short(entry)} is no object", self.file.title)
             for key, entries in lists.items()
             for position, entry in enumerate(entries, start=1)
             if not isinstance(entry, dict)
@@ -118,7 +118,7 @@ class CocoSource(Source):
     @cached_property
     def _categories(self) -> Categories:
         used = {key for value in self.used_categories() if (key := id_key(value)) is not None}
-        return read_categories(self.content["categories"], used, self.file.name, self.is_panoptic)
+        return read_categories(self.content["categories"], used, self.file.title, self.is_panoptic)
 
     def categories(self) -> list[dict[str, Any]]:
         return self._categories.entries
@@ -210,7 +210,7 @@ class CocoSource(Source):
             if key not in known:
                 for _, entry in entries:
                     said = f"annotation {short(entry.get('id'))} is for image {short(entry.get('image_id'))}"
-                    yield Issue("annotation-orphan", said, self.file.name)
+                    yield Issue("annotation-orphan", said, self.file.title)
         if not self._kept_unlisted:
             yield from (Issue("file-unlisted", "", name) for name in self._unlisted)
 

@@ -75,6 +75,11 @@ class AnnotationFile:
         return posixpath.dirname(self.name)
 
     @property
+    def title(self) -> str:
+        """What issues call it: its name within the data set."""
+        return self.name if self.split else PurePosixPath(self.name).name
+
+    @property
     def words(self) -> list[str]:
         """What a folder of its images may be called."""
         stem = PurePosixPath(self.name).stem

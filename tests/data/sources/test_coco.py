@@ -506,6 +506,7 @@ def test_orphans_and_entries_that_are_no_objects(tmp_path: Path) -> None:
 
     source = changed(tmp_path, change)
     assert codes(source.issues()) == {"annotation-orphan": 1, "entry-invalid": 3}
+    assert {issue.file for issue in source.issues()} == {"data.json"}
     assert [len(sample.objects) for sample in source.samples()] == [1, 2]
 
 
