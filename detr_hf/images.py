@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -106,6 +106,10 @@ class ImageFacts:
     is_dark: bool = False
     sha256: str = ""
     pixels: np.ndarray | None = None
+
+    def without_pixels(self) -> ImageFacts:
+        """The same, small."""
+        return replace(self, pixels=None)
 
 
 def look_at_image(source: ImageSource, name: str | None = None, decode: bool = True) -> ImageFacts:

@@ -17,9 +17,9 @@ except ModuleNotFoundError as error:
 
 def run(recipe: Recipe) -> dict[str, Any]:
     """One whole run, from its recipe to its tables and images; returns what its best checkpoint reached."""
+    from detr_hf.data.build import build_bundle
     from detr_hf.demo.resolve import resolve_demo
     from detr_hf.hub.during_training import HubPushes
-    from detr_hf.prepare.build import build_bundle
     from detr_hf.training.build import build_accelerator, build_run, build_task
     from detr_hf.training.distributed import explain_lost_processes
     from detr_hf.training.finish import finish

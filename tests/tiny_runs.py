@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from transformers import DetrImageProcessor
 
+from detr_hf.data.build import build_bundle
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe, Split, recipe_from_text
 from detr_hf.training.build import build_accelerator, build_run, build_task
 from detr_hf.training.state import Run

@@ -10,8 +10,7 @@ from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError
 
 if TYPE_CHECKING:
-    from detr_hf.prepare.check.targets import Target
-    from detr_hf.recipe import Recipe
+    from detr_hf.data.check import Target
 
 HELP = "List every fault of a data set that a training run would trip over."
 PLACE = 2
@@ -19,14 +18,13 @@ PLACE = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "target", help="a recipe, a COCO JSON file, a prepared folder (with data.yaml) or a saved DatasetDict"
-    )
-    parser.add_argument("--images", help="image folder of a COCO JSON (default: looked for beside it)")
+    parser.add_argument("target", help="a data set of any format (a folder or file), or a recipe")
+    parser.add_argument("--format", help="of the data set, if it is not recognized: coco, yolo, voc, ...")
+    parser.add_argument("--images", help="image folder of annotation files (default: looked for beside them)")
     parser.add_argument("--panoptic", help="PNG folder of a panoptic JSON (default: looked for beside it)")
     parser.add_argument("--html", metavar="FILE", help="write a page with the worst images drawn")
     parser.add_argument("--json", metavar="FILE", help="write everything that was found, all files listed")
-    parser.add_argument("--fix", metavar="OUT", help="write a mended copy of the annotations to a new folder")
+    parser.add_argument("--fix", metavar="OUT", help="write a repaired copy to a new folder")
     parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
     parser.add_argument(
         "--queries", type=count, default=100, help="objects the model can find in an image (default: 100)"
@@ -36,55 +34,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
-    recipe = _recipe_of(arguments)
+    target = _target(arguments)
+    from detr_hf.data.check import check, fix, open_target
+    from detr_hf.data.check_text import as_text, verdict
+    from detr_hf.data.convert import lines_of
+    from detr_hf.data.sinks.base import CHANGES_FILE
     from detr_hf.files import write_json
-    from detr_hf.prepare.check.changes import as_lines
-    from detr_hf.prepare.check.mend import CHANGES_FILE, mend_target
-    from detr_hf.prepare.check.run import check_target
-    from detr_hf.prepare.check.targets import open_target
-    from detr_hf.prepare.check.text import as_text, verdict
     from detr_hf.report.check_page import write_page
 
-    target = _check_target(arguments, recipe)
-    result = check_target(target, arguments.queries, threads=arguments.threads)
+    result = check(target, arguments.queries, threads=arguments.threads)
     print(as_text(result))
     if arguments.json:
         write_json(arguments.json, result.as_dict())
     if arguments.html:
         write_page(result, arguments.html)
     if arguments.fix:
-        changes = mend_target(target, result, arguments.fix, arguments.threads)
-        result = check_target(open_target(arguments.fix), arguments.queries, threads=arguments.threads)
-        print(f"\nmended copy in {arguments.fix}, {len(changes)} changes ({CHANGES_FILE} lists them):")
-        print("\n".join([*as_lines(changes), f"  the copy has {verdict(result)}"]))
+        made = fix(target, arguments.fix, arguments.threads)
+        result = check(open_target(arguments.fix), arguments.queries, threads=arguments.threads)
+        print(f"\nrepaired copy in {arguments.fix}; {CHANGES_FILE} lists what was changed:")
+        print("\n".join(lines_of(made.report)))
+        print(f"  the copy has {verdict(result)}")
     if code := result.exit_code(arguments.strict):
         raise SystemExit(code)
 
 
-def _recipe_of(arguments: argparse.Namespace) -> Recipe | None:
-    """The recipe, where the target is one. Refuses a wrong target before the heavy imports."""
-    from detr_hf.recipe import load_recipe
-    from detr_hf.recipe.data import DATA_FILE
-
+def _target(arguments: argparse.Namespace) -> Target:
+    """The data set, or the data of a recipe. Refuses a wrong target before the heavy imports."""
     path = Path(arguments.target)
-    if path.suffix not in (".yaml", ".yml") or (path.name == DATA_FILE and path.is_file()):
-        if not path.exists():
-            raise UserError(f"{path}: there is no such file or folder")
-        return None
-    if arguments.images or arguments.panoptic:
-        raise UserError("--images and --panoptic belong to a COCO JSON file; a recipe names its folders")
-    return load_recipe(path)
-
-
-def _check_target(arguments: argparse.Namespace, recipe: Recipe | None) -> Target:
-    from detr_hf.prepare.check.targets import open_target, target_of_data
-    from detr_hf.recipe.data import DATA_FILE
-
-    if recipe is not None:
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder")
+    if path.suffix in (".yaml", ".yml") and arguments.format is None and _is_recipe(path):
+        if arguments.images or arguments.panoptic:
+            raise UserError("--images and --panoptic belong to annotation files; a recipe names its folders")
+        from detr_hf.data.check import target_of_data
         from detr_hf.demo.resolve import resolve_demo
+        from detr_hf.recipe import load_recipe
 
-        return target_of_data(resolve_demo(recipe).data, arguments.target)
-    path = Path(arguments.target)
-    if path.name == DATA_FILE:
-        path = path.parent
-    return open_target(str(path), arguments.images, arguments.panoptic)
+        return target_of_data(resolve_demo(load_recipe(path)).data, arguments.target)
+    from detr_hf.data.check import open_target
+
+    return open_target(arguments.target, arguments.images, arguments.panoptic, arguments.format)
+
+
+def _is_recipe(path: Path) -> bool:
+    """Whether a YAML file is one: the data.yaml of YOLO or of a prepared folder has no task."""
+    from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
+
+    values, _ = read_yaml(read_recipe_file(path), str(path))
+    return not isinstance(values, dict) or not {"names", "data"} & set(values) or "task" in values

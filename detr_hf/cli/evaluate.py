@@ -33,9 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
     from accelerate import Accelerator
     from transformers.utils.logging import disable_progress_bar
 
+    from detr_hf.data.build import build_bundle
     from detr_hf.demo.resolve import model_path, resolve_demo
     from detr_hf.metrics.tables import results_tables
-    from detr_hf.prepare.build import build_bundle
     from detr_hf.training.finish import evaluate_model
 
     disable_progress_bar()

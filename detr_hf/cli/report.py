@@ -62,8 +62,8 @@ def _main_process_first() -> AbstractContextManager[Any]:
 
 def _with_data(recipe: Recipe, folder: Path) -> tuple[Recipe, DataBundle | UserError]:
     """The recipe without `demo` in it, and its data, or why that cannot be read."""
+    from detr_hf.data.build import build_bundle
     from detr_hf.demo.resolve import resolve_demo
-    from detr_hf.prepare.build import build_bundle
 
     try:
         recipe = resolve_demo(recipe)

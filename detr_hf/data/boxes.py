@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detr_hf.data.issues import Issue
-from detr_hf.data.numbers import is_number
+from detr_hf.data.numbers import is_coordinate, is_number
 from detr_hf.data.sample import Sample
+from detr_hf.data.sources.base import Source
 from detr_hf.errors import UserError
 from detr_hf.images import image_size
 
@@ -20,7 +21,7 @@ FEW_AREAS = 3  # areas from which on the format is judged by these
 MOST = 0.9  # share of boxes that must fit a format
 REACH = 0.05  # share of the image by which a box of the right format may reach out of it
 SLACK_PX = 1.0  # rounding
-SHARE_SLACK = 1e-3
+SHARE_SLACK = 0.02  # rounding and boxes drawn a little over the edge
 
 XYWH, CORNERS = "x, y, width, height in pixels", "corners (x0, y0, x1, y1) in pixels"
 SHARES, SHARE_CENTERS = "x, y, width, height as shares", "center x, center y, width, height as shares"
@@ -68,6 +69,13 @@ def is_box(bbox: Any) -> TypeGuard[list[float]]:
     return isinstance(bbox, list | tuple) and len(bbox) == 4 and all(map(is_number, bbox))
 
 
+def box_format_of(source: Source) -> BoxFormat:
+    """How the boxes of a source are written, judged on all of them where its format leaves that open."""
+    if source.xywh_px or source.is_panoptic:
+        return COCO_BOXES
+    return judge_format(source.samples())
+
+
 def judge_format(samples: Iterable[Sample]) -> BoxFormat:
     """The format of the boxes of a source, by all of them; ``UNCLEAR`` where they fit none.
 
@@ -78,8 +86,8 @@ def judge_format(samples: Iterable[Sample]) -> BoxFormat:
     areas: list[float] = []
     sizes: list[tuple[float, float]] = []
     for sample in samples:
-        found = [one for one in sample.objects if is_box(one.bbox)]
-        found = [one for one in found if np.isfinite(one.bbox).all() and any(one.bbox)]
+        found = [one for one in sample.objects if is_box(one.bbox) and all(map(is_coordinate, one.bbox))]
+        found = [one for one in found if any(one.bbox)]  # all zero is no box at all
         if found:
             size = _size(sample)
             for one in found:
@@ -112,7 +120,7 @@ def _judged(
     a, b, c, d = boxes.T
     in_unit = (boxes >= -SHARE_SLACK).all(1) & (boxes <= 1 + SHARE_SLACK).all(1)
     if in_unit.all():
-        return _shares(boxes)
+        return _shares(boxes, areas)
     width, height = sizes_wh.T
     reach_x, reach_y = np.maximum(SLACK_PX, REACH * width), np.maximum(SLACK_PX, REACH * height)
     known = ~np.isnan(width)
@@ -135,18 +143,22 @@ def _judged(
     return BoxFormat()
 
 
-def _shares(boxes: NDArray[np.float64]) -> BoxFormat:
+def _shares(boxes: NDArray[np.float64], areas: NDArray[np.float64]) -> BoxFormat:
     """All numbers are from 0 to 1: shares, of which of three kinds?"""
     a, b, c, d = boxes.T
-    low, high = -2 * SHARE_SLACK, 1 + 2 * SHARE_SLACK
+    low, high = -SHARE_SLACK, 1 + SHARE_SLACK
     left, top, right_end, bottom = a - c / 2, b - d / 2, a + c / 2, b + d / 2
     fits = {
-        SHARES: ((a + c <= high) & (b + d <= high)).all(),
-        SHARE_CENTERS: ((left >= low) & (top >= low) & (right_end <= high) & (bottom <= high)).all(),
-        SHARE_CORNERS: ((c > a) & (d > b)).all(),
+        SHARES: (a + c <= high) & (b + d <= high),
+        SHARE_CENTERS: (left >= low) & (top >= low) & (right_end <= high) & (bottom <= high),
+        SHARE_CORNERS: (c > a) & (d > b),
     }
-    right = [name for name, fit in fits.items() if fit]
+    right = [name for name, fit in fits.items() if fit.all()]
+    right = right or [name for name, fit in fits.items() if fit.mean() >= MOST]
+    if len(right) > 1 and len(areas) >= FEW_AREAS:  # several fit: the areas beside the boxes tell
+        counted = {SHARE_CORNERS: (c - a) * (d - b)}
+        right = [name for name in right if np.isclose(areas, counted.get(name, c * d), rtol=0.02).all()]
     if len(right) == 1:
-        return BoxFormat(right[0], f"no number of {len(boxes)} boxes is larger than 1, and all fit so alone")
+        return BoxFormat(right[0], f"no number of {len(boxes)} boxes is larger than 1, and they fit so alone")
     many = " and as ".join(right) or "none of the usual ones"
     return BoxFormat(UNCLEAR, f"no number of {len(boxes)} boxes is larger than 1, and they fit as {many}")

@@ -10,6 +10,7 @@ import datasets
 import numpy as np
 
 from detr_hf.data.bundle import DataBundle
+from detr_hf.data.issues import Issue
 from detr_hf.data.open_data import TRAIN, VALIDATION, open_data
 from detr_hf.data.reading import cached_categories, read_source
 from detr_hf.data.report import Report
@@ -88,8 +89,8 @@ def _require_something_to_learn(report: Report) -> None:
         if totals["objects"]
         else "no image has an object that can be used"
     )
-    lines = [f"{report.source}: there is nothing to learn, {held}", *report.sentences()]
-    raise UserError("\n  ".join(lines))
+    report.add([Issue("nothing-to-learn", held)])
+    raise UserError("\n  ".join(report.sentences()))
 
 
 def _hold_out(train: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:

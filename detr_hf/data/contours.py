@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 from numpy.typing import NDArray
 
 from detr_hf.data.outlines import Points
+
+CHUNK = 256  # points that are compared with all others at a time
 
 
 def contours(mask: NDArray[np.bool_]) -> list[Points]:
@@ -73,25 +73,25 @@ def _is_between(a: Corner, b: Corner, c: Corner) -> bool:
 
 
 def joined(parts: list[Points]) -> Points:
-    """Several closed lines as one: from the longest it goes to each other one at the nearest point, and back.
+    """Several closed lines as one, which goes to each of the others and back at the nearest points.
 
     The way there and back encloses nothing, so that area and holes (which turn the other way) stay.
     """
-    longest, *others = sorted(parts, key=len, reverse=True)
-    if not others:
-        return longest
-    from scipy.spatial import cKDTree
-
-    tree = cKDTree(longest)  # a mask of noise has ten thousand parts
-    ways: dict[int, list[Points]] = defaultdict(list)
-    for part in others:
-        distances, places = tree.query(part)
-        there = int(distances.argmin())
-        here = int(places[there])
+    line, *rest = sorted(parts, key=len, reverse=True)
+    for part in rest:
+        here, there = _nearest(line, part)
         turned = np.roll(part, -there, axis=0)
-        ways[here] += [turned, turned[:1], longest[here : here + 1]]
-    line, start = [], 0
-    for here in sorted(ways):
-        line += [longest[start : here + 1], *ways[here]]
-        start = here + 1
-    return np.concatenate([*line, longest[start:]])
+        line = np.concatenate([line[: here + 1], turned, turned[:1], line[here:]])
+    return line
+
+
+def _nearest(one: Points, other: Points) -> tuple[int, int]:
+    """Positions of the two points that are nearest to each other; of several pairs the first."""
+    best = (np.inf, 0, 0)
+    for start in range(0, len(one), CHUNK):
+        distances = ((one[start : start + CHUNK, None] - other[None]) ** 2).sum(-1)
+        at = int(distances.argmin())
+        row, column = divmod(at, len(other))
+        if distances[row, column] < best[0]:
+            best = (float(distances[row, column]), start + row, column)
+    return best[1], best[2]

@@ -9,16 +9,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from detr_hf.data.boxes import COCO_BOXES, BoxFormat, judge_format
+from detr_hf.data.boxes import box_format_of
 from detr_hf.data.issues import Issue
 from detr_hf.data.repair import Repair
 from detr_hf.data.report import Report
+from detr_hf.data.rows import without_unknown_classes
 from detr_hf.data.sample import Sample
 from detr_hf.data.sinks import open_sink
 from detr_hf.data.sinks.base import Sink
 from detr_hf.data.sources.base import Opened, Source
 from detr_hf.data.threads import in_threads
 from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ def convert(
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UserError(f"{out}: is not an empty folder; name a new one")
     categories, issues = merged_categories(opened.splits)
+    if opened.labels is not None:
+        known = {*opened.labels.names, *opened.labels.void}
+        categories = [category for category in categories if category["name"] in known]
     if not categories:
         raise UserError(f"{_names(opened)}: there is no class, so there is nothing to learn")
     with open_sink(to)(folder, opened.splits, categories, opened.labels, copy_images) as sink:
@@ -85,7 +90,7 @@ def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str],
             raise UserError(f"{source.name}: {issue}; {issue.kind.remedy}")
     sink.note(split, issues)
     own: dict[str, str] = {}
-    work = _Work(Repair(box_format))
+    work = _Work(Repair(box_format), sink.labels)
     with tqdm(total=len(source), desc=f"converting {split}", unit="image", leave=False) as bar:
         for sample, issues, digest in in_threads(work, source.samples(), threads):
             bar.update()
@@ -106,17 +111,15 @@ class _Work:
     """One sample repaired, without the pixels: many results wait for their turn."""
 
     repair: Repair
+    labels: LabelMap | None
 
     def __call__(self, sample: Sample) -> tuple[Sample | None, list[Issue], str]:
         made = self.repair(sample)
-        return made.sample, made.issues, made.facts.sha256 if made.facts is not None else ""
-
-
-def box_format_of(source: Source) -> BoxFormat:
-    """How the boxes of a source are written, judged on all of them where its format leaves that open."""
-    if source.xywh_px or source.is_panoptic:
-        return COCO_BOXES
-    return judge_format(source.samples())
+        digest = made.facts.sha256 if made.facts is not None else ""
+        if made.sample is None or self.labels is None:
+            return made.sample, made.issues, digest
+        kept, left_out = without_unknown_classes(made.sample, self.labels)
+        return kept, made.issues + left_out, digest
 
 
 def merged_categories(

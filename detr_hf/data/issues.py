@@ -175,7 +175,6 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
             "if they are one class, give it one name",
         ),
         ("class-names", "classes have no names", "list them beside the data, one a line, in classes.txt"),
-        ("class-few", "classes have too few objects for a split", "annotate more of them"),
         (
             "things-split",
             "objects of one class are told apart by connected parts alone",
@@ -222,6 +221,7 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("label-missing", "images have no label file", "they stay as negatives: make sure that they are"),
         ("other-class", "class folders hold objects of another class", "they keep their class"),
         ("category-unused", "categories have no object", "they stay in the label map"),
+        ("class-few", "classes have too few objects for a split", "annotate more of them"),
         ("class-imbalance", "classes are very unequal in number", "add images of the rare ones"),
         ("color-missing", "categories have no color", "one is generated"),
         ("rectangle", "objects are marked by a rectangle alone", "their mask is the whole box"),

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
 from tqdm import tqdm
 
-from detr_hf.data.boxes import COCO_BOXES, BoxFormat, judge_format
+from detr_hf.data.boxes import box_format_of
 from detr_hf.data.bundle import dataset_features, truth_features
 from detr_hf.data.issues import Issue
 from detr_hf.data.repair import Repair
@@ -24,6 +22,7 @@ from detr_hf.data.report import Report
 from detr_hf.data.rows import to_row, with_classes
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Source, hash_of_words
+from detr_hf.data.threads import in_threads
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
 from detr_hf.labels import LabelMap
@@ -32,9 +31,6 @@ READER_VERSION = "2"
 """Raise this whenever the same files would give other rows: it is part of the cache key."""
 
 ENOUGH_ERRORS = 20  # images with errors after which reading stops
-LOOK_AHEAD = 256  # samples under way in the reading threads
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def read_source(source: Source, labels: LabelMap) -> tuple[datasets.Dataset, Report]:
@@ -86,27 +82,15 @@ def checked_rows(source: Source, labels: LabelMap, report: Report) -> Iterator[d
     Raises:
         UserError: after the last sample, or after ``ENOUGH_ERRORS`` images with errors.
     """
-    box_format = box_format_of(source, report)
+    make_row = row_maker(source, labels, report)
+    report.raise_errors()  # boxes in another format: known before an image is opened
     report.add(source.issues())
-    report.raise_errors()  # what is wrong with the source as a whole is known before an image is opened
-    repair = Repair(box_format, decode=False, outlines=False)
-
-    def work(sample: Sample) -> tuple[dict[str, Any] | None, list[Issue]]:
-        repaired = repair(sample)
-        if repaired.sample is None:
-            return None, repaired.issues
-        kept, left_out = with_classes(repaired.sample, labels)
-        issues = repaired.issues + left_out
-        if any(issue.is_error for issue in issues):
-            return None, issues
-        return to_row(kept, labels, with_images=not source.images_apart), issues
-
     follower = os.environ.get("LOCAL_RANK", "0") != "0"
     bad = 0
     with tqdm(
         total=len(source), desc=f"checking {source.name}", unit="image", leave=False, disable=follower
     ) as bar:
-        for row, issues in in_threads(work, source.samples()):
+        for row, issues in in_threads(make_row, source.samples()):
             bar.update()
             report.add(issues)
             if row is not None:
@@ -121,14 +105,25 @@ def checked_rows(source: Source, labels: LabelMap, report: Report) -> Iterator[d
         raise UserError(f"{source.name} holds no image; the data set is empty")
 
 
-def box_format_of(source: Source, report: Report) -> BoxFormat:
-    """How the boxes of a source are written, judged on all of them where its format leaves that open."""
-    if source.xywh_px or source.is_panoptic:
-        return COCO_BOXES
-    found = judge_format(source.samples())
-    if found.issue is not None:
-        report.add([found.issue])
-    return found
+def row_maker(
+    source: Source, labels: LabelMap, report: Report
+) -> Callable[[Sample], tuple[dict[str, Any] | None, list[Issue]]]:
+    """What makes a row of a sample, with its issues: None where there are errors or the image is dropped."""
+    box_format = box_format_of(source)
+    report.add([box_format.issue] if box_format.issue else [])
+    repair = Repair(box_format, decode=False, outlines=False)
+
+    def make(sample: Sample) -> tuple[dict[str, Any] | None, list[Issue]]:
+        repaired = repair(sample)
+        if repaired.sample is None:
+            return None, repaired.issues
+        kept, left_out = with_classes(repaired.sample, labels)
+        issues = repaired.issues + left_out
+        if any(issue.is_error for issue in issues):
+            return None, issues
+        return to_row(kept, labels, with_images=not source.images_apart), issues
+
+    return make
 
 
 def count_row(row: dict[str, Any], report: Report) -> None:
@@ -139,19 +134,6 @@ def count_row(row: dict[str, Any], report: Report) -> None:
     totals["objects"] += len(crowd)
     totals["crowd_objects"] += sum(crowd)
     totals["most_objects_in_one_image"] = max(totals["most_objects_in_one_image"], len(crowd))
-
-
-def in_threads(
-    work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
-) -> Iterator[Result]:
-    """Results in order, from as many threads as there are cores: decoding releases the interpreter's lock."""
-    if threads == 1:
-        yield from map(work, items)
-        return
-    waiting = iter(items)
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        while ahead := list(islice(waiting, LOOK_AHEAD)):
-            yield from pool.map(work, ahead)
 
 
 def _generate(

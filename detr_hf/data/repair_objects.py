@@ -244,6 +244,8 @@ def _sorted_corners(corners: Points) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 def _short(value: Any) -> str:
     """A foreign value for a message; whole numbers of thousands of digits have no text in Python."""
+    if isinstance(value, list | tuple) and value and all(map(is_coordinate, value)):
+        return f"[{', '.join(f'{number:.6g}' for number in value)}]"[:80]
     try:
         return str(value)[:80]
     except ValueError:

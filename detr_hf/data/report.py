@@ -72,7 +72,7 @@ class Report:
 
     def _sentence(self, kind: Kind) -> str:
         count = self.count(kind.code)
-        shown = [text for place in self.places(kind.code) for text in _texts(place)][:EXAMPLES_SHOWN]
+        shown = [text for place in self.places(kind.code) for text in texts_of(place)][:EXAMPLES_SHOWN]
         rest = "; ..." if count > len(shown) else ""
         places = f" ({'; '.join(shown)}{rest})" if any(shown) else ""
         return f"{self.source}: {count} x {kind.title}; {kind.remedy}{places}"
@@ -87,7 +87,7 @@ class Report:
         if kinds:
             lines = [f"{self.source}: the data cannot be used as it is:"]
             for kind in kinds:
-                texts = [text for place in self.places(kind.code) for text in _texts(place)]
+                texts = [text for place in self.places(kind.code) for text in texts_of(place)]
                 lines.append(f"  - {self.count(kind.code)} x {kind.title}; {kind.remedy}")
                 lines += [f"      {text}" for text in texts[:EXAMPLES_SHOWN] if text]
             raise UserError("\n".join(lines[: 3 * ERRORS_SHOWN]))
@@ -108,7 +108,7 @@ class Report:
         }
 
 
-def _texts(place: Place) -> list[str]:
+def texts_of(place: Place) -> list[str]:
     """A place's examples, each with its file."""
     name = f"{place.split} {place.file}".strip()
     return [

@@ -23,6 +23,18 @@ def with_classes(sample: Sample, labels: LabelMap) -> tuple[Sample, list[Issue]]
     return (replace(sample, objects=kept) if issues else sample), issues
 
 
+def without_unknown_classes(sample: Sample, labels: LabelMap) -> tuple[Sample, list[Issue]]:
+    """As ``with_classes``, but objects of void classes stay: a copy of the data holds what the data holds."""
+    kept, issues = [], []
+    for found in sample.objects:
+        if found.category in labels.label2id or found.category in labels.void:
+            kept.append(found)
+        else:
+            text = f"{found.where}: '{found.category}'"
+            issues.append(Issue("class-not-in-label-map", text, sample.file_name))
+    return (replace(sample, objects=kept) if issues else sample), issues
+
+
 def to_row(sample: Sample, labels: LabelMap, with_images: bool = True) -> dict[str, Any]:
     """A repaired sample, all of its objects of the label map, with the columns of ``dataset_features``."""
     assert sample.size_hw is not None, "the sample has been repaired"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from detr_hf.data.boxes import is_box
+from detr_hf.data.check import CheckResult, Seen
+from detr_hf.data.check_text import verdict
+from detr_hf.data.issues import ERROR, INFO
+from detr_hf.data.numbers import is_coordinate
 from detr_hf.errors import UserError
 from detr_hf.files import write_text
 from detr_hf.images import decode_id_map, decode_image
-from detr_hf.prepare.check.ledger import CheckResult, Sample
-from detr_hf.prepare.check.pictures import Inspection
-from detr_hf.prepare.check.rules import ERROR, INFO, RULES
-from detr_hf.prepare.check.text import verdict
-from detr_hf.prepare.rows import is_box
 from detr_hf.templating import render_html
 from detr_hf.visualize.panoptic import painted
 
@@ -67,14 +66,15 @@ def write_page(result: CheckResult, path: str | Path) -> None:
         UserError: the file cannot be written.
     """
     counts = [(name, list(held.values())) for name, held in result.class_counts()]
+    report = result.report
     page = render_html(
         "check.html",
         result=result,
         verdict=verdict(result),
-        is_bad=result.ledger.count_of(ERROR) > 0,
+        is_bad=report.count_of(ERROR) > 0,
         splits=[[name, held.images, held.objects, held.crowd] for name, held in result.splits.items()],
-        kinds=result.ledger.kinds(),
-        figures=[_figure(sample, result) for sample in result.samples],
+        kinds=[(kind, report.count(kind.code), report.places(kind.code)) for kind in report.kinds()],
+        figures=[_figure(seen) for seen in result.samples],
         classes=[(name, held) for name, held in counts if any(held)],
         most=max((number for _, held in counts for number in held), default=0) or 1,
         empty=[name for name, held in counts if not any(held)],
@@ -84,54 +84,49 @@ def write_page(result: CheckResult, path: str | Path) -> None:
     write_text(path, page)
 
 
-def _figure(sample: Sample, result: CheckResult) -> tuple[str, Drawing | None, list[tuple[str, str]], int]:
-    """Name, drawing, the first faults with their codes, and how many more there are."""
-    seen = sample.inspection
-    prefix = re.compile(f"^{re.escape(seen.source.name)}[:,] ")
-    faults = [
-        (fault.code, prefix.sub("", fault.text)) for fault in seen.found if RULES[fault.code].severity != INFO
-    ]
-    names = result.labels.names if result.labels else ()
-    title = f"{sample.split} {seen.source.file_name}"
-    return title, _drawing(seen, names), faults[:FAULTS_SHOWN], max(0, len(faults) - FAULTS_SHOWN)
+def _figure(seen: Seen) -> tuple[str, Drawing | None, list[tuple[str, str]], int]:
+    """Name, drawing, the first issues with their codes, and how many more there are."""
+    found = [(issue.code, issue.text) for issue in seen.issues if issue.kind.severity != INFO]
+    title = f"{seen.split} {seen.sample.file_name}"
+    return title, _drawing(seen), found[:FAULTS_SHOWN], max(0, len(found) - FAULTS_SHOWN)
 
 
-def _drawing(seen: Inspection, names: tuple[str, ...]) -> Drawing | None:
+def _drawing(seen: Seen) -> Drawing | None:
+    if seen.sample.image is None:
+        return None
     try:
-        pixels = decode_image(seen.source.image, seen.source.file_name)
+        pixels = decode_image(seen.sample.image, seen.sample.file_name)
     except UserError:
         return None
     height, width = pixels.shape[:2]
-    bad = _with_a_fault(seen)
-    return Drawing(_overlaid(seen, pixels, bad), list(_frames(seen, names, (height, width), bad)))
+    faulty = _with_an_issue(seen)
+    return Drawing(_overlaid(seen, pixels, faulty), list(_frames(seen, (height, width), faulty)))
 
 
-def _frames(
-    seen: Inspection, names: tuple[str, ...], size_hw: tuple[int, int], faulty: list[bool]
-) -> Iterator[Frame]:
-    """The boxes of one image, held back at its rim; red ones last, so that they lie on top."""
+def _frames(seen: Seen, size_hw: tuple[int, int], faulty: set[str]) -> Iterator[Frame]:
+    """The boxes of one image, held back at its rim; red ones last, so that they lie on top.
+
+    Boxes are those of the source, and of an id map as counted in it.
+    """
     height, width = size_hw
-    counted = (
-        dict(zip(seen.row["objects"]["id"], seen.row["objects"]["bbox"], strict=True)) if seen.row else {}
-    )
-    is_panoptic = seen.source.panoptic is not None
-    known_ones = zip(seen.source.objects, seen.classes, faulty, strict=True)
-    for known, index, bad in sorted(known_ones, key=lambda one: one[2]):
-        recounted = is_panoptic and type(known.id) is int
-        box = counted.get(known.id, known.bbox) if recounted else known.bbox
-        if not is_box(box) or not all(map(math.isfinite, box)):
+    repaired = seen.repaired.sample
+    objects = repaired.objects if repaired and repaired.id_map is not None else seen.sample.objects
+    for found in sorted(objects, key=lambda one: one.where in faulty):
+        box = found.bbox
+        if not is_box(box) or not all(map(is_coordinate, box)):
             continue
         x0, x1 = sorted((_within(box[0], width), _within(box[0] + box[2], width)))
         y0, y1 = sorted((_within(box[1], height), _within(box[1] + box[3], height)))
-        ink = "#{:02x}{:02x}{:02x}".format(*(BAD_INK if bad else GOOD_INK))
-        name = names[index] if index is not None else f"category {known.category}"
-        yield Frame((x0, y0, x1 - x0, y1 - y0), name, known.where, ink)
+        ink = "#{:02x}{:02x}{:02x}".format(*(BAD_INK if found.where in faulty else GOOD_INK))
+        name = found.category or f"category {str(found.category_id)[:50]}"
+        yield Frame((x0, y0, x1 - x0, y1 - y0), name, found.where, ink)
 
 
-def _with_a_fault(seen: Inspection) -> list[bool]:
-    """Of each object, whether a finding that counts names it."""
-    grave = " \n".join(fault.text for fault in seen.found if RULES[fault.code].severity != INFO)
-    return [re.search(rf"{re.escape(known.where)}(?!\w)", grave) is not None for known in seen.source.objects]
+def _with_an_issue(seen: Seen) -> set[str]:
+    """Which objects an issue that counts names, by ``where``."""
+    grave = " \n".join(issue.text for issue in seen.issues if issue.kind.severity != INFO)
+    names = {found.where for found in seen.sample.objects if found.where}
+    return {name for name in names if re.search(rf"{re.escape(name)}(?!\w)", grave) is not None}
 
 
 def _within(value: float, edge: int) -> float:
@@ -139,17 +134,17 @@ def _within(value: float, edge: int) -> float:
     return min(max(float(value), -MARGIN * edge), (1 + MARGIN) * edge)
 
 
-def _overlaid(seen: Inspection, pixels: NDArray[np.uint8], bad: list[bool]) -> NDArray[np.uint8]:
+def _overlaid(seen: Seen, pixels: NDArray[np.uint8], faulty: set[str]) -> NDArray[np.uint8]:
     """The image, in panoptic sets with its segments in the ink of their boxes where the PNG fits it."""
-    if seen.source.panoptic is None:
+    id_map_of = seen.sample.id_map
+    if id_map_of is None:
         return pixels
     try:
-        id_map = decode_id_map(seen.source.panoptic)
+        id_map = decode_id_map(id_map_of() if callable(id_map_of) else id_map_of)
     except UserError:
         return pixels
     if id_map.shape != pixels.shape[:2]:
         return pixels
-    known_ones = zip(seen.source.objects, bad, strict=True)
-    faulty = {known.id: is_bad for known, is_bad in known_ones if type(known.id) is int}
-    inks = {one: BAD_INK if faulty.get(one, True) else GOOD_INK for one in np.unique(id_map).tolist() if one}
+    bad = {one.id: one.where in faulty for one in seen.sample.objects if type(one.id) is int}
+    inks = {one: BAD_INK if bad.get(one, True) else GOOD_INK for one in np.unique(id_map).tolist() if one}
     return np.asarray(painted(Image.fromarray(pixels), id_map.astype(np.int64), inks))

@@ -9,11 +9,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import find_executable_batch_size
 
+from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch, Target
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import load_sample
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
 from detr_hf.training.build import build_accelerator, build_processor, build_task
 from detr_hf.training.fit import refuse_unfit

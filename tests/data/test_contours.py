@@ -65,11 +65,3 @@ def test_parts_are_joined_at_their_nearest_points() -> None:
     line = joined([first, first + np.array([6, 1])])
     steps = np.abs(np.diff(np.vstack([line, line[:1]]), axis=0))
     assert steps.sum(1).max() == 4 and area(line) == 32
-
-
-def test_a_mask_of_noise_is_joined_in_one_line() -> None:
-    mask = np.random.default_rng(0).random((240, 320)) > 0.6
-    parts = contours(mask)
-    x, y = joined(parts).T
-    assert len(parts) > 1000
-    assert abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2 == mask.sum()

@@ -74,6 +74,7 @@ def test_classes_of_all_splits_are_put_together() -> None:
         {"id": 2, "name": "b"},
         {"id": 3, "name": "c"},
     ]
+    assert {issue.code for _, issue in issues} == {"category-renumbered"}
     assert [(split, issue.text) for split, issue in issues] == [
         ("val", "'b' is 1 here and becomes 2"),
         ("val", "'c' is 2 here and becomes 3"),

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from detr_hf.data.build import build_bundle
 from detr_hf.data.raw.reading.files import FolderFiles
 from detr_hf.demo import raw_layout
 from detr_hf.demo.from_raw import run_from_raw, score_pseudo_stuff
@@ -20,7 +21,6 @@ from detr_hf.demo.worlds import YARD
 from detr_hf.errors import UserError
 from detr_hf.geometry import id_to_rgb
 from detr_hf.images import decode_id_map, image_size
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import PanopticRecipe, Recipe, Split
 
 CLASSES = [thing.name for thing in YARD.things]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
 
+from detr_hf.data.build import build_bundle
 from detr_hf.data.sinks.prepared import WriteSettings, write_dataset
 from detr_hf.hub.facts import data_facts
 from detr_hf.hub.push import push_dataset
-from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.publishing import open_written
 from detr_hf.recipe import Data, Hub
 from tests.commands import refusal, told

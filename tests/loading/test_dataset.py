@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.loading.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset
 from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data, Split
 from tests.factories import write_coco_detection, write_coco_panoptic
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch
 from detr_hf.loading.dataset import DetectionDataset
@@ -21,7 +22,6 @@ from detr_hf.loading.loaders import (
 from detr_hf.loading.rows import TableRows
 from detr_hf.loading.samplers import BatchPlan, StepSampler
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data, Split
 from tests.factories import write_coco_detection, write_coco_panoptic
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from detr_hf.data.build import build_bundle
 from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch
@@ -19,7 +20,6 @@ from detr_hf.loading.rows import FOLLOWERS, StreamRows, TableRows
 from detr_hf.loading.samplers import BatchPlan
 from detr_hf.loading.stream import StreamSampler
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
 from tests.loading.test_loaders import POLICY, pytestmark  # noqa: F401  the same cache and filter
 from tests.stream_factories import write_parquet

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detr_hf.data.build import build_bundle
 from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.loading.truth import GroundTruth, check_labels
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
 from tests.factories import write_coco_detection, write_coco_panoptic
 

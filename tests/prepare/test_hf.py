@@ -12,9 +12,9 @@ import pytest
 from datasets import ClassLabel, Features, List, Value
 from PIL import Image
 
+from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.findings import Report
 from detr_hf.prepare.hf import SavedSplit
 from detr_hf.recipe import Data

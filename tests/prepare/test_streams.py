@@ -10,10 +10,10 @@ import datasets
 import pytest
 from PIL import Image
 
+from detr_hf.data.build import build_bundle
 from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.build import build_bundle
 from detr_hf.prepare.check.targets import target_of_data
 from detr_hf.recipe import Data
 from tests.factories import STUFF, THINGS

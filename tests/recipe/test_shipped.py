@@ -12,6 +12,7 @@ from detr_hf.loading.transforms import build_transforms
 from detr_hf.recipe import (
     DetectionRecipe,
     PanopticRecipe,
+    Split,
     detr_training_transforms,
     detr_validation_transforms,
     load_recipe,
@@ -72,7 +73,7 @@ def test_the_main_recipes_write_out_detrs_policy(file: str) -> None:
     recipe = load_recipe(FOLDER / file)
     assert recipe.transforms.train == detr_training_transforms()
     assert recipe.transforms.validation == detr_validation_transforms()
-    assert recipe.mixed_precision == "bf16" and recipe.data.labels == "construction"
+    assert recipe.mixed_precision == "bf16" and recipe.data.train == Split(path="data/prepared")
     assert (recipe.optim.batch_size, recipe.optim.lr, recipe.optim.clip_norm) == (16, 1e-4, 0.1)
     assert recipe.evaluation.score_threshold == 0.85
 

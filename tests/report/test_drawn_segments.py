@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from detr_hf.data.build import build_bundle
 from detr_hf.labels import LabelMap
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
 from detr_hf.report.drawn_segments import DrawnSegments
 from detr_hf.run_folder import SEGMENTS_FILE, RunFolder

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from detr_hf.data.build import build_bundle
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.per_image_results import PerImageResults
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
 from detr_hf.report.examples import draw_examples
 from detr_hf.report.inputs import ReportInputs

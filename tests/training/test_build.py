@@ -8,8 +8,8 @@ import datasets
 import pytest
 from accelerate import Accelerator
 
+from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Split
 from detr_hf.training.build import build_accelerator, build_processor, build_run, build_task
 from tests.factories import write_coco_detection, write_coco_panoptic

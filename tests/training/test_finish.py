@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from detr_hf import train
+from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.modeling.pretrained import load_finished
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
 from detr_hf.training import finish, loop
 from detr_hf.training.finish import evaluate_model

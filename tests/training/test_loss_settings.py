@@ -6,10 +6,10 @@ from pathlib import Path
 
 from transformers import DetrForSegmentation
 
+from detr_hf.data.build import build_bundle
 from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.loss_record import read_losses
 from detr_hf.modeling.matcher import MatchingCosts
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe
 from detr_hf.training.build import build_task
 from detr_hf.training.loss_settings import loss_settings_of

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detr_hf.data.build import build_bundle
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data
 from detr_hf.training.start_report import draw_sample, save_training_grid
 from tests.factories import write_coco_detection, write_coco_panoptic

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detr_hf.prepare.build import build_bundle
+from detr_hf.data.build import build_bundle
 from detr_hf.recipe import Recipe
 from detr_hf.training.build import build_accelerator, build_run, build_task
 from detr_hf.training.start_report import report_start

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data, Recipe, Split
 from detr_hf.training import engine, loop
 from detr_hf.training.checkpoint import save_training

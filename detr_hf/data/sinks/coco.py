@@ -16,6 +16,7 @@ from detr_hf.data.open_data import SPELLINGS, TRAIN
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sinks.base import IMAGES_FOLDER, ImageFolder, Sink, folder_of
 from detr_hf.data.sinks.json_lists import JsonList, write_coco
+from detr_hf.data.sources.prepared import OTHER_SPLITS
 from detr_hf.files import write_text
 from detr_hf.labels import LABEL_MAP_FILE
 from detr_hf.recipe.data import DATA_FILE
@@ -25,7 +26,6 @@ FORMAT = "coco"
 TITLE = "COCO detection"
 
 ANNOTATIONS_FILE = "annotations.json"
-OTHER_SPLITS = "other_splits"  # beside `data` in data.yaml
 DIGITS = 6  # of a pixel; what is behind them is noise of the conversion
 
 

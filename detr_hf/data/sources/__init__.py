@@ -38,23 +38,33 @@ def open_place(place: Place, format: str | None = None) -> tuple[Door, Opened]:
     Raises:
         UserError: there is no such file or folder, no door knows it, or it cannot be read.
     """
-    if format is not None and format not in doors():
-        raise UserError(f"{place.name}: format '{format}' is none of {', '.join(doors())}")
-    door = doors()[format] if format is not None else detect(place.path)
-    if not place.path.exists() and (door is None or door.FORMAT != HUB):
-        raise UserError(f"{place.name}: there is no such file or folder")
-    if door is None:
-        raise UserError(_unknown(place))
+    door = require_door(place.path, place.name, format)
     if place.revision is not None and door.FORMAT != HUB:
         raise UserError(f"{place.name}: only a data set of the Hub has revisions; leave the revision out")
     return door, door.open_splits(place)
 
 
-def _unknown(place: Place) -> str:
+def require_door(path: Path, name: str, format: str | None = None) -> Door:
+    """The door that knows a path, or the one that is named.
+
+    Raises:
+        UserError: there is no such file or folder, or no door knows it.
+    """
+    if format is not None and format not in doors():
+        raise UserError(f"{name}: format '{format}' is none of {', '.join(doors())}")
+    door = doors()[format] if format is not None else detect(path)
+    if not path.exists() and (door is None or door.FORMAT != HUB):
+        raise UserError(f"{name}: there is no such file or folder")
+    if door is None:
+        raise UserError(_unknown(path, name))
+    return door
+
+
+def _unknown(path: Path, name: str) -> str:
     """What was seen, and what each door looks for; or which known format it is that no door opens."""
-    if (known := known_format(place.path)) is not None:
-        return f"{place.name}: this is {known.title}, which is not read directly; {known.remedy}"
-    lines = [f"{place.name}: no format is recognized; {_seen(place.path)}. What is looked for:"]
+    if (known := known_format(path)) is not None:
+        return f"{name}: this is {known.title}, which is not read directly; {known.remedy}"
+    lines = [f"{name}: no format is recognized; {_seen(path)}. What is looked for:"]
     lines += [f"  {door.FORMAT}: {door.LOOKS_FOR}" for door in doors().values()]
     return "\n".join(lines)
 

@@ -22,8 +22,8 @@ from detr_hf.errors import UserError
 FORMAT = "coco"
 TITLE = "COCO (detection)"
 LOOKS_FOR = (
-    "a JSON with `images` and `annotations`, or a folder or zip with annotations/*.json, "
-    "train/_annotations.coco.json, or such a JSON beside its images"
+    "a JSON with `images` and `annotations`, or a folder or zip with such files in annotations, "
+    "as _annotations.coco.json in the folder of each split, or beside the images"
 )
 ORDER = 40
 

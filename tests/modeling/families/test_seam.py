@@ -11,12 +11,12 @@ import torch
 from transformers import AutoConfig, DetrImageProcessor
 
 from detr_hf import train
+from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.inference import Predictor
 from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.families.registry import FAMILIES, family_of
 from detr_hf.modeling.pretrained import load_finished, load_stage2
-from detr_hf.prepare.build import build_bundle
 from detr_hf.training.finish import evaluate_model
 from tests.factories import write_coco_detection
 from tests.modeling.families.toy import CELLS, Toy, ToyConfig, ToyForObjectDetection

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from detr_hf.prepare.check.ledger import CheckResult
-from detr_hf.prepare.check.rules import INFO
-from detr_hf.prepare.check.run import check_target
-from detr_hf.prepare.check.targets import Target, target_of_data
+from detr_hf.data.check import CheckResult, Target, check, target_of_data
+from detr_hf.data.issues import INFO
 from detr_hf.recipe import Data, Split
 from tests.factories import write_coco_detection, write_coco_panoptic
 
@@ -22,12 +20,14 @@ Plant = Callable[[Content, Path], None]
 
 
 def codes(result: CheckResult, but_info: bool = True) -> dict[str, int]:
-    kinds = result.ledger.kinds()
-    return {kind.rule.code: kind.count for kind in kinds if not but_info or kind.rule.severity != INFO}
+    kinds = result.report.kinds()
+    return {
+        kind.code: result.report.count(kind.code) for kind in kinds if not but_info or kind.severity != INFO
+    }
 
 
 def detection(folder: Path, plant: Plant | None = None) -> Split:
-    """Four pictures (128x96 and 90x120 in turn), one object each, with a polygon; then the fault."""
+    """Four images (128x96 and 90x120 in turn), one object each, with a polygon; then the fault."""
 
     def one_each(content: Content) -> None:
         content["annotations"] = [
@@ -48,7 +48,7 @@ def detection(folder: Path, plant: Plant | None = None) -> Split:
 
 
 def panoptic(folder: Path, plant: Plant | None = None) -> Split:
-    """Three pictures whose JSON agrees with the PNGs, with colors; then the fault."""
+    """Three images whose JSON agrees with the PNGs, with colors; then the fault."""
 
     def fields(content: Content) -> None:
         for entry in content["categories"]:
@@ -61,7 +61,7 @@ def panoptic(folder: Path, plant: Plant | None = None) -> Split:
 
 
 def planted(split: Split, plant: Plant | None) -> Split:
-    file = Path(split.annotations)
+    file = Path(split.place)
     content = json.loads(file.read_text())
     if plant is not None:
         plant(content, file.parent)
@@ -70,7 +70,7 @@ def planted(split: Split, plant: Plant | None) -> Split:
 
 
 def checked(split: Split) -> CheckResult:
-    return check_target(target_of(split), threads=1)
+    return check(target_of(split), threads=1)
 
 
 def target_of(split: Split) -> Target:
@@ -90,6 +90,11 @@ def set_to(place: str, *keys_and_value: Any) -> Plant:
     return plant
 
 
+def box_alone(bbox: Any) -> Plant:
+    """An object with this box and no outline."""
+    return lambda content, _: content["annotations"][1].update(bbox=bbox, segmentation=[])
+
+
 def repeat(place: str, **changed: Any) -> Plant:
     return lambda content, _: content[place].append(content[place][1] | changed)
 
@@ -107,22 +112,30 @@ def copied(content: Content, folder: Path) -> None:
 
 
 def sideways(content: Content, folder: Path) -> None:
-    """The picture lies on its side in the file; size and box are those of the file as it lies."""
+    """The image lies on its side in the file; size and box are those of the file as it lies."""
     path = folder / "images" / "001.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
-    with Image.open(path) as picture:
-        picture.load()
-        picture.save(path, exif=exif)
+    with Image.open(path) as image:
+        image.load()
+        image.save(path, exif=exif)
 
 
 def half_size(content: Content, folder: Path) -> None:
     path = folder / "images" / "001.jpg"
-    with Image.open(path) as picture:
-        small = picture.resize((45, 60))
+    with Image.open(path) as image:
+        small = image.resize((45, 60))
     small.save(path)
     content["annotations"][1]["bbox"] = [10, 20, 70, 90]
     content["annotations"][1]["segmentation"] = []
+
+
+def other_shape(content: Content, folder: Path) -> None:
+    path = folder / "images" / "001.jpg"
+    with Image.open(path) as image:
+        small = image.resize((45, 90))
+    small.save(path)
+    content["annotations"][1].update(bbox=[10, 20, 70, 90], segmentation=[])
 
 
 def many(content: Content, _: Path) -> None:
@@ -148,30 +161,36 @@ OUTLINE = ("annotations", "segmentation")
 RLE = {"size": [120, 90], "counts": [100, 50, 120 * 90 - 150]}
 
 DETECTION: list[tuple[str, Plant]] = [
-    ("box-malformed", set_to(*BOX, [1.0, 2.0, float("nan"), 4.0])),
-    ("box-malformed", set_to(*BOX, [1.0, 2.0, 4.0])),
-    ("box-malformed", set_to(*BOX, None)),
-    ("box-outside", set_to(*BOX, [500, 2, 30, 40])),
-    ("box-empty", set_to(*BOX, [10, 20, 0, 40])),
-    ("box-empty", set_to(*BOX, [10, 20, -5, 40])),
+    ("box-from-outline", set_to(*BOX, [1.0, 2.0, float("nan"), 4.0])),
+    ("box-from-outline", set_to(*BOX, [1.0, 2.0, 4.0])),
+    ("box-from-outline", set_to(*BOX, [500, 2, 30, 40])),
+    ("box-from-outline", set_to(*BOX, [10, 20, 0, 40])),
+    ("box-from-outline", set_to(*BOX, [10, 20, -5, 40])),
+    ("box-malformed", box_alone([1.0, 2.0, float("nan"), 4.0])),
+    ("box-malformed", box_alone([1.0, 2.0, 4.0])),
+    ("box-malformed", box_alone([1.0, 2.0, 10**400, 4.0])),
+    ("no-shape", box_alone(None)),
+    ("box-outside", box_alone([500, 2, 30, 40])),
+    ("box-empty", box_alone([10, 20, 0, 40])),
+    ("box-empty", box_alone([10, 20, -5, 40])),
     ("box-clipped", set_to(*BOX, [9, 20, 100, 40])),
     ("box-tiny", set_to(*BOX, [10, 20, 30, 1.5])),
     ("box-polygon", set_to(*BOX, [10, 20, 50, 40])),
-    ("box-twin", repeat("annotations", id=50)),
+    ("object-twice", repeat("annotations", id=50)),
     ("box-twin", repeat("annotations", id=50, bbox=[10.5, 20, 30, 40])),
     ("box-two-classes", repeat("annotations", id=50, category_id=12)),
     ("area-wrong", set_to("annotations", "area", -3)),
     ("area-wrong", set_to("annotations", "area", 5000)),
-    ("polygon-invalid", set_to(*OUTLINE, [[10, 20, 40, 60]])),
-    ("polygon-invalid", set_to(*OUTLINE, [[10, 20, 40, 20, 40, 60, 10]])),
-    ("polygon-invalid", set_to(*OUTLINE, [[10, 20, 40, 20, 40, 60, 10, "60"]])),
-    ("polygon-invalid", set_to(*OUTLINE, [[10, 20, 40, 60, 40, 60]])),
-    ("polygon-invalid", set_to(*OUTLINE, [[10, 20, 40, 20, 40, 60, 10, 60], [99, 1, 120, 1, 120, 9]])),
+    ("outline-invalid", set_to(*OUTLINE, [[10, 20, 40, 60]])),
+    ("outline-invalid", set_to(*OUTLINE, [[10, 20, 40, 20, 40, 60, 10]])),
+    ("outline-invalid", set_to(*OUTLINE, [[10, 20, 40, 20, 40, 60, 10, "60"]])),
+    ("outline-invalid", set_to(*OUTLINE, [[10, 20, 40, 60, 40, 60]])),
+    ("outline-invalid", set_to(*OUTLINE, [[10, 20, 40, 20, 40, 60, 10, 60], [99, 1, 120, 1, 120, 9]])),
     ("rle-invalid", set_to(*OUTLINE, RLE | {"size": [90, 120]})),
     ("rle-invalid", set_to(*OUTLINE, RLE | {"counts": [100, 50]})),
     ("rle-invalid", set_to(*OUTLINE, RLE | {"counts": [100, -50, 120 * 90 - 50]})),
     ("rle-invalid", set_to(*OUTLINE, RLE | {"counts": "d3b2~"})),
-    ("crowd-rle", lambda c, _: c["annotations"][1].update(iscrowd=1, segmentation=RLE)),
+    ("painted", lambda c, _: c["annotations"][1].update(iscrowd=1, segmentation=RLE)),
     ("category-unknown", set_to("annotations", "category_id", 99)),
     ("odd-type", set_to("annotations", "category_id", "7")),
     ("odd-type", set_to("annotations", "category_id", 7.0)),
@@ -179,29 +198,31 @@ DETECTION: list[tuple[str, Plant]] = [
     ("odd-type", set_to(*BOX, ["10", "20", "30", "40"])),
     ("odd-type", set_to("annotations", "area", "1200")),
     ("odd-type", set_to("images", "width", "90")),
-    ("odd-type", set_to("annotations", "image_id", 11.0)),
     ("annotation-orphan", set_to("annotations", "image_id", 999)),
     ("annotation-id", set_to("annotations", "id", 1)),
-    ("image-id", repeat("images", file_name="001.jpg")),
+    ("image-twice", repeat("images", file_name="001.jpg")),
+    ("image-id", repeat("images", file_name="000.jpg")),
     ("image-id", set_to("images", "id", None)),
     ("category-invalid", repeat("categories", name="other")),
     ("category-invalid", repeat("categories", id=40)),
     ("category-invalid", set_to("categories", "name", "")),
-    ("category-invalid", set_to("categories", "id", "7")),
+    ("odd-type", set_to("categories", "id", "7")),
     ("category-invalid", set_to("categories", "color", [300, 0, 0])),
     ("category-invalid", set_to("categories", "isthing", "yes")),
-    ("file-name", set_to("images", "file_name", "../001.jpg")),
+    ("file-renamed", set_to("images", "file_name", "../001.jpg")),
+    ("file-name", set_to("images", "file_name", "../none.jpg")),
     ("file-name", set_to("images", "file_name", 7)),
-    ("file-name", link_out),
+    ("image-link", link_out),
     ("image-missing", set_to("images", "file_name", "none.jpg")),
-    ("image-missing", other_extension),
+    ("file-renamed", other_extension),
     ("image-unreadable", rewrite("images/001.jpg", lambda path: path.write_bytes(b""))),
-    ("image-unreadable", rewrite("images/001.jpg", lambda path: path.write_text("no picture"))),
+    ("image-unreadable", rewrite("images/001.jpg", lambda path: path.write_text("no image"))),
     ("image-damaged", rewrite("images/001.jpg", cut_off)),
-    ("duplicate-picture", copied),
+    ("image-duplicate", copied),
     ("size-differs", set_to("images", "width", 91)),
     ("exif-boxes", sideways),
-    ("size-boxes", half_size),
+    ("size-scaled", half_size),
+    ("size-boxes", other_shape),
     ("too-many-objects", many),
 ]
 
@@ -226,8 +247,18 @@ def palette(content: Content, folder: Path) -> None:
 
 def shrunk_png(content: Content, folder: Path) -> None:
     path = folder / "panoptic" / content["annotations"][1]["file_name"]
-    picture = Image.open(path)
-    picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.NEAREST).save(path)
+    image = Image.open(path)
+    image.resize((image.width // 2, image.height // 2), Image.Resampling.NEAREST).save(path)
+
+
+def squeezed_png(content: Content, folder: Path) -> None:
+    path = folder / "panoptic" / content["annotations"][1]["file_name"]
+    image = Image.open(path)
+    image.resize((image.width // 2, image.height), Image.Resampling.NEAREST).save(path)
+
+
+def no_png_at_all(content: Content, folder: Path) -> None:
+    (folder / "panoptic" / content["annotations"][1]["file_name"]).write_text("no image")
 
 
 def stray_id(content: Content, folder: Path) -> None:
@@ -250,15 +281,17 @@ def one_segment_more(**fields: Any) -> Plant:
 
 
 PANOPTIC: list[tuple[str, Plant]] = [
-    ("png-unreadable", gray),
-    ("png-unreadable", palette),
-    ("png-size", shrunk_png),
+    ("png-not-rgb", gray),
+    ("png-not-rgb", palette),
+    ("png-unreadable", no_png_at_all),
+    ("png-resized", shrunk_png),
+    ("png-size", squeezed_png),
     ("png-unknown-ids", stray_id),
     ("png-missing", no_png),
     ("png-annotation", lambda content, _: content["annotations"].pop(1)),
     ("png-annotation", lambda content, _: content["annotations"].append(content["annotations"][1])),
     ("segment-id", segment(0, id=0)),
-    ("segment-id", segment(0, id="70000")),
+    ("segment-id", segment(0, id="x")),
     (
         "segment-id",
         lambda c, _: c["annotations"][1]["segments_info"].append(c["annotations"][1]["segments_info"][0]),
@@ -278,8 +311,8 @@ ALLOWED_BESIDE = {  # what one planted fault brings with it
     "box-outside": {"box-polygon"},
     "box-clipped": {"box-polygon", "area-wrong"},
     "box-tiny": {"box-polygon", "area-wrong"},
-    "polygon-invalid": {"box-polygon"},
-    "crowd-rle": {"class-only-in-validation"},
+    "outline-invalid": {"box-polygon"},
+    "painted": {"box-polygon"},
     "odd-type": {"category-unknown", "box-malformed", "area-wrong", "size-differs", "annotation-orphan"},
     "image-id": {"annotation-orphan"},
     "category-invalid": {"category-unknown"},

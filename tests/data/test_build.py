@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from detr_hf.data import reading
+from detr_hf.data.build import build_bundle
 from detr_hf.data.bundle import DataBundle, dataset_features
+from detr_hf.data.issues import KINDS
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.prepare import reading
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Data, Split
 from tests.factories import write_coco_detection, write_coco_panoptic
 
@@ -54,25 +55,26 @@ def test_a_class_that_only_validation_has_is_named(tmp_path: Path) -> None:
 
     split = write_coco_detection(tmp_path / "a")
     other = write_coco_detection(tmp_path / "b", mend=rename)
-    with pytest.raises(UserError, match=r"data.validation: 2 classes .* 'Brick', 'tile'"):
+    with pytest.raises(UserError, match=r"(?s)data.validation: .*not in the label map.*'(Brick|tile)'"):
         build(tmp_path, train=split, validation=other)
 
 
-def test_void_classes_are_dropped_and_counted_and_unused_ones_noted(tmp_path: Path) -> None:
+def test_void_classes_are_dropped_and_counted(tmp_path: Path) -> None:
     def add_void(content: dict[str, Any]) -> None:
         content["categories"] += [{"id": 50, "name": "rubbish"}, {"id": 51, "name": "never used"}]
-        content["annotations"] = [{"id": 1, "image_id": 11, "category_id": 50, "bbox": [1, 1, 9, 9]}]
+        content["annotations"] = [
+            {"id": 1 + at, "image_id": 11, "category_id": kind, "bbox": [9 * at, 1, 9, 9]}
+            for at, kind in enumerate((50, 3))
+        ]
 
     labels = LabelMap(LabelMap.from_names(["plank", "cone", "brick"]).categories, void=("rubbish",))
     labels.save(tmp_path)
     split = write_coco_detection(tmp_path / "a", mend=add_void)
     bundle = build(tmp_path, train=split, validation=split, labels=str(tmp_path / "label_map.json"))
-    assert bundle.labels == labels and not any(found["id"] for found in bundle.dataset["train"]["objects"])
+    assert bundle.labels == labels
+    assert [found["id"] for found in bundle.dataset["train"]["objects"] if found["id"]] == [[2]]
     notes = "\n".join(bundle.notes)
-    assert (
-        "data.train: 1 objects were dropped: their class counts as void" in notes and "annotation 1" in notes
-    )
-    assert "no counterpart in the label map and no object (never used)" in notes
+    assert "data.train: 1 x objects of void classes are dropped" in notes and "annotation 1" in notes
 
 
 def test_a_given_label_map_decides_the_order(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_the_held_out_share_is_seeded_and_complete(tmp_path: Path) -> None:
 
 def test_a_single_image_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1 image.* cannot be split"):
-        build(tmp_path, train=write_coco_detection(tmp_path / "a", count=1))
+        build(tmp_path, train=write_coco_detection(tmp_path / "a", count=1, empty=0))
 
 
 def test_overfit_trains_and_evaluates_on_the_first_images(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_overfit_trains_and_evaluates_on_the_first_images(tmp_path: Path) -> Non
 
 def test_one_panoptic_split_beside_a_plain_one_is_refused(tmp_path: Path) -> None:
     maps, boxes = write_coco_panoptic(tmp_path / "a"), write_coco_detection(tmp_path / "b")
-    with pytest.raises(UserError, match="only 'train' has panoptic PNG files"):
+    with pytest.raises(UserError, match="only train has panoptic id maps"):
         build(tmp_path, train=maps, validation=boxes)
 
 
@@ -133,16 +135,28 @@ def test_the_report_holds_counts_and_places(tmp_path: Path) -> None:
     assert report["splits"] == {"train": 3, "validation": 3} and report["notes"] == bundle.notes
     source = report["sources"]["data.train"]
     assert source["totals"]["images"] == 6 and source["totals"]["objects"] == 1
-    kind = "boxes reached over the edge of their image and were clipped"
-    assert source["counts"][kind] == 1
-    assert source["details"][kind] == ["image 12 '002.jpg', annotation 4: [120, 1, 9, 9] in 128x96"]
+    assert source["counts"]["box-clipped"] == 1
+    (place,) = source["places"]["box-clipped"]
+    assert (place["file"], place["examples"]) == ("002.jpg", ["annotation 4: [120, 1, 9, 9] in 128x96"])
+
+
+def test_a_set_without_an_object_is_refused_and_crowds_are_none(tmp_path: Path) -> None:
+    def crowds(content: dict[str, Any]) -> None:
+        for entry in content["annotations"]:
+            entry["iscrowd"] = 1
+
+    assert KINDS["nothing-to-learn"].effect == "stops"
+    with pytest.raises(UserError, match=r"no object is left to learn from.*no image has an object"):
+        build(tmp_path, train=write_coco_detection(tmp_path / "a", empty=6))
+    with pytest.raises(UserError, match=r"no object is left to learn from.*all .* objects are crowds"):
+        build(tmp_path, train=write_coco_detection(tmp_path / "b", mend=crowds))
 
 
 # ---- the cache -----------------------------------------------------------------------------------
 
 
 def _edit(split: Split, **box: Any) -> None:
-    file = Path(split.annotations)
+    file = Path(split.place)
     content = json.loads(file.read_text())
     content["annotations"][0] |= box
     file.write_text(json.dumps(content))
@@ -157,11 +171,11 @@ def test_an_edited_annotation_file_is_read_again(tmp_path: Path) -> None:
     assert before != after == [1, 2, 3, 4]
 
 
-def test_a_picture_that_vanished_since_is_noticed(tmp_path: Path) -> None:
+def test_an_image_that_vanished_since_is_noticed(tmp_path: Path) -> None:
     split = write_coco_detection(tmp_path / "a")
     build(tmp_path, train=split)
-    (Path(split.images) / "003.jpg").unlink()
-    with pytest.raises(UserError, match=r"image 13 '003.jpg'"):
+    (Path(split.images or "") / "003.jpg").unlink()
+    with pytest.raises(UserError, match=r"(?s)listed images have no file.*003.jpg"):
         build(tmp_path, train=split)
 
 
@@ -185,7 +199,7 @@ def test_unchanged_data_are_not_checked_again_and_keep_their_notes(
     def refuse(*arguments: Any, **more: Any) -> None:
         raise AssertionError("checked again")
 
-    monkeypatch.setattr(reading, "RowMaker", refuse)
+    monkeypatch.setattr(reading, "row_maker", refuse)
     again = build(tmp_path, train=split, validation=split)
     assert again.notes == first.notes and any("data.validation" in note for note in again.notes)
     assert again.dataset["train"]["objects"][:] == first.dataset["train"]["objects"][:]
@@ -201,9 +215,9 @@ def test_lost_notes_are_made_again(tmp_path: Path, own_cache: Path) -> None:
 
 def test_rows_keep_paths_not_bytes(tmp_path: Path, own_cache: Path) -> None:
     build(tmp_path, train=write_coco_detection(tmp_path / "a", count=40, sizes_hw=[(400, 400)]))
-    pictures = sum(file.stat().st_size for file in (tmp_path / "a" / "images").iterdir())
+    images = sum(file.stat().st_size for file in (tmp_path / "a" / "images").iterdir())
     stored = sum(file.stat().st_size for file in own_cache.rglob("*.arrow"))
-    assert stored < 40_000 < pictures
+    assert stored < 40_000 < images
 
 
 # ---- boxes in another format ---------------------------------------------------------------------
@@ -221,13 +235,13 @@ def _change_boxes(change):  # type: ignore[no-untyped-def]
 def test_boxes_as_shares_of_the_image_are_noticed(tmp_path: Path) -> None:
     """guards: boxes in another unit, which stock code trains on."""
     shares = _change_boxes(lambda box, w, h: [box[0] / w, box[1] / h, box[2] / w, box[3] / h])
-    with pytest.raises(UserError, match="look like shares of the image"):
+    with pytest.raises(UserError, match=r"boxes make no sense|as shares"):
         build(tmp_path, train=write_coco_detection(tmp_path / "a", mend=shares))
 
 
 def test_boxes_as_corners_are_noticed(tmp_path: Path) -> None:
     corners = _change_boxes(lambda box, w, h: [box[0], box[1], box[0] + box[2], box[1] + box[3]])
-    with pytest.raises(UserError, match="look like corners"):
+    with pytest.raises(UserError, match="these are corners"):
         build(tmp_path, train=write_coco_detection(tmp_path / "a", count=30, mend=corners))
 
 
@@ -243,7 +257,8 @@ def test_real_exports_are_read(tmp_path: Path) -> None:
     )
     bundle = build(tmp_path, train=train, validation=test)
     assert {name: len(split) for name, split in bundle.dataset.items()} == {"train": 80, "validation": 20}
-    assert bundle.labels.names == ("RBC", "WBC", "Platelets") and bundle.notes == []
+    assert bundle.labels.names == ("RBC", "WBC", "Platelets")
+    assert all("not in the annotations" in note for note in bundle.notes)
     folders = {"images": str(games / "images"), "panoptic": str(games / "panoptic")}
     bundle = build(tmp_path, train=Split(annotations=str(games / "panoptic.json"), **folders), overfit=2)
     assert len(bundle.labels.thing_ids) == 80 and len(bundle.labels.stuff_ids) == 53

@@ -13,15 +13,11 @@ from PIL import Image
 
 from detr_hf import cli
 from detr_hf.data.bundle import dataset_features
-from detr_hf.errors import UserError
+from detr_hf.data.check import check, fix, open_target
+from detr_hf.data.check_text import as_text
 from detr_hf.labels import LabelMap
-from detr_hf.prepare.check.mend import mend_target
-from detr_hf.prepare.check.run import check_target
-from detr_hf.prepare.check.targets import open_target
-from detr_hf.prepare.check.text import as_text
-from detr_hf.recipe import Split
+from tests.data.check.planted import codes, panoptic
 from tests.factories import write_coco_detection, write_coco_panoptic
-from tests.prepare.check.planted import codes, panoptic
 
 
 def run(*arguments: str) -> int:
@@ -39,7 +35,7 @@ def write_prepared(folder: Path) -> Path:
     for seed, role in enumerate(("train", "validation")):
         split = write_coco_panoptic(folder / role, count=2, seed=seed)
         data[role] = {
-            "annotations": f"{role}/{Path(split.annotations).name}",
+            "annotations": f"{role}/{Path(split.place).name}",
             "images": f"{role}/images",
             "panoptic": f"{role}/panoptic",
         }
@@ -63,57 +59,51 @@ def write_saved(folder: Path, boxes: list[Any]) -> Path:
     return folder
 
 
-def test_a_json_finds_its_folders_or_is_told_them(tmp_path: Path) -> None:
+def test_a_json_finds_its_folders_or_is_listed_them(tmp_path: Path) -> None:
     split = panoptic(tmp_path)
-    found = open_target(split.annotations).data.train
-    assert found == Split(
-        annotations=split.annotations, images=str(tmp_path / "images"), panoptic=str(tmp_path / "panoptic")
-    )
-    (tmp_path / "images").rename(tmp_path / "pictures")
-    (tmp_path / "panoptic").rename(tmp_path / "masks")
-    with pytest.raises(UserError, match="give their folder with --images"):
-        open_target(split.annotations)
-    given = open_target(split.annotations, str(tmp_path / "pictures"), str(tmp_path / "masks"))
-    assert codes(check_target(given, threads=1)) == {}
+    assert codes(check(open_target(split.place), threads=1)) == {}
+    (tmp_path / "images").rename(tmp_path / "photos")
+    (tmp_path / "panoptic").rename(tmp_path / "maps_of_ids")
+    given = open_target(split.place, str(tmp_path / "photos"), str(tmp_path / "maps_of_ids"))
+    assert codes(check(given, threads=1)) == {}
 
 
 def test_a_prepared_folder_is_checked_whole(tmp_path: Path) -> None:
-    result = check_target(open_target(str(write_prepared(tmp_path))), threads=1)
+    result = check(open_target(str(write_prepared(tmp_path))), threads=1)
     assert {name: held.images for name, held in result.splits.items()} == {"train": 2, "validation": 2}
     assert result.labels is not None and result.labels.names == ("brick", "cone", "plank", "sky", "ground")
     assert result.exit_code() == 0
 
 
-def test_a_saved_data_set_is_checked_and_its_bad_rows_left_out(tmp_path: Path) -> None:
+def test_a_saved_data_set_is_checked_and_saved_again_repaired(tmp_path: Path) -> None:
     boxes = [[1.0, 2.0, 10.0, 12.0], [1.0, float("nan"), 10.0, 12.0], [30.0, 2.0, 30.0, 12.0]]
     target = open_target(str(write_saved(tmp_path / "saved", boxes)))
-    result = check_target(target, threads=1)
+    result = check(target, threads=1)
     assert codes(result) == {"box-malformed": 1, "box-clipped": 1}
     assert result.splits["train"].images == 3 and result.splits["validation"].images == 1
-    changes = mend_target(target, result, tmp_path / "mended")
-    assert [(change.split, change.file, change.kind) for change in changes] == [
-        ("train", "row 1", "row dropped")
-    ]
-    again = check_target(open_target(str(tmp_path / "mended")), threads=1)
-    assert again.exit_code() == 0 and again.splits["train"].images == 2
+    made = fix(target, tmp_path / "repaired")
+    assert made.report.count("box-malformed") == 1
+    again = check(open_target(str(tmp_path / "repaired")), threads=1)
+    assert again.exit_code() == 0 and again.splits["train"].images == 3
+    assert again.splits["train"].objects == 2
     assert again.labels == result.labels
 
 
-def test_rows_without_a_picture_are_found(tmp_path: Path) -> None:
+def test_rows_without_an_image_are_found(tmp_path: Path) -> None:
     made = datasets.load_from_disk(str(write_saved(tmp_path / "saved", [[1.0, 2.0, 10.0, 12.0]] * 2)))
     train = made["train"].cast_column("image", datasets.Image(decode=False))
     rows = [row | {"image": None} if at == 0 else row for at, row in enumerate(train)]
     datasets.Dataset.from_list(rows, features=made["train"].features).save_to_disk(tmp_path / "holes")
-    result = check_target(open_target(str(tmp_path / "holes")), threads=1)
-    assert codes(result)["row"] == 1 and result.splits["train"].images == 1
+    result = check(open_target(str(tmp_path / "holes")), threads=1)
+    assert codes(result)["row"] == 1 and result.splits["train"].images == 2
 
 
 @pytest.mark.parametrize(
     ("target", "said"),
     [
         ("none.json", "there is no such file or folder"),
-        ("folder", "holds no data.yaml"),
-        ("list.json", "holds a list at the top"),
+        ("folder", "no format is recognized; the folder is empty"),
+        ("list.json", "no format is recognized; it is a file"),
         ("task.yaml", "task"),
     ],
 )
@@ -129,36 +119,36 @@ def test_what_is_no_data_set_is_refused_with_exit_code_2(
 
 def test_exit_codes_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = panoptic(tmp_path / "good")
-    assert run(split.annotations, "--strict") == 0
+    assert run(split.place, "--strict") == 0
     assert "no errors, 0 warnings" in capsys.readouterr().out
 
-    warned = write_coco_panoptic(tmp_path / "warned", count=2).annotations
+    warned = write_coco_panoptic(tmp_path / "warned", count=2).place
     assert run(warned) == 0 and run(warned, "--strict") == 1
 
     def spoil(content: dict[str, Any]) -> None:
-        content["annotations"][0]["bbox"] = None
+        content["annotations"][0]["bbox"] = "none"
 
-    bad = write_coco_detection(tmp_path / "bad", mend=spoil).annotations
-    written = tmp_path / "told" / "check.json"
-    assert run(bad, "--json", str(written), "--html", str(tmp_path / "told" / "check.html")) == 1
-    told = json.loads(written.read_text())
-    (finding,) = [entry for entry in told["findings"] if entry["code"] == "box-malformed"]
-    assert finding["severity"] == "error" and finding["count"] == 1 == told["errors"]
-    assert [(place["split"], place["file"]) for place in finding["files"]] == [("annotations", "001.jpg")]
-    assert (tmp_path / "told" / "check.html").read_text().startswith("<!doctype html>")
+    bad = write_coco_detection(tmp_path / "bad", mend=spoil).place
+    written = tmp_path / "found" / "check.json"
+    assert run(bad, "--json", str(written), "--html", str(tmp_path / "found" / "check.html")) == 1
+    listed = json.loads(written.read_text())
+    (finding,) = [entry for entry in listed["findings"] if entry["code"] == "box-malformed"]
+    assert finding["severity"] == "error" and finding["count"] == 1 == listed["errors"]
+    assert [(place["split"], place["file"]) for place in finding["files"]] == [("train", "001.jpg")]
+    assert (tmp_path / "found" / "check.html").read_text().startswith("<!doctype html>")
 
 
 def test_fix_ends_with_the_state_of_the_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def spoil(content: dict[str, Any]) -> None:
         content["annotations"][0]["bbox"] = None
 
-    bad = write_coco_detection(tmp_path / "bad", mend=spoil).annotations
-    out = tmp_path / "mended"
+    bad = write_coco_detection(tmp_path / "bad", mend=spoil).place
+    out = tmp_path / "repaired"
     assert run(bad, "--fix", str(out)) == 0
     assert "the copy has no errors" in capsys.readouterr().out
     changes = json.loads((out / "changes.json").read_text())
-    assert changes["counts"] == {"object dropped": 1}
-    assert changes["changes"][0]["file"] == "001.jpg"
+    assert changes["counts"] == {"no-shape": 1, "no-objects": 1}
+    assert [one["file"] for one in changes["changes"] if one["kind"] == "no-shape"] == ["001.jpg"]
     assert run(bad, "--fix", str(out)) == 2, "a folder in use is not written to"
     assert run(str(out)) == 0 and run(str(out / "data.yaml")) == 0
 
@@ -169,7 +159,7 @@ def test_a_recipe_is_checked_by_its_data(tmp_path: Path) -> None:
         "task": "detection",
         "output_dir": str(tmp_path / "run"),
         "optim": {"epochs": 1},
-        "data": {"train": {"annotations": split.annotations, "images": split.images}},
+        "data": {"train": {"annotations": split.place, "images": split.images}},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert run(str(tmp_path / "recipe.yaml")) == 0
@@ -181,7 +171,5 @@ def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
     def name(content: dict[str, Any]) -> None:
         content["images"][0]["file_name"] = "a\x1b[2J\n.jpg"
 
-    text = as_text(
-        check_target(open_target(write_coco_detection(tmp_path, mend=name).annotations), threads=1)
-    )
+    text = as_text(check(open_target(write_coco_detection(tmp_path, mend=name).place), threads=1))
     assert "\x1b" not in text and "image-missing" in text

@@ -1,0 +1,324 @@
+"""`detr-hf check`: the way of training with every issue listed, and advice besides."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from detr_hf.data.boxes import box_format_of
+from detr_hf.data.convert import Converted, convert
+from detr_hf.data.issues import ERROR, INFO, KINDS, WARNING, Issue, Kind
+from detr_hf.data.open_data import open_data, open_split
+from detr_hf.data.repair import Repair, Repaired
+from detr_hf.data.report import Report
+from detr_hf.data.rows import with_classes
+from detr_hf.data.sample import Sample
+from detr_hf.data.sources.base import Opened, Source
+from detr_hf.data.threads import in_threads
+from detr_hf.data.validate import validate, validate_classes
+from detr_hf.errors import UserError
+from detr_hf.labels import LabelMap, load_labels
+from detr_hf.recipe import Data, Split
+from detr_hf.recipe.prepare import Reading
+
+QUERIES = 100
+SAMPLES = 24
+WEIGHTS = {ERROR: 100, WARNING: 10, INFO: 0}
+OK, FAULTY = 0, 1
+"""Exit codes: no error (or, with ``--strict``, no warning either); faults."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to check.
+
+    Attributes:
+        name: for people.
+        splits: the sources, training first.
+        labels: the label map; None where it is to come from the data.
+        remarks: what format was recognized.
+        fault: why the data cannot be opened; None where it can.
+        fraction: of the images that would be held out for validation.
+    """
+
+    name: str
+    splits: Mapping[str, Source]
+    labels: LabelMap | None = None
+    remarks: tuple[str, ...] = ()
+    fault: str | None = None
+    fraction: float = 0.1
+
+
+def open_target(
+    path: str,
+    images: str | None = None,
+    panoptic: str | None = None,
+    format: str | None = None,
+    reading: Reading | None = None,
+) -> Target:
+    """A path of any format; what is wrong with files of a known format is a fault of the target.
+
+    Raises:
+        UserError: there is no such path, or no door knows it.
+    """
+    from detr_hf.data.sources import require_door
+
+    require_door(Path(path), path, format)
+    split = Split(path=path, format=format, images=images, panoptic=panoptic)
+    try:
+        opened, remark = open_split(split, path, reading=reading)
+    except UserError as error:
+        return Target(path, {}, fault=str(error))
+    return Target(path, opened.splits, opened.labels, (remark,))
+
+
+def target_of_data(data: Data, name: str) -> Target:
+    """The data of a recipe, without ``demo``.
+
+    Raises:
+        UserError: the data set is streamed.
+    """
+    if data.streaming:
+        raise UserError(
+            "data.streaming: a check reads a data set whole, which a stream is not made for; its images are "
+            "checked one by one as the training reads them"
+        )
+    labels = load_labels(data.labels) if data.labels is not None else None
+    try:
+        opened = open_data(data)
+    except UserError as error:
+        return Target(name, {}, fault=str(error))
+    remarks, fraction = tuple(opened.remarks), data.validation_fraction
+    return Target(name, opened.splits, labels or opened.labels, remarks, fraction=fraction)
+
+
+@dataclass
+class SplitCount:
+    """What a split holds: images, objects but for crowds, crowds, objects by class, all classes used."""
+
+    images: int = 0
+    objects: int = 0
+    crowd: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    used: set[str | None] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One image as it was checked.
+
+    Attributes:
+        sample: as the source gives it.
+        repaired: what became of it.
+        issues: all that was found, the repair's first.
+    """
+
+    split: str
+    sample: Sample
+    repaired: Repaired
+    issues: list[Issue]
+
+
+@dataclass
+class CheckResult:
+    """All that a check found.
+
+    Attributes:
+        target: what was checked, for people.
+        labels: None where no class could be read.
+        splits: counts of each split.
+        samples: the worst images, the worst first.
+    """
+
+    target: Target
+    labels: LabelMap | None
+    splits: dict[str, SplitCount]
+    report: Report
+    samples: list[Seen]
+
+    def exit_code(self, strict: bool = False) -> int:
+        """0 without errors, else 1; ``strict`` counts warnings as well."""
+        grave = self.report.count_of(ERROR) + (self.report.count_of(WARNING) if strict else 0)
+        return FAULTY if grave else OK
+
+    def class_counts(self) -> Iterator[tuple[str, dict[str, int]]]:
+        """(class name, objects in each split), in the order of the label map."""
+        for name in self.labels.names if self.labels else ():
+            yield name, {split: held.classes[name] for split, held in self.splits.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the samples, for ``--json``."""
+        return {
+            "target": self.target.name,
+            "errors": self.report.count_of(ERROR),
+            "warnings": self.report.count_of(WARNING),
+            "splits": {
+                name: {"images": held.images, "objects": held.objects, "crowd": held.crowd}
+                for name, held in self.splits.items()
+            },
+            "classes": dict(self.class_counts()),
+            "findings": [self._finding(kind) for kind in self.report.kinds()],
+        }
+
+    def _finding(self, kind: Kind) -> dict[str, Any]:
+        places = [vars(place) for place in self.report.places(kind.code)]
+        return vars(kind) | {"count": self.report.count(kind.code), "files": places}
+
+
+def check(
+    target: Target, queries: int = QUERIES, samples: int = SAMPLES, threads: int | None = None
+) -> CheckResult:
+    """Check everything; raises nothing for what is in the data.
+
+    Args:
+        queries: objects that the model can find in one image.
+        samples: how many of the worst images to keep for the page.
+        threads: None for as many as there are cores.
+    """
+    return _Check(target, queries, samples, threads).run()
+
+
+@dataclass
+class _Check:
+    """One check under way."""
+
+    target: Target
+    queries: int
+    samples: int
+    threads: int | None
+    splits: dict[str, SplitCount] = field(default_factory=dict)
+    _first: dict[str, tuple[str, str]] = field(default_factory=dict)  # sha256 -> split and file
+    _worst: list[tuple[int, int, Seen]] = field(default_factory=list)
+    _taken: int = 0
+
+    def run(self) -> CheckResult:
+        self.report = Report(self.target.name)
+        if self.target.fault is not None:
+            self.report.add([Issue("data", self.target.fault)])
+        labels = self.target.labels or self._labels()
+        for split, source in self.target.splits.items():
+            held = self.splits[split] = SplitCount()
+            self._guarded(split, partial(self._check_split, split, source, labels, held))
+        if labels is not None and self.splits:
+            first, held = next(iter(self.splits.items()))
+            if held.images and not held.objects:
+                text = f"{held.crowd} crowds, which are not trained on" if held.crowd else "no object at all"
+                self.report.add([Issue("nothing-to-learn", text)], first)
+            counts = {split: held.classes for split, held in self.splits.items()}
+            for split, issue in validate_classes(counts, labels.names, self.target.fraction):
+                self.report.add([issue], split)
+        worst = [seen for _, _, seen in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
+        return CheckResult(self.target, labels, self.splits, self.report, worst)
+
+    def _guarded(self, split: str, work: Callable[[], None]) -> bool:
+        """Do it; where that raises, it is an issue of the split."""
+        try:
+            work()
+        except UserError as error:
+            if not self.report.count("data") or str(error) not in self._data_texts():
+                self.report.add([Issue("data", str(error))], split)
+            return False
+        return True
+
+    def _data_texts(self) -> set[str]:
+        return {text for place in self.report.places("data") for text in place.examples}
+
+    def _labels(self) -> LabelMap | None:
+        """The label map that a run would make of the first split that has classes."""
+        found: list[LabelMap] = []
+
+        def read(source: Source) -> None:
+            found.append(LabelMap.from_coco(source.categories()))
+
+        for split, source in self.target.splits.items():
+            if self._guarded(split, partial(read, source)):
+                return found[0]
+        return None
+
+    def _check_split(self, split: str, source: Source, labels: LabelMap | None, held: SplitCount) -> None:
+        box_format = box_format_of(source)
+        if box_format.issue is not None:
+            self.report.add([box_format.issue], split)
+        self.report.add(source.issues(), split)
+        if labels is None:
+            return
+        work = _Work(split, labels, self.queries, Repair(box_format))
+        with tqdm(total=len(source), desc=f"checking {split}", unit="image", leave=False) as bar:
+            for seen in in_threads(work, source.samples(), self.threads):
+                bar.update()
+                self._take(seen, held)
+        unused = [entry["name"] for entry in source.categories() if entry["name"] not in held.used]
+        self.report.add([Issue("category-unused", str(name)) for name in unused], split)
+
+    def _take(self, seen: Seen, held: SplitCount) -> None:
+        sample = seen.sample
+        held.images += 1
+        single = [found for found in sample.objects if not found.iscrowd]
+        held.objects += len(single)
+        held.crowd += len(sample.objects) - len(single)
+        held.classes.update(found.category for found in single if found.category is not None)
+        held.used.update(found.category for found in sample.objects)
+        issues = seen.issues + list(self._repeated(seen))
+        self.report.add(issues, seen.split)
+        severities = [KINDS[issue.code].severity for issue in issues]
+        if any(severity != INFO for severity in severities):
+            weight = sum(WEIGHTS[KINDS[code].severity] for code in {issue.code for issue in issues})
+            entry = (weight + len(issues), -self._taken, seen)
+            push = heapq.heappush if len(self._worst) < self.samples else heapq.heappushpop
+            push(self._worst, entry)
+        self._taken += 1
+
+    def _repeated(self, seen: Seen) -> Iterator[Issue]:
+        """Whether the same file was there before, in this split or another."""
+        digest = seen.repaired.facts.sha256 if seen.repaired.facts is not None else ""
+        if not digest:
+            return
+        here = (seen.split, seen.sample.file_name)
+        split, file = self._first.setdefault(digest, here)
+        if (split, file) != here:
+            code = "image-duplicate" if split == seen.split else "leak"
+            yield Issue(code, f"the same file as {file} of {split}", seen.sample.file_name)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done with one sample, in a thread."""
+
+    split: str
+    labels: LabelMap
+    queries: int
+    repair: Repair
+
+    def __call__(self, sample: Sample) -> Seen:
+        repaired = self.repair(sample)
+        issues = list(repaired.issues)
+        if repaired.sample is not None:
+            kept, left_out = with_classes(repaired.sample, self.labels)
+            issues += left_out + validate(kept, self.labels, self.queries)
+        facts = repaired.facts
+        if facts is not None and facts.pixels is not None:  # the worst images are kept, not their pixels
+            repaired = Repaired(repaired.sample, repaired.issues, facts.without_pixels())
+        return Seen(self.split, sample, repaired, issues)
+
+
+def fix(target: Target, out: str | Path, threads: int | None = None) -> Converted:
+    """Write a repaired copy in the data's own kind of format, readable as a target again.
+
+    COCO, or COCO panoptic where there are id maps; a saved data set is saved again. Images stay where they
+    are, but for those of a saved data set.
+
+    Raises:
+        UserError: the data cannot be opened, ``out`` is in use, or nothing is left; see ``convert``.
+    """
+    if target.fault is not None:
+        raise UserError(target.fault)
+    sources = list(target.splits.values())
+    to = "hf" if sources[0].images_apart else "coco-panoptic" if sources[0].is_panoptic else "coco"
+    return convert(Opened(target.splits, target.labels), out, to, threads=threads)

@@ -1,0 +1,39 @@
+"""The result of a check for a terminal."""
+
+from __future__ import annotations
+
+from detr_hf.data.check import CheckResult
+from detr_hf.data.issues import ERROR, INFO, WARNING, Kind
+from detr_hf.data.report import texts_of
+from detr_hf.sanitize import printable
+
+FILES_SHOWN = 5
+
+
+def as_text(result: CheckResult, files_shown: int = FILES_SHOWN) -> str:
+    """What each split holds, every kind of issue with its first files, and the sum."""
+    lines = [*(result.target.remarks or (result.target.name,))]
+    for name, held in result.splits.items():
+        crowd = f", {held.crowd} crowds" if held.crowd else ""
+        lines.append(f"  {name}: {held.images} images, {held.objects} objects{crowd}")
+    for kind in result.report.kinds():
+        shown = files_shown if kind.severity != INFO else min(files_shown, 3)
+        lines += ["", *_kind_lines(result, kind, shown)]
+    return "\n".join(printable(line) for line in [*lines, "", verdict(result)])
+
+
+def verdict(result: CheckResult) -> str:
+    """The sum in one line."""
+    errors, warnings = (result.report.count_of(severity) for severity in (ERROR, WARNING))
+    if errors:
+        return f"{errors} errors, {warnings} warnings: a training run would stop, or learn something false"
+    return f"no errors, {warnings} warnings"
+
+
+def _kind_lines(result: CheckResult, kind: Kind, files_shown: int) -> list[str]:
+    count = result.report.count(kind.code)
+    texts = (text for place in result.report.places(kind.code) for text in texts_of(place))
+    shown = [text for text, _ in zip(texts, range(files_shown), strict=False)]
+    rest = count - len(shown)
+    head = f"{kind.severity:7} {kind.code}: {count} x {kind.title}; {kind.remedy}"
+    return [head, *(f"        {text}" for text in shown), *([f"        and {rest} more"] if rest else [])]
