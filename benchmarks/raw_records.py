@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detr_hf.data.records import RawObject, Record
+from detr_hf.data.records import Record
+from detr_hf.data.sample import Annotation
 from detr_hf.geometry import id_to_rgb
 from detr_hf.labels import construction_labels
 
@@ -32,25 +33,25 @@ def made_up_records(count: int, seed: int = 0) -> Iterator[Record]:
         if at % 20 or not digest:
             digest = sha256(f"{seed} {at}".encode()).hexdigest()
         objects = [_polygon(rng, folder, number) for number in range(OBJECTS)]
-        height, width = SIZE_HW
+        file = f"{folder}/images/{name}"
         yield Record(
             id=0,
-            identity=f"{folder}/{name}",
-            file=f"{folder}/images/{name}",
-            class_folder=folder,
-            width=width,
-            height=height,
+            file_name=file,
+            image=file,
+            size_hw=SIZE_HW,
             sha256=digest,
             dhash=digest[:16],
             objects=objects,
         )
 
 
-def _polygon(rng: np.random.Generator, category: str, number: int) -> RawObject:
+def _polygon(rng: np.random.Generator, category: str, number: int) -> Annotation:
     height, width = SIZE_HW
     x, y = rng.uniform(0, width - 20), rng.uniform(0, height - 20)
     corners = [x, y, x + 18, y + 2, x + 15, y + 16, x + 1, y + 12]
-    return RawObject(category, number + 1, polygons=[[round(float(value), 2) for value in corners]])
+    points = [round(float(value), 2) for value in corners]
+    box = [points[0], points[1], 18.0, 16.0]
+    return Annotation(number + 1, category, box, [points], 18 * 16.0, where=f"annotation {number + 1}")
 
 
 def write_stuff(folder: Path, records: Iterator[Record]) -> None:
@@ -58,7 +59,7 @@ def write_stuff(folder: Path, records: Iterator[Record]) -> None:
     folder.mkdir(parents=True)
     for record in records:
         id_map = np.ones(record.size_hw, np.int32)
-        id_map[: record.height // 2] = 2
+        id_map[: record.size_hw[0] // 2] = 2
         Image.fromarray(id_to_rgb(id_map)).save(folder / f"{record.id}.png")
         segments = [
             {"id": number, "category": name, "score": 0.9} for number, name in enumerate(STUFF, start=1)

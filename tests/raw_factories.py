@@ -20,7 +20,7 @@ SQUARE = [10.0, 10.0, 40.0, 10.0, 40.0, 30.0, 10.0, 30.0]
 FAR_SQUARE = [44.0, 34.0, 60.0, 34.0, 60.0, 46.0, 44.0, 46.0]
 BOX = [10.0, 10.0, 30.0, 20.0]
 SOURCE_IDS = {"chiller": 5, "concrete_pump": 7, "marble": 26, "lime": 25, "sky": 103, "thing": 115}
-LYING_ON_ITS_SIDE = 6  # the EXIF orientation of a picture that is to be turned clockwise
+LYING_ON_ITS_SIDE = 6  # the EXIF orientation of an image that is to be turned clockwise
 
 
 def photo(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> Image.Image:
@@ -52,7 +52,7 @@ class ClassFolder:
         return path
 
     def listed(self, name: Any, declared_hw: tuple[int, int] | None = SIZE_HW, number: int = 0) -> int:
-        """An entry for a picture; returns its id."""
+        """An entry for an image; returns its id."""
         entry: dict[str, Any] = {"id": number or len(self.images) + 1, "file_name": name}
         if declared_hw is not None:
             entry |= {"height": declared_hw[0], "width": declared_hw[1]}
@@ -61,14 +61,15 @@ class ClassFolder:
 
     def outlined(self, image_id: Any, segmentation: Any = None, **changes: Any) -> None:
         """An annotation of the folder's class, a square unless said otherwise."""
+        shape = [SQUARE] if segmentation is None else segmentation
         self.annotations.append(
             {
                 "id": len(self.annotations) + 1,
                 "image_id": image_id,
                 "category_id": SOURCE_IDS[self.category],
-                "segmentation": [SQUARE] if segmentation is None else segmentation,
-                "bbox": BOX,
-                "area": 600.0,
+                "segmentation": shape,
+                "bbox": _bounds(shape),
+                "area": 1.0,
                 "iscrowd": 0,
             }
             | changes
@@ -78,6 +79,15 @@ class ClassFolder:
         content = {"images": self.images, "annotations": self.annotations, "categories": self.categories}
         file = self.root / self.folder / "coco.json"
         file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _bounds(shape: Any) -> list[float]:
+    """The box around polygons; ``BOX`` where they are none."""
+    points = [value for part in shape for value in part] if isinstance(shape, list) else []
+    if len(points) < 6 or not np.isfinite(points).all():
+        return BOX
+    x, y = points[::2], points[1::2]
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
 
 
 def write_tidy_raw(root: Path, per_class: int = 3, classes: tuple[str, ...] = ("chiller", "marble")) -> Path:
@@ -99,7 +109,7 @@ def write_messy_raw(root: Path) -> Expected:
     """Every kind of mess; returns every finding there must be, and no other."""
     root.mkdir(parents=True)
     (root / "export.zip").write_bytes(b"PK")
-    made: Expected = {("not_read", "export.zip")}
+    made: Expected = {("not-read", "export.zip"), ("layouts-mixed", "")}
     for part in (_names, _hostile, _sizes, _shapes, _id_maps, _without_annotations):
         made |= part(root)
     return made
@@ -136,20 +146,20 @@ def _names(root: Path) -> Expected:
     (root / "chiller" / "class_details.txt").write_text("80 % done", encoding="utf-8")
     made.close()
     renamed = {
-        ("other_name", f"chiller/images/{name}") for name in ("a.png", "b.jpg", "c.JPG", "d.jpeg", "e.jpg")
+        ("file-renamed", f"chiller/images/{name}") for name in ("a.png", "b.jpg", "c.JPG", "d.jpeg", "e.jpg")
     }
-    modes = {("not_rgb", f"chiller/images/{name}.png") for name in ("L", "P", "RGBA")}
+    modes = {("not-rgb", f"chiller/images/{name}.png") for name in ("L", "P", "RGBA")}
     return (
         renamed
         | modes
         | {
-            ("empty", "chiller/images/nothing.jpg"),
-            ("no_file", "chiller/images/never uploaded.jpg"),
+            ("no-objects", "chiller/images/nothing.jpg"),
+            ("image-missing", "chiller/images/never uploaded.jpg"),
             ("unlisted", "chiller/images/unknown.jpg"),
-            ("ambiguous_file", "chiller/images/two.jpg"),
-            ("unlisted", "chiller/images/two.png"),
-            ("unlisted", "chiller/images/two.bmp"),
-            ("not_read", "chiller/images/Thumbs.db"),
+            ("image-ambiguous", "chiller/images/two.png"),
+            ("image-ambiguous", "chiller/images/two.bmp"),
+            ("folder-note", "chiller"),
+            ("not-read", "chiller/images/Thumbs.db"),
         }
     )
 
@@ -172,13 +182,15 @@ def _hostile(root: Path) -> Expected:
     for name in names:
         made.outlined(made.listed(name))
     made.close()
-    unreadable = {
-        ("unreadable", f"lime_(todo)/images/{name}") for name in ("half.jpg", "text.jpg", "bomb.png")
-    }
-    return unreadable | {
-        ("refused_name", "lime_(todo)"),
-        ("refused_link", "lime_(todo)/images/link.jpg"),
-        ("class_spelling", "lime_(todo)"),
+    return {
+        ("image-damaged", "lime_(todo)/images/half.jpg"),
+        ("image-unreadable", "lime_(todo)/images/text.jpg"),
+        ("image-unreadable", "lime_(todo)/images/bomb.png"),
+        ("file-name", "lime_(todo)/images/../secret.jpg"),
+        ("file-name", "lime_(todo)/images/17"),
+        ("image-missing", "lime_(todo)/images//etc/passwd"),
+        ("image-link", "lime_(todo)/images/link.jpg"),
+        ("class-spelling", "lime_(todo)"),
     }
 
 
@@ -217,49 +229,73 @@ def _sizes(root: Path) -> Expected:
     made.outlined(made.listed("upright.jpg", (64, 48)), [[10.0, 20.0, 30.0, 20.0, 30.0, 60.0]])
     made.outlined(made.listed("stored.jpg", (48, 64)))
     made.close()
-    kinds = {"measured": "size_missing", "wrong": "size_wrong", "half": "scaled", "conflict": "size_conflict"}
-    kinds |= {"upright": "rotated", "stored": "turned"}
-    return {(kind, f"{folder}/images/{name}.jpg") for name, kind in kinds.items()}
+    kinds = {
+        "measured": "size-missing",
+        "wrong": "size-differs",
+        "half": "size-scaled",
+        "conflict": "size-boxes",
+    }
+    kinds |= {"upright": "exif-turned", "stored": "exif-boxes"}
+    found = {(kind, f"{folder}/images/{name}.jpg") for name, kind in kinds.items()}
+    return found | {("exif-turned", f"{folder}/images/stored.jpg")}
 
 
 def _shapes(root: Path) -> Expected:
-    """Every fault of an annotation, each in a picture of its own."""
+    """Every fault of an annotation, each in an image of its own."""
     made = ClassFolder(root, "marble", "marble")
     cases: dict[str, Any] = {
-        "few_points": {"segmentation": [[1.0, 1.0, 9.0, 9.0]]},
-        "bad_numbers": {"segmentation": [[1.0, 1.0, 9.0, float("nan"), 5.0, 5.0]]},
-        "outside": {"segmentation": [[900.0, 900.0, 950.0, 900.0, 950.0, 950.0]]},
-        "no_area": {"segmentation": [[1.0, 1.0, 5.0, 5.0, 9.0, 9.0]]},
-        "no_shape": {"segmentation": [], "bbox": []},
-        "bad_mask": {"segmentation": {"size": list(SIZE_HW), "counts": [5, 1]}, "iscrowd": 1},
-        "unknown_category": {"category_id": 99},
-        "clipped": {"segmentation": [[-20.0, 10.0, 30.0, 10.0, 30.0, 30.0, -20.0, 30.0]]},
-        "crossing": {"segmentation": [[10.0, 10.0, 40.0, 40.0, 40.0, 10.0, 10.0, 40.0]]},
-        "painted": {"segmentation": painted_square(), "iscrowd": 1},
-        "rectangle": {"segmentation": []},
+        "few_points": ({"segmentation": [[1.0, 1.0, 9.0, 9.0]]}, "outline-invalid rectangle"),
+        "bad_numbers": (
+            {"segmentation": [[1.0, 1.0, 9.0, float("nan"), 5.0, 5.0]]},
+            "outline-invalid rectangle",
+        ),
+        "outside": (
+            {"segmentation": [[900.0, 900.0, 950.0, 900.0, 950.0, 950.0]]},
+            "outline-invalid box-outside",
+        ),
+        "no_area": ({"segmentation": [[1.0, 1.0, 5.0, 5.0, 9.0, 9.0]]}, "outline-invalid rectangle"),
+        "no_shape": ({"segmentation": [], "bbox": []}, "no-shape"),
+        "bad_mask": (
+            {"segmentation": {"size": list(SIZE_HW), "counts": [5, 1]}, "iscrowd": 1},
+            "painted rle-invalid rectangle",
+        ),
+        "unknown_category": ({"category_id": 99}, "category-unknown"),
+        "clipped": (
+            {"segmentation": [[-20.0, 10.0, 30.0, 10.0, 30.0, 30.0, -20.0, 30.0]]},
+            "box-clipped outline-clipped",
+        ),
+        "crossing": (
+            {"segmentation": [[10.0, 10.0, 40.0, 40.0, 40.0, 10.0, 10.0, 40.0]]},
+            "outline-crossing",
+        ),
+        "painted": (
+            {"segmentation": painted_square(), "iscrowd": 1, "bbox": [20.0, 10.0, 20.0, 20.0], "area": 400.0},
+            "painted",
+        ),
+        "rectangle": ({"segmentation": []}, "rectangle"),
     }
     expected: Expected = set()
-    for seed, (kind, changes) in enumerate(cases.items(), start=60):
-        name = made.save(f"{kind}.jpg", seed).name
+    for seed, (title, (changes, codes)) in enumerate(cases.items(), start=60):
+        name = made.save(f"{title}.jpg", seed).name
         image_id = made.listed(name)
-        made.outlined(image_id, [FAR_SQUARE])
+        made.outlined(image_id, [FAR_SQUARE], area=192.0)
         made.outlined(image_id, **changes)
-        expected.add((kind, f"marble/images/{name}"))
+        expected |= {(code, f"marble/images/{name}") for code in codes.split()}
     name = made.save("twice.jpg", 80).name
     for outline in (SQUARE, FAR_SQUARE):
         made.outlined(made.listed(name), [outline])
     for seed in (81, 82):
         contested = made.save(f"contested_{seed}.jpg", seed).name
         made.listed(contested, number=777)
-        expected.add(("id_twice", f"marble/images/{contested}"))
+        expected.add(("image-id", f"marble/images/{contested}"))
     made.outlined(image_id=4711)
     made.annotations.append("not an object")  # type: ignore[arg-type]
     copy = made.pictures / "copy.jpg"
     copy.write_bytes((root / "chiller" / "images" / "001.jpg").read_bytes())
     made.outlined(made.listed(copy.name))
     made.close()
-    expected |= {("listed_twice", "marble/images/twice.jpg"), ("no_picture", "marble/coco.json")}
-    return expected | {("not_a_record", "marble/coco.json"), ("alike_across", "chiller/images/001.jpg")}
+    expected |= {("image-twice", "marble/images/twice.jpg"), ("annotation-orphan", "marble/coco.json")}
+    return expected | {("entry-invalid", "marble/coco.json"), ("alike-across", "chiller/images/001.jpg")}
 
 
 def painted_square(size_hw: tuple[int, int] = SIZE_HW) -> dict[str, Any]:
@@ -307,10 +343,10 @@ def _id_maps(root: Path) -> Expected:
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations" / "lime.json").write_text(json.dumps(content), encoding="utf-8")
     kinds_of = {
-        "fine": ["void_class"],
-        "strange": ["void_class", "not_in_png", "unlisted_ids"],
-        "other_size": ["bad_png"],
-        "no_png": ["bad_png"],
+        "fine": ["class-void"],
+        "strange": ["class-void", "segment-not-in-png", "png-unknown-ids"],
+        "other_size": ["png-size"],
+        "no_png": ["png-missing"],
     }
     return {(kind, f"lime/images/{name}.jpg") for name, kinds in kinds_of.items() for kind in kinds}
 
@@ -318,4 +354,4 @@ def _id_maps(root: Path) -> Expected:
 def _without_annotations(root: Path) -> Expected:
     (root / "grader" / "images").mkdir(parents=True)
     photo(100).save(root / "grader" / "images" / "001.jpg")
-    return {("no_annotations", "grader/images/001.jpg")}
+    return {("no-annotations", "grader/images/001.jpg")}

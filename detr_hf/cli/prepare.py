@@ -1,4 +1,4 @@
-"""`detr-hf prepare`: raw class folders to one data set."""
+"""`detr-hf prepare`: annotated images in any format to one data set."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from detr_hf.errors import UserError
 if TYPE_CHECKING:
     from detr_hf.recipe.prepare import PrepareRecipe
 
-HELP = "From raw class folders to one data set, mended, split and documented."
+HELP = "From annotated images to one data set, repaired, split and documented."
 PLACE = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("raw", help="a folder with <class>/images and <class>/coco.json; only read")
+    parser.add_argument("path", help="class folders, COCO, YOLO, VOC or another format; only read")
     parser.add_argument("out", help="folder of the data set; the same command resumes where it was killed")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example split.folds=5")
     parser.add_argument(
         "--recipe", dest="prepare_recipe", help="settings, as in recipes/dataset.yaml (default: those)"
     )
-    parser.add_argument("--strict", action="store_true", help="stop at the first fault instead of mending")
+    parser.add_argument("--strict", action="store_true", help="stop at the first issue instead of repairing")
     parser.add_argument(
         "--only",
-        choices=("read", "mend", "merge", "pseudo", "split", "write", "report"),
+        choices=("repair", "merge", "pseudo", "split", "write", "report"),
         help="one step, whose forerunners are done",
     )
     parser.add_argument("--push-to-hub", metavar="NAME", help="publish the data set, private, as user/name")
@@ -38,22 +38,24 @@ def run(arguments: argparse.Namespace) -> None:
     from detr_hf.recipe.prepare import load_prepare_recipe
 
     recipe = load_prepare_recipe(arguments.prepare_recipe, arguments.overrides)
-    if not Path(arguments.raw).is_dir():
-        raise UserError(f"{arguments.raw}: there is no such folder of raw exports")
+    if not Path(arguments.path).exists() and recipe.read.format != "hub":
+        raise UserError(f"{arguments.path}: there is no such file or folder")
     if arguments.push_to_hub:
         _refuse_unpublishable(arguments.push_to_hub, recipe)
     from detr_hf.data.pipeline import Pipeline
     from detr_hf.demo.resolve import model_path, teacher_of
 
     out, stuff = Path(arguments.out), recipe.pseudo_stuff
-    Pipeline(
-        Path(arguments.raw),
+    pipeline = Pipeline(
+        Path(arguments.path),
         out,
         recipe,
         load_teacher=partial(teacher_of, stuff),
         strict=arguments.strict,
         teacher_files=Path(model_path(stuff.teacher)),
-    ).run(arguments.only)
+    )
+    print(f"{arguments.path} is read as {pipeline.format}", flush=True)
+    pipeline.run(arguments.only)
     if arguments.push_to_hub:
         from detr_hf.hub.push import push_dataset
         from detr_hf.recipe import Hub
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"step {arguments.only} done: {out}")
         return
     with (out / "prepare_report.md").open(encoding="utf-8") as report:
-        print(f"{out}: {report.readlines()[2].strip()} What was mended and dropped: {report.name}")
+        print(f"{out}: {report.readlines()[2].strip()} What was repaired and dropped: {report.name}")
 
 
 def _refuse_unpublishable(name: str, recipe: PrepareRecipe) -> None:

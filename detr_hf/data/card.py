@@ -52,7 +52,7 @@ def card_text(labels: LabelMap, facts: CardFacts) -> str:
         "size_categories": [SIZE_NAMES[sum(images >= size for size in SIZES)]],
         "tags": ["detr", "coco", "panoptic"],
     }
-    kinds = Counter(found.kind for found in facts.splits.findings)
+    kinds = Counter(found.code for found in facts.splits.issues)
     by_machine = sum(_machine_made(parts).values())
     return render_markdown(
         "dataset_card.md",
@@ -65,8 +65,9 @@ def card_text(labels: LabelMap, facts: CardFacts) -> str:
         by_machine=by_machine,
         teacher=facts.teacher,
         is_folds=facts.splits.is_folds,
+        is_own=facts.splits.is_own,
         seed=facts.splits.seed,
-        not_everywhere=kinds["not_everywhere"],
+        not_everywhere=kinds["not-everywhere"],
         torn=kinds["torn"],
         class_heads=[
             *("class", "kind", *(f"{name} images" for name, _ in parts)),

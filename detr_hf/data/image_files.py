@@ -110,6 +110,11 @@ class ImageFiles:
             return None, Issue("file-name", f"'{text}' leaves {self.folder}", text)
         return None, Issue("image-missing", f"there is no file '{text}' in {self.folder}", text)
 
+    def like(self, said: Any) -> list[str]:
+        """The images that a name which is not there may mean; ``find`` takes one that is alone."""
+        words = _words(said) if isinstance(said, str) else None
+        return self._like(words) if words else []
+
     def _is_image(self, name: str) -> bool:
         """Whether it is there and no link out of the root; the folder is not listed for it."""
         if self._members is not None:

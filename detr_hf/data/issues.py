@@ -214,6 +214,8 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("file-unlisted", "images of the folder are not in the annotations", "nothing is learned from them"),
         ("not-read", "files are no part of the format and are not read", "nothing, if so meant"),
         ("two-layouts", "folders hold two kinds of annotations", "one of them is read"),
+        ("layouts-mixed", "some class folders have id maps, others outlines", "both are read"),
+        ("folder-note", "class folders hold a note of their annotators", "read it"),
         ("unlisted-kept", "images are not in the annotations", "they stay as negatives"),
         ("exif-turned", "images are turned by EXIF", "we turn them upright, other tools may not"),
         ("not-rgb", "images are gray, palette, transparent or CMYK", "they are read as RGB"),

@@ -1,4 +1,4 @@
-"""Objects and stuff of one picture to one id map, in which no two overlap.
+"""Objects and stuff of one image to one id map, in which no two overlap.
 
 What lies over what: pseudo-labeled stuff at the bottom, then crowds, then objects, the larger below the
 smaller. Polygons cover the pixels that pycocotools says they cover.
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from detr_hf.data.raw.findings import Finding
-from detr_hf.data.records import RawObject, Record
+from detr_hf.data.issues import Issue
+from detr_hf.data.records import Record
+from detr_hf.data.sample import Annotation
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import inside
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_xywh
 from detr_hf.images import decode_id_map
 
@@ -58,11 +58,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Painted:
-    """The id map ``int32 [H, W]`` of a picture, its segments in order of id, and what was left out."""
+    """The id map ``int32 [H, W]`` of a image, its segments in order of id, and what was left out."""
 
     id_map: NDArray[np.int32]
     segments: list[Segment]
-    findings: list[Finding] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
 
 
 def paint(record: Record, stuff: Stuff | None, most_hidden: float = MOST_HIDDEN) -> Painted:
@@ -74,7 +74,7 @@ def paint(record: Record, stuff: Stuff | None, most_hidden: float = MOST_HIDDEN)
     """
     shapes = [_run_lengths(found, record.size_hw) for found in record.objects]
     areas = [int(coco_mask.area(shape)) for shape in shapes]
-    findings = [_left_out("no_pixel", record, at) for at, area in enumerate(areas) if area == 0]
+    issues = [_left_out("no-pixel", record, at) for at, area in enumerate(areas) if area == 0]
     kept = [at for at, area in enumerate(areas) if area > 0]
     kept.sort(key=lambda at: (not record.objects[at].iscrowd, -areas[at], at))
     ground = _ground(record, stuff, len(shapes))
@@ -85,37 +85,44 @@ def paint(record: Record, stuff: Stuff | None, most_hidden: float = MOST_HIDDEN)
         at for at in kept if _is_hidden(record.objects[at], int(visible[at + 1]), areas[at], most_hidden)
     }
     if hidden:
-        findings += [
+        issues += [
             _left_out("hidden", record, at, f"{visible[at + 1]} of {areas[at]} pixels seen")
             for at in sorted(hidden)
         ]
         id_map = _layered(ground, shapes, [at for at in kept if at not in hidden])
-    known = [_Known(at + 1, found.category, found.iscrowd) for at, found in enumerate(record.objects)]
+    known = [_Known(at + 1, found.category or "", found.iscrowd) for at, found in enumerate(record.objects)]
     for found in stuff.segments if stuff else ():
         known.append(_Known(len(shapes) + found["id"], found["category"], False, True, found.get("score")))
-    return _numbered(record, id_map, known, findings)
+    return _numbered(record, id_map, known, issues)
 
 
-def paint_given(record: Record, raw: Path) -> Painted:
+def paint_given(record: Record, root: Path) -> Painted:
     """The id map that a record came with, taken as it is; ids without a segment become void.
 
-    Its stuff counts as machine-made, as it is in that layout.
-
     Raises:
-        UserError: the PNG is missing, damaged, or of another size than the picture.
+        UserError: the PNG is missing, damaged, or of another size than the image.
     """
-    assert record.panoptic is not None
-    id_map = decode_id_map(inside(raw, record.panoptic.png), record.panoptic.png)
+    assert record.id_map is not None
+    id_map = decode_id_map(root / record.id_map, record.id_map)
     if id_map.shape != record.size_hw:
+        (height, width), (rows, columns) = record.size_hw, id_map.shape
         raise UserError(
-            f"{record.panoptic.png}: is {id_map.shape[1]} x {id_map.shape[0]} pixels, its picture "
-            f"{record.file} is {record.width} x {record.height}; export both at one size"
+            f"{record.id_map}: is {columns} x {rows} pixels, its image {record.file_name} is {width} x "
+            f"{height}; prepare the data anew"
         )
-    segments = sorted(record.panoptic.segments, key=lambda found: found.id)
+    segments = sorted(record.objects, key=lambda found: found.id)
     ids = np.array([found.id for found in segments], np.int64)
     boxes, areas = boxes_and_areas_of_segments(id_map, ids)
     painted = [
-        Segment(found.id, found.category, _whole(box), int(area), found.iscrowd, pseudo=not found.isthing)
+        Segment(
+            found.id,
+            found.category or "",
+            _whole(box),
+            int(area),
+            found.iscrowd,
+            pseudo=bool(found.extra.get("pseudo")),
+            score=found.score,
+        )
         for found, box, area in zip(segments, boxes_xyxy_to_xywh(boxes), areas, strict=True)
         if area
     ]
@@ -138,14 +145,13 @@ class _Known:
     score: float | None = None
 
 
-def _run_lengths(found: RawObject, size_hw: tuple[int, int]) -> dict[str, Any]:
+def _run_lengths(found: Annotation, size_hw: tuple[int, int]) -> dict[str, Any]:
     """The object as COCO's compressed run lengths."""
     height, width = size_hw
-    if found.rle is not None:
-        return found.rle
-    if found.polygons is not None:
-        return coco_mask.merge(coco_mask.frPyObjects(found.polygons, height, width))
-    assert found.bbox is not None, "a record gives one of polygons, rle and bbox"
+    if isinstance(found.segmentation, dict):
+        return found.segmentation
+    if found.segmentation:
+        return coco_mask.merge(coco_mask.frPyObjects(found.segmentation, height, width))
     x, y, w, h = found.bbox
     corners = [x, y, x + w, y, x + w, y + h, x, y + h]
     return coco_mask.merge(coco_mask.frPyObjects([corners], height, width))
@@ -155,7 +161,7 @@ def _ground(record: Record, stuff: Stuff | None, objects: int) -> NDArray[np.int
     """The stuff under working ids above those of the objects."""
     if stuff is None:
         return np.zeros(record.size_hw, np.int32)
-    assert stuff.id_map.shape == record.size_hw, "stuff has the size of its picture"
+    assert stuff.id_map.shape == record.size_hw, "stuff has the size of its image"
     return np.where(stuff.id_map > 0, stuff.id_map + objects, 0).astype(np.int32)
 
 
@@ -168,18 +174,18 @@ def _layered(
     return id_map
 
 
-def _is_hidden(found: RawObject, visible: int, area: int, most_hidden: float) -> bool:
+def _is_hidden(found: Annotation, visible: int, area: int, most_hidden: float) -> bool:
     return visible == 0 or (not found.iscrowd and 1 - visible / area > most_hidden)
 
 
-def _left_out(kind: str, record: Record, at: int, detail: str = "") -> Finding:
+def _left_out(code: str, record: Record, at: int, detail: str = "") -> Issue:
     found = record.objects[at]
-    what = f"{found.category}, annotation {found.source_id}"
-    return Finding(kind, record.file, f"{what}: {detail}" if detail else what)
+    what = f"{found.category}, {found.where}"
+    return Issue(code, f"{what}: {detail}" if detail else what, record.file_name)
 
 
 def _numbered(
-    record: Record, id_map: NDArray[np.int32], known: Sequence[_Known], findings: list[Finding]
+    record: Record, id_map: NDArray[np.int32], known: Sequence[_Known], issues: list[Issue]
 ) -> Painted:
     """Final ids, without gaps, for what can be seen."""
     highest = max((found.working_id for found in known), default=0)
@@ -195,8 +201,8 @@ def _numbered(
                 Segment(number, found.category, box, area, found.iscrowd, found.pseudo, found.score)
             )
         elif found.pseudo:
-            findings.append(Finding("covered_stuff", record.file, found.category))
-    return Painted(lookup[id_map], segments, findings)
+            issues.append(Issue("covered-stuff", found.category, record.file_name))
+    return Painted(lookup[id_map], segments, issues)
 
 
 def _xywh(place: tuple[slice, slice]) -> tuple[int, int, int, int]:

@@ -1,4 +1,4 @@
-"""Every picture painted into a PNG and a JSON of its own, so that a killed run goes on where it stopped."""
+"""Every image painted into a PNG and a JSON of its own, so that a killed run goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from detr_hf.data.issues import Issue
 from detr_hf.data.paint import Painted, Segment, Stuff, paint, paint_given
 from detr_hf.data.processes import in_order
 from detr_hf.data.pseudo_label import read_pseudo_stuff
-from detr_hf.data.raw.findings import Finding, finding_to_list
-from detr_hf.data.records import Record, read_records
+from detr_hf.data.records import Record, issues_from_lists, issues_to_lists, read_records
 from detr_hf.data.sources.base import hash_of_words
 from detr_hf.files import write_bytes, write_json
 from detr_hf.foreign_files import readable_json
@@ -30,7 +30,7 @@ PAINTING_VERSION = "1"
 class PaintJob:
     """Where painting reads and writes, and how; see ``paint_all``."""
 
-    raw: Path
+    root: Path
     stuff: Path | None
     folder: Path
     most_hidden: float
@@ -38,10 +38,10 @@ class PaintJob:
 
 @dataclass(frozen=True)
 class PaintedFile:
-    """What stands in the JSON of a picture, beside its PNG."""
+    """What stands in the JSON of a image, beside its PNG."""
 
     segments: list[Segment]
-    findings: list[Finding]
+    issues: list[Issue]
 
 
 def png_name(record: Record) -> str:
@@ -49,13 +49,13 @@ def png_name(record: Record) -> str:
 
 
 def paint_all(records: Path, job: PaintJob, processes: int) -> Iterator[bool]:
-    """Paint every picture, but for those painted before from the same record, stuff and setting.
+    """Paint every image, but for those painted before from the same record, stuff and setting.
 
-    Yields, picture by picture in order, whether there was something to do.
+    Yields, image by image in order, whether there was something to do.
 
     Args:
         records: the JSON lines of the step ``merge``.
-        job: ``raw`` holds id maps that came with pictures, ``stuff`` those of ``pseudo_label`` (None: no
+        job: ``root`` holds id maps that came with images, ``stuff`` those of ``pseudo_label`` (None: no
             stuff but theirs); results go to ``folder``.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def painted_file(folder: Path, record: Record) -> PaintedFile:
     """What ``paint_all`` wrote for a record."""
     content = json.loads(_sidecar(folder, record).read_bytes())
     segments = [Segment(**found | {"bbox": tuple(found["bbox"])}) for found in content["segments"]]
-    return PaintedFile(segments, [Finding(*entry) for entry in content["findings"]])
+    return PaintedFile(segments, issues_from_lists(content["issues"]))
 
 
 def _sidecar(folder: Path, record: Record) -> Path:
@@ -87,23 +87,23 @@ def _paint_one(job: PaintJob, record: Record) -> bool:
     content = {
         "made_from": made_from,
         "segments": [vars(found) for found in painted.segments],
-        "findings": [finding_to_list(found) for found in painted.findings],
+        "issues": issues_to_lists(painted.issues),
     }
     write_json(sidecar, content, indent=None)
     return True
 
 
 def _painted(job: PaintJob, record: Record) -> Painted:
-    if record.panoptic is not None:
-        return paint_given(record, job.raw)
+    if record.id_map is not None:
+        return paint_given(record, job.root)
     stuff = Stuff(*read_pseudo_stuff(record, job.stuff)) if job.stuff is not None else None
     return paint(record, stuff, job.most_hidden)
 
 
 def _made_from(job: PaintJob, record: Record) -> str:
     words = [PAINTING_VERSION, repr(record), repr(job.most_hidden)]
-    if record.panoptic is not None:
-        words.append(_stamp(job.raw / record.panoptic.png))
+    if record.id_map is not None:
+        words.append(_stamp(job.root / record.id_map))
     elif job.stuff is not None:
         words += [_stamp(job.stuff / f"{record.id}.{kind}") for kind in ("png", "json")]
     return hash_of_words(words)

@@ -1,4 +1,4 @@
-"""From a folder of raw exports to one data set: read, mend, merge, pseudo-label, split, write, report.
+"""From a source to one data set: repair, merge, pseudo-label, split, write, report.
 
 Each step keeps its result in ``OUT/steps/<step>/`` under a key, the hash of all that decides it. A step whose
 key has not changed is not done again, and one that was killed goes on; the result is the same byte for byte.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from detr_hf.data.issues import Issue
 from detr_hf.data.merge import merge_records, merged_labels
 from detr_hf.data.prepare_report import (
     REPORT_JSON,
@@ -28,33 +29,31 @@ from detr_hf.data.prepare_report import (
 )
 from detr_hf.data.processes import in_order
 from detr_hf.data.pseudo_label import StuffSettings, Teacher, pseudo_label, summarize_stuff
-from detr_hf.data.raw.findings import Finding, findings_in, stop_at_fault
-from detr_hf.data.raw.mending.pictures import mend_picture
-from detr_hf.data.raw.reading.folders import class_folders, read_folder, write_folder
-from detr_hf.data.records import read_records
-from detr_hf.data.results import (
-    MERGE_FINDINGS,
-    OUTCOMES,
-    SPLITS,
-    WRITE_FINDINGS,
-    StepResults,
-    outcome_line,
-    write_findings,
+from detr_hf.data.records import (
+    Record,
+    cut_to_whole_lines,
+    issues_from_lists,
+    issues_in,
+    read_records,
 )
+from detr_hf.data.repair import Repair
+from detr_hf.data.repair_records import RecordRepair, about_source, box_format_of, outcomes_in, split_samples
 from detr_hf.data.sinks.prepared import SPLIT_FILE, WriteSettings, write_dataset
-from detr_hf.data.sources.base import hash_of_folder, hash_of_words
-from detr_hf.data.split import split_records
+from detr_hf.data.sources import open_place
+from detr_hf.data.sources.base import Door, Opened, Place, hash_of_folder, hash_of_words
+from detr_hf.data.split import load_splits, split_records
 from detr_hf.data.statistics import Statistics
-from detr_hf.data.steps import StepFolder, cut_to_whole_lines
+from detr_hf.data.steps import StepFolder
 from detr_hf.data.stuff_mapping import StuffMapping, load_mapping
 from detr_hf.errors import UserError
-from detr_hf.files import exclusive, sha256_of
+from detr_hf.files import exclusive, sha256_of, write_json
+from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe.prepare import PrepareRecipe
 
-VERSION = "1"
-"""Raise it whenever reading, mending or merging the same files would give another result."""
+VERSION = "2"
+"""Raise it whenever repairing or merging the same files would give another result."""
 
-STEPS = ("read", "mend", "merge", "pseudo", "split", "write", "report")
+STEPS = ("repair", "merge", "pseudo", "split", "write", "report")
 PROCESSES = int(os.environ.get("WORLD_SIZE", 1))  # as `accelerate launch` says
 PROCESS = int(os.environ.get("RANK", 0))
 OURS = ("steps", REPORT_JSON)  # what a folder holds that an earlier run has made
@@ -62,19 +61,19 @@ OURS = ("steps", REPORT_JSON)  # what a folder holds that an earlier run has mad
 
 @dataclass
 class Pipeline:
-    """The way from RAW to OUT.
+    """The way from PATH to OUT.
 
     Args:
-        raw: class folders; only read.
+        path: the source, in any format that a door knows; only read.
         out: made when missing.
         recipe: all settings.
         load_teacher: makes the teacher of stuff, when it is needed.
-        strict: stop at the first fault instead of mending or dropping.
+        strict: stop at the first issue instead of repairing or dropping.
         teacher_files: the teacher's folder where that is not what the recipe says; other files in it, and
             its stuff is painted anew.
     """
 
-    raw: Path
+    path: Path
     out: Path
     recipe: PrepareRecipe
     load_teacher: Callable[[], Teacher]
@@ -85,8 +84,8 @@ class Pipeline:
         """All steps, or one of ``STEPS`` whose forerunners are done.
 
         Raises:
-            UserError: RAW or its annotation files cannot be used, OUT is not ours to write to, a step is
-                asked for before its forerunners, or, in a strict run, anything has to be mended.
+            UserError: the source or its annotations cannot be used, OUT is not ours to write to, a step is
+                asked for before its forerunners, or, in a strict run, anything has to be repaired.
         """
         self._check_folders()
         if PROCESSES > 1 and only != "pseudo":
@@ -102,18 +101,21 @@ class Pipeline:
         return self.out / "steps"
 
     @property
-    def results(self) -> StepResults:
-        """What the steps have left so far."""
-        return StepResults(self._steps)
+    def records(self) -> Path:
+        """The JSON lines of the step `merge`."""
+        return self._steps / "merge" / "records.jsonl"
+
+    @property
+    def format(self) -> str:
+        """What the source was recognized as, for people."""
+        return self._opened[0].TITLE
 
     def _check_folders(self) -> None:
-        if not self.raw.is_dir():
-            raise UserError(f"{self.raw}: there is no such folder of raw exports")
-        raw, out = self.raw.resolve(), self.out.resolve()
-        if out == raw or raw in out.parents:
-            raise UserError(
-                f"{self.out}: lies in the raw folder, in which nothing is written; choose another"
-            )
+        if not self.path.exists() and self.recipe.read.format != "hub":
+            raise UserError(f"{self.path}: there is no such file or folder")
+        root, out = self._root.resolve(), self.out.resolve()
+        if self.path.is_dir() and (out == root or root in out.parents):
+            raise UserError(f"{self.out}: lies in the source, in which nothing is written; choose another")
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"{self.out}: is a file; give a folder")
         is_strange = self.out.is_dir() and any(self.out.iterdir())
@@ -121,13 +123,26 @@ class Pipeline:
             raise UserError(f"{self.out}: holds other files; give an empty or a new folder")
 
     def _require_forerunners(self, name: str) -> None:
-        needed = STEPS[: STEPS.index(name)] if name != "report" else STEPS[: STEPS.index("merge")]
+        needed = STEPS[: STEPS.index(name)] if name != "report" else ("repair",)
         for earlier in needed:
             if not self._step(earlier).is_done:
                 raise UserError(
-                    f"--only {name}: the step `{earlier}` is not done for this folder and these settings; "
+                    f"--only {name}: the step `{earlier}` is not done for this source and these settings; "
                     f"run it first (--only {earlier}), or all steps at once"
                 )
+
+    # -- the source
+
+    @property
+    def _root(self) -> Path:
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def _opened(self) -> tuple[Door, Opened]:
+        wanted = self.recipe.labels
+        labels = load_labels(wanted) if wanted is not None else None
+        place = Place(self.path, str(self.path), reading=self.recipe.read, labels=labels)
+        return open_place(place, self.recipe.read.format)
 
     # -- keys: each step's holds that of the step before
 
@@ -137,16 +152,18 @@ class Pipeline:
     @cached_property
     def _keys(self) -> dict[str, str]:
         recipe, stuff = self.recipe, self.recipe.pseudo_stuff
-        read = hash_of_words([VERSION, hash_of_folder(self.raw), _words(recipe.read)])
-        mend = hash_of_words([read, "mend"])
-        merge = hash_of_words([mend, *_file_setting(recipe.labels), *self._stuff_classes])
+        opened = self._opened[1]
+        splits = [word for name, source in opened.splits.items() for word in (name, source.key)]
+        repair = hash_of_words([VERSION, *splits, _words(recipe.read)])
+        given = [repr(opened.labels)] if opened.labels is not None else []
+        merge = hash_of_words([repair, *_file_setting(recipe.labels), *self._stuff_classes, *given])
         mapping = self.mapping.fingerprint if self.mapping is not None else ""
         files = self.teacher_files or Path(stuff.teacher)
         teacher = hash_of_folder(files) if files.is_dir() else ""
         pseudo = hash_of_words([merge, _words(stuff), mapping, teacher])
         split = hash_of_words([merge, _words(recipe.split), *_file_setting(recipe.split.fixed)])
         write = hash_of_words([pseudo, split, _words(recipe.write)])
-        return dict(zip(STEPS, (read, mend, merge, pseudo, split, write, write), strict=True))
+        return dict(zip(STEPS, (repair, merge, pseudo, split, write, write), strict=True))
 
     @cached_property
     def mapping(self) -> StuffMapping | None:
@@ -160,52 +177,50 @@ class Pipeline:
 
     # -- the steps
 
-    def _read(self) -> None:
-        step = self._step("read")
+    def _repair(self) -> None:
+        step = self._step("repair")
+        path = step.folder / "outcomes.jsonl"
         if not step.is_done:
             step.begin()
-            folders, findings = class_folders(self.raw)
-            for number, name in enumerate(tqdm(folders, desc="read", unit="folder", leave=False)):
-                file = step.folder / f"{number:05d}.jsonl"
-                if not file.is_file():
-                    write_folder(file, *read_folder(self.raw, name, self.recipe.read))
-                if self.strict:
-                    stop_at_fault(findings_in(file))
-            write_findings(step.folder / "findings.jsonl", findings)
-            step.finish()
-        self._stop_if_strict(self.results.read_findings())
-
-    def _mend(self) -> None:
-        step = self._step("mend")
-        if not step.is_done:
-            step.begin()
-            path = self._steps / OUTCOMES
+            splits = self._opened[1].splits
+            formats = {name: box_format_of(source) for name, source in splits.items()}
+            if not (step.folder / "source.json").is_file():
+                write_json(step.folder / "source.json", about_source(splits, formats), sync=True)
+            self._stop_if_strict(self._issues_of({"source"}))
             done = cut_to_whole_lines(path)
-            pictures = islice(self.results.pictures(), done, None)
-            work = partial(mend_picture, self.raw, settings=self.recipe.read)
-            total = sum(facts.pictures for facts in self.results.folders())
-            bar = tqdm(total=total, initial=done, desc="mend", unit="picture", leave=False)
+            (kept := step.folder / "files").mkdir(exist_ok=True)
+            repairs = {name: Repair(found) for name, found in formats.items()}
+            work = RecordRepair(self._root, kept, repairs, self.recipe.read.empty_images == "drop")
+            samples = islice(split_samples(splits), done, None)
+            total = sum(map(len, splits.values()))
+            bar = tqdm(total=total, initial=done, desc="repair", unit="image", leave=False)
             with bar, path.open("a", encoding="utf-8", newline="\n") as lines:
-                for record, findings in in_order(work, pictures, self.recipe.num_proc):
-                    self._stop_if_strict(findings)
-                    lines.write(f"{outcome_line(record, findings)}\n")
+                for line in in_order(work, samples, self.recipe.num_proc):
+                    if self.strict:
+                        self._stop_if_strict(issues_from_lists(json.loads(line)["issues"]))
+                    lines.write(f"{line}\n")
                     lines.flush()
                     bar.update()
             step.finish()
-        self._stop_if_strict(findings_in(self._steps / OUTCOMES))
+        self._stop_if_strict(self._issues_of({"source", "repair"}))
 
     def _merge(self) -> None:
         step = self._step("merge")
         if not step.is_done:
-            labels = merged_labels(self.results.folders(), self.recipe.labels, self._stuff_classes)
+            categories, given = self._source_facts["categories"], self._opened[1].labels
+            labels = merged_labels(categories, self.recipe.labels, self._stuff_classes, given)
             step.begin()
-            count = merge_records(self.results.mended_records(), labels, step.folder)
-            if count == 0:
+            if merge_records(self._repaired(), labels, step.folder) == 0:
                 self._report()
                 why = self.out / REPORT_MD
-                raise UserError(f"{self.raw}: no picture is left; {why} says why each was dropped")
+                raise UserError(f"{self.path}: no image is left; {why} says why each was dropped")
             step.finish()
-        self._stop_if_strict(findings_in(self._steps / MERGE_FINDINGS))
+        self._stop_if_strict(self._issues_of({"merge"}))
+
+    def _repaired(self) -> Iterator[Record]:
+        for outcome in outcomes_in(self._steps / "repair" / "outcomes.jsonl"):
+            if outcome.record is not None:
+                yield outcome.record
 
     def _pseudo(self) -> None:
         step = self._step("pseudo")
@@ -216,24 +231,17 @@ class Pipeline:
         if self.mapping is not None:
             stuff = self.recipe.pseudo_stuff
             settings = StuffSettings(stuff.score_threshold, stuff.mask_threshold)
-            teacher = self.load_teacher()
-            pseudo_label(self.results.records, self.raw, teacher, self.mapping, step.folder, settings)
+            pseudo_label(self.records, self._root, self.load_teacher(), self.mapping, step.folder, settings)
         if PROCESS == 0:
             step.finish()
 
     def _split(self) -> None:
-        step, settings = self._step("split"), self.recipe.split
+        step = self._step("split")
         if not step.is_done:
             step.begin()
-            made = split_records(
-                read_records(self.results.records),
-                validation_fraction=settings.validation_fraction,
-                seed=settings.seed,
-                folds=settings.folds,
-                fixed=settings.fixed,
-                distance=settings.duplicate_distance,
-            )
-            made.save(self._steps / SPLITS)
+            stuff = [name for name in self._labels.names if self._labels.kind(name) == "stuff"]
+            made = split_records(read_records(self.records), self.recipe.split, stuff)
+            made.save(step.folder / SPLIT_FILE)
             step.finish()
 
     def _write(self) -> None:
@@ -241,40 +249,64 @@ class Pipeline:
         if not step.is_done or not (self.out / SPLIT_FILE).is_file():
             step.begin()
             write_dataset(
-                self.results.records,
-                self.raw,
-                self.results.stuff if self.mapping is not None else None,
-                self.results.splits,
-                self.results.labels,
+                self.records,
+                self._root,
+                self._steps / "pseudo" if self.mapping is not None else None,
+                load_splits(self._steps / "split" / SPLIT_FILE),
+                self._labels,
                 self.out,
                 WriteSettings(
-                    copy_images=settings.copy_images,
-                    most_hidden=settings.most_hidden,
+                    **asdict(settings),
                     num_proc=self.recipe.num_proc,
-                    title=settings.title,
-                    license=settings.license,
                     teacher=self.recipe.pseudo_stuff.teacher if self.mapping is not None else None,
                 ),
             )
             step.finish()
-        self._stop_if_strict(findings_in(self._steps / WRITE_FINDINGS))
+        self._stop_if_strict(self._issues_of({"write"}))
 
     def _report(self) -> None:
-        records, done = self.results.records, {name for name in STEPS if self._step(name).is_done}
-        statistics = Statistics.of(read_records(records)) if "merge" in done else Statistics()
-        labels = self.results.labels if statistics.pictures else None
+        done = {name for name in STEPS if self._step(name).is_done}
+        statistics = Statistics.of(read_records(self.records)) if "merge" in done else Statistics()
         report = PrepareReport(
-            self.raw, list(self.results.folders()), partial(self.results.findings, done), statistics, labels
+            self._root,
+            self._steps / "repair" / "outcomes.jsonl",
+            lambda: self._issues_of({"source", *done}),
+            statistics,
+            self._labels if statistics.records else None,
         )
+        report.sections["source"] = [f"{self.path} was read as {self.format}"]
         if "split" in done:
-            report.sections["split"] = about_split(self.results.splits)
+            report.sections["split"] = about_split(load_splits(self._steps / "split" / SPLIT_FILE))
         if self.mapping is not None and "pseudo" in done:
-            report.sections["pseudo stuff"] = about_stuff(summarize_stuff(records, self.results.stuff))
+            summary = summarize_stuff(self.records, self._steps / "pseudo")
+            report.sections["pseudo stuff"] = about_stuff(summary)
         report.write(self.out)
 
-    def _stop_if_strict(self, findings: Iterable[Finding]) -> None:
-        if self.strict:
-            stop_at_fault(findings)
+    # -- what the steps have left
+
+    @property
+    def _labels(self) -> LabelMap:
+        return LabelMap.load(self._steps / "merge")
+
+    @property
+    def _source_facts(self) -> dict[str, Any]:
+        return json.loads((self._steps / "repair" / "source.json").read_bytes())
+
+    def _issues_of(self, steps: Container[str]) -> Iterator[Issue]:
+        """What was found in these steps, in their order; "source" is what concerns the whole."""
+        if "source" in steps:
+            yield from issues_from_lists(self._source_facts["issues"])
+        files = {"repair": "outcomes.jsonl", "merge": "issues.jsonl", "write": "issues.jsonl"}
+        for step, name in files.items():
+            if step == "write" and "split" in steps:
+                yield from load_splits(self._steps / "split" / SPLIT_FILE).issues
+            if step in steps:
+                yield from issues_in(self._steps / step / name)
+
+    def _stop_if_strict(self, issues: Iterable[Issue]) -> None:
+        for issue in issues if self.strict else ():
+            if issue.kind.effect != "noted":
+                raise UserError(f"{issue}: {issue.kind.effect}; stopped at the first issue (--strict)")
 
 
 def _words(settings: Any) -> str:

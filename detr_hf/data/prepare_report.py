@@ -6,14 +6,15 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from detr_hf.data.issues import KINDS, Effect, Issue
 from detr_hf.data.pseudo_label import StuffSummary
-from detr_hf.data.raw.findings import KINDS, Action, Finding, finding_to_list
-from detr_hf.data.raw.reading.folders import FolderFacts
+from detr_hf.data.records import folder_of, issues_to_lists
+from detr_hf.data.repair_records import counts_in
 from detr_hf.data.sample_sheets import sample_sheet
 from detr_hf.data.split import Splits
 from detr_hf.data.statistics import OBJECT_SIZES, Statistics
@@ -24,9 +25,23 @@ from detr_hf.sanitize import escape_markdown as plain
 REPORT_JSON = "prepare_report.json"
 REPORT_MD = "prepare_report.md"
 SAMPLES = "report"
-PLACES_SHOWN = 50  # of each kind of finding, in the readable report
-ACTIONS: tuple[Action, ...] = ("picture dropped", "object dropped", "mended", "noted")
-WITHOUT_FILE = ("no_file", "ambiguous_file", "refused_name", "refused_link")
+PLACES_SHOWN = 50  # of each kind of issue, in the readable report
+EFFECTS: tuple[Effect, ...] = ("image dropped", "object dropped", "repaired", "noted")
+
+
+@dataclass
+class _Counts:
+    """Issues by code, the first of each, and images by folder: each sample of the source counts once."""
+
+    issues: Counter[str] = field(default_factory=Counter)
+    first: dict[str, list[Issue]] = field(default_factory=dict)
+    came_in: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def images(self) -> dict[str, int]:
+        came_in, dropped = self.came_in.total(), self.dropped.total()
+        return {"in": came_in, "out": came_in - dropped, "dropped": dropped}
 
 
 @dataclass
@@ -34,52 +49,43 @@ class PrepareReport:
     """All that the report tells.
 
     Args:
-        raw: the raw folder, for the sample pictures.
-        folders: facts of every class folder.
-        findings: gives all findings, anew on each call.
+        root: the source's folder, for the sample images.
+        outcomes: the lines of the step `repair`.
+        issues: gives all issues, anew on each call.
         statistics: of the records.
         labels: None where no class is known, because nothing is left.
-        sections: what later steps tell, by heading: sentences each.
+        sections: what steps tell, by heading: sentences each.
     """
 
-    raw: Path
-    folders: Sequence[FolderFacts]
-    findings: Callable[[], Iterable[Finding]]
+    root: Path
+    outcomes: Path
+    issues: Callable[[], Iterable[Issue]]
     statistics: Statistics
     labels: LabelMap | None
     sections: dict[str, list[str]] = field(default_factory=dict)
 
     def write(self, out: Path) -> None:
-        """Write both reports and the sample pictures into ``out``; the same content gives the same bytes."""
-        counts, places, dropped = self._counted()
+        """Write both reports and the sample images into ``out``; the same content gives the same bytes."""
+        counts = self._counted()
         samples = self._samples(out)
         with whole_file(out / REPORT_JSON) as part, part.open("w", encoding="utf-8", newline="\n") as file:
             self._write_json(file, counts)
-        write_text(out / REPORT_MD, "\n".join(self._markdown(counts, places, dropped, samples)) + "\n")
+        write_text(out / REPORT_MD, "\n".join(self._markdown(counts, samples)) + "\n")
 
-    # -- counting
-
-    def _counted(self) -> tuple[Counter[str], dict[str, list[Finding]], Counter[str]]:
-        """Findings by kind, the first places of each, and dropped pictures by class folder."""
-        counts: Counter[str] = Counter()
-        places: dict[str, list[Finding]] = {kind: [] for kind in KINDS}
-        dropped: Counter[str] = Counter()
-        for finding in self.findings():
-            counts[finding.kind] += 1
-            if len(places[finding.kind]) < PLACES_SHOWN:
-                places[finding.kind].append(finding)
-            if finding.action == "picture dropped":
-                dropped[finding.file.split("/")[0]] += 1
-        return counts, places, dropped
-
-    def _images(self, counts: Counter[str]) -> dict[str, int]:
-        files = sum(facts.pictures for facts in self.folders)
-        dropped = sum(count for kind, count in counts.items() if KINDS[kind].action == "picture dropped")
-        listed = sum(counts[kind] for kind in WITHOUT_FILE)
-        return {"in": files + listed, "out": self.statistics.pictures, "dropped": dropped}
+    def _counted(self) -> _Counts:
+        counts = _Counts()
+        for name, has_record, _ in counts_in(self.outcomes):
+            counts.came_in[folder_of(name)] += 1
+            counts.dropped[folder_of(name)] += not has_record
+        for issue in self.issues():
+            counts.issues[issue.code] += 1
+            first = counts.first.setdefault(issue.code, [])
+            if len(first) < PLACES_SHOWN:
+                first.append(issue)
+        return counts
 
     def _samples(self, out: Path) -> dict[str, str]:
-        """Sample pictures by class: paths relative to ``out``."""
+        """Sample images by class: paths relative to ``out``."""
         shutil.rmtree(out / SAMPLES, ignore_errors=True)
         made: dict[str, str] = {}
         for category in self.labels.categories if self.labels is not None else ():
@@ -89,119 +95,113 @@ class PrepareReport:
                 slug = re.sub(r"[^a-z0-9]+", "_", category.name.lower()).strip("_")[:60]
                 file = out / SAMPLES / f"{category.id:03d}_{slug}.jpg"
                 file.parent.mkdir(exist_ok=True)
-                sample_sheet(self.raw, records, category.name, self.labels).save(file, quality=85)
+                sample_sheet(self.root, records, category.name, self.labels).save(file, quality=85)
                 made[category.name] = f"{SAMPLES}/{file.name}"
         return made
 
     # -- the two files
 
-    def _write_json(self, file: TextIO, counts: Counter[str]) -> None:
-        """The findings are streamed: there may be more of them than fit into memory."""
+    def _write_json(self, file: TextIO, counts: _Counts) -> None:
+        """The issues are streamed: there may be more of them than fit into memory."""
         kinds = {
-            kind: {"count": counts[kind], "action": known.action, "meaning": known.meaning}
-            for kind, known in KINDS.items()
-            if counts[kind]
+            code: {"count": counts.issues[code], "effect": kind.effect, "title": kind.title}
+            for code, kind in KINDS.items()
+            if counts.issues[code]
         }
-        content: dict[str, Any] = {"images": self._images(counts), "findings": kinds}
-        content["class_folders"] = {
-            facts.class_folder: {"layout": facts.layout, "pictures": facts.pictures, "details": facts.details}
-            for facts in self.folders
+        folders = {
+            name: {"in": number, "out": number - counts.dropped[name], "dropped": counts.dropped[name]}
+            for name, number in sorted(counts.came_in.items())
         }
+        content: dict[str, Any] = {"images": counts.images, "issues": kinds, "folders": folders}
         if self.labels is not None:
             content |= self.statistics.to_dict(self.labels)
         content |= self.sections
         head = json.dumps(content, indent=1)
         file.write(f'{head.removesuffix("}").rstrip()},\n "files": [')
-        for at, finding in enumerate(self.findings()):
-            file.write(f"{',' if at else ''}\n  {json.dumps(finding_to_list(finding))}")
+        for at, entry in enumerate(issues_to_lists([issue])[0] for issue in self.issues()):
+            file.write(f"{',' if at else ''}\n  {json.dumps(entry)}")
         file.write("\n ]\n}\n")
 
-    def _markdown(
-        self,
-        counts: Counter[str],
-        places: dict[str, list[Finding]],
-        dropped: Counter[str],
-        samples: dict[str, str],
-    ) -> Iterator[str]:
-        images = self._images(counts)
+    def _markdown(self, counts: _Counts, samples: dict[str, str]) -> Iterator[str]:
+        images = counts.images
         yield "# Report of the preparation\n"
         came_out = f"{images['out']} came out, {images['dropped']} were dropped"
         yield f"{images['in']} pictures came in, {came_out}.\n"
-        yield from self._folder_table(dropped)
+        yield from _folder_table(counts)
         if self.labels is not None:
             yield from self._class_table(self.labels)
-            yield from self._histograms()
+            yield from self._histograms(self.labels)
         for heading, sentences in self.sections.items():
             yield f"\n## {heading.capitalize()}\n"
             yield from (f"- {plain(sentence)}" for sentence in sentences)
-        for action in ACTIONS:
-            yield from _places(action, counts, places)
+        for effect in EFFECTS:
+            yield from _places(effect, counts)
         if samples:
             yield "\n## Samples\n"
             yield from (f"{plain(name)}\n\n![{plain(name)}]({path})\n" for name, path in samples.items())
-
-    def _folder_table(self, dropped: Counter[str]) -> Iterator[str]:
-        yield "| class folder | layout | pictures | kept | dropped |\n| --- | --- | ---: | ---: | ---: |"
-        for facts in self.folders:
-            name = facts.class_folder
-            kept, lost = self.statistics.folders[name], dropped[name]
-            yield f"| {plain(name)} | {facts.layout} | {facts.pictures} | {kept} | {lost} |"
 
     def _class_table(self, labels: LabelMap) -> Iterator[str]:
         yield "\n## Classes\n"
         yield f"| class | kind | images | objects | {' | '.join(OBJECT_SIZES)} |"
         yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-        of, idle = self.statistics, []
+        of, unused = self.statistics, []
         for name in labels.names:
             if not of.objects[name]:
-                idle.append(plain(name))
+                unused.append(plain(name))
                 continue
             sizes = " | ".join(str(of.sizes[name][size]) for size in OBJECT_SIZES)
             row = f"{plain(name)} | {labels.kind(name)} | {of.images[name]} | {of.objects[name]} | {sizes}"
             yield f"| {row} |"
-        if idle:
-            yield f"\nWithout an object of their own: {', '.join(idle)}."
+        if unused:
+            yield f"\nWithout an object of their own: {', '.join(unused)}."
         if found := of.imbalance():
             yield (
                 f"\nImbalance: {plain(found['most'])} has {found['objects_of_most']} objects, "
                 f"{found['ratio']} times as many as {plain(found['least'])} ({found['objects_of_least']})."
             )
 
-    def _histograms(self) -> Iterator[str]:
-        assert self.labels is not None
-        counted = self.statistics.to_dict(self.labels)
-        for title, key in (
-            ("Short edge, pixels", "short_edges_px"),
-            ("Objects per image", "objects_per_image"),
-        ):
+    def _histograms(self, labels: LabelMap) -> Iterator[str]:
+        counted = self.statistics.to_dict(labels)
+        titles = {"Short edge, pixels": "short_edges_px", "Objects per image": "objects_per_image"}
+        for title, key in titles.items():
             yield f"\n| {title} | images |\n| --- | ---: |"
             yield from (f"| {name} | {count} |" for name, count in counted[key].items() if count)
 
 
-def _places(action: Action, counts: Counter[str], places: dict[str, list[Finding]]) -> Iterator[str]:
-    kinds = [kind for kind in KINDS if KINDS[kind].action == action and counts[kind]]
-    if not kinds:
+def _folder_table(counts: _Counts) -> Iterator[str]:
+    yield "| folder | images | kept | dropped |\n| --- | ---: | ---: | ---: |"
+    for name, number in sorted(counts.came_in.items()):
+        lost = counts.dropped[name]
+        yield f"| {plain(name) or '-'} | {number} | {number - lost} | {lost} |"
+    images = counts.images
+    yield f"| in all | {images['in']} | {images['out']} | {images['dropped']} |"
+
+
+def _places(effect: Effect, counts: _Counts) -> Iterator[str]:
+    codes = [code for code, kind in KINDS.items() if kind.effect == effect and counts.issues[code]]
+    if not codes:
         return
-    yield f"\n## {action.capitalize()}"
-    for kind in kinds:
-        yield f"\n### {counts[kind]} {KINDS[kind].meaning}\n"
-        for found in places[kind]:
-            yield f"- {plain(found.file)}" + (f": {plain(found.detail)}" if found.detail else "")
-        if counts[kind] > PLACES_SHOWN:
-            yield f"- and {counts[kind] - PLACES_SHOWN} more, all in {REPORT_JSON}"
+    yield f"\n## {effect.capitalize()}"
+    for code in codes:
+        yield f"\n### {counts.issues[code]} x {KINDS[code].title}\n"
+        for found in counts.first[code]:
+            yield "- " + plain(": ".join(part for part in (found.file, found.text) if part))
+        if counts.issues[code] > PLACES_SHOWN:
+            yield f"- and {counts.issues[code] - PLACES_SHOWN} more, all in {REPORT_JSON}"
 
 
 def about_split(splits: Splits) -> list[str]:
     """What the split step did, in sentences."""
-    sizes = {name: sum(place == name for place in splits.of.values()) for name in splits.names}
-    counted = ", ".join(f"{size} pictures in {name}" for name, size in sizes.items())
-    return [f"{counted}, drawn with seed {splits.seed}"]
+    sizes = Counter(splits.of.values())
+    counted = ", ".join(f"{sizes[name]} images in {name}" for name in splits.names)
+    how = "as the source has them" if splits.is_own else f"drawn with seed {splits.seed}"
+    return [f"{counted}, {how}"]
 
 
 def about_stuff(summary: StuffSummary) -> list[str]:
-    """What the teacher painted, in sentences; every picture without stuff is named."""
+    """What the teacher painted, in sentences; every image without stuff is named."""
     sentences = [
-        f"{summary.pictures} pictures were labeled by machine; {summary.void_share:.1%} of their pixels are "
+        f"{summary.images} images were labeled by machine; {summary.void_share:.1%} of their pixels are "
         "covered by no stuff"
     ]
     sentences += [

@@ -49,7 +49,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], processes: i
                 yield from waiting.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                "a process that works on pictures was killed, perhaps for want of memory; run the command "
+                "a process that works on images was killed, perhaps for want of memory; run the command "
                 "again with a lower num_proc, it goes on where it stopped"
             ) from None
         finally:
@@ -60,7 +60,7 @@ def _start_method() -> str:
     """A forked copy of a process with threads may hang; a server without threads forks, and imports once."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["detr_hf.data.raw.mending"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["detr_hf.data.repair"])
     return "forkserver"
 
 

@@ -1,8 +1,8 @@
-"""The step `pseudo`: a teacher paints the stuff of every picture, which nobody annotated by hand.
+"""The step `pseudo`: a teacher paints the stuff of every image, which nobody annotated by hand.
 
-Each picture becomes two files, ``<id>.png`` (an RGB id map of stuff alone, 0 is void, upright and of the
-picture's own size) and ``<id>.json`` (its segments with the teacher's confidence). The JSON comes last and
-names what it was made from, so a step that was killed goes on where it stopped, and a picture, teacher or
+Each image becomes two files, ``<id>.png`` (an RGB id map of stuff alone, 0 is void, upright and of the
+image's own size) and ``<id>.json`` (its segments with the teacher's confidence). The JSON comes last and
+names what it was made from, so a step that was killed goes on where it stopped, and an image, teacher or
 setting that changed is done anew.
 """
 
@@ -24,17 +24,17 @@ from detr_hf.data.sources.base import hash_of_words
 from detr_hf.data.stuff_mapping import StuffMapping
 from detr_hf.errors import UserError
 from detr_hf.files import write_bytes, write_json
-from detr_hf.foreign_files import inside, readable_json
+from detr_hf.foreign_files import readable_json
 from detr_hf.geometry import id_to_rgb
 from detr_hf.images import decode_id_map, decode_image
 
 STEP_VERSION = "1"
-"""Raise it whenever the same picture, teacher and settings would give another map."""
+"""Raise it whenever the same image, teacher and settings would give another map."""
 
 
 @dataclass(frozen=True)
 class FoundStuff:
-    """What a teacher sees of stuff in one picture.
+    """What a teacher sees of stuff in one image.
 
     Attributes:
         id_map: ``int32 [h, w]`` at the teacher's own resolution, without padding; 0 is void.
@@ -64,7 +64,7 @@ class Teacher(Protocol):
         ...
 
     def find(self, image: NDArray[np.uint8], score_threshold: float, mask_threshold: float) -> FoundStuff:
-        """The stuff of one upright RGB picture ``uint8 [H, W, 3]``."""
+        """The stuff of one upright RGB image ``uint8 [H, W, 3]``."""
         ...
 
 
@@ -82,13 +82,13 @@ class StuffSettings:
 
 @dataclass
 class StuffSummary:
-    """Of all pictures that were pseudo-labeled: counts by class, and what stayed void.
+    """Of all images that were pseudo-labeled: counts by class, and what stayed void.
 
     ``mean_score`` is over segments; ``void_share`` is the share of all pixels that no stuff covers, among
-    them those of things; ``empty`` lists the pictures in which no stuff was found.
+    them those of things; ``empty`` lists the images in which no stuff was found.
     """
 
-    pictures: int = 0
+    images: int = 0
     segments: dict[str, int] = field(default_factory=dict)
     mean_score: dict[str, float] = field(default_factory=dict)
     void_share: float = 0.0
@@ -97,28 +97,28 @@ class StuffSummary:
 
 def pseudo_label(
     records: Path,
-    raw: Path,
+    root: Path,
     teacher: Teacher,
     mapping: StuffMapping,
     out: Path,
     settings: StuffSettings | None = None,
 ) -> None:
-    """Pseudo-label every picture that did not come with an id map of its own.
+    """Pseudo-label every image that did not come with an id map of its own.
 
-    Under `accelerate launch` each process takes every n-th picture with a teacher of its own, and writes its
+    Under `accelerate launch` each process takes every n-th image with a teacher of its own, and writes its
     own files; all return when all are done.
 
     Args:
         records: the JSON lines of the step `merge`.
-        raw: the folder that files of records are relative to; only read.
+        root: the source's folder, which images of records are relative to; only read.
         teacher: finds stuff under its own names.
         mapping: from those names to the data set's.
         out: folder of the results, made when missing.
         settings: thresholds.
 
     Raises:
-        UserError: a stuff class of the teacher is not mapped (before the first picture is opened), or a
-            picture cannot be read or is not the one of the record.
+        UserError: a stuff class of the teacher is not mapped (before the first image is opened), or a
+            image cannot be read or is not the one of the record.
     """
     # Here and not above: they bring torch along, which no other step of `prepare` needs.
     from accelerate import PartialState
@@ -131,18 +131,18 @@ def pseudo_label(
     state = PartialState()
     total = sum(1 for _ in _unlabeled(records))
     mine = range(state.process_index, total, state.num_processes)
-    with tqdm(total=len(mine), desc="pseudo-label stuff", unit="picture") as progress:
+    with tqdm(total=len(mine), desc="pseudo-label stuff", unit="image") as progress:
         for position, record in enumerate(_unlabeled(records)):
             if position % state.num_processes != state.process_index:
                 continue
             if not _is_done(record, out, made_with):
-                _label_one(record, raw, teacher, mapping, out, settings, made_with)
+                _label_one(record, root, teacher, mapping, out, settings, made_with)
             progress.update()
     state.wait_for_everyone()
 
 
 def fingerprint(teacher: Teacher, mapping: StuffMapping, settings: StuffSettings) -> str:
-    """Of all that decides a map, but for the picture itself."""
+    """Of all that decides a map, but for the image itself."""
     thresholds = f"{settings.score_threshold!r} {settings.mask_threshold!r}"
     return hash_of_words([STEP_VERSION, teacher.fingerprint, mapping.fingerprint, thresholds])
 
@@ -151,7 +151,7 @@ def summarize_stuff(records: Path, out: Path) -> StuffSummary:
     """Count what `pseudo_label` wrote for these records; one small file is read at a time.
 
     Raises:
-        UserError: a picture has no result; the step has not been run to its end.
+        UserError: an image has no result; the step has not been run to its end.
     """
     found: Counter[str] = Counter()
     scores: Counter[str] = Counter()
@@ -159,15 +159,15 @@ def summarize_stuff(records: Path, out: Path) -> StuffSummary:
     for record in _unlabeled(records):
         content = readable_json(out / f"{record.id}.json")
         if not content:
-            raise UserError(f"{record.identity}: has no pseudo-labels in {out}; run the step `pseudo` first")
-        summary.pictures += 1
-        pixels += record.width * record.height
+            raise UserError(f"{record.file_name}: has no pseudo-labels in {out}; run the step `pseudo` first")
+        summary.images += 1
+        pixels += record.size_hw[0] * record.size_hw[1]
         for segment in content["segments"]:
             found[segment["category"]] += 1
             scores[segment["category"]] += segment["score"]
             covered += segment["area"]
         if not content["segments"]:
-            summary.empty.append(record.identity)
+            summary.empty.append(record.file_name)
     summary.segments = dict(sorted(found.items()))
     summary.mean_score = {name: round(scores[name] / found[name], 4) for name in sorted(found)}
     summary.void_share = round(1 - covered / pixels, 4) if pixels else 0.0
@@ -175,8 +175,8 @@ def summarize_stuff(records: Path, out: Path) -> StuffSummary:
 
 
 def _unlabeled(records: Path) -> Iterator[Record]:
-    """Those that need a teacher: a picture of the panoptic layout brings its stuff along."""
-    return (record for record in read_records(records) if record.panoptic is None)
+    """Those that need a teacher: an image with an id map brings its stuff along."""
+    return (record for record in read_records(records) if record.id_map is None)
 
 
 def _is_done(record: Record, out: Path, made_with: str) -> bool:
@@ -187,38 +187,38 @@ def _is_done(record: Record, out: Path, made_with: str) -> bool:
 
 def _label_one(
     record: Record,
-    raw: Path,
+    root: Path,
     teacher: Teacher,
     mapping: StuffMapping,
     out: Path,
     settings: StuffSettings,
     made_with: str,
 ) -> None:
-    image = decode_image(inside(raw, record.file), record.identity)
+    image = decode_image(root / record.image, record.file_name)
     if image.shape[:2] != record.size_hw:
         raise UserError(
-            f"{record.identity}: is {image.shape[1]} x {image.shape[0]} pixels now and was {record.width} x "
-            f"{record.height} when it was read; prepare the folder anew"
+            f"{record.file_name}: is {image.shape[1]} x {image.shape[0]} pixels now and was "
+            f"{record.size_hw[1]} x {record.size_hw[0]} when it was read; prepare the folder anew"
         )
     found = teacher.find(image, settings.score_threshold, settings.mask_threshold)
     id_map, segments = paint_mapped(found, mapping, record.size_hw)
-    picture = BytesIO()
-    Image.fromarray(id_to_rgb(id_map)).save(picture, "PNG")
+    png = BytesIO()
+    Image.fromarray(id_to_rgb(id_map)).save(png, "PNG")
     content = {
-        "identity": record.identity,
+        "file_name": record.file_name,
         "sha256": record.sha256,
         "made_with": made_with,
         "segments": segments,
     }
     (out / f"{record.id}.json").unlink(missing_ok=True)  # an older one must not vouch for the new map
-    write_bytes(out / f"{record.id}.png", picture.getvalue())
+    write_bytes(out / f"{record.id}.png", png.getvalue())
     write_json(out / f"{record.id}.json", content, indent=None)
 
 
 def paint_mapped(
     found: FoundStuff, mapping: StuffMapping, size_hw: tuple[int, int]
 ) -> tuple[NDArray[np.int32], list[dict[str, Any]]]:
-    """The teacher's map under the data set's names and at the picture's size, by the nearest pixel.
+    """The teacher's map under the data set's names and at the image's size, by the nearest pixel.
 
     Segments that come to the same class become one, with the best of their scores.
 
@@ -257,12 +257,12 @@ def read_pseudo_stuff(record: Record, out: Path) -> tuple[NDArray[np.int32], lis
     """The id map ``int32 [H, W]`` and the segments that the step wrote for a record.
 
     Raises:
-        UserError: there is no result for it, or its map is not of the picture's size.
+        UserError: there is no result for it, or its map is not of the image's size.
     """
     content, path = readable_json(out / f"{record.id}.json"), out / f"{record.id}.png"
     if content.get("sha256") != record.sha256:
-        raise UserError(f"{record.identity}: has no pseudo-labels in {out}; run the step `pseudo` first")
+        raise UserError(f"{record.file_name}: has no pseudo-labels in {out}; run the step `pseudo` first")
     id_map = decode_id_map(path)
     if id_map.shape != record.size_hw:
-        raise UserError(f"{path}: is not of the size of {record.identity}; delete it and run `pseudo` again")
+        raise UserError(f"{path}: is not of the size of {record.file_name}; delete it and run `pseudo` again")
     return id_map, content["segments"]

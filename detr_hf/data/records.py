@@ -1,117 +1,92 @@
-"""`Record`: one mended picture with its objects; on disk a line of JSON, so that steps can stream them."""
+"""`Record`: a repaired sample as a line of JSON, so that the steps of `prepare` can stream them."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detr_hf.data.issues import Issue
+from detr_hf.data.sample import Annotation
 from detr_hf.errors import UserError
 from detr_hf.files import whole_file
 
 
 @dataclass(frozen=True)
-class RawObject:
-    """One mended object, in pixels of the upright picture.
-
-    Exactly one of ``polygons``, ``rle`` and ``bbox`` is given.
-
-    Attributes:
-        category: class name.
-        source_id: id of the annotation in the export of its class folder, for messages.
-        polygons: outlines x0, y0, x1, y1, ..., of three points or more, inside the frame.
-        rle: COCO's compressed run lengths, ``{"size": [height, width], "counts": text}``.
-        bbox: x, y, width, height of an object that was marked by a rectangle alone, inside the frame.
-        iscrowd: whether the object stands for a group that is not told apart.
-    """
-
-    category: str
-    source_id: int
-    polygons: list[list[float]] | None = None
-    rle: dict[str, Any] | None = None
-    bbox: list[float] | None = None
-    iscrowd: bool = False
-
-
-@dataclass(frozen=True)
-class RawSegment:
-    """One segment of a panoptic PNG: ``id`` is its color R + 256 G + 65536 B, ``category`` a class name."""
-
-    id: int
-    category: str
-    isthing: bool
-    iscrowd: bool = False
-
-
-@dataclass(frozen=True)
-class RawPanoptic:
-    """A picture that came with an id map: the PNG's path relative to RAW, "/"-separated, and its segments."""
-
-    png: str
-    segments: list[RawSegment]
-
-
-@dataclass(frozen=True)
 class Record:
-    """One picture, mended.
+    """One image, repaired.
 
     Attributes:
-        id: 0 until merged, then 1..N in the order of ``identity``.
-        identity: "<class folder>/<file>", unique.
-        file: path of the picture relative to RAW, "/"-separated.
-        class_folder: the folder it stands in, which names the one class that was annotated there.
-        width, height: pixels of the upright picture (EXIF rotation applied).
+        id: 0 until merged, then 1..N in the order of the source.
+        file_name: "/"-separated, unique; in class folders ``<class>/images/<file>``. Of a source with several
+            splits it begins with the split's name.
+        image: its path, relative to the source's folder where it lies in it, else absolute.
+        size_hw: height and width in pixels of the upright image.
         sha256: of the file, hex.
-        dhash: 64-bit difference hash of the upright gray picture, 16 hex digits.
-        objects: mended objects; empty where ``panoptic`` is given.
-        panoptic: the id map, where the picture came already labeled.
+        dhash: 64-bit difference hash of the upright gray image, 16 hex digits.
+        objects: repaired; where there is an ``id_map``, its segments.
+        id_map: path of the PNG, as ``image``.
+        split: "train", "validation" or another name, where the source has several.
     """
 
     id: int
-    identity: str
-    file: str
-    class_folder: str
-    width: int
-    height: int
+    file_name: str
+    image: str
+    size_hw: tuple[int, int]
     sha256: str
     dhash: str
-    objects: list[RawObject] = field(default_factory=list)
-    panoptic: RawPanoptic | None = None
+    objects: list[Annotation] = field(default_factory=list)
+    id_map: str | None = None
+    split: str = ""
 
     @property
-    def size_hw(self) -> tuple[int, int]:
-        return self.height, self.width
+    def folder(self) -> str:
+        """The first folder of its name: the class folder, or the split; empty where there is none."""
+        return folder_of(self.file_name)
 
     @property
     def categories(self) -> list[str]:
-        """Class names of its objects and segments, in order, with repeats."""
-        segments = self.panoptic.segments if self.panoptic is not None else []
-        return [found.category for found in self.objects] + [found.category for found in segments]
+        """Class names of its objects, in order, with repeats."""
+        return [found.category for found in self.objects if found.category is not None]
 
 
-def record_to_line(record: Record) -> str:
-    """The record as one line of JSON without its line end; equal records give equal lines."""
-    return json.dumps(asdict(record), sort_keys=True, separators=(",", ":"))
+def folder_of(file_name: str) -> str:
+    """The first folder of a name; empty where there is none."""
+    return file_name.partition("/")[0] if "/" in file_name else ""
 
 
-def record_from_line(line: str) -> Record:
-    """The record of a line that ``record_to_line`` wrote.
+def record_values(record: Record) -> dict[str, Any]:
+    """The record as plain JSON; of objects, what later steps need."""
+    return vars(record) | {"objects": [_object_values(found) for found in record.objects]}
 
-    Raises:
-        ValueError, KeyError, TypeError: the line is something else.
-    """
-    return record_from_values(json.loads(line))
+
+def _object_values(found: Annotation) -> dict[str, Any]:
+    values: dict[str, Any] = {"id": found.id, "category": found.category, "where": found.where}
+    values |= {"bbox": found.bbox, "area": found.area}
+    if found.segmentation is not None:
+        values["segmentation"] = found.segmentation
+    if found.iscrowd:
+        values["iscrowd"] = True
+    if found.score is not None:
+        values["score"] = found.score
+    if found.extra.get("pseudo"):
+        values["extra"] = {"pseudo": True}
+    return values
 
 
 def record_from_values(values: dict[str, Any]) -> Record:
-    """The record of its plain values, as ``dataclasses.asdict`` gives them; ``values`` is used up."""
-    values["objects"] = [RawObject(**found) for found in values["objects"]]
-    if values["panoptic"] is not None:
-        segments = [RawSegment(**found) for found in values["panoptic"]["segments"]]
-        values["panoptic"] = RawPanoptic(values["panoptic"]["png"], segments)
+    """The record of ``record_values``; ``values`` is used up."""
+    values["objects"] = [Annotation(**found) for found in values["objects"]]
+    values["size_hw"] = tuple(values["size_hw"])
     return Record(**values)
+
+
+def to_line(values: Any) -> str:
+    """One line of JSON without its end; equal values give equal lines."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
 def read_records(path: str | Path) -> Iterator[Record]:
@@ -124,10 +99,10 @@ def read_records(path: str | Path) -> Iterator[Record]:
         with Path(path).open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield record_from_line(line)
-                except (ValueError, KeyError, TypeError) as error:
+                    yield record_from_values(json.loads(line))
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise UserError(
-                        f"{path}, line {number}: is no record of a picture ({error}); delete the file and "
+                        f"{path}, line {number}: is no record of an image ({error}); delete the file and "
                         "run the step again"
                     ) from None
     except FileNotFoundError:
@@ -139,6 +114,40 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
     count = 0
     with whole_file(path, sync=True) as part, part.open("w", encoding="utf-8", newline="\n") as lines:
         for record in records:
-            lines.write(f"{record_to_line(record)}\n")
+            lines.write(f"{to_line(record_values(record))}\n")
             count += 1
+    return count
+
+
+def issues_to_lists(issues: Iterable[Issue]) -> list[list[str]]:
+    """Issues as plain JSON: code, file, text."""
+    return [[issue.code, issue.file, issue.text] for issue in issues]
+
+
+def issues_from_lists(entries: Iterable[list[str]]) -> list[Issue]:
+    """What ``issues_to_lists`` made."""
+    return [Issue(code, text, file) for code, file, text in entries]
+
+
+def issues_in(path: Path) -> Iterator[Issue]:
+    """The issues of a file whose JSON lines hold them under "issues", one line at a time."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield from issues_from_lists(json.loads(line).get("issues", ()))
+
+
+def cut_to_whole_lines(path: Path) -> int:
+    """Cut what a kill left half written off a JSON-lines file; returns the number of lines that stay."""
+    path.touch()
+    count = end = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            count, end = count + 1, end + len(line)
+    os.truncate(path, end)
     return count

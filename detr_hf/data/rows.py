@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from detr_hf.data.issues import Issue
+from detr_hf.data.records import Record
 from detr_hf.data.sample import Sample
 from detr_hf.labels import LabelMap
 
+Holder = TypeVar("Holder", Sample, Record)
 
-def with_classes(sample: Sample, labels: LabelMap) -> tuple[Sample, list[Issue]]:
+
+def with_classes(sample: Holder, labels: LabelMap) -> tuple[Holder, list[Issue]]:
     """The sample without the objects that are of no class of the label map, and what was left out."""
     kept, issues = [], []
     for found in sample.objects:

@@ -1,47 +1,49 @@
-"""Which picture goes where: training and validation, or K folds, the same on every machine.
+"""Which image goes where: training and validation, or K folds, the same on every machine.
 
 Duplicates stay together, and every class that can be is in every part. The method is iterative stratification
 (Sechidis, Tsoumakas and Vlahavas 2011, "On the stratification of multi-label data"): the rarest class first,
-each picture to the part that still lacks most of it. Chance is sha256 of seed and identity, so that neither
+each image to the part that still lacks most of it. Chance is sha256 of seed and file_name, so that neither
 the platform nor the order of the folder matters.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from detr_hf.data.duplicates import NEAR_BITS, Fingerprint, find_duplicates
-from detr_hf.data.raw.findings import Finding, finding_to_list
-from detr_hf.data.records import Record
+from detr_hf.data.duplicates import Fingerprint, find_duplicates
+from detr_hf.data.issues import Issue
+from detr_hf.data.open_data import TRAIN, VALIDATION
+from detr_hf.data.records import Record, issues_from_lists, issues_to_lists
 from detr_hf.data.sources.base import MAX_JSON_BYTES
 from detr_hf.data.stratify import Item, stratify
 from detr_hf.errors import UserError, listed
 from detr_hf.files import write_json
 from detr_hf.foreign_files import read_json
-
-TRAIN, VALIDATION = "train", "validation"
+from detr_hf.recipe.prepare import Splitting
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Where every picture goes.
+    """Where every image goes.
 
     Attributes:
-        of: identity of a picture -> name of its split.
+        of: file_name of an image -> name of its split.
         names: "train" and "validation", or "fold_1" to "fold_K".
         seed: what it was drawn with.
-        findings: duplicates, classes that are not in every split, and what a split file did not settle.
+        issues: duplicates, classes that are not in every split, and what a split file did not settle.
+        is_own: whether the source came so divided.
     """
 
     of: Mapping[str, str]
     names: tuple[str, ...]
     seed: int
-    findings: list[Finding] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+    is_own: bool = False
 
     @property
     def is_folds(self) -> bool:
@@ -50,21 +52,22 @@ class Splits:
     def save(self, file: str | Path) -> None:
         """Write it as JSON, in the form that ``load_splits`` and the fixed split of the recipe read."""
         members: dict[str, list[str]] = {name: [] for name in self.names}
-        for identity, name in self.of.items():
-            members[name].append(identity)
+        for file_name, name in self.of.items():
+            members[name].append(file_name)
         content = {
             "seed": self.seed,
+            "own": self.is_own,
             "splits": {name: sorted(found) for name, found in members.items()},
-            "findings": [finding_to_list(found) for found in self.findings],
+            "issues": issues_to_lists(self.issues),
         }
         write_json(file, content, sync=True)
 
 
 def load_splits(file: str | Path) -> Splits:
-    """Read what ``Splits.save`` wrote, or a file ``{"train": [identities], "validation": [...]}`` by hand.
+    """Read what ``Splits.save`` wrote, or a file ``{"train": [file names], "validation": [...]}`` by hand.
 
     Raises:
-        UserError: there is no such file, it has another form, or it names a picture twice.
+        UserError: there is no such file, it has another form, or it names an image twice.
     """
     path = Path(file)
     content = read_json(path, "split file", any_number=True, max_bytes=MAX_JSON_BYTES)
@@ -72,17 +75,17 @@ def load_splits(file: str | Path) -> Splits:
     if not isinstance(splits, dict) or not splits or not all(map(_is_list_of_text, splits.values())):
         raise UserError(
             f'the split file {path} must hold {{"train": [...], "validation": [...]}} or "fold_1" to "fold_K"'
-            " with identities of pictures, <class folder>/<file>"
+            " with file names of images, <class folder>/<file>"
         )
-    of = {identity: name for name, members in splits.items() for identity in members}
+    of = {file_name: name for name, members in splits.items() for file_name in members}
     if len(of) < sum(map(len, splits.values())):
-        counts = Counter(identity for members in splits.values() for identity in members)
-        doubled = [identity for identity, count in counts.items() if count > 1]
-        raise UserError(f"the split file {path} names pictures twice: {listed(doubled, limit=5)}")
+        counts = Counter(file_name for members in splits.values() for file_name in members)
+        doubled = [file_name for file_name, count in counts.items() if count > 1]
+        raise UserError(f"the split file {path} names images twice: {listed(doubled, limit=5)}")
     if splits is content:
         return Splits(of, tuple(splits), 0)
-    findings = [Finding(*entry) for entry in content.get("findings", ())]
-    return Splits(of, tuple(splits), int(content.get("seed", 0)), findings)
+    issues = issues_from_lists(content.get("issues", ()))
+    return Splits(of, tuple(splits), int(content.get("seed", 0)), issues, content.get("own") is True)
 
 
 def _is_list_of_text(value: Any) -> bool:
@@ -90,71 +93,79 @@ def _is_list_of_text(value: Any) -> bool:
 
 
 def split_records(
-    records: Iterable[Record],
-    validation_fraction: float = 0.1,
-    seed: int = 0,
-    folds: int | None = None,
-    fixed: str | Path | None = None,
-    distance: int = NEAR_BITS,
+    records: Iterable[Record], settings: Splitting | None = None, stuff: Collection[str] = ()
 ) -> Splits:
-    """Divide the pictures, duplicates together, stratified by class folder and by the classes annotated.
+    """Divide the images, duplicates together, stratified by folder and by the things annotated.
 
-    Of each picture a few words are kept, so the records may be streamed.
+    Of each image a few words are kept, so the records may be streamed. Splits that the source has of its own,
+    training and validation among them, stay as they are, unless folds, a split file or ``keep_own: false``
+    ask for others.
 
     Args:
-        validation_fraction: share of the pictures for validation; not used with folds.
-        folds: give K parts of equal size, "fold_1" to "fold_K", instead of training and validation.
-        fixed: a split file. What it names stays where it says, in its splits or folds; the rest is placed as
-            without it.
-        distance: bits of 64 in which the difference hashes of duplicates may differ.
+        settings: the recipe's ``split``. What its split file names stays where that says, in its splits or
+            folds; the rest is placed as without it.
+        stuff: classes that are nearly everywhere, and do not count.
 
     Raises:
-        UserError: an impossible fraction or number of folds, too few pictures, or a split file of other
+        UserError: an impossible fraction or number of folds, too few images, or a split file of other
             splits.
     """
-    given = load_splits(fixed) if fixed is not None else None
+    settings = settings or Splitting()
+    images = [_Image.of(record, stuff) for record in records]
+    given = load_splits(settings.fixed) if settings.fixed is not None else _own_splits(images, settings)
+    folds = settings.folds
     if given is not None and folds is None and given.is_folds:
         folds = len(given.names)
-    shares = _shares(validation_fraction, folds)
-    pictures = [_Picture.of(record) for record in records]
-    findings: list[Finding] = []
-    known = _fixed_places(given, tuple(shares), {picture.identity for picture in pictures}, findings)
-    groups = _groups(pictures, distance, findings)
-    if len(groups) < len(shares):
+    is_own = given is not None and settings.fixed is None
+    shares = (
+        dict.fromkeys(given.names, 0.0) if is_own and given else _shares(settings.validation_fraction, folds)
+    )
+    issues: list[Issue] = []
+    known = _fixed_places(given, tuple(shares), {image.name for image in images}, issues)
+    groups = _groups(images, settings.duplicate_distance, issues)
+    if len(groups) < len(shares) and not is_own:
         raise UserError(
-            f"{len(pictures)} picture(s), of which {len(groups)} differ, cannot be split into {len(shares)} "
+            f"{len(images)} image(s), of which {len(groups)} differ, cannot be split into {len(shares)} "
             "parts; duplicates stay together"
         )
-    items, places, spanning = _items(groups, known, tuple(shares), seed)
+    items, places, spanning = _items(groups, known, tuple(shares), settings.seed)
     of = dict(known)
     for place, group in zip(stratify(items, list(shares.values()), places), groups, strict=True):
-        for picture in group:
-            of.setdefault(picture.identity, list(shares)[place])
-    findings += [Finding("torn", group[0].file, _others(group)) for group in spanning]
-    in_order = {picture.identity: of[picture.identity] for picture in pictures}
+        for image in group:
+            of.setdefault(image.name, list(shares)[place])
+    issues += [Issue("torn", _others(group), group[0].name) for group in spanning]
+    in_order = {image.name: of[image.name] for image in images}
     _require_no_empty(in_order, tuple(shares))
-    findings += _incomplete_classes(pictures, in_order, tuple(shares))
-    return Splits(in_order, tuple(shares), seed, findings)
+    issues += _incomplete_classes(images, in_order, tuple(shares))
+    return Splits(in_order, tuple(shares), settings.seed, issues, is_own)
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     """The few words of a record that splitting needs."""
 
-    identity: str
-    file: str
+    name: str
     fingerprint: Fingerprint
     folder: str
     labels: frozenset[str]
+    split: str
 
     @staticmethod
-    def of(record: Record) -> _Picture:
-        segments = record.panoptic.segments if record.panoptic is not None else []
-        things = {segment.category for segment in segments if segment.isthing}
-        classes = things | {found.category for found in record.objects}
-        labels = frozenset(classes | {record.class_folder})  # a picture without an object has its folder
+    def of(record: Record, stuff: Collection[str]) -> _Image:
+        things = set(record.categories).difference(stuff)
+        # An image without an object has its folder; the folder of a split says nothing.
+        labels = frozenset(things | {"" if record.split else record.folder})
         fingerprint = Fingerprint(record.sha256, record.dhash)
-        return _Picture(record.identity, record.file, fingerprint, record.class_folder, labels)
+        return _Image(record.file_name, fingerprint, record.folder, labels, record.split)
+
+
+def _own_splits(images: list[_Image], settings: Splitting) -> Splits | None:
+    """The splits of the source where it has training and validation, and no others are asked for."""
+    found = {image.split for image in images}
+    if settings.folds is not None or not settings.keep_own or not found >= {TRAIN, VALIDATION}:
+        return None
+    names = (TRAIN, VALIDATION, *sorted(found - {TRAIN, VALIDATION}))
+    return Splits({image.name: image.split for image in images}, names, settings.seed)
 
 
 def _shares(fraction: float, folds: int | None) -> dict[str, float]:
@@ -168,46 +179,46 @@ def _shares(fraction: float, folds: int | None) -> dict[str, float]:
 
 
 def _fixed_places(
-    given: Splits | None, names: tuple[str, ...], present: set[str], findings: list[Finding]
+    given: Splits | None, names: tuple[str, ...], present: set[str], issues: list[Issue]
 ) -> dict[str, str]:
-    """The split of each picture that the split file names and the data has."""
+    """The split of each image that the split file names and the data has."""
     if given is None:
         return {}
     if unknown := [name for name in given.names if name not in names]:
         raise UserError(f"the split file has {listed(unknown)}, but this is a split into {listed(names)}")
-    findings += [Finding("not_in_data", identity) for identity in sorted(set(given.of) - present)]
-    findings += [Finding("not_in_split_file", identity) for identity in sorted(present - set(given.of))]
-    return {identity: name for identity, name in given.of.items() if identity in present}
+    issues += [Issue("not-in-data", "", file_name) for file_name in sorted(set(given.of) - present)]
+    issues += [Issue("not-in-split-file", "", file_name) for file_name in sorted(present - set(given.of))]
+    return {file_name: name for file_name, name in given.of.items() if file_name in present}
 
 
-def _groups(pictures: list[_Picture], distance: int, findings: list[Finding]) -> list[list[_Picture]]:
+def _groups(images: list[_Image], distance: int, issues: list[Issue]) -> list[list[_Image]]:
     """Duplicates together, all others alone."""
-    duplicates = find_duplicates([picture.fingerprint for picture in pictures], distance)
+    duplicates = find_duplicates([image.fingerprint for image in images], distance)
     together = {at for group in duplicates for at in group}
-    groups = [[pictures[at] for at in group] for group in duplicates]
+    groups = [[images[at] for at in group] for group in duplicates]
     for group in groups:
-        if len({picture.fingerprint.sha256 for picture in group}) > 1:  # equal files are known since mending
-            findings.append(Finding("alike", group[0].file, _others(group)))
-        if len({picture.folder for picture in group}) > 1:
-            findings.append(Finding("alike_across", group[0].file, _others(group)))
-    return groups + [[picture] for at, picture in enumerate(pictures) if at not in together]
+        if len({image.fingerprint.sha256 for image in group}) > 1:  # equal files are the same image
+            issues.append(Issue("alike", _others(group), group[0].name))
+        if len({image.folder for image in group}) > 1:
+            issues.append(Issue("alike-across", _others(group), group[0].name))
+    return groups + [[image] for at, image in enumerate(images) if at not in together]
 
 
-def _others(group: list[_Picture]) -> str:
-    return "with " + ", ".join(picture.file for picture in group[1:])
+def _others(group: list[_Image]) -> str:
+    return "with " + ", ".join(image.name for image in group[1:])
 
 
 def _items(
-    groups: list[list[_Picture]], known: dict[str, str], names: tuple[str, ...], seed: int
-) -> tuple[list[Item], dict[int, int], list[list[_Picture]]]:
+    groups: list[list[_Image]], known: dict[str, str], names: tuple[str, ...], seed: int
+) -> tuple[list[Item], dict[int, int], list[list[_Image]]]:
     """What is to be placed; the groups whose place the split file settles; those that it tears apart."""
     items, places, spanning = [], {}, []
     for at, group in enumerate(groups):
-        counts = Counter(label for picture in group for label in picture.labels)
-        first = min(picture.identity for picture in group)
+        counts = Counter(label for image in group for label in image.labels)
+        first = min(image.name for image in group)
         lot = sha256(f"{seed}\0{first}".encode("utf-8", "surrogateescape")).hexdigest()
         items.append(Item(len(group), dict(counts), lot))
-        settled = {known[picture.identity] for picture in group if picture.identity in known}
+        settled = {known[image.name] for image in group if image.name in known}
         if settled:
             places[at] = min(names.index(name) for name in settled)
         if len(settled) > 1:
@@ -218,19 +229,17 @@ def _items(
 def _require_no_empty(of: dict[str, str], names: tuple[str, ...]) -> None:
     filled = set(of.values())
     if empty := [name for name in names if name not in filled]:
-        raise UserError(f"{listed(empty)} would hold no picture; give more pictures or another fraction")
+        raise UserError(f"{listed(empty)} would hold no image; give more images or another fraction")
 
 
-def _incomplete_classes(
-    pictures: list[_Picture], of: dict[str, str], names: tuple[str, ...]
-) -> list[Finding]:
+def _incomplete_classes(images: list[_Image], of: dict[str, str], names: tuple[str, ...]) -> list[Issue]:
     seen: dict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        for label in picture.labels:
-            seen[label].add(of[picture.identity])
+    for image in images:
+        for label in image.labels:
+            seen[label].add(of[image.name])
     absent = {label: [name for name in names if name not in seen[label]] for label in sorted(seen)}
     return [
-        Finding("not_everywhere", label, f"not in {', '.join(lacking)}")
+        Issue("not-everywhere", f"not in {', '.join(lacking)}", label)
         for label, lacking in absent.items()
         if lacking
     ]

@@ -1,4 +1,4 @@
-"""What a set of records holds, counted in one pass: classes, sizes, objects per picture, and samples."""
+"""What a set of records holds, counted in one pass: classes, sizes, objects per image, and samples."""
 
 from __future__ import annotations
 
@@ -9,37 +9,31 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
-from detr_hf.data import outlines
-from detr_hf.data.records import RawObject, Record
+from detr_hf.data.records import Record
 from detr_hf.labels import LabelMap
 
 SAMPLES_PER_CLASS = 4
 OBJECT_SIZES = ("small", "medium", "large")  # COCO's: areas below 32 x 32 and 96 x 96 pixels, and above
-EDGES = (120, 240, 360, 480, 600, 800, 1080, 1440, 2160)  # short edges that part the histogram of pictures
+EDGES = (120, 240, 360, 480, 600, 800, 1080, 1440, 2160)  # short edges that part the histogram of images
 
 
 @dataclass
 class Statistics:
-    """Counts over records. Boxes and outlines are measured as annotated, one over another.
+    """Counts over records. Areas are those of the annotations, one over another.
 
     Attributes:
-        images: pictures with an object of the class, by class.
+        images: images with an object of the class, by class.
         objects: objects and segments, by class.
         sizes: objects (not segments of an id map) by class and COCO size.
-        folders: pictures by class folder.
-        short_edges: pictures by the range of their short edge.
-        objects_per_image: pictures by their number of objects.
-        samples: a few records of each class, whichever come first by the hash of their identity.
+        short_edges: images by the range of their short edge.
+        objects_per_image: images by their number of objects.
+        samples: a few records of each class, whichever come first by the hash of their name.
     """
 
-    pictures: int = 0
+    records: int = 0
     images: Counter[str] = field(default_factory=Counter)
     objects: Counter[str] = field(default_factory=Counter)
     sizes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    folders: Counter[str] = field(default_factory=Counter)
     short_edges: Counter[str] = field(default_factory=Counter)
     objects_per_image: Counter[int] = field(default_factory=Counter)
     _samples: dict[str, list[tuple[int, int, Record]]] = field(default_factory=lambda: defaultdict(list))
@@ -53,15 +47,15 @@ class Statistics:
 
     def add(self, record: Record) -> None:
         names = record.categories
-        self.pictures += 1
-        self.folders[record.class_folder] += 1
+        self.records += 1
         self.short_edges[_edge_range(min(record.size_hw))] += 1
         self.objects_per_image[len(names)] += 1
         self.objects.update(names)
         self.images.update(set(names))
-        for found in record.objects:
-            self.sizes[found.category][_size_name(shape_area(found))] += 1
-        rank = -int(sha256(record.identity.encode("utf-8", "surrogateescape")).hexdigest(), 16)
+        if record.id_map is None:
+            for found in record.objects:
+                self.sizes[found.category or ""][_size_name(found.area)] += 1
+        rank = -int(sha256(record.file_name.encode("utf-8", "surrogateescape")).hexdigest(), 16)
         for name in set(names):
             heap = self._samples[name]
             heapq.heappush(heap, (rank, record.id, record))
@@ -101,16 +95,6 @@ class Statistics:
             "short_edges_px": edges,
             "objects_per_image": counts,
         }
-
-
-def shape_area(found: RawObject) -> float:
-    """Square pixels of an object as annotated; overlapping outlines of one object count twice."""
-    if found.rle is not None:
-        return float(coco_mask.area(found.rle))
-    if found.bbox is not None:
-        return found.bbox[2] * found.bbox[3]
-    assert found.polygons is not None
-    return sum(outlines.area(np.array(part, float).reshape(-1, 2)) for part in found.polygons)
 
 
 def _size_name(area: float) -> str:

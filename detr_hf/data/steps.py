@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from pathlib import Path
 
@@ -41,20 +39,3 @@ class StepFolder:
 
     def finish(self) -> None:
         write_json(self.folder / "done.json", {"key": self.key}, sync=True)
-
-
-def cut_to_whole_lines(path: Path) -> int:
-    """Cut what a kill left half written off a JSON-lines file; returns the number of lines that stay."""
-    path.touch()
-    count = end = 0
-    with path.open("rb") as lines:
-        for line in lines:
-            try:
-                json.loads(line)
-            except ValueError:
-                break
-            if not line.endswith(b"\n"):
-                break
-            count, end = count + 1, end + len(line)
-    os.truncate(path, end)
-    return count

@@ -57,7 +57,7 @@ def run_from_raw(train: Train, out: Path, spec: RawSpec | None = None) -> dict[s
     print(f"\nFrom raw folders to both stages, in {summary['minutes']:.1f} minutes.\n{_stuff_text(stuff)}\n")
     print("Both stages, on the validation split as it was prepared:\n")
     print(results_tables({name: results[name][name] for name in STAGES}))
-    print(f"\nwhat was mended and dropped: {prepared / 'prepare_report.md'}\nsummary: {out / SUMMARY_FILE}")
+    print(f"\nwhat was repaired and dropped: {prepared / 'prepare_report.md'}\nsummary: {out / SUMMARY_FILE}")
     return summary
 
 

@@ -1,4 +1,4 @@
-"""The recipe of `detr-hf prepare`: every setting of the way from raw exports to a data set."""
+"""The recipe of `detr-hf prepare`: every setting of the way from a source to a data set."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ FewBits = Annotated[int, Field(ge=0, le=5)]
 
 @section
 class Reading:
-    """How the raw class folders are understood."""
+    """How a source is understood; what is said of class folders holds for them alone."""
 
+    format: Text | None = None  # of the source, as in `data.train.format`; null: recognized
     # "outlines": coco.json; "panoptic": annotations/<class>.json; "auto": coco.json where it is there.
     layout: Literal["auto", "outlines", "panoptic"] = "auto"
     # "folder": every thing is of its folder's class, whatever its label was called.
@@ -56,6 +57,7 @@ class Splitting:
     seed: Seed = 0
     folds: AtLeastTwo | None = None  # K splits for cross-validation instead of one
     duplicate_distance: FewBits = 3  # bits of 64 in which hashes of near duplicates may differ
+    keep_own: bool = True  # a source's own training and validation splits stay as they are
     fixed: Text | None = None  # a file that says which image is in which split; it need not name all
 
 
@@ -63,7 +65,7 @@ class Splitting:
 class Writing:
     """What is written."""
 
-    copy_images: bool = False  # false: the images stay in the raw folder, and the data set points there
+    copy_images: bool = False  # false: the images stay where they are, and the data set points there
     most_hidden: Probability = 0.9  # share of an object that may lie under others before it is left out
     title: Text = "Construction photographs with panoptic masks"  # of the data set's card
     license: Text = "other"  # of the data set's card, as the Hub spells it
@@ -71,11 +73,11 @@ class Writing:
 
 @section
 class PrepareRecipe:
-    """From raw class folders to one data set."""
+    """From a source to one data set."""
 
     task: Literal["prepare"] = "prepare"
     num_proc: Count = 4  # processes that open images; the result is the same for any number
-    # None: the preset when it fits, else the data's; "construction"; a label_map.json.
+    # null: the data's own or the preset when it fits, else its classes; "construction"; a label_map.json.
     labels: Text | None = None
     read: Reading = field(default_factory=Reading)
     pseudo_stuff: PseudoStuff = field(default_factory=PseudoStuff)

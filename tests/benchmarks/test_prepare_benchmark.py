@@ -37,6 +37,6 @@ def test_the_command_writes_its_numbers(tmp_path: Path) -> None:
 def test_made_up_records_are_the_same_every_time_and_hold_duplicates() -> None:
     records = list(made_up_records(60))
     assert records == list(made_up_records(60))
-    assert len({record.identity for record in records}) == 60
+    assert len({record.file_name for record in records}) == 60
     assert len({record.sha256 for record in records}) == 58, "numbers 20 and 40 repeat the one before"
-    assert len({record.class_folder for record in records}) == 48
+    assert len({record.folder for record in records}) == 48

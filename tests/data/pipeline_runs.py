@@ -14,7 +14,7 @@ from detr_hf.recipe.prepare import load_prepare_recipe
 
 
 class HalfAndHalf:
-    """A teacher that sees sky in the upper half of a picture and pavement in the lower."""
+    """A teacher that sees sky in the upper half of an image and pavement in the lower."""
 
     name, fingerprint = "half and half", "1"
     stuff_names = ("sky-other-merged", "pavement-merged")

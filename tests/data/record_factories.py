@@ -10,14 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detr_hf.data.records import (
-    RawObject,
-    RawPanoptic,
-    RawSegment,
-    Record,
-    read_records,
-    write_records,
-)
+from detr_hf.data.records import Record, read_records, write_records
+from detr_hf.data.sample import Annotation
 from detr_hf.data.split import Splits
 from detr_hf.geometry import id_to_rgb
 from detr_hf.labels import LabelMap
@@ -62,12 +56,21 @@ def prepared(folder: Path, count: int = 8) -> Prepared:
         _write_stuff(stuff, record)
     write_records(folder / "records.jsonl", records)
     places = ["validation" if at % 4 == 0 else "train" for at in range(count)]
-    of = {record.identity: place for record, place in zip(records, places, strict=True)}
+    of = {record.file_name: place for record, place in zip(records, places, strict=True)}
     return Prepared(folder / "records.jsonl", raw, stuff, Splits(of, ("train", "validation"), seed=0))
 
 
-def _object(category: str, x: int, y: int, w: int, h: int) -> RawObject:
-    return RawObject(category, 9, polygons=[[x, y, x + w, y, x + w, y + h, x, y + h]])
+def outlined(category: str, *outlines: list[float], number: int = 9, iscrowd: bool = False) -> Annotation:
+    """An object of these outlines, as repair leaves it."""
+    points = np.concatenate([np.array(part, float).reshape(-1, 2) for part in outlines])
+    (x, y), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+    box = [x, y, right - x, bottom - y]
+    where = f"annotation {number}"
+    return Annotation(number, category, box, list(outlines), box[2] * box[3], iscrowd, where)
+
+
+def _object(category: str, x: int, y: int, w: int, h: int) -> Annotation:
+    return outlined(category, [x, y, x + w, y, x + w, y + h, x, y + h])
 
 
 def _record(raw: Path, at: int) -> Record:
@@ -76,14 +79,12 @@ def _record(raw: Path, at: int) -> Record:
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(at).integers(0, 255, (*SIZE_HW, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(file)
-    height, width = SIZE_HW
+    below = file.relative_to(raw).as_posix()
     return Record(
         id=at + 1,
-        identity=f"{name}/{file.name}",
-        file=file.relative_to(raw).as_posix(),
-        class_folder=name,
-        width=width,
-        height=height,
+        file_name=below,
+        image=below,
+        size_hw=SIZE_HW,
         sha256=sha256(file.read_bytes()).hexdigest(),
         dhash=sha256(str(at).encode()).hexdigest()[:16],
         objects=[_object(name, 5, 5, 10, 10)],
@@ -94,8 +95,9 @@ def _with_id_map(raw: Path, record: Record) -> Record:
     id_map = np.full(SIZE_HW, 70_000, np.int32)
     id_map[10:, :] = 300
     Image.fromarray(id_to_rgb(id_map)).save(raw / "map.png")
-    segments = [RawSegment(70_000, "sky", isthing=False), RawSegment(300, record.class_folder, isthing=True)]
-    return replace(record, objects=[], panoptic=RawPanoptic("map.png", segments))
+    sky = Annotation(70_000, "sky", [0, 0, 40, 10], area=400.0, extra={"pseudo": True})
+    thing = Annotation(300, record.folder, [0, 10, 40, 20], area=800.0)
+    return replace(record, objects=[sky, thing], id_map="map.png")
 
 
 def _write_stuff(folder: Path, record: Record) -> None:

@@ -11,9 +11,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from detr_hf.data.paint import Painted, Segment, Stuff, paint, paint_given
-from detr_hf.data.records import RawObject, RawPanoptic, RawSegment, Record
+from detr_hf.data.records import Record
+from detr_hf.data.sample import Annotation
 from detr_hf.errors import UserError
 from detr_hf.geometry import id_to_rgb
+from tests.data.record_factories import outlined
 
 WIDTH, HEIGHT = 10, 8
 
@@ -22,14 +24,12 @@ def square(x: float, y: float, w: float, h: float) -> list[float]:
     return [x, y, x + w, y, x + w, y + h, x, y + h]
 
 
-def polygon(category: str, *outlines: list[float], iscrowd: bool = False) -> RawObject:
-    return RawObject(category, 7, polygons=list(outlines), iscrowd=iscrowd)
+def polygon(category: str, *outlines: list[float], iscrowd: bool = False) -> Annotation:
+    return outlined(category, *outlines, number=7, iscrowd=iscrowd)
 
 
-def record(*objects: RawObject) -> Record:
-    return Record(
-        1, "a/1.jpg", "a/images/1.jpg", "a", WIDTH, HEIGHT, "0" * 64, "0" * 16, objects=list(objects)
-    )
+def record(*objects: Annotation) -> Record:
+    return Record(1, "a/1.jpg", "a/1.jpg", (HEIGHT, WIDTH), "0" * 64, "0" * 16, objects=list(objects))
 
 
 def sky_over_ground(horizon: int = 4) -> Stuff:
@@ -65,8 +65,8 @@ def test_outlines_run_lengths_and_rectangles_of_one_shape_are_painted_alike() ->
     rle = coco_mask.encode(mask)
     rle["counts"] = rle["counts"].decode()
     shapes = [
-        RawObject("brick", 1, rle=rle),
-        RawObject("brick", 1, bbox=[2, 1, 4, 3]),
+        Annotation(1, "brick", [2, 1, 4, 3], rle),
+        Annotation(1, "brick", [2, 1, 4, 3]),
         polygon("brick", square(2, 1, 4, 3)),
     ]
     maps = [paint(record(shape), None).id_map for shape in shapes]
@@ -111,13 +111,13 @@ def test_objects_lie_over_pseudo_stuff_which_is_marked_with_its_score() -> None:
         Segment(2, "ground", (0, 4, 10, 4), 32, pseudo=True, score=0.9),
         Segment(3, "sky", (0, 0, 10, 4), 32, pseudo=True, score=0.97),
     ]
-    assert painted.findings == []
+    assert painted.issues == []
 
 
 def test_stuff_wholly_under_objects_is_left_out_and_noted() -> None:
     painted = paint(record(polygon("wall", square(0, 0, 10, 4))), sky_over_ground())
     assert areas(painted) == {"wall": 40, "ground": 40}
-    assert [(found.kind, found.detail) for found in painted.findings] == [("covered_stuff", "sky")]
+    assert [(found.code, found.text) for found in painted.issues] == [("covered-stuff", "sky")]
     assert [found.id for found in painted.segments] == [1, 2], "ids have no gap"
 
 
@@ -130,8 +130,8 @@ def test_an_object_hidden_past_the_share_is_dropped_told_and_uncovers_nothing_el
     )
     painted = paint(record(wall, left, right), sky_over_ground(), most_hidden=0.9)
     assert areas(painted) == {"left": 20, "right": 18, "ground": 40, "sky": 2}
-    assert [(found.kind, found.file) for found in painted.findings] == [("hidden", "a/images/1.jpg")]
-    assert painted.findings[0].detail == "wall, annotation 7: 2 of 40 pixels seen"
+    assert [(found.code, found.file) for found in painted.issues] == [("hidden", "a/1.jpg")]
+    assert painted.issues[0].text == "wall, annotation 7: 2 of 40 pixels seen"
     kept = paint(record(wall, left, right), sky_over_ground(), most_hidden=0.95)
     assert areas(kept) == {"wall": 2, "left": 20, "right": 18, "ground": 40}
 
@@ -139,7 +139,7 @@ def test_an_object_hidden_past_the_share_is_dropped_told_and_uncovers_nothing_el
 def test_an_object_annotated_twice_stays_once() -> None:
     painted = paint(record(polygon("brick", square(1, 1, 3, 3)), polygon("brick", square(1, 1, 3, 3))), None)
     assert areas(painted) == {"brick": 9}
-    assert [found.kind for found in painted.findings] == ["hidden"]
+    assert [found.code for found in painted.issues] == ["hidden"]
 
 
 def test_a_crowd_is_dropped_only_when_nothing_of_it_is_seen() -> None:
@@ -147,13 +147,13 @@ def test_a_crowd_is_dropped_only_when_nothing_of_it_is_seen() -> None:
     most = polygon("wall", square(0, 0, 10, 3), square(0, 3, 9, 1))
     assert areas(paint(record(crowd, most), None)) == {"people": 1, "wall": 39}
     whole = polygon("wall", square(0, 0, 10, 4))
-    assert [f.kind for f in paint(record(crowd, whole), None).findings] == ["hidden"]
+    assert [f.code for f in paint(record(crowd, whole), None).issues] == ["hidden"]
 
 
 def test_an_object_without_a_pixel_is_dropped_and_told() -> None:
     painted = paint(record(polygon("dust", [2.1, 2.1, 2.2, 2.1, 2.2, 2.2])), None)
     assert painted.segments == []
-    assert [found.kind for found in painted.findings] == ["no_pixel"]
+    assert [found.code for found in painted.issues] == ["no-pixel"]
     assert not painted.id_map.any()
 
 
@@ -162,15 +162,15 @@ def test_a_picture_without_objects_has_its_stuff_alone() -> None:
     assert paint(record(), None).segments == []
 
 
-def given(folder: Path, id_map: np.ndarray, *segments: RawSegment) -> Record:
+def given(folder: Path, id_map: np.ndarray, *segments: Annotation) -> Record:
     Image.fromarray(id_to_rgb(id_map)).save(folder / "map.png")
-    return replace(record(), panoptic=RawPanoptic("map.png", list(segments)))
+    return replace(record(*segments), id_map="map.png")
 
 
 def test_a_given_id_map_is_taken_with_its_own_ids(tmp_path: Path) -> None:
     id_map = np.zeros((HEIGHT, WIDTH), np.int32)
     id_map[:4], id_map[4:, :5], id_map[7, 9] = 70_000, 300, 5
-    segments = [RawSegment(70_000, "sky", isthing=False), RawSegment(300, "crane", isthing=True)]
+    segments = [Annotation(70_000, "sky", extra={"pseudo": True}), Annotation(300, "crane")]
     painted = paint_given(given(tmp_path, id_map, *segments), tmp_path)
     assert painted.segments == [
         Segment(300, "crane", (0, 4, 5, 4), 20),
@@ -181,6 +181,6 @@ def test_a_given_id_map_is_taken_with_its_own_ids(tmp_path: Path) -> None:
 
 
 def test_a_given_id_map_of_another_size_is_refused(tmp_path: Path) -> None:
-    small = given(tmp_path, np.ones((4, 5), np.int32), RawSegment(1, "sky", isthing=False))
-    with pytest.raises(UserError, match=r"map\.png: is 5 x 4 pixels, its picture .* is 10 x 8"):
+    small = given(tmp_path, np.ones((4, 5), np.int32), Annotation(1, "sky"))
+    with pytest.raises(UserError, match=r"map\.png: is 5 x 4 pixels, its image .* is 10 x 8"):
         paint_given(small, tmp_path)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detr_hf.data.steps import cut_to_whole_lines
+from detr_hf.data.records import cut_to_whole_lines
 from tests.data.pipeline_runs import content, with_stuff
 from tests.raw_factories import write_tidy_raw
 

@@ -8,29 +8,35 @@ import sys
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from detr_hf.data.records import RawObject, RawPanoptic, RawSegment, Record
-from detr_hf.data.split import Splits, load_splits, split_records
+from detr_hf.data.records import Record
+from detr_hf.data.sample import Annotation
+from detr_hf.data.split import Splits, load_splits
+from detr_hf.data.split import split_records as split_by
 from detr_hf.data.stratify import Item, stratify
 from detr_hf.errors import UserError
+from detr_hf.recipe.prepare import Splitting
+
+
+def split_records(records: list[Record], stuff: tuple[str, ...] = (), **settings: Any) -> Splits:
+    return split_by(records, Splitting(**settings), stuff)
 
 
 def record(folder: str, name: str, classes: tuple[str, ...] = (), shows: str = "") -> Record:
     """A record; pictures that ``shows`` the same text are duplicates."""
-    identity = f"{folder}/{name}.jpg"
-    digest = sha256((shows or identity).encode()).hexdigest()
+    file_name = f"{folder}/{name}.jpg"
+    digest = sha256((shows or file_name).encode()).hexdigest()
     return Record(
         id=0,
-        identity=identity,
-        file=f"{folder}/images/{name}.jpg",
-        class_folder=folder,
-        width=8,
-        height=8,
+        file_name=file_name,
+        image=file_name,
+        size_hw=(8, 8),
         sha256=digest,
         dhash=digest[:16],
-        objects=[RawObject(kind, 1, bbox=[0, 0, 1, 1]) for kind in classes or (folder,)],
+        objects=[Annotation(1, kind, [0, 0, 1, 1]) for kind in classes or (folder,)],
     )
 
 
@@ -40,11 +46,11 @@ def folders(**sizes: int) -> list[Record]:
 
 def in_split(splits: Splits, name: str) -> Counter[str]:
     """Pictures of a split by class folder."""
-    return Counter(identity.split("/")[0] for identity, place in splits.of.items() if place == name)
+    return Counter(file.split("/")[0] for file, place in splits.of.items() if place == name)
 
 
 def kinds(splits: Splits) -> Counter[str]:
-    return Counter(finding.kind for finding in splits.findings)
+    return Counter(issue.code for issue in splits.issues)
 
 
 def test_a_class_of_fifteen_pictures_is_in_both_splits() -> None:
@@ -53,7 +59,7 @@ def test_a_class_of_fifteen_pictures_is_in_both_splits() -> None:
     assert in_split(splits, "validation")["crane"] in (1, 2)
     assert in_split(splits, "train")["crane"] in (13, 14)
     assert in_split(splits, "validation")["brick"] == 60
-    assert splits.findings == []
+    assert splits.issues == []
 
 
 def test_many_small_classes_still_give_a_tenth() -> None:
@@ -67,25 +73,24 @@ def test_pictures_with_several_classes_bring_each_into_both_splits() -> None:
     several += [record("pump", f"p{at}", ("pump", "hook", "hose")) for at in range(2)]
     splits = split_records(several + folders(brick=95))
     for name in ("crane", "pump", "hook", "hose", "brick"):
-        places = {splits.of[r.identity] for r in several + folders(brick=95) if name in r.categories}
+        places = {splits.of[r.file_name] for r in several + folders(brick=95) if name in r.categories}
         assert places == {"train", "validation"}, name
 
 
 def test_a_class_of_one_picture_is_reported() -> None:
     splits = split_records(folders(crane=1, brick=50))
-    assert [(found.kind, found.file) for found in splits.findings] == [("not_everywhere", "crane")]
-    assert splits.findings[0].detail == "not in validation"
+    assert [(found.code, found.file) for found in splits.issues] == [("not-everywhere", "crane")]
+    assert splits.issues[0].text == "not in validation"
 
 
 def test_pictures_without_objects_follow_their_folder_and_things_of_given_id_maps_count() -> None:
-    segments = [RawSegment(1, "hook", isthing=True), RawSegment(2, "sky", isthing=False)]
+    segments = [Annotation(1, "hook"), Annotation(2, "sky")]
     plain = [record("crane", f"n{at}") for at in range(2)]
     empty = [Record(**vars(found) | {"objects": []}) for found in plain]
     given = [
-        Record(**vars(record("pump", f"g{at}")) | {"objects": [], "panoptic": RawPanoptic("x.png", segments)})
-        for at in range(2)
+        Record(**vars(record("pump", f"g{at}")) | {"objects": segments, "id_map": "x.png"}) for at in range(2)
     ]
-    splits = split_records(empty + given)
+    splits = split_records(empty + given, ("sky",))
     assert in_split(splits, "validation") == {"crane": 1, "pump": 1}
 
 
@@ -94,10 +99,10 @@ def test_duplicates_stay_together(seed: int) -> None:
     copies = [record("brick", f"copy{at}", shows="one wall") for at in range(4)]
     across = [record("crane", "same", shows="one site"), record("pump", "same", shows="one site")]
     splits = split_records(folders(brick=30, crane=20, pump=20) + copies + across, seed=seed)
-    assert len({splits.of[found.identity] for found in copies}) == 1
-    assert len({splits.of[found.identity] for found in across}) == 1
-    assert kinds(splits)["alike_across"] == 1
-    assert kinds(splits)["alike"] == 0, "equal files are known since mending"
+    assert len({splits.of[found.file_name] for found in copies}) == 1
+    assert len({splits.of[found.file_name] for found in across}) == 1
+    assert kinds(splits)["alike-across"] == 1
+    assert kinds(splits)["alike"] == 0, "equal files are the same image"
 
 
 def test_near_duplicates_stay_together_and_are_named() -> None:
@@ -105,9 +110,7 @@ def test_near_duplicates_stay_together_and_are_named() -> None:
     second = Record(**vars(record("brick", "b")) | {"dhash": f"{int(first.dhash, 16) ^ 0b101:016x}"})
     splits = split_records([first, second, *folders(brick=9)])
     assert splits.of["brick/a.jpg"] == splits.of["brick/b.jpg"]
-    assert [(f.kind, f.file, f.detail) for f in splits.findings] == [
-        ("alike", "brick/images/a.jpg", "with brick/images/b.jpg")
-    ]
+    assert [(f.code, f.file, f.text) for f in splits.issues] == [("alike", "brick/a.jpg", "with brick/b.jpg")]
 
 
 def test_a_seed_gives_one_split_and_the_order_of_the_records_does_not_matter() -> None:
@@ -162,7 +165,7 @@ def test_a_saved_split_is_a_split_file(tmp_path: Path) -> None:
         splits = split_records(records, seed=5, folds=folds)
         splits.save(tmp_path / "splits.json")
         assert load_splits(tmp_path / "splits.json").of == splits.of
-        again = split_records(records, fixed=tmp_path / "splits.json")
+        again = split_records(records, fixed=str(tmp_path / "splits.json"))
         assert again.of == splits.of
         assert again.names == splits.names
 
@@ -171,16 +174,16 @@ def test_what_a_split_file_names_stays_and_the_rest_is_placed(tmp_path: Path) ->
     file = tmp_path / "fixed.json"
     known = [f"brick/{at:04d}.jpg" for at in range(10)]
     file.write_text(json.dumps({"validation": known, "train": ["gone/1.jpg"]}))
-    splits = split_records(folders(brick=100), fixed=file)
+    splits = split_records(folders(brick=100), fixed=str(file))
     assert {identity for identity, name in splits.of.items() if name == "validation"} == set(known)
-    assert kinds(splits) == {"not_in_data": 1, "not_in_split_file": 90}
+    assert kinds(splits) == {"not-in-data": 1, "not-in-split-file": 90}
 
 
 def test_a_split_file_may_tear_duplicates_apart_and_that_is_told(tmp_path: Path) -> None:
     file = tmp_path / "fixed.json"
     file.write_text(json.dumps({"train": ["brick/a.jpg"], "validation": ["brick/b.jpg"]}))
     torn = [record("brick", "a", shows="x"), record("brick", "b", shows="x"), record("brick", "c", shows="x")]
-    splits = split_records(torn + folders(brick=10), fixed=file)
+    splits = split_records(torn + folders(brick=10), fixed=str(file))
     assert splits.of["brick/a.jpg"] == splits.of["brick/c.jpg"] == "train"
     assert splits.of["brick/b.jpg"] == "validation"
     assert kinds(splits)["torn"] == 1
@@ -200,7 +203,7 @@ def test_split_files_of_another_form_are_refused(tmp_path: Path, content: str, m
     file = tmp_path / "fixed.json"
     file.write_text(content)
     with pytest.raises(UserError, match=message):
-        split_records(folders(brick=10), fixed=file)
+        split_records(folders(brick=10), fixed=str(file))
 
 
 @pytest.mark.parametrize(
@@ -230,3 +233,17 @@ def test_gaps_are_filled_where_nothing_else_is_lost() -> None:
 def test_settled_items_stay_even_if_a_label_is_then_in_one_part_only() -> None:
     items = [Item(1, {"a": 1}, str(at)) for at in range(3)]
     assert stratify(items, [0.9, 0.1], {0: 0, 1: 0, 2: 0}) == [0, 0, 0]
+
+
+def test_splits_of_the_source_stay_unless_others_are_asked_for() -> None:
+    places = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
+    records = [
+        Record(**vars(found) | {"split": place})
+        for found, place in zip(folders(brick=10), places, strict=True)
+    ]
+    kept = split_records(records)
+    assert list(kept.of.values()) == places and kept.names == ("train", "validation", "test") and kept.is_own
+    assert split_records(records, keep_own=False).names == ("train", "validation")
+    assert split_records(records, folds=2).names == ("fold_1", "fold_2")
+    without = split_records([found for found in records if found.split != "validation"])
+    assert without.names == ("train", "validation") and not without.is_own

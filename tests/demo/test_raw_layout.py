@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from detr_hf.data.build import build_bundle
-from detr_hf.data.raw.reading.files import FolderFiles
+from detr_hf.data.image_files import ImageFiles
 from detr_hf.demo import raw_layout
 from detr_hf.demo.from_raw import run_from_raw, score_pseudo_stuff
 from detr_hf.demo.raw_layout import RawFolders, RawSpec, ensure_raw, outlines_of
@@ -131,13 +131,13 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
 def test_the_mess_is_there_and_every_picture_has_its_truth(untidy: RawFolders) -> None:
     truth = truth_of(untidy)
     for name in UNTIDY:
-        files = FolderFiles(untidy.raw, untidy.raw / name / "images")
+        files = ImageFiles(untidy.raw / name / "images", untidy.raw)
         known = {file for file in truth if file.startswith(f"{name}/")}
         assert {f"{name}/images/{file}" for file in files.names} == known
         for file in files.names:
             assert image_size(untidy.raw / name / "images" / file) == truth[f"{name}/images/{file}"][0].shape
         said = [image["file_name"] for image in export_of(untidy, name)["images"]]
-        wrong = [entry for entry in said if not files.has(entry)]
+        wrong = [entry for entry in said if entry not in files.names]
         assert len(wrong) == 4 and "never uploaded.jpg" in wrong
         assert any(" (" in entry for entry in said) and any("%" in entry for entry in said)
         assert any(entry.endswith(".JPG") for entry in files.names)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
 
-from detr_hf.data.raw.findings import Finding
+from detr_hf.data.issues import Issue
 from detr_hf.data.sinks.prepared import WriteSettings, write_dataset
 from detr_hf.data.split import Splits
 from detr_hf.errors import UserError
@@ -71,10 +71,10 @@ def test_the_card_says_who_drew_what(out: Path) -> None:
 
 def test_a_card_without_machine_made_segments_says_so(tmp_path: Path) -> None:
     given = prepared(tmp_path)
-    records = [line for line in given.records.read_text().splitlines() if '"panoptic":null' in line]
+    records = [line for line in given.records.read_text().splitlines() if '"id_map":null' in line]
     given.records.write_text("\n".join(records) + "\n")
     splits = Splits(
-        given.splits.of, given.splits.names, 3, [Finding("torn", "a"), Finding("not_everywhere", "b")]
+        given.splits.of, given.splits.names, 3, [Issue("torn", "", "a"), Issue("not-everywhere", "", "b")]
     )
     write_dataset(given.records, given.raw, None, splits, LABELS, tmp_path / "out")
     card = DatasetCard.load(tmp_path / "out" / "README.md")

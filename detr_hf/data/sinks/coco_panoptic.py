@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from detr_hf.data.id_maps import id_map_bytes
 from detr_hf.data.issues import Issue
 from detr_hf.data.paint import paint
-from detr_hf.data.records import RawObject, Record
+from detr_hf.data.records import Record
 from detr_hf.data.repair_id_map import png_bytes
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sinks import coco
@@ -25,7 +25,6 @@ FORMAT = "coco-panoptic"
 TITLE = "COCO panoptic"
 
 PANOPTIC_FILE, PNG_FOLDER = "panoptic.json", "panoptic"
-FINDINGS = {"no_pixel": "no-pixel", "hidden": "hidden"}
 
 
 class Writer(coco.Writer):
@@ -73,10 +72,8 @@ class Writer(coco.Writer):
         boxes = [one.where for one in sample.objects if not one.segmentation]
         self.note(split, (Issue("rectangle", where, file) for where in boxes))
         painted = paint(_record(sample), None)
-        for finding in painted.findings:
-            place, _, text = finding.detail.partition(", ")
-            found = sample.objects[int(place)]
-            self.note(split, [Issue(FINDINGS[finding.kind], f"{found.where}: {text}", file)])
+        for issue in painted.issues:  # its text begins with the place that stands for the class
+            self.note(split, [replace(issue, text=issue.text.partition(", ")[2])])
         objects = [replace(sample.objects[int(one.category)], id=one.id) for one in painted.segments]
         id_map = painted.id_map
         for name, parts in self._stuff_in_parts(objects).items():
@@ -98,21 +95,8 @@ class Writer(coco.Writer):
 def _record(sample: Sample) -> Record:
     """The sample as painting takes it; an object's place stands for its class, to find it again."""
     assert sample.size_hw is not None
-    height, width = sample.size_hw
-    objects = []
-    for place, found in enumerate(sample.objects):
-        shape = found.segmentation
-        objects.append(
-            RawObject(
-                str(place),
-                found.id,
-                polygons=shape if isinstance(shape, list) and shape else None,
-                rle=shape if isinstance(shape, dict) else None,
-                bbox=None if shape else found.bbox,
-                iscrowd=found.iscrowd,
-            )
-        )
-    return Record(sample.image_id, "", sample.file_name, "", width, height, "", "", objects)
+    objects = [replace(found, category=str(place)) for place, found in enumerate(sample.objects)]
+    return Record(sample.image_id, sample.file_name, "", sample.size_hw, "", "", objects)
 
 
 def _counted(objects: list[Annotation], id_map: NDArray[np.int32]) -> list[Annotation]:

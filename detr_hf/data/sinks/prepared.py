@@ -1,17 +1,16 @@
 """Step `write`: the records, painted and split, as a data set that training reads.
 
-``OUT/steps/write`` holds the painted pictures, which a killed run finds again, and the finished files until
+``OUT/steps/write`` holds the painted images, which a killed run finds again, and the finished files until
 all are there and read back; then they take their places in OUT. The same input gives the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -28,8 +27,7 @@ from detr_hf.data.painted_files import (
     png_name,
 )
 from detr_hf.data.processes import in_order
-from detr_hf.data.raw.findings import finding_to_list
-from detr_hf.data.records import Record, read_records
+from detr_hf.data.records import Record, issues_to_lists, read_records, to_line
 from detr_hf.data.sinks.prepared_files import (
     DETECTION_FILE,
     PANOPTIC_FILE,
@@ -41,12 +39,13 @@ from detr_hf.data.sinks.verify import verify_lists, verify_pixels
 from detr_hf.data.split import TRAIN, VALIDATION, Splits
 from detr_hf.errors import UserError
 from detr_hf.files import sha256_of, write_bytes, write_text
-from detr_hf.foreign_files import inside
+from detr_hf.foreign_files import inside, read_bytes
+from detr_hf.images import MAX_FILE_BYTES
 from detr_hf.labels import CONSTRUCTION, LABEL_MAP_FILE, LabelMap, construction_labels
 from detr_hf.recipe.data import DATA_FILE
 
 SPLIT_FILE = "splits.json"
-OURS = re.compile(r"train|validation|fold_\d+|data\.yaml")
+OURS = re.compile(r"train|validation|test|fold_\d+|data\.yaml")
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ class WriteSettings:
     """How a data set is written.
 
     Attributes:
-        copy_images: put the pictures into OUT/images; without, they stay in RAW and the data set points
-            there.
+        copy_images: put the images into OUT/images; without, they stay where they are and the data set points
+            there. Images that are no files below the source's folder are copied always.
         most_hidden: share of an object's pixels that may lie under others before it is left out.
         num_proc: processes; the result does not depend on it.
         title: of the data set's card.
@@ -77,16 +76,16 @@ class Written:
 
     Attributes:
         splits: summary by folder relative to OUT: "train", "validation", or "fold_1/train", ...
-        findings: file of JSON lines with what was left out while painting (see ``findings.findings_in``).
+        issues: file of JSON lines with what was left out while painting (see ``records.issues_in``).
     """
 
-    findings: Path
+    issues: Path
     splits: dict[str, SplitSummary] = field(default_factory=dict)
 
 
 def write_dataset(
     records: Path,
-    raw: Path,
+    root: Path,
     stuff: Path | None,
     splits: Splits,
     labels: LabelMap,
@@ -102,35 +101,37 @@ def write_dataset(
 
     Args:
         records: the JSON lines of the step ``merge``.
-        raw: the folder that their files are relative to; only read.
+        root: the source's folder, which their files are relative to; only read.
         stuff: what ``pseudo_label`` wrote; None for no stuff but that of given id maps.
         splits: where every record goes.
         labels: a class for every category name of records and stuff.
         out: folder of the data set; an older one in it is replaced.
 
     Raises:
-        UserError: a picture or map changed since it was read, a class is not in the label map, a record is in
+        UserError: a image or map changed since it was read, a class is not in the label map, a record is in
             no split, or what was written does not read back.
     """
     settings = settings or WriteSettings()
     steps = out / "steps" / "write"
-    job = PaintJob(raw, stuff, steps / "painted", settings.most_hidden)
+    job = PaintJob(root, stuff, steps / "painted", settings.most_hidden)
     total = sum(1 for _ in read_records(records))
     _run(paint_all(records, job, settings.num_proc), total, "paint id maps")
+    if not settings.copy_images and any(Path(record.image).is_absolute() for record in read_records(records)):
+        settings = replace(settings, copy_images=True)
     if settings.copy_images:
-        copy = partial(_copy_picture, raw, out / "images")
-        _run(in_order(copy, read_records(records), settings.num_proc), total, "copy pictures")
+        copy = partial(_copy_image, root, out / "images")
+        _run(in_order(copy, read_records(records), settings.num_proc), total, "copy images")
     fresh = steps / "assembled"
     shutil.rmtree(fresh, ignore_errors=True)
     written = _assemble(records, job.folder, splits, labels, fresh, settings)
-    # Folds link the same PNG files: each picture is validated in one of them.
+    # Folds link the same PNG files: each image is validated in one of them.
     decoded = [name for name in written.splits if not splits.is_folds or name.endswith(VALIDATION)]
     _run(verify_pixels((fresh / name for name in decoded), settings.num_proc), total, "read back")
     for name, summary in written.splits.items():
-        assert verify_lists(fresh / name) == summary.images, "as many pictures as were written"
+        assert verify_lists(fresh / name) == summary.images, "as many images as were written"
     splits.save(fresh / SPLIT_FILE)
     labels.save(fresh)
-    _write_data_files(fresh, raw, splits, labels, out, settings)
+    _write_data_files(fresh, root, splits, labels, out, settings)
     facts = CardFacts(settings.title, settings.license, settings.teacher, splits, written.splits)
     write_text(fresh / CARD_FILE, card_text(labels, facts))
     _put_in_place(fresh, out)
@@ -138,7 +139,7 @@ def write_dataset(
 
 
 def _run(work: Iterator[object], total: int, what: str) -> None:
-    for _ in tqdm(work, total=total, desc=what, unit="picture", leave=False):
+    for _ in tqdm(work, total=total, desc=what, unit="image", leave=False):
         pass
 
 
@@ -146,23 +147,23 @@ def _assemble(
     records: Path, painted: Path, splits: Splits, labels: LabelMap, folder: Path, settings: WriteSettings
 ) -> Written:
     """All splits in one pass over the records."""
-    written = Written(folder.parent / "findings.jsonl")
+    written = Written(folder.parent / "issues.jsonl")
     homes = _homes(splits)
     folder.mkdir(parents=True)
     with ExitStack() as stack:
-        notes = stack.enter_context(written.findings.open("w", encoding="utf-8", newline="\n"))
+        notes = stack.enter_context(written.issues.open("w", encoding="utf-8", newline="\n"))
         names = sorted({name for found in homes.values() for name in found})
         writers = {name: SplitWriter(folder / name, labels, settings.title) for name in names}
         for record in read_records(records):
-            place = splits.of.get(record.identity)
+            place = splits.of.get(record.file_name)
             if place is None:
-                raise UserError(f"{record.identity} is in no split; run the step `split` again")
+                raise UserError(f"{record.file_name} is in no split; run the step `split` again")
             content = painted_file(painted, record)
             for name in homes[place]:
-                writers[name].add(record, content.segments, painted / png_name(record))
-            if content.findings:
-                line = {"findings": [finding_to_list(found) for found in content.findings]}
-                notes.write(json.dumps(line) + "\n")
+                file_name = record.file_name if settings.copy_images else record.image
+                writers[name].add(record, content.segments, painted / png_name(record), file_name)
+            if content.issues:
+                notes.write(to_line({"issues": issues_to_lists(content.issues)}) + "\n")
         for writer in writers.values():
             writer.finish()
     written.splits = {name: writer.summary for name, writer in writers.items()}
@@ -170,7 +171,7 @@ def _assemble(
 
 
 def _homes(splits: Splits) -> Mapping[str, list[str]]:
-    """Split or fold of a picture -> the folders that it goes to."""
+    """Split or fold of a image -> the folders that it goes to."""
     if not splits.is_folds:
         return {name: [name] for name in splits.names}
     return {
@@ -179,13 +180,13 @@ def _homes(splits: Splits) -> Mapping[str, list[str]]:
     }
 
 
-def _copy_picture(raw: Path, folder: Path, record: Record) -> None:
-    target = inside(folder, record.file)
+def _copy_image(root: Path, folder: Path, record: Record) -> None:
+    target = inside(folder, record.file_name)
     if _hash_is(target, record.sha256):
         return
-    content = inside(raw, record.file).read_bytes()
+    content = read_bytes(root / record.image, MAX_FILE_BYTES, "image file", record.file_name)
     if sha256(content).hexdigest() != record.sha256:
-        raise UserError(f"{record.file}: changed since it was read; prepare the folder anew")
+        raise UserError(f"{record.file_name}: changed since it was read; prepare the data anew")
     write_bytes(target, content)
 
 
@@ -194,10 +195,10 @@ def _hash_is(file: Path, digest: str) -> bool:
 
 
 def _write_data_files(
-    fresh: Path, raw: Path, splits: Splits, labels: LabelMap, out: Path, settings: WriteSettings
+    fresh: Path, root: Path, splits: Splits, labels: LabelMap, out: Path, settings: WriteSettings
 ) -> None:
-    """`data.yaml` beside each pair of train and validation; paths as the caller gave RAW and OUT."""
-    images = (out / "images" if settings.copy_images else raw).as_posix()
+    """`data.yaml` beside each pair of train and validation; paths as the caller gave the source and OUT."""
+    images = (out / "images" if settings.copy_images else root).as_posix()
     is_preset = labels == construction_labels()
     for fold in splits.names if splits.is_folds else ("",):
         content: dict[str, object] = {

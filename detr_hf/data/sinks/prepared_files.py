@@ -1,4 +1,4 @@
-"""COCO files written and read one picture at a time, so that no set is too large.
+"""COCO files written and read one image at a time, so that no set is too large.
 
 One entry a line makes that possible, and the files easy to compare. Text is plain ASCII: pycocotools opens
 files in the platform's own encoding.
@@ -28,7 +28,7 @@ PARTS = ("images", "segments", "boxes")
 
 @dataclass
 class SplitSummary:
-    """What a split holds: pictures in all and by class, segments by class, and what a machine drew.
+    """What a split holds: images in all and by class, segments by class, and what a machine drew.
 
     ``pseudo`` counts machine-made segments by class, ``scored`` those among them with a score, ``score_sum``
     adds these scores up.
@@ -70,13 +70,18 @@ class SplitWriter:
             part: (folder / f"{part}.part").open("w+", encoding="ascii", newline="\n") for part in PARTS
         }
 
-    def add(self, record: Record, segments: Sequence[Segment], png: Path) -> None:
-        """Write one picture; its PNG is linked where the file system can, else copied.
+    def add(self, record: Record, segments: Sequence[Segment], png: Path, file_name: str) -> None:
+        """Write one image; its PNG is linked where the file system can, else copied.
 
         Raises:
             UserError: a segment is of a class that the label map does not have.
         """
-        image = {"id": record.id, "file_name": record.file, "width": record.width, "height": record.height}
+        image = {
+            "id": record.id,
+            "file_name": file_name,
+            "width": record.size_hw[1],
+            "height": record.size_hw[0],
+        }
         self._put("images", image)
         entries = [self._entry(found, record) for found in segments]
         name = png_name(record)
@@ -116,7 +121,7 @@ class SplitWriter:
         class_id = self._labels.label2id.get(found.category)
         if class_id is None:
             raise UserError(
-                f"{record.identity}: class '{found.category}' is not in the label map; add it there, or "
+                f"{record.file_name}: class '{found.category}' is not in the label map; add it there, or "
                 "leave `labels` out to take the classes of the data"
             )
         entry = {

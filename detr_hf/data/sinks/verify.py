@@ -19,7 +19,7 @@ from detr_hf.images import decode_id_map
 
 @dataclass(frozen=True)
 class _Pair:
-    """The image and the panoptic annotation of one picture, as read back from a split's folder."""
+    """The image and the panoptic annotation of one image, as read back from a split's folder."""
 
     folder: Path
     image: dict[str, Any]
@@ -27,7 +27,7 @@ class _Pair:
 
 
 def verify_split(folder: Path, processes: int = 1) -> int:
-    """Read a written split again and compare; returns the number of pictures.
+    """Read a written split again and compare; returns the number of images.
 
     Raises:
         UserError: a file is missing or damaged, or two of them disagree; the message names it.
@@ -38,7 +38,7 @@ def verify_split(folder: Path, processes: int = 1) -> int:
 
 
 def verify_pixels(folders: Iterable[Path], processes: int = 1) -> Iterator[None]:
-    """Recount every PNG and compare it with `panoptic.json`, picture by picture; faults as `verify_split`."""
+    """Recount every PNG and compare it with `panoptic.json`, image by image; faults as `verify_split`."""
     pairs = (pair for folder in folders for pair in _pairs(folder))
     yield from in_order(_check_pixels, pairs, processes)
 
@@ -76,7 +76,7 @@ def _check_pixels(pair: _Pair) -> None:
 def verify_lists(folder: Path) -> int:
     """Compare the JSON files: the detection file lists the segments of the panoptic file, in their order.
 
-    Returns the number of pictures; faults as `verify_split`.
+    Returns the number of images; faults as `verify_split`.
     """
     file = folder / DETECTION_FILE
     boxes = entries_of(file, "annotations")

@@ -18,8 +18,7 @@ from pycocotools.cocoeval import COCOeval
 
 from detr_hf.data import painted_files
 from detr_hf.data.processes import FEW
-from detr_hf.data.raw.findings import findings_in
-from detr_hf.data.records import write_records
+from detr_hf.data.records import issues_in, write_records
 from detr_hf.data.sinks.prepared import WriteSettings, Written, write_dataset
 from detr_hf.data.sinks.verify import verify_split
 from detr_hf.data.split import Splits
@@ -50,14 +49,14 @@ def test_panopticapi_reads_it_and_scores_it_against_itself_as_perfect(
     given: Prepared, tmp_path: Path
 ) -> None:
     write(given, tmp_path / "out")
-    for name, pictures in (("train", 6), ("validation", 2)):
+    for name, images in (("train", 6), ("validation", 2)):
         truth = content(tmp_path / "out" / name / "panoptic.json")
         folder = str(tmp_path / "out" / name / "panoptic")
         found = json.loads(json.dumps(truth["annotations"]))
         categories = {entry["id"]: entry for entry in truth["categories"]}
         pairs = list(zip(truth["annotations"], found, strict=True))
         stat = pq_compute_single_core(0, pairs, folder, folder, categories)
-        assert len(pairs) == pictures
+        assert len(pairs) == images
         assert stat.pq_average(categories, isthing=None)[0]["pq"] == 1
         assert sum(one.tp for one in stat.pq_per_cat.values()) == sum(
             len(entry["segments_info"]) for entry in truth["annotations"]
@@ -68,7 +67,7 @@ def test_pycocotools_reads_it_and_scores_its_own_boxes_as_perfect(given: Prepare
     write(given, tmp_path / "out")
     truth = COCO(str(tmp_path / "out" / "train" / "detection.json"))
     boxes = truth.loadAnns(truth.getAnnIds())
-    assert len(boxes) == 19, "6 pictures: 4 of 3 segments, one of 5, one of 2 with its own id map"
+    assert len(boxes) == 19, "6 images: 4 of 3 segments, one of 5, one of 2 with its own id map"
     found = truth.loadRes(
         [{k: box[k] for k in ("image_id", "category_id", "bbox")} | {"score": 1} for box in boxes]
     )
@@ -132,13 +131,13 @@ def test_a_given_id_map_keeps_its_ids_and_its_stuff_is_marked(given: Prepared, t
 def test_hidden_objects_are_listed_and_what_was_written_is_counted(given: Prepared, tmp_path: Path) -> None:
     """Of the cone's 40 pixels the brick of 36 hides all but 4: nine tenths, which the default just allows."""
     written = write(given, tmp_path / "a")
-    assert list(findings_in(written.findings)) == []
+    assert list(issues_in(written.issues)) == []
     assert written.splits["train"].images == 6
     assert written.splits["train"].segments_of == {"brick": 3, "cone": 5, "sky": 6, "ground": 5}
     assert written.splits["train"].pseudo == {"brick": 0, "cone": 0, "sky": 6, "ground": 5}
     assert written.splits["train"].scored == {"sky": 5, "ground": 5}
     written = write(given, tmp_path / "b", most_hidden=0.8)
-    assert [(found.kind, found.file) for found in findings_in(written.findings)] == [
+    assert [(found.code, found.file) for found in issues_in(written.issues)] == [
         ("hidden", "brick/images/2 (1).png")
     ]
     assert written.splits["train"].segments_of["cone"] == 4
@@ -153,7 +152,7 @@ def test_without_stuff_only_objects_and_given_id_maps_are_painted(given: Prepare
 def test_numbers_are_plain_and_text_is_ascii(given: Prepared, tmp_path: Path) -> None:
     """Guards: numpy numbers are no JSON, and pycocotools opens files in the platform's encoding."""
     records = given.all()
-    records[0] = replace(records[0], file="brick/images/größe.png")
+    records[0] = replace(records[0], image="brick/images/größe.png")
     write_records(given.records, records)
     write(given, tmp_path / "out")
     for name in ("panoptic.json", "detection.json"):
@@ -200,7 +199,7 @@ def test_after_a_kill_the_rest_is_painted_and_the_bytes_are_the_same(
     assert bytes_of(out) == whole
 
 
-def test_a_half_written_picture_is_painted_again(given: Prepared, tmp_path: Path) -> None:
+def test_a_half_written_image_is_painted_again(given: Prepared, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(given, out)
     before = bytes_of(out)
@@ -238,11 +237,11 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
 
 def in_folds(given: Prepared, folds: int) -> Prepared:
     names = tuple(f"fold_{number}" for number in range(1, folds + 1))
-    of = {identity: names[at % folds] for at, identity in enumerate(given.splits.of)}
+    of = {name: names[at % folds] for at, name in enumerate(given.splits.of)}
     return replace(given, splits=Splits(of, names, seed=0))
 
 
-def test_each_fold_is_a_data_set_and_every_picture_is_validated_once(given: Prepared, tmp_path: Path) -> None:
+def test_each_fold_is_a_data_set_and_every_image_is_validated_once(given: Prepared, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(given, out)
     write(in_folds(given, 3), out)
@@ -265,11 +264,11 @@ def test_each_fold_is_a_data_set_and_every_picture_is_validated_once(given: Prep
     assert not (out / "fold_3").exists()
 
 
-def test_pictures_are_copied_on_request_and_compared(given: Prepared, tmp_path: Path) -> None:
+def test_images_are_copied_on_request_and_compared(given: Prepared, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(given, out, copy_images=True)
     for record in given.all():
-        assert (out / "images" / record.file).read_bytes() == (given.raw / record.file).read_bytes()
+        assert (out / "images" / record.file_name).read_bytes() == (given.raw / record.image).read_bytes()
     data = yaml.safe_load((out / "data.yaml").read_text())["data"]
     assert data["train"]["images"] == (out / "images").as_posix()
     (given.raw / "brick" / "images" / "0 (1).png").write_bytes(b"another")
@@ -279,14 +278,14 @@ def test_pictures_are_copied_on_request_and_compared(given: Prepared, tmp_path: 
         write(given, out, copy_images=True)
 
 
-def test_a_class_outside_the_label_map_and_a_picture_outside_the_split_are_refused(
+def test_a_class_outside_the_label_map_and_a_image_outside_the_split_are_refused(
     given: Prepared, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"brick/0 \(1\)\.png: class 'ground' is not in the label map"):
+    with pytest.raises(UserError, match=r"brick/images/0 \(1\)\.png: class 'ground' is not in the label map"):
         write(given, tmp_path / "a", LabelMap.from_names(["brick", "cone"], ["sky"]))
     of = dict(given.splits.of)
-    of.pop("cone/3 (1).png")
-    with pytest.raises(UserError, match=r"cone/3 \(1\)\.png is in no split"):
+    of.pop("cone/images/3 (1).png")
+    with pytest.raises(UserError, match=r"cone/images/3 \(1\)\.png is in no split"):
         write(replace(given, splits=Splits(of, given.splits.names, 0)), tmp_path / "b")
     assert not (tmp_path / "b" / "train").exists(), "nothing half done takes its place"
 
@@ -309,9 +308,9 @@ def add_an_id(folder: Path) -> None:
 
 def shrink(folder: Path) -> None:
     file = folder / "panoptic" / "00000001.png"
-    picture = Image.open(file).crop((0, 0, 20, 20))
+    image = Image.open(file).crop((0, 0, 20, 20))
     file.unlink()
-    picture.save(file)
+    image.save(file)
 
 
 def remove(folder: Path) -> None:

@@ -1,1 +1,0 @@
-"""Pictures and outlines put right, one picture at a time."""

@@ -1,1 +1,0 @@
-"""Raw class folders as they lie on the disk, both layouts."""

@@ -1,0 +1,176 @@
+"""Step `repair`: every sample of a source opened, repaired and hashed, one line of JSON each."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from detr_hf.data.boxes import COCO_BOXES, UNCLEAR, BoxFormat, judge_format
+from detr_hf.data.issues import Issue
+from detr_hf.data.open_data import SPELLINGS
+from detr_hf.data.records import (
+    Record,
+    issues_from_lists,
+    issues_to_lists,
+    record_from_values,
+    record_values,
+    to_line,
+)
+from detr_hf.data.repair import Repair, Repaired
+from detr_hf.data.sample import Sample
+from detr_hf.data.sources.base import Source
+from detr_hf.errors import UserError
+from detr_hf.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a sample: its record, or None where it was dropped; and what was found."""
+
+    file_name: str
+    record: Record | None
+    issues: list[Issue]
+
+
+def split_samples(splits: Mapping[str, Source]) -> Iterator[tuple[str, Sample]]:
+    """Every sample with the name of its split; of several splits, under names that begin with it."""
+    for split, source in splits.items():
+        for sample in source.samples():
+            yield split, sample if len(splits) == 1 else _below(split, sample)
+
+
+def _below(split: str, sample: Sample) -> Sample:
+    name = f"{split}/{sample.file_name}"
+    issues = (replace(one, file=name) if one.file == sample.file_name else one for one in sample.issues)
+    return replace(sample, file_name=name, issues=tuple(issues))
+
+
+def about_source(splits: Mapping[str, Source], formats: Mapping[str, BoxFormat]) -> dict[str, Any]:
+    """The issues and the categories of a source as a whole, as plain JSON."""
+    issues = [issue for source in splits.values() for issue in source.issues()]
+    issues += [found.issue for found in formats.values() if found.issue is not None]
+    categories = [entry for source in splits.values() for entry in source.categories()]
+    return {"issues": issues_to_lists(issues), "categories": categories}
+
+
+def box_format_of(source: Source) -> BoxFormat:
+    """How the boxes of a source are written, judged on all of them where its format leaves that open.
+
+    Raises:
+        UserError: it cannot be told.
+    """
+    if source.xywh_px or source.is_panoptic:
+        return COCO_BOXES
+    found = judge_format(source.samples())
+    if found.name == UNCLEAR:
+        raise UserError(f"{source.name}: {found.issue}")
+    return found
+
+
+@dataclass(frozen=True)
+class RecordRepair:
+    """From a sample to its line; picklable.
+
+    Args:
+        root: the source's folder.
+        kept: folder for images and id maps that are no files of the source.
+        repairs: by the name of the split.
+        drops_empty: whether images without objects are left out.
+    """
+
+    root: Path
+    kept: Path
+    repairs: Mapping[str, Repair]
+    drops_empty: bool = False
+
+    def __call__(self, item: tuple[str, Sample]) -> str:
+        """The line of a split's sample; never raises for what is wrong with it."""
+        split, sample = item
+        made = self.repairs[split](sample)
+        issues = made.issues
+        record = None
+        if made.sample is not None:
+            if made.sample.id_map is None:
+                shapeless = (found for found in made.sample.objects if found.segmentation is None)
+                issues += [Issue("rectangle", found.where, sample.file_name) for found in shapeless]
+            if self.drops_empty and not made.sample.objects:
+                issues = [
+                    replace(one, code="empty-dropped") if one.code == "no-objects" else one for one in issues
+                ]
+            else:
+                record = self._record(_role(split) if len(self.repairs) > 1 else "", made)
+        values = None if record is None else record_values(record)
+        return to_line({"file": sample.file_name, "record": values, "issues": issues_to_lists(issues)})
+
+    def _record(self, split: str, made: Repaired) -> Record:
+        sample, facts = made.sample, made.facts
+        assert sample is not None and facts is not None and facts.pixels is not None
+        id_map = sample.id_map
+        assert not callable(id_map), "repair has made its bytes"
+        return Record(
+            id=0,
+            file_name=sample.file_name,
+            image=self._path(sample.image, PurePosixPath(sample.file_name).suffix),
+            size_hw=facts.size_hw,
+            sha256=facts.sha256,
+            dhash=difference_hash(facts.pixels),
+            objects=sample.objects,
+            id_map=None if id_map is None else self._path(id_map, ".png"),
+            split=split,
+        )
+
+    def _path(self, content: Path | bytes | None, suffix: str) -> str:
+        """Relative to the source's folder where it lies in it; bytes become a file that is kept."""
+        assert content is not None, "without an image there is no record"
+        if isinstance(content, bytes):
+            file = self.kept.absolute() / f"{sha256(content).hexdigest()}{suffix[:10]}"
+            if not file.is_file():
+                write_bytes(file, content)
+            return file.as_posix()
+        path, root = os.path.abspath(content), os.path.abspath(self.root)
+        below = path.startswith(root + os.sep)
+        return Path(os.path.relpath(path, root) if below else path).as_posix()
+
+
+def _role(split: str) -> str:
+    """The split under the name that recipes have for it."""
+    return next((role for role, names in SPELLINGS.items() if split.lower() in names), split)
+
+
+def outcomes_in(path: Path) -> Iterator[Outcome]:
+    """The outcomes of a file of ``RecordRepair``'s lines, one at a time."""
+    for values in _lines(path):
+        record = values["record"]
+        made = None if record is None else record_from_values(record)
+        yield Outcome(values["file"], made, issues_from_lists(values["issues"]))
+
+
+def counts_in(path: Path) -> Iterator[tuple[str, bool, list[Issue]]]:
+    """Of each outcome its file name, whether it has a record, and its issues; cheaper than the whole."""
+    for values in _lines(path):
+        yield values["file"], values["record"] is not None, issues_from_lists(values["issues"])
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def difference_hash(image: NDArray[np.uint8]) -> str:
+    """64-bit difference hash of an image uint8[H, W, 3], as 16 hex digits.
+
+    Gray, shrunk to 9 x 8; a bit says whether a pixel is brighter than its left neighbor (after
+    https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html).
+    """
+    gray = Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX)
+    levels = np.asarray(gray).astype(int)
+    return np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes().hex()
