@@ -10,13 +10,13 @@ from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 
+from detr_hf.data.publishing import push_to_hub
 from detr_hf.hub.access import check_access, hub_errors
 from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import CONFIG_FILE, RunFacts
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.labels import LABEL_MAP_FILE
 from detr_hf.metrics.tables import score_of
-from detr_hf.prepare.publishing import push_to_hub
 from detr_hf.recipe import Hub
 from detr_hf.recipe.data import DATA_FILE
 from detr_hf.run_folder import (

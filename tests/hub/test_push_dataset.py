@@ -10,10 +10,10 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from detr_hf.data.build import build_bundle
+from detr_hf.data.publishing import open_written
 from detr_hf.data.sinks.prepared import WriteSettings, write_dataset
 from detr_hf.hub.facts import data_facts
 from detr_hf.hub.push import push_dataset
-from detr_hf.prepare.publishing import open_written
 from detr_hf.recipe import Data, Hub
 from tests.commands import refusal, told
 from tests.data.record_factories import LABELS, prepared
