@@ -18,11 +18,13 @@ import sys, time
 from detr_hf.errors import UserError
 from detr_hf.modeling.model_files import load_processor
 from detr_hf.modeling.pretrained import load_finished
-from detr_hf.prepare.hf import open_saved
+from pathlib import Path
+from detr_hf.data.sources import open_place
+from detr_hf.data.sources.base import Place
 started = time.monotonic()
 load_finished("someone/cached"), load_processor("someone/cached")
 print("cached: loaded")
-for load in (load_finished, load_processor, lambda name: open_saved(name, None)):
+for load in (load_finished, load_processor, lambda name: open_place(Place(Path(name), name), "hub")):
     try:
         load("someone/absent")
     except UserError as error:

@@ -23,7 +23,7 @@ TIERS = {  # a room imports from its own tier and those above it in this table
         *("templating", "files", "foreign_files", "run_folder"),
     },
     "what a run is": {"recipe"},
-    "what is learned": {"data", "prepare", "loading", "modeling", "metrics"},
+    "what is learned": {"data", "loading", "modeling", "metrics"},
     "what is done with it": {
         *("training", "inference", "visualize", "report", "hub", "export", "teacher"),
     },
@@ -102,12 +102,12 @@ def modules(root: Path) -> Iterator[Path]:
 
 
 def room_of(file: Path, root: Path) -> str:
-    """The part of the package that a file belongs to: "prepare" for `detr_hf/prepare/coco.py`."""
+    """The part of the package that a file belongs to: "data" for `detr_hf/data/coco.py`."""
     return file.relative_to(root / PACKAGE).parts[0].removesuffix(".py")
 
 
 def module_of(file: Path, root: Path) -> str:
-    """`detr_hf.prepare.coco`, or the package itself for its `__init__.py`."""
+    """`detr_hf.data.coco`, or the package itself for its `__init__.py`."""
     return ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -148,7 +148,7 @@ def wrong_imports(root: Path) -> list[str]:
                 problems.append(f"{where}:{line}: `{room}` must know nothing of `{target}`")
             elif target != room and TIER_OF[target] > TIER_OF[room]:
                 problems.append(f"{where}:{line}: `{room}` must not import `{target}`, which builds on it")
-            elif target != room and TIER_OF[target] == TIER_OF[room] == STRANGERS and room != "prepare":
+            elif target != room and TIER_OF[target] == TIER_OF[room] == STRANGERS:
                 problems.append(f"{where}:{line}: `{room}` must not import its neighbor `{target}`")
     return problems
 
@@ -287,11 +287,11 @@ GOOD = {
     "detr_hf/__init__.py": "",
     "detr_hf/labels.py": "from detr_hf.errors import UserError\n",
     "detr_hf/errors.py": "import json\n",
-    "detr_hf/prepare/__init__.py": "",
-    "detr_hf/prepare/coco.py": "from detr_hf.prepare.rows import x\nfrom . import rows\n",
-    "detr_hf/prepare/hf.py": "from detr_hf import labels\n",
-    "detr_hf/prepare/rows.py": "from ..labels import LabelMap\nimport datasets\n",
-    "detr_hf/training/loop.py": "import detr_hf.prepare.coco\nfrom detr_hf import __version__\n",
+    "detr_hf/data/__init__.py": "",
+    "detr_hf/data/coco.py": "from detr_hf.data.rows import x\nfrom . import rows\n",
+    "detr_hf/data/hf.py": "from detr_hf import labels\n",
+    "detr_hf/data/rows.py": "from ..labels import LabelMap\nimport datasets\n",
+    "detr_hf/training/loop.py": "import detr_hf.data.coco\nfrom detr_hf import __version__\n",
     "detr_hf/train.py": "from detr_hf.training import loop\n",
     "README.md": "See https://example.org/home/page and runs/tmp/x, `{folder}/tmp/y`.\n",
 }
@@ -301,8 +301,8 @@ BROKEN = [
     (
         wrong_imports,
         "detr_hf/labels.py",
-        "from detr_hf.prepare import coco\n",
-        "`labels` must not import `prepare`",
+        "from detr_hf.data import coco\n",
+        "`labels` must not import `data`",
     ),
     (
         wrong_imports,
@@ -327,21 +327,21 @@ BROKEN = [
     (names_of_one_family, "detr_hf/export/a.py", "x = model.bbox_predictor\n", "`bbox_predictor` is DETR's"),
     (
         import_circles,
-        "detr_hf/prepare/rows.py",
-        "def f():\n    from detr_hf.prepare import coco\n",
-        "files that import each other: detr_hf.prepare.coco, detr_hf.prepare.rows",
+        "detr_hf/data/rows.py",
+        "def f():\n    from detr_hf.data import coco\n",
+        "files that import each other: detr_hf.data.coco, detr_hf.data.rows",
     ),
     (
         import_circles,
-        "detr_hf/prepare/rows.py",
-        "if TYPE_CHECKING:\n    from .hf import x\nfrom detr_hf.prepare import coco\n",
-        "files that import each other: detr_hf.prepare.coco, detr_hf.prepare.rows",
+        "detr_hf/data/rows.py",
+        "if TYPE_CHECKING:\n    from .hf import x\nfrom detr_hf.data import coco\n",
+        "files that import each other: detr_hf.data.coco, detr_hf.data.rows",
     ),
     (
         import_circles,
         "detr_hf/labels/other.py",
         "import detr_hf.training.loop\n",
-        "rooms that import each other: labels, prepare, training",
+        "rooms that import each other: data, labels, training",
     ),
     (shadowing_names, "detr_hf/datasets.py", "", "hides the module `datasets`"),
     (shadowing_names, "detr_hf/logging/__init__.py", "", "hides the module `logging`"),

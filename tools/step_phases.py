@@ -22,9 +22,9 @@ from transformers import DetrImageProcessor
 
 from benchmarks.inputs import LABELS, detector_of, segmenter_of
 from benchmarks.settings import Settings
+from detr_hf.data.build import build_bundle
 from detr_hf.demo.resolve import resolve_demo
 from detr_hf.modeling import matcher
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe, recipe_from_text
 from detr_hf.training.build import build_accelerator, build_run, build_task
 from detr_hf.training.engine import step_normalizers

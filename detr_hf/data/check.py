@@ -196,6 +196,8 @@ class _Check:
     splits: dict[str, SplitCount] = field(default_factory=dict)
     _first: dict[str, tuple[str, str]] = field(default_factory=dict)  # sha256 -> split and file
     _worst: list[tuple[int, int, Seen]] = field(default_factory=list)
+    _unlisted: list[tuple[str, Issue]] = field(default_factory=list)
+    _names: set[str] = field(default_factory=set)
     _taken: int = 0
 
     def run(self) -> CheckResult:
@@ -206,6 +208,9 @@ class _Check:
         for split, source in self.target.splits.items():
             held = self.splits[split] = SplitCount()
             self._guarded(split, partial(self._check_split, split, source, labels, held))
+        for split, issue in {issue.file: (split, issue) for split, issue in self._unlisted}.values():
+            if issue.file not in self._names:
+                self.report.add([issue], split)
         if labels is not None and self.splits:
             first, held = next(iter(self.splits.items()))
             if held.images and not held.objects:
@@ -246,7 +251,12 @@ class _Check:
         box_format = box_format_of(source)
         if box_format.issue is not None:
             self.report.add([box_format.issue], split)
-        self.report.add(source.issues(), split)
+        for issue in source.issues():
+            # Splits often share one folder of images: what another one lists is not unlisted.
+            if issue.code == "file-unlisted":
+                self._unlisted.append((split, issue))
+            else:
+                self.report.add([issue], split)
         if labels is None:
             return
         work = _Work(split, labels, self.queries, Repair(box_format))
@@ -259,6 +269,7 @@ class _Check:
 
     def _take(self, seen: Seen, held: SplitCount) -> None:
         sample = seen.sample
+        self._names.add(sample.file_name)
         held.images += 1
         single = [found for found in sample.objects if not found.iscrowd]
         held.objects += len(single)

@@ -92,10 +92,18 @@ def open_split(
             raise UserError(f"{name}.annotations: there is no file {split.annotations}")
         place = Place(Path(split.annotations), name, images, panoptic, reading)
         return open_place(place, "coco-panoptic" if panoptic else "coco")[1], ""
-    place = Place(Path(split.path), f"{name} {split.path}", images, panoptic, reading, revision, labels)
+    place = Place(
+        Path(split.path),
+        name if name == split.path else f"{name} {split.path}",
+        images,
+        panoptic,
+        reading,
+        revision,
+        labels,
+    )
     door, opened = open_place(place, split.format)
     found = ", ".join(f"{split} {len(source)}" for split, source in opened.splits.items())
-    return opened, f"{name}: {split.path} is read as {door.TITLE} (format: {door.FORMAT}); images: {found}"
+    return opened, f"{split.path}: {door.TITLE} (format: {door.FORMAT}); images: {found}"
 
 
 def _dataset(data: Data) -> Split:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from huggingface_hub import HfApi
 
 from detr_hf.data.build import build_bundle
@@ -31,10 +30,7 @@ def open_written(out: str | Path) -> DataBundle:
     if not file.is_file():
         folds = " or one of its folds, fold_<n>" if (folder / "fold_1").is_dir() else ""
         raise UserError(f"{folder}: has no {DATA_FILE}; give a folder that `detr-hf prepare` wrote{folds}")
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))["data"]
-    train, validation = (Split(**values[name]) for name in (TRAIN, VALIDATION))
-    data = Data(train=train, validation=validation, labels=values["labels"])
-    return build_bundle(data, folder / "steps" / "bundle")
+    return build_bundle(Data(train=Split(path=str(folder))), folder / "steps" / "bundle")
 
 
 def push_to_hub(out: str | Path, repo_id: str, private: bool = True) -> None:

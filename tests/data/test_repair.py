@@ -10,9 +10,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from detr_hf.data.boxes import CORNERS, BoxFormat
+from detr_hf.data.frames import Frame
 from detr_hf.data.repair import Repair, Repaired
 from detr_hf.data.repair_objects import decoded_mask
 from detr_hf.data.sample import Annotation, Sample
+from detr_hf.images import decode_image
 
 SIZE_HW = (48, 64)
 SQUARE = [5, 6, 25, 6, 25, 24, 5, 24]
@@ -186,3 +188,21 @@ def test_sixteen_bits_with_a_small_range_are_noted_as_dark(tmp_path: Path) -> No
     assert "image-dark" in codes(repaired(file, thing(bbox=[1, 1, 5, 5])))
     Image.fromarray(gray * 16).save(file)
     assert "image-dark" not in codes(repaired(file, thing(bbox=[1, 1, 5, 5])))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turns_are_those_of_the_decoder(tmp_path: Path, orientation: int) -> None:
+    """A white block in a black image, turned by the decoder, and its box and mask turned by a frame."""
+    mask = np.zeros((30, 50), bool)
+    mask[4:10, 7:30] = True
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / "turned.png"
+    Image.fromarray((mask * 255).astype(np.uint8)).convert("RGB").save(path, exif=exif)
+    seen = decode_image(path)[..., 0] > 0
+    frame = Frame((30, 50), (seen.shape[0], seen.shape[1]), orientation)
+    np.testing.assert_array_equal(frame.mask(mask), seen)
+    rows, columns = np.nonzero(seen)
+    corners = frame.points(np.array([[7.0, 4.0], [30.0, 10.0]]))
+    assert corners.min(0).tolist() == [columns.min(), rows.min()]
+    assert corners.max(0).tolist() == [columns.max() + 1, rows.max() + 1]

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from detr_hf.data.repair import Repair
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.validate import validate, validate_classes
+from detr_hf.data.validate import SAME_IOU, same_boxes, validate, validate_classes
+from detr_hf.geometry import boxes_xywh_to_xyxy, pairwise_iou
 from detr_hf.labels import LabelMap
 
 LABELS = LabelMap.from_names(["cat", "dog"], stuff=["sky"])
@@ -67,3 +69,14 @@ def test_gray_images_and_outlines_over_the_edge_are_noted(tmp_path: Path) -> Non
     result = Repair()(Sample(file, "gray.png", 1, [over], (48, 64)))
     assert [issue.code for issue in result.issues] == ["not-rgb", "outline-clipped"]
     assert result.sample is not None and result.sample.objects[0].bbox == [0, 6, 25, 18]
+
+
+def test_pairs_of_boxes_are_those_of_the_slow_way() -> None:
+    rng = np.random.default_rng(1)
+    base = np.concatenate([rng.uniform(0, 300, (60, 2)), rng.uniform(5, 90, (60, 2))], 1)
+    boxes = np.concatenate([base, base + rng.normal(0, 0.6, base.shape), base[:9]])
+    slow = pairwise_iou(*[torch.from_numpy(boxes_xywh_to_xyxy(boxes))] * 2).numpy()
+    expected = {(i, j) for i, j in np.argwhere(slow >= SAME_IOU).tolist() if i < j}
+    assert len(expected) > 20
+    assert set(same_boxes(boxes)) == expected
+    assert list(same_boxes(np.zeros((0, 4)))) == []

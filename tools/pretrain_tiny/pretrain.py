@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from transformers import DetrForSegmentation, DetrImageProcessor
 
+from detr_hf.data.build import build_bundle
 from detr_hf.data.bundle import DataBundle
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.demo.worlds import categories_of
@@ -26,7 +27,6 @@ from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.families.registry import family_of
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import Task
-from detr_hf.prepare.build import build_bundle
 from detr_hf.recipe import Recipe, recipe_from_text
 from detr_hf.training.build import build_accelerator, build_run, build_task
 from detr_hf.training.folder import locked, save_record
