@@ -81,10 +81,18 @@ def decode_image(source: ImageSource, name: str | None = None) -> np.ndarray:
     """
     name = name or _name_of(source)
     with _opened(source, name) as image:
-        _load(image, name)
-        turn = _UPRIGHT.get(_orientation(image))
-        upright = image if turn is None else image.transpose(turn)
-        return np.array(_to_rgb(upright, name), dtype=np.uint8)
+        return rgb_of(image, name)
+
+
+def rgb_of(image: Image.Image, name: str = "the image") -> np.ndarray:
+    """An opened image as ``decode_image`` returns it: the same pixels as of its file.
+
+    Raises:
+        UserError: it is damaged, or its samples have no fixed range.
+    """
+    _load(image, name)
+    turn = _UPRIGHT.get(_orientation(image))
+    return np.array(_to_rgb(image if turn is None else image.transpose(turn), name), dtype=np.uint8)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import CONFIG_FILE, RunFacts
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.labels import LABEL_MAP_FILE
-from detr_hf.metrics.tables import score_of
+from detr_hf.metrics.tables import said, score_of
 from detr_hf.recipe import Hub
 from detr_hf.recipe.data import DATA_FILE
 from detr_hf.run_folder import (
@@ -94,7 +94,7 @@ def _is_outdated(name: str, contents: dict[str, Path | bytes]) -> bool:
 
 def _message(facts: RunFacts) -> str:
     best = facts.recipe.checkpoint.best
-    return f"Epoch {facts.results.get('epoch', '?')}: {best} {score_of(facts.results, best):.3f}"
+    return f"Epoch {facts.results.get('epoch', '?')}: {best} {said(score_of(facts.results, best))}"
 
 
 def is_written_dataset(folder: Path) -> bool:

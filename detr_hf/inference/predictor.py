@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from detr_hf.errors import UserError
@@ -125,8 +126,10 @@ class Predictor:
         if self.is_panoptic:
             self.task.merge = replace(self.task.merge, score_threshold=value)
 
-    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
-        """One prediction an image, in order; see ``stream``."""
+    def predict(self, images: ImageInput | Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
+        """One prediction an image, in order; see ``stream``. One image need not be in a list."""
+        if isinstance(images, str | Path | Image.Image | np.ndarray):
+            images = [images]
         return list(self.stream(images, batch_size))
 
     def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from detr_hf.errors import UserError
-from detr_hf.images import decode_image
+from detr_hf.images import decode_image, rgb_of
 from detr_hf.loading.collate import Target
 from detr_hf.loading.transforms import Augmentation, build_transforms
 from detr_hf.modeling.families.base import ImageProcessor
@@ -33,7 +33,7 @@ def as_rgb(image: ImageInput) -> np.ndarray:
             )
         return image
     if isinstance(image, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        return rgb_of(image)
     return decode_image(image)
 
 

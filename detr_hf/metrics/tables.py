@@ -10,10 +10,10 @@ from detr_hf.sanitize import markdown_table
 NONE = "-"
 
 
-def score_of(results: Mapping[str, Any], name: str) -> float:
-    """One number of the results by its recipe name: AP, AP50, AR or PQ; 0 where nothing could be measured."""
+def score_of(results: Mapping[str, Any], name: str) -> float | None:
+    """One number of the results by its recipe name: AP, AP50, AR or PQ; None where there is no object."""
     value = results["panoptic"]["All"]["pq"] if name == "PQ" else results["detection"][name]
-    return 0.0 if value is None else float(value)
+    return None if value is None else float(value)
 
 
 def results_tables(results: Mapping[str, Any]) -> str:

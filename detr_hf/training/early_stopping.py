@@ -35,6 +35,8 @@ class EarlyStopping:
         if self.settings is None:
             return
         score, best = score_of(results, self.metric), self.state.stopping_best
+        if score is None:  # nothing to judge by
+            return
         if best is None or score > best + self.settings.min_delta:
             self.state.stopping_best, self.state.stopping_waited = score, 0
         else:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from detr_hf.errors import StoppedEarly
 from detr_hf.metrics.per_image_results import save_per_image
-from detr_hf.metrics.tables import score_of
+from detr_hf.metrics.tables import said, score_of
 from detr_hf.run_folder import RunFolder
 from detr_hf.training.build import pq_backend_of
 from detr_hf.training.checkpoint import save_model, save_training
@@ -54,7 +54,7 @@ def evaluation_is_due(run: Run) -> bool:
     """At the end of every so many epochs and of the run, unless it has been done at this step already."""
     step, settings = run.state.step, run.recipe.evaluation
     if step >= run.total_steps:
-        return not run.state.is_evaluated or run.state.best is None
+        return not run.state.is_evaluated or run.state.best_step is None
     epoch, inside = divmod(step, run.steps_per_epoch)
     due = step > 0 and inside == 0 and epoch % settings.every == 0
     return due and not run.state.is_evaluated
@@ -83,9 +83,11 @@ def evaluate_and_keep_best(
         state.evaluated_step = state.step
         run.log.write(state.step, "validation", {"epoch": epoch, **metrics})
         score, boxes = score_of(metrics, name), metrics["detection"]
-        beside = ", ".join(f"{what} {boxes[key] or 0:.3f}" for what, key in BESIDE.items())
-        run.accelerator.print(f"epoch {epoch}: {name} {score:.3f} ({beside})")
-        if state.best is None or score > state.best:
+        beside = ", ".join(f"{what} {said(boxes[key])}" for what, key in BESIDE.items())
+        run.accelerator.print(f"epoch {epoch}: {name} {said(score)} ({beside})")
+        if score is None:
+            run.accelerator.print(f"no object in the validation split: {name} is undefined, {LATEST}")
+        if state.best is None or (score is not None and score > state.best):
             state.best, state.best_step = score, state.step
             if run.accelerator.is_main_process:
                 facts = {"epoch": epoch, "step": state.step, **metrics}
@@ -99,6 +101,7 @@ def evaluate_and_keep_best(
         run.accelerator.print(f"early stopping: {stopping}")
 
 
+LATEST = "so that best/ cannot be chosen; it holds the latest model"
 BESIDE = {"box AP": "AP", "AP50": "AP50", "AR": "AR"}
 """What is printed beside the score that decides."""
 

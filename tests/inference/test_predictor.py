@@ -39,7 +39,7 @@ def test_a_file_an_array_and_a_pil_image_are_the_same(detector: Path, images_dir
 def test_neighbors_change_nothing(segmenter: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, score_threshold=0.3)
     together = predictor.predict(find_images(images_dir))
-    alone = predictor.predict([images_dir / "1.png"])[0]
+    alone = predictor.predict(images_dir / "1.png")[0]  # one image need not be in a list
     assert isinstance(alone, PanopticPrediction) and isinstance(together[1], PanopticPrediction)
     np.testing.assert_array_equal(alone.id_map, together[1].id_map)
     assert alone.segments == together[1].segments and alone.id_map.shape == (120, 90)

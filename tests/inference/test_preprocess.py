@@ -1,4 +1,4 @@
-"""Pictures of any origin are the same to the model."""
+"""Images of any origin are the same to the model."""
 
 from __future__ import annotations
 
@@ -20,3 +20,15 @@ def test_a_turned_pil_image_is_set_upright_as_its_file_is(tmp_path: Path) -> Non
     opened = as_rgb(Image.open(tmp_path / "turned.png"))
     assert opened.shape == (128, 96, 3)
     np.testing.assert_array_equal(opened, as_rgb(tmp_path / "turned.png"))
+
+
+def test_an_opened_image_has_the_pixels_of_its_file(tmp_path: Path) -> None:
+    """guards: Pillow's own conversion, which turns 16-bit gray white and transparency black."""
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (48, 1))
+    clear = np.zeros((48, 64, 4), np.uint8)
+    clear[:, 32:] = (200, 0, 0, 255)
+    for name, pixels in (("gray16.png", ramp), ("clear.png", clear)):
+        Image.fromarray(pixels).save(tmp_path / name)
+        seen = as_rgb(tmp_path / name)
+        np.testing.assert_array_equal(as_rgb(Image.open(tmp_path / name)), seen)
+        assert 60 < seen.mean() < 200

@@ -218,12 +218,23 @@ def test_best_goes_by_the_number_the_recipe_names(tmp_path: Path, monkeypatch: p
     assert best_of(tmp_path)["epoch"] == 1
 
 
-def test_a_score_that_could_not_be_measured_counts_as_zero(
+def test_without_an_object_to_score_the_latest_model_is_kept_and_the_score_is_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unmeasured: Any = None
+    scored(tmp_path, monkeypatch, [unmeasured, unmeasured])
+    assert best_of(tmp_path)["epoch"] == 2
+    printed = capsys.readouterr().out
+    assert "epoch 1: AP - (box AP -" in printed and "AP is undefined" in printed
+    assert "AP 0.000" not in printed
+
+
+def test_a_score_that_could_not_be_measured_never_replaces_one_that_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unmeasured: Any = None
-    scored(tmp_path, monkeypatch, [unmeasured, 0.1])
-    assert best_of(tmp_path)["epoch"] == 2
+    scored(tmp_path, monkeypatch, [0.1, unmeasured])
+    assert best_of(tmp_path)["epoch"] == 1
 
 
 def test_evaluation_every_so_many_epochs_and_at_the_end(
