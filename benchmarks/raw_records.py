@@ -35,9 +35,9 @@ def made_up_records(count: int, seed: int = 0) -> Iterator[Record]:
         objects = [_polygon(rng, folder, number) for number in range(OBJECTS)]
         file = f"{folder}/images/{name}"
         yield Record(
-            id=0,
+            image=Path(file),
             file_name=file,
-            image=file,
+            image_id=0,
             size_hw=SIZE_HW,
             sha256=digest,
             dhash=digest[:16],
@@ -60,9 +60,9 @@ def write_stuff(folder: Path, records: Iterator[Record]) -> None:
     for record in records:
         id_map = np.ones(record.size_hw, np.int32)
         id_map[: record.size_hw[0] // 2] = 2
-        Image.fromarray(id_to_rgb(id_map)).save(folder / f"{record.id}.png")
+        Image.fromarray(id_to_rgb(id_map)).save(folder / f"{record.image_id}.png")
         segments = [
             {"id": number, "category": name, "score": 0.9} for number, name in enumerate(STUFF, start=1)
         ]
         content = {"sha256": record.sha256, "segments": segments}
-        (folder / f"{record.id}.json").write_text(json.dumps(content), encoding="utf-8")
+        (folder / f"{record.image_id}.json").write_text(json.dumps(content), encoding="utf-8")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from detr_hf.data.sinks.prepared_files import SplitSummary
+from detr_hf.data.sample import Annotation
 from detr_hf.data.split import VALIDATION, Splits
 from detr_hf.labels import LabelMap
 from detr_hf.templating import render_markdown
@@ -18,6 +18,33 @@ CARD_FILE = "README.md"
 TRUTH_HEADING = "## Who drew the masks"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
+
+
+@dataclass
+class SplitSummary:
+    """What a split holds: images in all and by class, segments by class, and what a machine drew.
+
+    ``pseudo`` counts machine-made segments by class, ``scored`` those among them with a score, ``score_sum``
+    adds these scores up.
+    """
+
+    images: int = 0
+    images_of: Counter[str] = field(default_factory=Counter)
+    segments_of: Counter[str] = field(default_factory=Counter)
+    pseudo: Counter[str] = field(default_factory=Counter)
+    scored: Counter[str] = field(default_factory=Counter)
+    score_sum: Counter[str] = field(default_factory=Counter)
+
+    def count(self, objects: Sequence[Annotation]) -> None:
+        self.images += 1
+        self.images_of.update({found.category or "" for found in objects})
+        for found in objects:
+            name = found.category or ""
+            self.segments_of[name] += 1
+            self.pseudo[name] += bool(found.extra.get("pseudo"))
+            if found.score is not None:
+                self.scored[name] += 1
+                self.score_sum[name] += found.score  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def merge_records(records: Iterable[Record], labels: LabelMap, out: Path) -> int
 
         def numbered() -> Iterator[Record]:
             for number, record in enumerate(records, start=1):
-                made, issues = with_classes(replace(record, id=number), labels)
+                made, issues = with_classes(replace(record, image_id=number), labels)
                 if issues:
                     lines.write(f"{to_line({'issues': issues_to_lists(issues)})}\n")
                 yield made

@@ -157,7 +157,7 @@ def summarize_stuff(records: Path, out: Path) -> StuffSummary:
     scores: Counter[str] = Counter()
     summary, pixels, covered = StuffSummary(), 0, 0
     for record in _unlabeled(records):
-        content = readable_json(out / f"{record.id}.json")
+        content = readable_json(out / f"{record.image_id}.json")
         if not content:
             raise UserError(f"{record.file_name}: has no pseudo-labels in {out}; run the step `pseudo` first")
         summary.images += 1
@@ -180,9 +180,9 @@ def _unlabeled(records: Path) -> Iterator[Record]:
 
 
 def _is_done(record: Record, out: Path, made_with: str) -> bool:
-    content = readable_json(out / f"{record.id}.json")
+    content = readable_json(out / f"{record.image_id}.json")
     made_from = content.get("sha256"), content.get("made_with")
-    return made_from == (record.sha256, made_with) and (out / f"{record.id}.png").is_file()
+    return made_from == (record.sha256, made_with) and (out / f"{record.image_id}.png").is_file()
 
 
 def _label_one(
@@ -210,9 +210,9 @@ def _label_one(
         "made_with": made_with,
         "segments": segments,
     }
-    (out / f"{record.id}.json").unlink(missing_ok=True)  # an older one must not vouch for the new map
-    write_bytes(out / f"{record.id}.png", png.getvalue())
-    write_json(out / f"{record.id}.json", content, indent=None)
+    (out / f"{record.image_id}.json").unlink(missing_ok=True)  # an older one must not vouch for the new map
+    write_bytes(out / f"{record.image_id}.png", png.getvalue())
+    write_json(out / f"{record.image_id}.json", content, indent=None)
 
 
 def paint_mapped(
@@ -259,7 +259,7 @@ def read_pseudo_stuff(record: Record, out: Path) -> tuple[NDArray[np.int32], lis
     Raises:
         UserError: there is no result for it, or its map is not of the image's size.
     """
-    content, path = readable_json(out / f"{record.id}.json"), out / f"{record.id}.png"
+    content, path = readable_json(out / f"{record.image_id}.json"), out / f"{record.image_id}.png"
     if content.get("sha256") != record.sha256:
         raise UserError(f"{record.file_name}: has no pseudo-labels in {out}; run the step `pseudo` first")
     id_map = decode_id_map(path)

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from detr_hf.data.build import build_bundle
 from detr_hf.data.bundle import DataBundle
 from detr_hf.data.card import CARD_FILE
-from detr_hf.data.sinks.prepared_files import PANOPTIC_FILE
+from detr_hf.data.sinks.coco_panoptic import PANOPTIC_FILE
 from detr_hf.data.split import TRAIN, VALIDATION
 from detr_hf.errors import UserError
 from detr_hf.labels import LABEL_MAP_FILE

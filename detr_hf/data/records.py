@@ -5,41 +5,38 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detr_hf.data.issues import Issue
-from detr_hf.data.sample import Annotation
+from detr_hf.data.sample import Annotation, Sample
 from detr_hf.errors import UserError
 from detr_hf.files import whole_file
 
+_KEYS = ("image_id", "file_name", "size_hw", "sha256", "dhash", "split")
+_OBJECT_KEYS = ("id", "category", "where", "bbox", "area")
+
 
 @dataclass(frozen=True)
-class Record:
-    """One image, repaired.
+class Record(Sample):
+    """A repaired sample whose image and id map are files, with what tells its image from others.
+
+    Paths are relative to the source's folder where they lie in it, else absolute. ``image_id`` is 0 until
+    merged, then 1..N in the order of the source. Of a source with several splits, ``file_name`` begins with
+    the split's name.
 
     Attributes:
-        id: 0 until merged, then 1..N in the order of the source.
-        file_name: "/"-separated, unique; in class folders ``<class>/images/<file>``. Of a source with several
-            splits it begins with the split's name.
-        image: its path, relative to the source's folder where it lies in it, else absolute.
-        size_hw: height and width in pixels of the upright image.
-        sha256: of the file, hex.
+        sha256: of the image's file, hex.
         dhash: 64-bit difference hash of the upright gray image, 16 hex digits.
-        objects: repaired; where there is an ``id_map``, its segments.
-        id_map: path of the PNG, as ``image``.
         split: "train", "validation" or another name, where the source has several.
     """
 
-    id: int
-    file_name: str
-    image: str
-    size_hw: tuple[int, int]
-    sha256: str
-    dhash: str
-    objects: list[Annotation] = field(default_factory=list)
-    id_map: str | None = None
+    image: Path
+    id_map: Path | None = None
+    size_hw: tuple[int, int] = (0, 0)
+    sha256: str = ""
+    dhash: str = ""
     split: str = ""
 
     @property
@@ -60,28 +57,32 @@ def folder_of(file_name: str) -> str:
 
 def record_values(record: Record) -> dict[str, Any]:
     """The record as plain JSON; of objects, what later steps need."""
-    return vars(record) | {"objects": [_object_values(found) for found in record.objects]}
+    return {key: getattr(record, key) for key in _KEYS} | {
+        "image": record.image.as_posix(),
+        "id_map": None if record.id_map is None else record.id_map.as_posix(),
+        "objects": [object_values(found) for found in record.objects],
+    }
 
 
-def _object_values(found: Annotation) -> dict[str, Any]:
-    values: dict[str, Any] = {"id": found.id, "category": found.category, "where": found.where}
-    values |= {"bbox": found.bbox, "area": found.area}
-    if found.segmentation is not None:
-        values["segmentation"] = found.segmentation
-    if found.iscrowd:
-        values["iscrowd"] = True
-    if found.score is not None:
-        values["score"] = found.score
-    if found.extra.get("pseudo"):
-        values["extra"] = {"pseudo": True}
-    return values
+def object_values(found: Annotation) -> dict[str, Any]:
+    """An object as plain JSON, of which ``Annotation(**values)`` is the object again."""
+    values = {key: getattr(found, key) for key in _OBJECT_KEYS}
+    rest = {"segmentation": found.segmentation, "iscrowd": found.iscrowd or None, "score": found.score}
+    rest["extra"] = {"pseudo": True} if found.extra.get("pseudo") else None
+    return values | {key: value for key, value in rest.items() if value is not None}
 
 
 def record_from_values(values: dict[str, Any]) -> Record:
-    """The record of ``record_values``; ``values`` is used up."""
-    values["objects"] = [Annotation(**found) for found in values["objects"]]
-    values["size_hw"] = tuple(values["size_hw"])
-    return Record(**values)
+    """The record of ``record_values``."""
+    return Record(
+        **values
+        | {
+            "image": Path(values["image"]),
+            "id_map": None if values["id_map"] is None else Path(values["id_map"]),
+            "objects": [Annotation(**found) for found in values["objects"]],
+            "size_hw": tuple(values["size_hw"]),
+        }
+    )
 
 
 def to_line(values: Any) -> str:

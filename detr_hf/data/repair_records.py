@@ -117,28 +117,28 @@ class RecordRepair:
         id_map = sample.id_map
         assert not callable(id_map), "repair has made its bytes"
         return Record(
-            id=0,
-            file_name=sample.file_name,
             image=self._path(sample.image, PurePosixPath(sample.file_name).suffix),
+            file_name=sample.file_name,
+            image_id=0,
+            objects=sample.objects,
+            id_map=None if id_map is None else self._path(id_map, ".png"),
             size_hw=facts.size_hw,
             sha256=facts.sha256,
             dhash=difference_hash(facts.pixels),
-            objects=sample.objects,
-            id_map=None if id_map is None else self._path(id_map, ".png"),
             split=split,
         )
 
-    def _path(self, content: Path | bytes | None, suffix: str) -> str:
+    def _path(self, content: Path | bytes | None, suffix: str) -> Path:
         """Relative to the source's folder where it lies in it; bytes become a file that is kept."""
         assert content is not None, "without an image there is no record"
         if isinstance(content, bytes):
             file = self.kept.absolute() / f"{sha256(content).hexdigest()}{suffix[:10]}"
             if not file.is_file():
                 write_bytes(file, content)
-            return file.as_posix()
+            return file
         path, root = os.path.abspath(content), os.path.abspath(self.root)
         below = path.startswith(root + os.sep)
-        return Path(os.path.relpath(path, root) if below else path).as_posix()
+        return Path(os.path.relpath(path, root) if below else path)
 
 
 def _role(split: str) -> str:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from detr_hf.data.issues import Issue
-from detr_hf.data.records import Record
 from detr_hf.data.sample import Sample
 from detr_hf.labels import LabelMap
 
-Holder = TypeVar("Holder", Sample, Record)
+Holder = TypeVar("Holder", bound=Sample)
 
 
 def with_classes(sample: Holder, labels: LabelMap) -> tuple[Holder, list[Issue]]:

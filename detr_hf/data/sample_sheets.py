@@ -38,7 +38,7 @@ def _drawn(root: Path, record: Record, name: str, color: tuple[int, int, int]) -
     size = max(1, round(width * scale)), max(1, round(height * scale))
     tile = image.resize(size, Image.Resampling.BOX)
     if record.id_map is not None:
-        id_map = decode_id_map(root / record.id_map, record.id_map)
+        id_map = decode_id_map(root / record.id_map)
         ids = [segment.id for segment in record.objects if segment.category == name]
         return _tinted(tile, np.isin(id_map, ids), color)
     for found in sorted(record.objects, key=lambda found: found.category == name):

@@ -58,13 +58,15 @@ class Statistics:
         rank = -int(sha256(record.file_name.encode("utf-8", "surrogateescape")).hexdigest(), 16)
         for name in set(names):
             heap = self._samples[name]
-            heapq.heappush(heap, (rank, record.id, record))
+            heapq.heappush(heap, (rank, record.image_id, record))
             if len(heap) > SAMPLES_PER_CLASS:
                 heapq.heappop(heap)
 
     def samples(self, name: str) -> list[Record]:
         """A few records with objects of a class, in the order of their ids."""
-        return sorted((record for _, _, record in self._samples.get(name, [])), key=lambda found: found.id)
+        return sorted(
+            (record for _, _, record in self._samples.get(name, [])), key=lambda found: found.image_id
+        )
 
     def imbalance(self) -> dict[str, Any]:
         """The classes with most and fewest objects, and how many times more the first has."""

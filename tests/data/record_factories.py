@@ -81,9 +81,9 @@ def _record(raw: Path, at: int) -> Record:
     Image.fromarray(pixels).save(file)
     below = file.relative_to(raw).as_posix()
     return Record(
-        id=at + 1,
+        image=Path(below),
         file_name=below,
-        image=below,
+        image_id=at + 1,
         size_hw=SIZE_HW,
         sha256=sha256(file.read_bytes()).hexdigest(),
         dhash=sha256(str(at).encode()).hexdigest()[:16],
@@ -97,19 +97,19 @@ def _with_id_map(raw: Path, record: Record) -> Record:
     Image.fromarray(id_to_rgb(id_map)).save(raw / "map.png")
     sky = Annotation(70_000, "sky", [0, 0, 40, 10], area=400.0, extra={"pseudo": True})
     thing = Annotation(300, record.folder, [0, 10, 40, 20], area=800.0)
-    return replace(record, objects=[sky, thing], id_map="map.png")
+    return replace(record, objects=[sky, thing], id_map=Path("map.png"))
 
 
 def _write_stuff(folder: Path, record: Record) -> None:
     id_map = np.ones(SIZE_HW, np.int32)
     id_map[:12] = 2
-    Image.fromarray(id_to_rgb(id_map)).save(folder / f"{record.id}.png")
+    Image.fromarray(id_to_rgb(id_map)).save(folder / f"{record.image_id}.png")
     segments = [
         {"id": 1, "category": "ground", "score": 0.9, "area": 720},
         {"id": 2, "category": "sky", "score": 0.95, "area": 480},
     ]
     content = {"sha256": record.sha256, "segments": segments}
-    (folder / f"{record.id}.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / f"{record.image_id}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from detr_hf.data.paint import Painted, Segment, Stuff, paint, paint_given
-from detr_hf.data.records import Record
-from detr_hf.data.sample import Annotation
+from detr_hf.data.paint import Painted, Stuff, paint
+from detr_hf.data.sample import Annotation, Sample
 from detr_hf.errors import UserError
 from detr_hf.geometry import id_to_rgb
 from tests.data.record_factories import outlined
@@ -28,8 +28,8 @@ def polygon(category: str, *outlines: list[float], iscrowd: bool = False) -> Ann
     return outlined(category, *outlines, number=7, iscrowd=iscrowd)
 
 
-def record(*objects: Annotation) -> Record:
-    return Record(1, "a/1.jpg", "a/1.jpg", (HEIGHT, WIDTH), "0" * 64, "0" * 16, objects=list(objects))
+def record(*objects: Annotation) -> Sample:
+    return Sample(None, "a/1.jpg", 1, list(objects), size_hw=(HEIGHT, WIDTH))
 
 
 def sky_over_ground(horizon: int = 4) -> Stuff:
@@ -44,16 +44,24 @@ def sky_over_ground(horizon: int = 4) -> Stuff:
 
 def areas(painted: Painted) -> dict[str, int]:
     counts = dict(zip(*np.unique(painted.id_map, return_counts=True), strict=True))
-    assert counts.pop(0, 0) + sum(found.area for found in painted.segments) == WIDTH * HEIGHT
-    for found in painted.segments:
+    assert counts.pop(0, 0) + sum(found.area for found in painted.objects) == WIDTH * HEIGHT
+    for found in painted.objects:
         assert counts.pop(found.id) == found.area
     assert not counts, "no id without a segment"
-    return {found.category: found.area for found in painted.segments}
+    return {found.category: found.area for found in painted.objects}
+
+
+def segments(painted: Painted) -> list[tuple[Any, ...]]:
+    """(id, class, box, area) of what was painted, of machine-made stuff with "pseudo" and its score."""
+    return [
+        (one.id, one.category, one.bbox, one.area, *one.extra, *([one.score] if one.score else []))
+        for one in painted.objects
+    ]
 
 
 def test_a_polygon_covers_the_pixels_that_it_encloses() -> None:
     painted = paint(record(polygon("brick", square(2, 1, 4, 3))), None)
-    assert painted.segments == [Segment(1, "brick", (2, 1, 4, 3), 12)]
+    assert segments(painted) == [(1, "brick", [2, 1, 4, 3], 12)]
     assert (painted.id_map[1:4, 2:6] == 1).all()
     assert (painted.id_map > 0).sum() == 12
     assert painted.id_map.dtype == np.int32
@@ -82,7 +90,7 @@ def test_an_odd_outline_is_rasterised_as_pycocotools_does_it() -> None:
 
 def test_all_parts_of_an_object_are_one_segment() -> None:
     painted = paint(record(polygon("brick", square(0, 0, 2, 2), square(8, 6, 2, 2))), None)
-    assert painted.segments == [Segment(1, "brick", (0, 0, 10, 8), 8)]
+    assert segments(painted) == [(1, "brick", [0, 0, 10, 8], 8)]
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -101,15 +109,15 @@ def test_crowds_lie_below_all_objects() -> None:
     crowd = polygon("people", square(0, 0, 2, 2), iscrowd=True)
     painted = paint(record(crowd, polygon("wall", square(1, 0, 6, 6))), None)
     assert areas(painted) == {"people": 2, "wall": 36}
-    assert [found.iscrowd for found in painted.segments] == [True, False]
+    assert [found.iscrowd for found in painted.objects] == [True, False]
 
 
 def test_objects_lie_over_pseudo_stuff_which_is_marked_with_its_score() -> None:
     painted = paint(record(polygon("brick", square(2, 2, 4, 4))), sky_over_ground())
-    assert painted.segments == [
-        Segment(1, "brick", (2, 2, 4, 4), 16),
-        Segment(2, "ground", (0, 4, 10, 4), 32, pseudo=True, score=0.9),
-        Segment(3, "sky", (0, 0, 10, 4), 32, pseudo=True, score=0.97),
+    assert segments(painted) == [
+        (1, "brick", [2, 2, 4, 4], 16),
+        (2, "ground", [0, 4, 10, 4], 32, "pseudo", 0.9),
+        (3, "sky", [0, 0, 10, 4], 32, "pseudo", 0.97),
     ]
     assert painted.issues == []
 
@@ -118,7 +126,7 @@ def test_stuff_wholly_under_objects_is_left_out_and_noted() -> None:
     painted = paint(record(polygon("wall", square(0, 0, 10, 4))), sky_over_ground())
     assert areas(painted) == {"wall": 40, "ground": 40}
     assert [(found.code, found.text) for found in painted.issues] == [("covered-stuff", "sky")]
-    assert [found.id for found in painted.segments] == [1, 2], "ids have no gap"
+    assert [found.id for found in painted.objects] == [1, 2], "ids have no gap"
 
 
 def test_an_object_hidden_past_the_share_is_dropped_told_and_uncovers_nothing_else() -> None:
@@ -152,29 +160,29 @@ def test_a_crowd_is_dropped_only_when_nothing_of_it_is_seen() -> None:
 
 def test_an_object_without_a_pixel_is_dropped_and_told() -> None:
     painted = paint(record(polygon("dust", [2.1, 2.1, 2.2, 2.1, 2.2, 2.2])), None)
-    assert painted.segments == []
+    assert segments(painted) == []
     assert [found.code for found in painted.issues] == ["no-pixel"]
     assert not painted.id_map.any()
 
 
 def test_a_picture_without_objects_has_its_stuff_alone() -> None:
     assert areas(paint(record(), sky_over_ground(3))) == {"ground": 50, "sky": 30}
-    assert paint(record(), None).segments == []
+    assert paint(record(), None).objects == []
 
 
-def given(folder: Path, id_map: np.ndarray, *segments: Annotation) -> Record:
+def given(folder: Path, id_map: np.ndarray, *segments: Annotation) -> Sample:
     Image.fromarray(id_to_rgb(id_map)).save(folder / "map.png")
-    return replace(record(*segments), id_map="map.png")
+    return replace(record(*segments), id_map=folder / "map.png")
 
 
 def test_a_given_id_map_is_taken_with_its_own_ids(tmp_path: Path) -> None:
     id_map = np.zeros((HEIGHT, WIDTH), np.int32)
     id_map[:4], id_map[4:, :5], id_map[7, 9] = 70_000, 300, 5
-    segments = [Annotation(70_000, "sky", extra={"pseudo": True}), Annotation(300, "crane")]
-    painted = paint_given(given(tmp_path, id_map, *segments), tmp_path)
-    assert painted.segments == [
-        Segment(300, "crane", (0, 4, 5, 4), 20),
-        Segment(70_000, "sky", (0, 0, 10, 4), 40, pseudo=True),
+    drawn = [Annotation(70_000, "sky", extra={"pseudo": True}), Annotation(300, "crane")]
+    painted = paint(given(tmp_path, id_map, *drawn))
+    assert segments(painted) == [
+        (70_000, "sky", [0, 0, 10, 4], 40, "pseudo"),
+        (300, "crane", [0, 4, 5, 4], 20),
     ]
     assert painted.id_map[7, 9] == 0, "an id without a segment is void"
     assert (painted.id_map[:7] == id_map[:7]).all()
@@ -182,5 +190,5 @@ def test_a_given_id_map_is_taken_with_its_own_ids(tmp_path: Path) -> None:
 
 def test_a_given_id_map_of_another_size_is_refused(tmp_path: Path) -> None:
     small = given(tmp_path, np.ones((4, 5), np.int32), Annotation(1, "sky"))
-    with pytest.raises(UserError, match=r"map\.png: is 5 x 4 pixels, its image .* is 10 x 8"):
-        paint_given(small, tmp_path)
+    with pytest.raises(UserError, match=r"its PNG is of another size"):
+        paint(small)

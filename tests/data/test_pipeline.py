@@ -78,14 +78,16 @@ def test_files_and_entries_that_came_in_are_accounted_for(
         for file in raw.glob("*/images/*")
         if file.suffix.lower() in (".jpg", ".png", ".jpeg", ".bmp")
     }
-    kept = {record.image for record in read_records(prepared / "steps" / "merge" / "records.jsonl")}
+    kept = {
+        record.image.as_posix() for record in read_records(prepared / "steps" / "merge" / "records.jsonl")
+    }
     dropped = {file for code, file, _ in report(prepared)["files"] if KINDS[code].effect == "image dropped"}
     assert files <= kept | dropped and kept <= files and not kept & dropped
 
 
 def records_of(out: Path) -> dict[str, Record]:
     found = list(read_records(out / "steps" / "merge" / "records.jsonl"))
-    assert [record.id for record in found] == list(range(1, len(found) + 1))
+    assert [record.image_id for record in found] == list(range(1, len(found) + 1))
     return {record.file_name.replace("/images/", "/"): record for record in found}
 
 
@@ -114,7 +116,7 @@ def test_the_same_name_in_two_folders_is_two_images(prepared: Path) -> None:
 
 def test_a_picture_that_came_with_an_id_map_keeps_it(prepared: Path) -> None:
     fine = records_of(prepared)["lime/fine.jpg"]
-    assert fine.id_map == "lime/annotations/fine.png"
+    assert fine.id_map == Path("lime/annotations/fine.png")
     assert {(found.id, found.category, bool(found.extra)) for found in fine.objects} == {
         (300, "sky", True),
         (70_000, "lime", False),
@@ -326,8 +328,8 @@ def test_bytes_of_a_source_become_files_of_the_data_set(tmp_path: Path) -> None:
     work = RecordRepair(tmp_path / "source", tmp_path / "kept", {"train": Repair()})
     (tmp_path / "lines").write_text(work(("train", sample)) + "\n")
     (outcome,) = outcomes_in(tmp_path / "lines")
-    assert outcome.record is not None and Path(outcome.record.image).parent == tmp_path / "kept"
-    write_records(tmp_path / "records.jsonl", [replace(outcome.record, id=1)])
+    assert outcome.record is not None and outcome.record.image.parent == tmp_path / "kept"
+    write_records(tmp_path / "records.jsonl", [replace(outcome.record, image_id=1)])
     labels, splits = LabelMap.from_names(["a"]), Splits({"a.png": "train"}, ("train",), 0)
     write_dataset(tmp_path / "records.jsonl", tmp_path / "source", None, splits, labels, tmp_path / "out")
     assert (tmp_path / "out" / "images" / "a.png").read_bytes() == sample.image

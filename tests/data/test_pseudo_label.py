@@ -50,8 +50,8 @@ class TwoHalves:
 
 def record(number: int, **changes: Any) -> Record:
     file = f"crane/images/{number}.png"
-    values = {"file_name": file, "image": file, "size_hw": (4, 8)}
-    return Record(**{"id": number, "sha256": f"{number:064x}", "dhash": "0" * 16, **values, **changes})
+    values = {"file_name": file, "image": Path(file), "objects": [], "size_hw": (4, 8)}
+    return Record(**{"image_id": number, "sha256": f"{number:064x}", "dhash": "0" * 16, **values, **changes})
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_processes_share_the_pictures_without_overlap(
 
 
 def test_pictures_that_came_with_an_id_map_need_no_teacher(raw: Path, records: Path, tmp_path: Path) -> None:
-    came = record(2, id_map="crane/annotations/2.png")
+    came = record(2, id_map=Path("crane/annotations/2.png"))
     write_records(records, [record(1), came, record(3)])
     teacher, out = TwoHalves(), tmp_path / "out"
     pseudo_label(records, raw, teacher, MAPPING, out)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,9 @@ def record(folder: str, name: str, classes: tuple[str, ...] = (), shows: str = "
     file_name = f"{folder}/{name}.jpg"
     digest = sha256((shows or file_name).encode()).hexdigest()
     return Record(
-        id=0,
+        image=Path(file_name),
         file_name=file_name,
-        image=file_name,
+        image_id=0,
         size_hw=(8, 8),
         sha256=digest,
         dhash=digest[:16],
@@ -87,9 +88,7 @@ def test_pictures_without_objects_follow_their_folder_and_things_of_given_id_map
     segments = [Annotation(1, "hook"), Annotation(2, "sky")]
     plain = [record("crane", f"n{at}") for at in range(2)]
     empty = [Record(**vars(found) | {"objects": []}) for found in plain]
-    given = [
-        Record(**vars(record("pump", f"g{at}")) | {"objects": segments, "id_map": "x.png"}) for at in range(2)
-    ]
+    given = [replace(record("pump", f"g{at}"), objects=segments, id_map=Path("x.png")) for at in range(2)]
     splits = split_records(empty + given, ("sky",))
     assert in_split(splits, "validation") == {"crane": 1, "pump": 1}
 

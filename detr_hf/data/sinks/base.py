@@ -17,7 +17,7 @@ from detr_hf.data.image_files import IMAGE_SUFFIXES
 from detr_hf.data.issues import Issue
 from detr_hf.data.report import Report
 from detr_hf.data.sample import Sample
-from detr_hf.data.sinks.json_lists import JsonList, write_changes
+from detr_hf.data.sinks.coco_files import JsonList, write_changes
 from detr_hf.errors import UserError
 from detr_hf.files import replacing
 from detr_hf.foreign_files import harmless_name, open_file, relative_name, shortened
@@ -71,7 +71,8 @@ class Sink(ABC):
         self.partial = self._stack.enter_context(replacing(self.folder))
         try:
             self._stack.enter_context(self.open_files)
-            self._changes = self.list_file("changes.part")
+            self._changes = JsonList(self.partial / "changes.part")
+            self.open_files.callback(self._changes.close)
             self._stack.push(self._finish_if_whole)
             self.begin()
         except BaseException as error:
@@ -117,12 +118,6 @@ class Sink(ABC):
             self.report.add([issue], split)
             entry = {"split": split, "file": issue.file, "kind": issue.code, "text": issue.text}
             self._changes.add(entry)
-
-    def list_file(self, name: str) -> JsonList:
-        """A list that is gathered in a file of the folder, and closed whatever happens."""
-        made = JsonList(self.partial / name)
-        self.open_files.callback(made.close)
-        return made
 
     def begin(self) -> None:
         """Once, before the first sample."""

@@ -5,7 +5,6 @@ Format: https://cocodataset.org/#format-data
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 from detr_hf.data.id_maps import with_masks
 from detr_hf.data.issues import Issue
 from detr_hf.data.open_data import SPELLINGS, TRAIN
-from detr_hf.data.sample import Annotation, Sample
+from detr_hf.data.sample import Sample
 from detr_hf.data.sinks.base import IMAGES_FOLDER, ImageFolder, Sink, folder_of
-from detr_hf.data.sinks.json_lists import JsonList, write_coco
+from detr_hf.data.sinks.coco_files import CocoSplit
 from detr_hf.data.sources.prepared import OTHER_SPLITS
 from detr_hf.files import write_text
 from detr_hf.labels import LABEL_MAP_FILE
@@ -26,16 +25,14 @@ FORMAT = "coco"
 TITLE = "COCO detection"
 
 ANNOTATIONS_FILE = "annotations.json"
-DIGITS = 6  # of a pixel; what is behind them is noise of the conversion
 
 
 @dataclass
-class SplitFiles:
-    """The lists and images of a split under way."""
+class Split:
+    """A split under way."""
 
     files: ImageFolder
-    images: JsonList
-    annotations: JsonList
+    coco: CocoSplit
 
 
 class Writer(Sink):
@@ -50,59 +47,36 @@ class Writer(Sink):
 
     def begin(self) -> None:
         """Nothing is there yet."""
-        self._splits: dict[str, SplitFiles] = {}
-        self.category_ids = {category["name"]: category["id"] for category in self.categories}
+        self._splits: dict[str, Split] = {}
 
-    def split_folder(self, split: str) -> Path:
-        """Of the partial data set."""
-        return self.partial / folder_of(split)
-
-    def files_of(self, split: str) -> SplitFiles:
+    def split_of(self, name: str) -> Split:
         """Made when the split's first sample comes."""
-        if split not in self._splits:
-            folder = self.split_folder(split)
-            lists = [self.list_file(f"{folder.name}/{name}.part") for name in ("images", "annotations")]
-            self._splits[split] = SplitFiles(ImageFolder(folder / IMAGES_FOLDER, self.copy_images), *lists)
-        return self._splits[split]
+        if name not in self._splits:
+            folder = self.partial / folder_of(name)
+            coco = CocoSplit(folder, {category["name"]: category["id"] for category in self.categories})
+            self.open_files.callback(coco.close)
+            self._splits[name] = Split(ImageFolder(folder / IMAGES_FOLDER, self.copy_images), coco)
+        return self._splits[name]
 
     def write(self, split: str, sample: Sample) -> int:
         """One entry for the image, one for each object."""
-        files = self.files_of(split)
         self.put_image(split, sample)
-        for found in with_masks(sample).objects:
-            entry = {"id": files.annotations.length + 1, "image_id": sample.image_id, **self.entry(found)}
-            shape = found.segmentation
-            entry["segmentation"] = shape if isinstance(shape, dict) else _rounded(shape or [])
-            files.annotations.add(with_extra(entry, found.extra))
+        self.split_of(split).coco.add_boxes(sample.image_id, with_masks(sample).objects)
         return len(sample.objects)
 
     def put_image(self, split: str, sample: Sample) -> None:
         """The image's entry, and its file where it is copied."""
-        assert sample.size_hw is not None
-        files = self.files_of(split)
-        name = files.files.place(sample)
-        if name != sample.file_name and files.files.root is None:
+        made = self.split_of(split)
+        name = made.files.place(sample)
+        if name != sample.file_name and made.files.root is None:
             self.note(split, [Issue("file-written-as", f"written as '{name}'", sample.file_name)])
-        height, width = sample.size_hw
-        entry = {"id": sample.image_id, "file_name": name, "width": width, "height": height}
-        files.images.add(with_extra(entry, sample.extra))
-
-    def entry(self, found: Annotation) -> dict[str, Any]:
-        """What detection and panoptic entries have in common."""
-        assert found.category is not None
-        entry = {
-            "category_id": self.category_ids[found.category],
-            "bbox": _rounded(found.bbox),
-            "area": _rounded(found.area),
-            "iscrowd": int(found.iscrowd),
-        }
-        return entry | ({"score": found.score} if found.score is not None else {})
+        made.coco.add_image(sample, name)
 
     def finish(self) -> None:
         """The annotation file of each split, the label map if there is one, and ``data.yaml``."""
-        for split, files in self._splits.items():
-            file = self.split_folder(split) / self.annotations_file
-            write_coco(file, self.categories, files.images, files.annotations)
+        kind = "detection" if self.panoptic_folder is None else "panoptic"
+        for split in self._splits.values():
+            split.coco.write(self.categories, **{kind: self.annotations_file})
         if self.labels is not None:
             self.labels.save(self.partial)
         write_text(self.partial / DATA_FILE, self._data_yaml())
@@ -119,28 +93,26 @@ class Writer(Sink):
                 section[role] = self._split_entry(split, rest.pop(split))
         if self.labels is not None:
             section["labels"] = (self.folder / LABEL_MAP_FILE).as_posix()
-        text = "# Paste `data` into a recipe; paths are relative to where training starts.\n"
         values = {"data": section}
         if rest:
-            values[OTHER_SPLITS] = {split: self._split_entry(split, files) for split, files in rest.items()}
-        return text + write_yaml(values)
+            values[OTHER_SPLITS] = {name: self._split_entry(name, split) for name, split in rest.items()}
+        return data_yaml(values)
 
-    def _split_entry(self, split: str, files: SplitFiles) -> dict[str, str]:
-        folder = self.folder / folder_of(split)
-        images = folder / IMAGES_FOLDER if files.files.root is None else files.files.root
-        entry = {"annotations": folder / self.annotations_file, "images": images}
-        if self.panoptic_folder is not None:
-            entry["panoptic"] = folder / self.panoptic_folder
-        return {key: path.as_posix() for key, path in entry.items()}
+    def _split_entry(self, name: str, split: Split) -> dict[str, str]:
+        folder = self.folder / folder_of(name)
+        images = folder / IMAGES_FOLDER if split.files.root is None else split.files.root
+        return split_entry(folder, self.annotations_file, images, self.panoptic_folder)
 
 
-def with_extra(entry: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry, then what the source had besides."""
-    return entry | {key: value for key, value in extra.items() if key not in entry}
+def split_entry(folder: Path, annotations: str, images: Path, panoptic: str | None) -> dict[str, str]:
+    """A split in the data section of a recipe."""
+    entry = {"annotations": folder / annotations, "images": images}
+    if panoptic is not None:
+        entry["panoptic"] = folder / panoptic
+    return {key: path.as_posix() for key, path in entry.items()}
 
 
-def _rounded(value: Any) -> Any:
-    """Numbers, alone or in lists, without the noise of a conversion."""
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return round(value, DIGITS) if isinstance(value, float) else value
+def data_yaml(values: dict[str, Any]) -> str:
+    """The text of ``data.yaml``."""
+    head = "# Paste `data` into a recipe of either stage; paths are relative to where training starts.\n"
+    return head + write_yaml(values)

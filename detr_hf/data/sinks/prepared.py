@@ -8,37 +8,29 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-import yaml
 from tqdm import tqdm
 
-from detr_hf.data.card import CARD_FILE, CardFacts, card_text
+from detr_hf.data.card import CARD_FILE, CardFacts, SplitSummary, card_text
 from detr_hf.data.paint import MOST_HIDDEN
-from detr_hf.data.painted_files import (
-    PaintJob,
-    paint_all,
-    painted_file,
-    png_name,
-)
+from detr_hf.data.painted_files import PaintJob
 from detr_hf.data.processes import in_order
 from detr_hf.data.records import Record, issues_to_lists, read_records, to_line
-from detr_hf.data.sinks.prepared_files import (
-    DETECTION_FILE,
-    PANOPTIC_FILE,
-    PNG_FOLDER,
-    SplitSummary,
-    SplitWriter,
-)
-from detr_hf.data.sinks.verify import verify_lists, verify_pixels
+from detr_hf.data.sample import Annotation
+from detr_hf.data.sinks.coco import data_yaml, split_entry
+from detr_hf.data.sinks.coco_files import CocoSplit
+from detr_hf.data.sinks.coco_panoptic import PANOPTIC_FILE, PNG_FOLDER
+from detr_hf.data.sinks.verify import DETECTION_FILE, verify_lists, verify_pixels
 from detr_hf.data.split import TRAIN, VALIDATION, Splits
 from detr_hf.errors import UserError
-from detr_hf.files import sha256_of, write_bytes, write_text
+from detr_hf.files import link_or_copy, sha256_of, write_bytes, write_text
 from detr_hf.foreign_files import inside, read_bytes
 from detr_hf.images import MAX_FILE_BYTES
 from detr_hf.labels import CONSTRUCTION, LABEL_MAP_FILE, LabelMap, construction_labels
@@ -112,26 +104,29 @@ def write_dataset(
             no split, or what was written does not read back.
     """
     settings = settings or WriteSettings()
-    steps = out / "steps" / "write"
-    job = PaintJob(root, stuff, steps / "painted", settings.most_hidden)
-    total = sum(1 for _ in read_records(records))
-    _run(paint_all(records, job, settings.num_proc), total, "paint id maps")
-    if not settings.copy_images and any(Path(record.image).is_absolute() for record in read_records(records)):
+    if any(record.image.is_absolute() for record in read_records(records)):
         settings = replace(settings, copy_images=True)
+    steps, images = out / "steps" / "write", out / "images" if settings.copy_images else root
+    job = PaintJob(root, stuff, steps / "painted", settings.most_hidden)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    total = sum(1 for _ in read_records(records))
+    _run(in_order(job, read_records(records), settings.num_proc), total, "paint id maps")
     if settings.copy_images:
-        copy = partial(_copy_image, root, out / "images")
+        copy = partial(_copy_image, root, images)
         _run(in_order(copy, read_records(records), settings.num_proc), total, "copy images")
     fresh = steps / "assembled"
     shutil.rmtree(fresh, ignore_errors=True)
-    written = _assemble(records, job.folder, splits, labels, fresh, settings)
-    # Folds link the same PNG files: each image is validated in one of them.
-    decoded = [name for name in written.splits if not splits.is_folds or name.endswith(VALIDATION)]
-    _run(verify_pixels((fresh / name for name in decoded), settings.num_proc), total, "read back")
+    written = _assemble(records, job, splits, labels, fresh, settings.copy_images)
     for name, summary in written.splits.items():
+        # Folds link the same PNG files: each image is validated in one of them.
+        if not splits.is_folds or name.endswith(VALIDATION):
+            read_back = verify_pixels(fresh / name, images, settings.num_proc)
+            _run(read_back, summary.images, f"read {name} back")
         assert verify_lists(fresh / name) == summary.images, "as many images as were written"
     splits.save(fresh / SPLIT_FILE)
     labels.save(fresh)
-    _write_data_files(fresh, root, splits, labels, out, settings)
+    for fold in splits.names if splits.is_folds else ("",):
+        write_text(fresh / fold / DATA_FILE, _data_yaml(out, fold, images, labels))
     facts = CardFacts(settings.title, settings.license, settings.teacher, splits, written.splits)
     write_text(fresh / CARD_FILE, card_text(labels, facts))
     _put_in_place(fresh, out)
@@ -144,30 +139,46 @@ def _run(work: Iterator[object], total: int, what: str) -> None:
 
 
 def _assemble(
-    records: Path, painted: Path, splits: Splits, labels: LabelMap, folder: Path, settings: WriteSettings
+    records: Path, job: PaintJob, splits: Splits, labels: LabelMap, folder: Path, copied: bool
 ) -> Written:
     """All splits in one pass over the records."""
     written = Written(folder.parent / "issues.jsonl")
     homes = _homes(splits)
-    folder.mkdir(parents=True)
+    category_ids = {one.name: one.source_id for one in labels.categories}
+    coco: dict[str, CocoSplit] = {}
     with ExitStack() as stack:
+        for name in sorted({name for found in homes.values() for name in found}):
+            coco[name] = CocoSplit(folder / name, category_ids)
+            stack.callback(coco[name].close)
+            (folder / name / PNG_FOLDER).mkdir()
+            written.splits[name] = SplitSummary()
         notes = stack.enter_context(written.issues.open("w", encoding="utf-8", newline="\n"))
-        names = sorted({name for found in homes.values() for name in found})
-        writers = {name: SplitWriter(folder / name, labels, settings.title) for name in names}
         for record in read_records(records):
             place = splits.of.get(record.file_name)
             if place is None:
                 raise UserError(f"{record.file_name} is in no split; run the step `split` again")
-            content = painted_file(painted, record)
+            objects, issues = job.result(record)
+            _require_classes(record, objects, labels)
             for name in homes[place]:
-                file_name = record.file_name if settings.copy_images else record.image
-                writers[name].add(record, content.segments, painted / png_name(record), file_name)
-            if content.issues:
-                notes.write(to_line({"issues": issues_to_lists(content.issues)}) + "\n")
-        for writer in writers.values():
-            writer.finish()
-    written.splits = {name: writer.summary for name, writer in writers.items()}
+                coco[name].add_image(record, record.file_name if copied else record.image.as_posix())
+                coco[name].add_boxes(record.image_id, objects, outlines=False)
+                png = coco[name].add_segments(record.image_id, objects)
+                link_or_copy(job.png(record), folder / name / PNG_FOLDER / png)
+                written.splits[name].count(objects)
+            if issues:
+                notes.write(to_line({"issues": issues_to_lists(issues)}) + "\n")
+        for split in coco.values():
+            split.write(labels.to_coco_categories(), DETECTION_FILE, PANOPTIC_FILE)
     return written
+
+
+def _require_classes(record: Record, objects: Sequence[Annotation], labels: LabelMap) -> None:
+    for found in objects:
+        if found.category not in labels.label2id:
+            raise UserError(
+                f"{record.file_name}: class '{found.category}' is not in the label map; add it there, or "
+                "leave `labels` out to take the classes of the data"
+            )
 
 
 def _homes(splits: Splits) -> Mapping[str, list[str]]:
@@ -182,7 +193,7 @@ def _homes(splits: Splits) -> Mapping[str, list[str]]:
 
 def _copy_image(root: Path, folder: Path, record: Record) -> None:
     target = inside(folder, record.file_name)
-    if _hash_is(target, record.sha256):
+    if target.is_file() and sha256_of(target) == record.sha256:
         return
     content = read_bytes(root / record.image, MAX_FILE_BYTES, "image file", record.file_name)
     if sha256(content).hexdigest() != record.sha256:
@@ -190,32 +201,15 @@ def _copy_image(root: Path, folder: Path, record: Record) -> None:
     write_bytes(target, content)
 
 
-def _hash_is(file: Path, digest: str) -> bool:
-    return file.is_file() and sha256_of(file) == digest
-
-
-def _write_data_files(
-    fresh: Path, root: Path, splits: Splits, labels: LabelMap, out: Path, settings: WriteSettings
-) -> None:
-    """`data.yaml` beside each pair of train and validation; paths as the caller gave the source and OUT."""
-    images = (out / "images" if settings.copy_images else root).as_posix()
+def _data_yaml(out: Path, fold: str, images: Path, labels: LabelMap) -> str:
+    """Of a pair of train and validation; paths as the caller gave the source and OUT."""
     is_preset = labels == construction_labels()
-    for fold in splits.names if splits.is_folds else ("",):
-        content: dict[str, object] = {
-            name: {
-                "annotations": (out / fold / name / PANOPTIC_FILE).as_posix(),
-                "images": images,
-                "panoptic": (out / fold / name / PNG_FOLDER).as_posix(),
-            }
-            for name in (TRAIN, VALIDATION)
-        }
-        content["labels"] = CONSTRUCTION if is_preset else (out / LABEL_MAP_FILE).as_posix()
-        text = yaml.safe_dump({"data": content}, sort_keys=False, allow_unicode=True, width=1000)
-        head = (
-            "# Paste this into a recipe of either stage; paths are relative to where training starts.\n"
-            f"# Boxes alone, for other tools: {PANOPTIC_FILE} has a {DETECTION_FILE} beside it.\n"
-        )
-        write_text(fresh / fold / DATA_FILE, head + text)
+    section: dict[str, Any] = {
+        name: split_entry(out / fold / name, PANOPTIC_FILE, images, PNG_FOLDER)
+        for name in (TRAIN, VALIDATION)
+    }
+    section["labels"] = CONSTRUCTION if is_preset else (out / LABEL_MAP_FILE).as_posix()
+    return data_yaml({"data": section})
 
 
 def _put_in_place(fresh: Path, out: Path) -> None:

@@ -88,7 +88,8 @@ def test_the_smaller_lies_above_and_the_hidden_is_told(tmp_path: Path) -> None:
     assert [one["category_id"] for one in content["annotations"][0]["segments_info"]] == [7, 3]
     assert id_map[15, 15] == 2 and id_map[5, 5] == 1
     (hidden,), (thin,) = sink.report.places("hidden"), sink.report.places("no-pixel")
-    assert hidden.examples[0].startswith("annotation 1: ") and thin.examples[0].startswith("annotation 4")
+    assert hidden.examples[0].startswith("brick, annotation 1: ")
+    assert thin.examples[0].startswith("cone, annotation 4")
     assert sink.counts["train"]["objects"] == 2
 
 

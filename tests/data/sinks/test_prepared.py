@@ -20,7 +20,7 @@ from detr_hf.data import painted_files
 from detr_hf.data.processes import FEW
 from detr_hf.data.records import issues_in, write_records
 from detr_hf.data.sinks.prepared import WriteSettings, Written, write_dataset
-from detr_hf.data.sinks.verify import verify_split
+from detr_hf.data.sinks.verify import verify_lists, verify_pixels
 from detr_hf.data.split import Splits
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
@@ -108,7 +108,7 @@ def test_boxes_areas_and_marks_are_as_counted_by_hand(given: Prepared, tmp_path:
     ]
     assert panoptic["annotations"][0] == {
         "image_id": 1,
-        "file_name": "00000001.png",
+        "file_name": "000000000001.png",
         "segments_info": [{"id": at} | entry for at, entry in enumerate(expected, start=1)],
     }
     detection = content(tmp_path / "out" / "validation" / "detection.json")
@@ -123,8 +123,8 @@ def test_a_given_id_map_keeps_its_ids_and_its_stuff_is_marked(given: Prepared, t
     write(given, tmp_path / "out")
     last = content(tmp_path / "out" / "train" / "panoptic.json")["annotations"][-1]
     assert last["segments_info"] == [
-        {"id": 300, "category_id": 7, "bbox": [0, 10, 40, 20], "area": 800, "iscrowd": 0},
         {"id": 70_000, "category_id": 101, "bbox": [0, 0, 40, 10], "area": 400, "iscrowd": 0, "pseudo": True},
+        {"id": 300, "category_id": 7, "bbox": [0, 10, 40, 20], "area": 800, "iscrowd": 0},
     ]
 
 
@@ -152,7 +152,9 @@ def test_without_stuff_only_objects_and_given_id_maps_are_painted(given: Prepare
 def test_numbers_are_plain_and_text_is_ascii(given: Prepared, tmp_path: Path) -> None:
     """Guards: numpy numbers are no JSON, and pycocotools opens files in the platform's encoding."""
     records = given.all()
-    records[0] = replace(records[0], image="brick/images/größe.png")
+    file = given.raw / "brick" / "images" / "größe.png"
+    (given.raw / records[0].image).rename(file)
+    records[0] = replace(records[0], image=file.relative_to(given.raw))
     write_records(given.records, records)
     write(given, tmp_path / "out")
     for name in ("panoptic.json", "detection.json"):
@@ -176,17 +178,17 @@ class KilledError(Exception):
 def test_after_a_kill_the_rest_is_painted_and_the_bytes_are_the_same(
     given: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    write(given, tmp_path / "whole", title="x")
+    write(given, tmp_path / "all", title="x")
     painted: list[int] = []
-    original = painted_files._painted
+    original = painted_files.paint
 
-    def until_killed(job: Any, record: Any) -> Any:
+    def until_killed(record: Any, *settings: Any) -> Any:
         if len(painted) == at:
             raise KilledError
-        painted.append(record.id)
-        return original(job, record)
+        painted.append(record.image_id)
+        return original(record, *settings)
 
-    monkeypatch.setattr(painted_files, "_painted", until_killed)
+    monkeypatch.setattr(painted_files, "paint", until_killed)
     out = tmp_path / "out"
     with pytest.raises(KilledError):
         write(given, out, title="x")
@@ -195,7 +197,7 @@ def test_after_a_kill_the_rest_is_painted_and_the_bytes_are_the_same(
     write(given, out, title="x")
     assert painted == list(range(1, 9)), "none is painted twice"
     assert len(done) < 8
-    whole = {name: data.replace(b"/whole/", b"/out/") for name, data in bytes_of(tmp_path / "whole").items()}
+    whole = {name: data.replace(b"/all/", b"/out/") for name, data in bytes_of(tmp_path / "all").items()}
     assert bytes_of(out) == whole
 
 
@@ -204,8 +206,8 @@ def test_a_half_written_image_is_painted_again(given: Prepared, tmp_path: Path) 
     write(given, out)
     before = bytes_of(out)
     painted = out / "steps" / "write" / "painted"
-    (painted / "00000001.json").write_text('{"made_from": "')
-    (painted / "00000002.png").unlink()
+    (painted / "1.json").write_text('{"made_from": "')
+    (painted / "2.png").unlink()
     write(given, out)
     assert bytes_of(out) == before
 
@@ -291,7 +293,7 @@ def test_a_class_outside_the_label_map_and_a_image_outside_the_split_are_refused
 
 
 def repaint(folder: Path) -> None:
-    file = folder / "panoptic" / "00000001.png"
+    file = folder / "panoptic" / "000000000001.png"
     pixels = np.array(Image.open(file))
     pixels[0, 0] = (1, 0, 0)
     file.unlink()
@@ -299,7 +301,7 @@ def repaint(folder: Path) -> None:
 
 
 def add_an_id(folder: Path) -> None:
-    file = folder / "panoptic" / "00000001.png"
+    file = folder / "panoptic" / "000000000001.png"
     pixels = np.array(Image.open(file))
     pixels[0, 0] = (9, 9, 0)
     file.unlink()
@@ -307,14 +309,14 @@ def add_an_id(folder: Path) -> None:
 
 
 def shrink(folder: Path) -> None:
-    file = folder / "panoptic" / "00000001.png"
+    file = folder / "panoptic" / "000000000001.png"
     image = Image.open(file).crop((0, 0, 20, 20))
     file.unlink()
     image.save(file)
 
 
 def remove(folder: Path) -> None:
-    (folder / "panoptic" / "00000001.png").unlink()
+    (folder / "panoptic" / "000000000001.png").unlink()
 
 
 def replace_in(name: str, old: str, new: str) -> Any:
@@ -334,22 +336,22 @@ def cut(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (repaint, "the JSON says"),
-        (add_an_id, "holds other ids"),
-        (shrink, "is of"),
-        (remove, "no such"),
+        (repaint, "areas in the JSON are not those in the PNG"),
+        (add_an_id, "ids that the JSON does not list"),
+        (shrink, "differ in shape"),
+        (remove, "PNG files are missing"),
         (replace_in("detection.json", '"area": 100', '"area": 101'), "has other boxes"),
-        (replace_in("panoptic.json", '"area": 100', '"area": 101'), "the JSON says"),
-        (replace_in("detection.json", '"width": 40', '"width": 41'), "does not list the images"),
-        (replace_in("panoptic.json", '"image_id": 1', '"image_id": 2'), "another annotation"),
-        (replace_in("detection.json", "\n]\n}", ',\n{"id": 7}\n]\n}'), "has boxes that"),
-        (cut, "damaged|does not end"),
+        (replace_in("panoptic.json", '"area": 100', '"area": 101'), "areas in the JSON"),
+        (replace_in("detection.json", '"width": 40', '"width": 41'), "lists other images"),
+        (replace_in("panoptic.json", '"image_id": 1', '"image_id": 2'), "no panoptic annotation, or several"),
+        (replace_in("detection.json", "\n]\n}", ',\n{"id": 7}\n]\n}'), "has other boxes"),
+        (cut, "is not valid JSON"),
     ],
 )
 def test_what_does_not_read_back_is_found(given: Prepared, tmp_path: Path, damage: Any, message: str) -> None:
     write(given, tmp_path / "out")
     folder = tmp_path / "out" / "validation"
-    assert verify_split(folder) == 2
+    assert len(list(verify_pixels(folder, given.raw))) == verify_lists(folder) == 2
     damage(folder)
     with pytest.raises(UserError, match=message):
-        verify_split(folder)
+        assert (list(verify_pixels(folder, given.raw)), verify_lists(folder)) is None
