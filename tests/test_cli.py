@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert ended.value.code == 0
     said = capsys.readouterr().out
     assert all(command in said for command in cli.find_commands()) and said.splitlines()[-1] == __version__
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "set.yaml")
+    assert "named pipe" in refusal(["check", str(tmp_path / "set.yaml")], capsys)
 
 
 def test_a_command_is_one_file(

@@ -63,7 +63,7 @@ def _target(arguments: argparse.Namespace) -> Target:
     path = Path(arguments.target)
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder")
-    if path.suffix in (".yaml", ".yml") and arguments.format is None and _is_recipe(path):
+    if path.suffix in (".yaml", ".yml") and path.is_file() and arguments.format is None and _is_recipe(path):
         if arguments.images or arguments.panoptic:
             raise UserError("--images and --panoptic belong to annotation files; a recipe names its folders")
         from detr_hf.data.check import target_of_data

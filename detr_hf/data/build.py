@@ -53,7 +53,7 @@ def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
         truth, report = read_source(source, labels)
         splits[role] = with_images(source, truth)
         reports.append(report)
-    _require_something_to_learn(reports[0])
+    require_something_to_learn(reports[0])
     if VALIDATION not in splits and data.overfit is None:
         splits[TRAIN], splits[VALIDATION] = _hold_out(splits[TRAIN], data.validation_fraction)
         remarks.append(_held_out_sentence(splits, data.validation_fraction))
@@ -80,7 +80,8 @@ def with_images(source: Source, truth: datasets.Dataset) -> datasets.Dataset:
     return datasets.concatenate_datasets([source.images_table(), truth], axis=1)
 
 
-def _require_something_to_learn(report: Report) -> None:
+def require_something_to_learn(report: Report) -> None:
+    """Raises UserError: a training split, read, has no object but crowds."""
     totals = report.totals
     if totals["objects"] > totals["crowd_objects"]:
         return

@@ -101,13 +101,16 @@ def target_of_data(data: Data, name: str) -> Target:
 
 @dataclass
 class SplitCount:
-    """What a split holds: images, objects but for crowds, crowds, objects by class, all classes used."""
+    """What a split holds: images, objects but for crowds, crowds, objects by class, all classes used; and how
+    many of these objects are left to learn from.
+    """
 
     images: int = 0
     objects: int = 0
     crowd: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     used: set[str | None] = field(default_factory=set)
+    to_learn: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,14 @@ class Seen:
         sample: as the source gives it.
         repaired: what became of it.
         issues: all that was found, the repair's first.
+        to_learn: objects that are left, but for crowds.
     """
 
     split: str
     sample: Sample
     repaired: Repaired
     issues: list[Issue]
+    to_learn: int = 0
 
 
 @dataclass
@@ -213,8 +218,8 @@ class _Check:
                 self.report.add([issue], split)
         if labels is not None and self.splits:
             first, held = next(iter(self.splits.items()))
-            if held.images and not held.objects:
-                text = f"{held.crowd} crowds, which are not trained on" if held.crowd else "no object at all"
+            if held.images and not held.to_learn:
+                text = f"of {held.objects} objects and {held.crowd} crowds, which are not trained on"
                 self.report.add([Issue("nothing-to-learn", text)], first)
             counts = {split: held.classes for split, held in self.splits.items()}
             for split, issue in validate_classes(counts, labels.names, self.target.fraction):
@@ -275,6 +280,7 @@ class _Check:
         held.objects += len(single)
         held.crowd += len(sample.objects) - len(single)
         held.classes.update(found.category for found in single if found.category is not None)
+        held.to_learn += seen.to_learn
         held.used.update(found.category for found in sample.objects)
         issues = seen.issues + list(self._repeated(seen))
         self.report.add(issues, seen.split)
@@ -309,14 +315,15 @@ class _Work:
 
     def __call__(self, sample: Sample) -> Seen:
         repaired = self.repair(sample)
-        issues = list(repaired.issues)
+        issues, to_learn = list(repaired.issues), 0
         if repaired.sample is not None:
             kept, left_out = with_classes(repaired.sample, self.labels)
             issues += left_out + validate(kept, self.labels, self.queries)
+            to_learn = sum(not found.iscrowd for found in kept.objects)
         facts = repaired.facts
         if facts is not None and facts.pixels is not None:  # the worst images are kept, not their pixels
             repaired = Repaired(repaired.sample, repaired.issues, facts.without_pixels())
-        return Seen(self.split, sample, repaired, issues)
+        return Seen(self.split, sample, repaired, issues, to_learn)
 
 
 def fix(target: Target, out: str | Path, threads: int | None = None) -> Converted:

@@ -59,7 +59,8 @@ def convert(
         threads: that open images; None for one each core. The result does not depend on it.
 
     Raises:
-        UserError: ``out`` is in use, boxes make no sense, or no image of a split can be used.
+        UserError: ``out`` is in use, boxes make no sense, no image of a split can be used, or the first split
+            has no object to learn from.
     """
     folder = Path(out)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
@@ -75,13 +76,19 @@ def convert(
             sink.note(split, [found])
         hashes: dict[str, str] = {}
         for split in reversed(list(opened.splits)):
-            _write_split(split, opened.splits[split], sink, hashes, threads)
+            to_learn = _write_split(split, opened.splits[split], sink, hashes, threads)
+        if not to_learn:  # of the first split, which is trained on
+            issue = Issue("nothing-to-learn", f"of '{split}'")
+            raise UserError("\n".join([f"{_names(opened)}: {issue}", *_said(sink.report)]))
     read = {split: len(source) for split, source in opened.splits.items()}
     return Converted(read, sink.counts, sink.report)
 
 
-def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str], threads: int | None) -> None:
-    """Every sample of a source, repaired; those whose file another split holds are left out."""
+def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str], threads: int | None) -> int:
+    """Every sample of a source, repaired; those whose file another split holds are left out.
+
+    Returns the number of objects to learn from, which crowds are not.
+    """
     issues = list(source.issues())
     box_format = box_format_of(source)
     issues += [box_format.issue] if box_format.issue is not None else []
@@ -90,6 +97,7 @@ def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str],
             raise UserError(f"{source.name}: {issue}; {issue.kind.remedy}")
     sink.note(split, issues)
     own: dict[str, str] = {}
+    to_learn = 0
     work = _Work(Repair(box_format), sink.labels)
     with tqdm(total=len(source), desc=f"converting {split}", unit="image", leave=False) as bar:
         for sample, issues, digest in in_threads(work, source.samples(), threads):
@@ -100,10 +108,12 @@ def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str],
             sink.note(split, issues)
             if sample is not None:
                 own[digest] = split
+                to_learn += sum(not found.iscrowd for found in sample.objects)
                 sink.add(split, sample)
     hashes.update(own)
     if len(source) and split not in sink.written_splits:
         raise UserError("\n".join([f"{source.name}: no image of '{split}' can be used", *_said(sink.report)]))
+    return to_learn
 
 
 @dataclass(frozen=True)

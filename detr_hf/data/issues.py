@@ -224,7 +224,11 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("other-class", "class folders hold objects of another class", "they keep their class"),
         ("category-unused", "categories have no object", "they stay in the label map"),
         ("class-few", "classes have too few objects for a split", "annotate more of them"),
-        ("class-imbalance", "classes are very unequal in number", "add images of the rare ones"),
+        (
+            "class-imbalance",
+            "classes have few objects or far fewer than others",
+            "add images of the rare ones",
+        ),
         ("color-missing", "categories have no color", "one is generated"),
         ("rectangle", "objects are marked by a rectangle alone", "their mask is the whole box"),
         ("crowd", "objects are marked as crowd", "crowds are not trained on"),

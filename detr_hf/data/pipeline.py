@@ -210,12 +210,19 @@ class Pipeline:
             categories, given = self._source_facts["categories"], self._opened[1].labels
             labels = merged_labels(categories, self.recipe.labels, self._stuff_classes, given)
             step.begin()
-            if merge_records(self._repaired(), labels, step.folder) == 0:
+            left = "image" if merge_records(self._repaired(), labels, step.folder) == 0 else None
+            if left is None and self.mapping is None and not self._has_objects:
+                left = "object to learn from"
+            if left is not None:
                 self._report()
                 why = self.out / REPORT_MD
-                raise UserError(f"{self.path}: no image is left; {why} says why each was dropped")
+                raise UserError(f"{self.path}: no {left} is left; {why} says why each was dropped")
             step.finish()
         self._stop_if_strict(self._issues_of({"merge"}))
+
+    @property
+    def _has_objects(self) -> bool:
+        return any(not one.iscrowd for record in read_records(self.records) for one in record.objects)
 
     def _repaired(self) -> Iterator[Record]:
         for outcome in outcomes_in(self._steps / "repair" / "outcomes.jsonl"):

@@ -277,6 +277,16 @@ def test_nothing_left_is_told_after_the_report(tmp_path: Path) -> None:
     assert report(tmp_path / "out")["images"] == {"in": 1, "out": 0, "dropped": 1}
 
 
+def test_no_object_left_is_told_as_a_check_does(tmp_path: Path) -> None:
+    made = ClassFolder(tmp_path / "raw", "chiller", "chiller")
+    made.save("a.png", 1)
+    made.listed("a.png")
+    made.close()
+    with pytest.raises(UserError, match="no object to learn from is left"):
+        pipeline(tmp_path / "raw", tmp_path / "out").run()
+    assert report(tmp_path / "out")["images"] == {"in": 1, "out": 1, "dropped": 0}
+
+
 def test_several_processes_share_the_teacher_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detr_hf.data.pipeline.PROCESSES", 2)
     with pytest.raises(UserError, match="launch them with --only pseudo"):

@@ -72,6 +72,8 @@ def _unknown(path: Path, name: str) -> str:
 def _seen(path: Path) -> str:
     if path.is_file():
         return f"it is a file '{path.name}'"
+    if not path.is_dir():
+        return "it is a named pipe or a device, which is not opened"
     names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in path.iterdir())
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"the folder holds {', '.join(names[:SHOWN])}{rest}" if names else "the folder is empty"

@@ -76,3 +76,9 @@ def test_pipes_and_large_or_broken_files_are_no_trouble(tmp_path: Path) -> None:
     assert known_format(tmp_path) is None
     assert known_format(tmp_path / "a.json") is None
     assert known_format(tmp_path / "gone") is None
+
+
+def test_a_path_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "set.json")
+    with pytest.raises(UserError, match="it is a named pipe or a device"):
+        open_place(Place(tmp_path / "set.json", "here"))
