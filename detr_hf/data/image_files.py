@@ -6,8 +6,8 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,54 +20,60 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
     | {".avif", ".heic", ".heif"}
 )
+DEEPEST, MOST_FOLDERS, TRIES = 3, 500, 3
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 class ImageFiles:
     """The images below a folder, by their path relative to it, "/"-separated.
 
+    Hidden files, and what macOS adds to a zip (``__MACOSX``), are not there.
+
     Args:
         folder: is listed once, when it is first needed.
         root: links may lead elsewhere in it, not out of it; the folder itself where left out.
         members: the files that are there, of an archive instead of a folder, which then only names it.
+        keep: says of an image's name whether it is meant; all are where left out.
     """
 
-    def __init__(self, folder: Path, root: Path | None = None, members: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        root: Path | None = None,
+        members: Iterable[str] | None = None,
+        keep: Callable[[str], bool] = lambda name: True,
+    ) -> None:
         self.folder = folder
         self._root = root or folder
-        self._members = None if members is None else frozenset(members)
+        self._members = members
+        self._keep = keep
 
     @cached_property
-    def _listing(self) -> tuple[list[str], list[str], list[str]]:
-        names, links_out, others = [], [], []
-        found = (
-            _walk(self.folder, "", os.path.realpath(self._root))
-            if self._members is None
-            else ((name, False) for name in self._members)
-        )
-        for name, is_link in found:
-            if is_link:
-                links_out.append(name)
-            elif PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
-                names.append(name)
-            else:
-                others.append(name)
-        return sorted(names), sorted(links_out), sorted(others)
+    def _files(self) -> dict[str, bool]:
+        """Whether each file is a link out of the root."""
+        if self._members is not None:
+            return {name: False for name in self._members if not any(map(_is_hidden, name.split("/")))}
+        found = _walk(self.folder, "", os.path.realpath(self._root))
+        return {name: is_out for name, is_out in found if is_out or not is_image(name) or self._keep(name)}
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The images, sorted."""
-        return self._listing[0]
+        return sorted(name for name, is_out in self._files.items() if not is_out and is_image(name))
 
-    @property
+    @cached_property
     def links_out(self) -> list[str]:
         """Files and folders that are links leading out of the root; they are never opened."""
-        return self._listing[1]
+        return sorted(name for name, is_out in self._files.items() if is_out)
 
-    @property
+    @cached_property
     def others(self) -> list[str]:
         """Files that are no images by their name."""
-        return self._listing[2]
+        return sorted(name for name, is_out in self._files.items() if not is_out and not is_image(name))
+
+    def with_suffix(self, suffix: str) -> list[str]:
+        """The files, other than images, whose name ends so in any case."""
+        return [name for name in self.others if name.lower().endswith(suffix)]
 
     @cached_property
     def _by_ending(self) -> dict[str, list[str]]:
@@ -93,7 +99,7 @@ class ImageFiles:
         """
         text = said if isinstance(said, str) else ""
         plain = _relative(self.folder, text)
-        if plain is not None and self._is_image(plain):
+        if plain is not None and self._is_there(plain):
             renamed = plain != text and plain != text.replace("\\", "/").removeprefix("./")
             return plain, Issue("file-renamed", f"the annotations say '{text}'", plain) if renamed else None
         words = _words(text)
@@ -104,7 +110,7 @@ class ImageFiles:
             return found[0], Issue("file-renamed", f"the annotations say '{text}'", found[0])
         if found:
             return None, Issue("image-ambiguous", f"'{text}' may be {', '.join(found[:5])}", text)
-        if plain is not None and self._is_link_out(plain):
+        if plain is not None and any(map(partial(_is_behind, plain), self.links_out)):
             return None, Issue("image-link", f"'{text}' is a link that leads out of {self._root}", text)
         if plain is None and ".." in words:
             return None, Issue("file-name", f"'{text}' leaves {self.folder}", text)
@@ -115,23 +121,11 @@ class ImageFiles:
         words = _words(said) if isinstance(said, str) else None
         return self._like(words) if words else []
 
-    def _is_image(self, name: str) -> bool:
-        """Whether it is there and no link out of the root; the folder is not listed for it."""
-        if self._members is not None:
-            return name in self._members
-        path = self.folder / name
-        return os.path.lexists(path) and not os.path.isdir(path) and self._stays(path)
-
-    def _is_link_out(self, name: str) -> bool:
-        return any(name == link or name.startswith(f"{link}/") for link in self.links_out)
-
-    def _stays(self, path: Path) -> bool:
-        place = self.folder
-        for part in path.relative_to(self.folder).parts:
-            place = place / part
-            if os.path.islink(place):
-                return is_within(path, os.path.realpath(self._root))
-        return True
+    def _is_there(self, name: str) -> bool:
+        if name in self._files or self._members is not None:
+            return self._files.get(name) is False
+        path = self.folder / name  # through a folder that is a link, maybe
+        return path.is_file() and self._keep(name) and is_within(path, os.path.realpath(self._root))
 
     def _like(self, words: list[str]) -> list[str]:
         """The images that share the longest ending with a path; of several, the one with its extension."""
@@ -187,6 +181,8 @@ def _walk(folder: Path, below: str, real_root: str) -> Iterator[tuple[str, bool]
         return
     for entry in entries:
         name = f"{below}{entry.name}"
+        if _is_hidden(entry.name):
+            continue
         if entry.is_symlink():
             if not is_within(Path(entry.path), real_root):
                 yield name, True
@@ -199,8 +195,44 @@ def _walk(folder: Path, below: str, real_root: str) -> Iterator[tuple[str, bool]
             yield name, False
 
 
+def _is_behind(name: str, link: str) -> bool:
+    """Whether a name is that of a link or below it; in its own folder, or wherever the link lies."""
+    last = PurePosixPath(link).name
+    return name.startswith(f"{link}/") or _key(name) in (_key(link), _key(last))
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") or part == "__MACOSX"
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def first_files(path: Path, suffix: str) -> Iterator[Path]:
+    """Some files of each folder, not too deep, whose name ends so in any case; for doors that ask whether a
+    folder is theirs. One may be damaged, so that three are tried.
+    """
+    for count, (parent, folders, names) in enumerate(os.walk(path)):
+        is_deepest = len(Path(parent).relative_to(path).parts) == DEEPEST
+        folders[:] = [] if is_deepest else sorted(name for name in folders if not _is_hidden(name))
+        found = sorted(name for name in names if name.lower().endswith(suffix) and not _is_hidden(name))
+        yield from (Path(parent, name) for name in found[:TRIES])
+        if count >= MOST_FOLDERS:
+            return
+
+
+def plain_key(name: str) -> str:
+    """A name without case and way of composing accents."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def without_suffix(name: str) -> str:
+    """A name without the extension of an image."""
+    return PurePosixPath(name).with_suffix("").as_posix() if is_image(name) else name
+
+
 def _key(name: str) -> str:
     """A name without its image extension, case and way of composing accents."""
-    path = PurePosixPath(unicodedata.normalize("NFC", name))
-    stem = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
-    return stem.as_posix().casefold()
+    return plain_key(without_suffix(name))

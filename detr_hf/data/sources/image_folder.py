@@ -26,7 +26,7 @@ from detr_hf.data.sources.base import (
 from detr_hf.data.sources.columns import FILE_NAMES, Columns, fields_of, first_of, require_fields
 from detr_hf.data.sources.metadata_files import METADATA_FILES, inner_keys, rows_of
 from detr_hf.data.sources.row_reader import RowReader
-from detr_hf.data.sources.split_names import TRAIN, split_of
+from detr_hf.data.sources.splits import TRAIN, split_of
 from detr_hf.data.sources.table import labels_in_folder, names_by_number, numbers_without_names
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap

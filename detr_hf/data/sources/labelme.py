@@ -2,32 +2,36 @@
 
 Format: https://github.com/wkentaro/labelme (``labelme/_label_file.py``). The image of a file is the one of
 the same name beside it, as labelme saves it; else the one that ``imagePath`` names, relative to the JSON;
-else the bytes in ``imageData``. labelme turns images upright by EXIF before it shows them. Its data have no
-splits.
+else the bytes in ``imageData``. labelme turns images upright by EXIF before it shows them, and points are
+pixels of the upright image. Its data have no splits. X-AnyLabeling's files have a few values more.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import math
 import posixpath
 import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from detr_hf.data.image_files import IMAGE_SUFFIXES, ImageFiles
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from detr_hf.data.image_files import ImageFiles, first_files, is_image, plain_key
 from detr_hf.data.issues import Issue
-from detr_hf.data.sample import Sample
-from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
-from detr_hf.data.sources.folder_search import first_files
-from detr_hf.data.sources.labelme_shapes import ShapeReader, class_name, decoded_base64, kind_of
+from detr_hf.data.numbers import is_coordinate
+from detr_hf.data.sample import Annotation, Sample
+from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.pairing import Entry, Scan, paired
+from detr_hf.data.sources.shapes import ellipse, flat_points, placed_mask
+from detr_hf.data.sources.splits import TRAIN, DataSet, numbered, open_all
 from detr_hf.errors import UserError
-from detr_hf.files import sha256_of
 from detr_hf.foreign_files import open_file, parse_json, read_bytes
-from detr_hf.images import image_size
+from detr_hf.images import MAX_PIXELS, decode_image, image_size
 
 FORMAT = "labelme"
 TITLE = "labelme (a JSON file an image)"
@@ -38,6 +42,14 @@ MAX_FILE_BYTES = 400_000_000
 """Largest JSON file: it may hold the image."""
 
 HEAD_BYTES = 1 << 16
+_OWN_KEY = re.compile(rb'"(version|flags|shape_type|imagePath|imageData|imageHeight)"\s*:')
+_COCO = re.compile(rb'"(images|annotations)"\s*:\s*\[')
+
+VOID_LABELS = ("__ignore__", "_background_")
+ROTATED = ("oriented_rectangle", "rotation")  # labelme's and X-AnyLabeling's
+SHAPES = ("polygon", *ROTATED, "rectangle", "circle", "mask")
+STRAIGHT_PX = 0.01
+KEPT = ("group_id", "flags", "description", "attributes")
 
 
 def detect(path: Path) -> bool:
@@ -51,27 +63,18 @@ def _is_labelme(path: Path) -> bool:
     try:
         with open_file(path) as file:
             head = file.read(HEAD_BYTES)
-        if re.search(rb'"shapes"\s*:\s*\[', head) and not re.search(
-            rb'"(images|annotations)"\s*:\s*\[', head
-        ):
-            return (
-                re.search(rb'"(version|flags|shape_type|imagePath|imageData|imageHeight)"\s*:', head)
-                is not None
-            )
+        if re.search(rb'"shapes"\s*:\s*\[', head) and not _COCO.search(head):
+            return _OWN_KEY.search(head) is not None
         # Only an image may stand before the shapes.
-        return b'"imageData"' in head and _shapes(_content(path, "")) is not None
+        return b'"imageData"' in head and _content(path, "") is not None
     except UserError:
         return False
 
 
-def _content(path: Path, name: str) -> Any:
-    return parse_json(read_bytes(path, MAX_FILE_BYTES, "labelme file", name or None), name, any_number=True)
-
-
-def _shapes(content: Any) -> list[Any] | None:
-    """The shapes of a file; None where it is none of labelme."""
-    shapes = content.get("shapes") if isinstance(content, dict) else None
-    return shapes if isinstance(shapes, list) else None
+def _content(path: Path, name: str) -> dict[str, Any] | None:
+    """What is in a file; None where it is none of labelme."""
+    content = parse_json(read_bytes(path, MAX_FILE_BYTES, "labelme file", name), name, any_number=True)
+    return content if isinstance(content, dict) and isinstance(content.get("shapes"), list) else None
 
 
 def open_splits(place: Place) -> Opened:
@@ -80,178 +83,86 @@ def open_splits(place: Place) -> Opened:
     Raises:
         UserError: there is no JSON file of labelme.
     """
-    source = LabelmeSource(place)
-    if not any(entry.json for entry in source.entries):
+    data = _Labelme(place)
+    if not any(entry.file for entry in data.splits[TRAIN]):
         raise UserError(f"{place.name}: there is no labelme file in {place.path}")
-    return Opened({"train": source})
+    return open_all(FORMAT, data)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An image, its JSON file, or both; names are relative to the data set's folder."""
-
-    image: str | None = None
-    json: str | None = None
-    is_inside: bool = False  # the JSON file holds the image
-    issues: tuple[Issue, ...] = ()
-
-    @property
-    def file_name(self) -> str:
-        return self.image or self.json or ""
-
-
-class LabelmeSource(Source):
+class _Labelme(DataSet):
     """The labelme files of a folder, or one of them alone."""
 
     def __init__(self, place: Place) -> None:
-        self.name, self._place = place.name, place
-        self._is_one = place.path.is_file()
-        self._folder = place.path.parent if self._is_one else place.path
+        self.place = place
+        self._folder = place.path if place.path.is_dir() else place.path.parent
         self._files = ImageFiles(self._folder)
-        self._images = self._files if place.images is None else ImageFiles(place.images)
-        self._issues: list[Issue] = []
+        self._images = ImageFiles(place.images) if place.images else self._files
+        is_one = place.path.is_file()
+        found = [place.path.name] if is_one else self._files.with_suffix(".json")
+        scans = {name: self._scan(name) for name in found}
+        self._others = [name for name, scan in scans.items() if scan is None]
+        known = {name: scan for name, scan in scans.items() if scan is not None}
+        by_key = paired(known, self._images, _key)
+        entries = [entry for found in by_key.values() for entry in found if entry.file or not is_one]
+        self.splits = {TRAIN: sorted(entries, key=lambda entry: entry.file_name)}
+        self._classes = {name for scan in known.values() for name in scan.classes}
 
-    @property
-    def key(self) -> str:
-        place = self._place
-        if self._is_one:
-            own = hash_of_words([sha256_of(place.path), *(entry.file_name for entry in self.entries)])
-        else:
-            own = hash_of_folder(self._folder)
-        images = [] if place.images is None else [hash_of_folder(place.images)]
-        return hash_of_words([FORMAT, repr(place.reading), own, *images])
+    def _scan(self, name: str) -> Scan | None:
+        try:
+            content = _content(self._folder / name, name)
+        except UserError as error:
+            return Scan(error=str(error))
+        if content is None:
+            return None
+        said, shapes = content.get("imagePath"), content["shapes"]
+        beside = posixpath.join(posixpath.dirname(name), str(said).replace("\\", "/"))
+        names = [posixpath.normpath(beside)] if isinstance(said, str) and said else []
+        inside = ""
+        if isinstance(content.get("imageData"), str) and content["imageData"]:
+            suffix = PurePosixPath(str(said)).suffix.lower() if is_image(str(said)) else ".png"
+            inside = name[: -len(".json")] + suffix
+        classes = {class_name(shape.get("label")) for shape in shapes if kind_of(shape) is not None}
+        names += [] if inside else [PurePosixPath(name).stem]
+        return Scan(names, {one for one in classes if one is not None}, inside)
 
     def categories(self) -> list[dict[str, Any]]:
-        return [{"id": id_, "name": name} for id_, name in enumerate(self._scan[1], start=1)]
+        return numbered(self._classes)
 
     def issues(self) -> Iterable[Issue]:
-        return self._scan and self._issues
+        for name in self._others:
+            yield Issue("not-read", "no labelme file: it has no list of shapes", name)
+        for name in self._files.links_out:
+            if name.lower().endswith(".json"):
+                yield Issue("image-link", "", name)
 
-    def samples(self) -> Iterator[Sample]:
-        for number, entry in enumerate(self.entries, start=1):
-            yield self._sample(entry, number)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    @property
-    def entries(self) -> list[Entry]:
-        """Sorted by name."""
-        return self._scan[0]
-
-    # -- the first pass: images, and names of classes
-
-    @cached_property
-    def _scan(self) -> tuple[list[Entry], list[str]]:
-        names: set[str] = set()
-        claimed: dict[str, str] = {}
-        entries = []
-        jsons = [self._place.path.name] if self._is_one else self._json_files()
-        # Those that have an image of their own name take it before others can.
-        for json in sorted(jsons, key=lambda name: not self._same_name(name)):
-            try:
-                content = _content(self._folder / json, json)
-            except UserError as error:
-                same = self._same_name(json)
-                issue = Issue("annotation-unreadable", str(error), same[0] if same else json)
-                entries.append(Entry(same[0] if len(same) == 1 else None, json, issues=(issue,)))
-                claimed |= dict.fromkeys(same[:1], json)
-                continue
-            shapes = _shapes(content)
-            if shapes is None:
-                self._issues.append(Issue("not-read", "no labelme file: it has no list of shapes", json))
-                continue
-            entries.append(self._entry(json, content, claimed))
-            names |= _class_names(shapes)
-        if not self._is_one:
-            entries += [
-                Entry(name) for name in self._images.names if name not in claimed and not _is_hidden(name)
-            ]
-            self._issues += [
-                Issue("image-link", "", name)
-                for name in self._files.links_out
-                if name.lower().endswith(".json")
-            ]
-        return sorted(entries, key=lambda entry: entry.file_name), sorted(names)
-
-    def _json_files(self) -> list[str]:
-        return [
-            name for name in self._files.others if name.lower().endswith(".json") and not _is_hidden(name)
-        ]
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
-        for name in self._images.names:
-            found[_stem(name)].append(name)
-        return found
-
-    def _same_name(self, json: str) -> list[str]:
-        """The images of a JSON's own name; the folder around a single file is not listed for it."""
-        return [] if self._is_one else self._by_stem.get(_stem(json), [])
-
-    def _entry(self, json: str, content: dict[str, Any], claimed: dict[str, str]) -> Entry:
-        said = content.get("imagePath")
-        has_data = isinstance(content.get("imageData"), str) and content["imageData"] != ""
-        image, issue = self._found(json, said, has_data)
-        if image is not None and image in claimed:
-            issue = Issue("image-ambiguous", f"{image} is annotated by {claimed[image]}", json)
-            return Entry(None, json, issues=(issue,))
-        if image is not None:
-            claimed[image] = json
-        elif has_data:
-            return Entry(_name_of_data(json, said), json, is_inside=True)
-        return Entry(image, json, issues=(issue,) if issue is not None else ())
-
-    def _found(self, json: str, said: Any, has_data: bool) -> tuple[str | None, Issue | None]:
-        text = said.replace("\\", "/") if isinstance(said, str) else ""
-        last = posixpath.basename(text)
-        same = self._same_name(json)
-        same = same if len(same) < 2 else [name for name in same if posixpath.basename(name) == last]
-        if len(same) == 1:
-            differs = last and last != posixpath.basename(same[0])
-            issue = Issue("file-renamed", f"{json} says '{said}'", same[0])
-            return same[0], issue if differs else None
-        beside = posixpath.normpath(posixpath.join(posixpath.dirname(json), text))
-        if text and not beside.startswith(".."):
-            found = self._images.find(beside)
-            if found[0] == beside:
-                return found
-        found = self._images.find(said) if text else (None, Issue("file-name", f"imagePath {said!r}", json))
-        if found[0] is None and not has_data:
-            by_name = self._images.find(PurePosixPath(json).stem)
-            found = by_name if by_name[0] is not None else found
-        return found
-
-    # -- the second pass
-
-    def _sample(self, entry: Entry, number: int) -> Sample:
-        image: Path | bytes | None = None if entry.image is None else self._images.folder / entry.image
-        issues = list(entry.issues)
+    def sample(self, entry: Entry, number: int) -> Sample:
+        image: Path | bytes | None = self._images.folder / entry.image if entry.image else None
         made = Sample(image, entry.file_name, number, [], issues=entry.issues)
-        if entry.json is None:
-            keep = self._place.reading.unlisted_images == "keep"
-            issues.append(Issue("unlisted-kept" if keep else "unlisted", "no JSON file", entry.file_name))
-        if entry.json is None or any(issue.code == "annotation-unreadable" for issue in issues):
-            return replace(made, issues=tuple(issues))
+        if entry.file is None:
+            return replace(made, issues=(self.unlisted(entry.file_name, "no JSON file"),))
+        if any(issue.code == "annotation-unreadable" for issue in entry.issues):
+            return made
         try:
-            content = _content(self._folder / entry.json, entry.json)
+            content = _content(self._folder / entry.file, entry.file) or {}
             if entry.is_inside:
-                image = decoded_base64(content.get("imageData"))
+                image = _from_base64(content.get("imageData"))
         except UserError as error:
-            issues.append(Issue("annotation-unreadable", str(error), entry.file_name))
-            return replace(made, image=None, issues=tuple(issues))
+            issue = Issue("annotation-unreadable", str(error), entry.file_name)
+            return replace(made, image=None, issues=(*entry.issues, issue))
         declared_hw = content.get("imageHeight"), content.get("imageWidth")
         reader = ShapeReader(entry.file_name, lambda: _size(declared_hw, image))
-        objects = reader.read(_shapes(content) or [])
         return replace(
             made,
             image=image,
-            objects=objects,
+            objects=reader.read(content.get("shapes", [])),
             declared_hw=None if declared_hw == (None, None) else declared_hw,
-            issues=(*issues, *reader.issues),
+            issues=(*entry.issues, *reader.issues),
             extra={"flags": content["flags"]} if content.get("flags") else {},
         )
+
+
+def _key(name: str) -> str:
+    return plain_key(str(PurePosixPath(name).with_suffix("")))
 
 
 def _size(declared_hw: tuple[Any, Any], image: Path | bytes | None) -> tuple[int, int] | None:
@@ -265,21 +176,134 @@ def _size(declared_hw: tuple[Any, Any], image: Path | bytes | None) -> tuple[int
         return None
 
 
-def _class_names(shapes: list[Any]) -> set[str]:
-    """Of the shapes that are read as objects."""
-    objects = (shape for shape in shapes if kind_of(shape) is not None)
-    return {name for shape in objects if (name := class_name(shape.get("label"))) is not None}
+@dataclass
+class ShapeReader:
+    """Reads the shapes of one image and remembers what it found.
+
+    Args:
+        file: the image, for issues.
+        size: gives its height and width as annotated, where these can be known; masks need them.
+    """
+
+    file: str
+    size: Callable[[], tuple[int, int] | None]
+    issues: list[Issue] = field(default_factory=list)
+
+    def read(self, shapes: list[Any]) -> list[Annotation]:
+        """The objects; shapes of one label and one ``group_id`` are parts of the same."""
+        made: dict[Any, Annotation] = {}
+        for number, shape in enumerate(shapes, start=1):
+            if (found := self._object(shape, number)) is None:
+                continue
+            group = found.extra.get("group_id")
+            is_sound = found.bbox is None or (len(found.bbox) == 4 and all(map(is_coordinate, found.bbox)))
+            key = (found.category, type(group), str(group)) if group is not None and is_sound else number
+            made[key] = _joined(made[key], found) if key in made else found
+        return list(made.values())
+
+    def _note(self, code: str, text: str) -> Any:
+        """Remember an issue; returns None, which is what callers make of a shape that is none."""
+        self.issues.append(Issue(code, text, self.file))
+
+    def _object(self, shape: Any, number: int) -> Annotation | None:
+        where = f"shape {number}"
+        if not isinstance(shape, dict):
+            return self._note("entry-invalid", f"{where}: is a {type(shape).__name__}")
+        kind, label, score = kind_of(shape), shape.get("label"), shape.get("score")
+        if kind is None:
+            return self._note("not-taken", f"{where}: a {str(shape.get('shape_type'))[:50]}")
+        if label in VOID_LABELS:
+            return self._note("class-void", f"{where}: {label}")
+        if is_coordinate(label):
+            self._note("odd-type", f"{where}: label {label} is no text")
+        bbox, segmentation = self._drawn(shape, kind, where)
+        return Annotation(
+            id=number,
+            category=class_name(label),
+            bbox=bbox,
+            segmentation=segmentation,
+            iscrowd=shape.get("difficult") is True,  # X-AnyLabeling's, in the sense of Pascal VOC
+            where=where,
+            category_id=label,
+            score=float(score) if is_coordinate(score) and 0 <= score <= 1 else None,
+            extra={name: shape[name] for name in KEPT if shape.get(name) not in (None, {}, "")},
+        )
+
+    def _drawn(self, shape: dict[str, Any], kind: str, where: str) -> tuple[Any, Any]:
+        """Box and outline; what is no number is left for `repair` to judge."""
+        flat = flat_points(shape.get("points"))
+        if kind in ROTATED:
+            self._note("box-rotated", where)
+        if kind == "polygon" or kind in ROTATED:
+            return None, [flat]
+        wanted = (4, 8) if kind == "rectangle" else (4,)
+        if len(flat) not in wanted or not all(map(is_coordinate, flat)):
+            return flat, None
+        x0, y0, x1, y1 = flat[:4]
+        if kind == "circle":  # its center, and a point on it
+            radius = math.hypot(x1 - x0, y1 - y0)
+            return None, [ellipse(x0, y0, radius, radius)]
+        if kind == "mask":
+            mask = self._mask(shape, int(x0), int(y0), where)
+            # Of a mask, the second point is the last pixel inside.
+            return (None, mask) if mask is not None else ([x0, y0, x1 - x0 + 1, y1 - y0 + 1], None)
+        # Two corners in any order, or all four, which may be turned.
+        points = np.array(flat, float).reshape(-1, 2)
+        low, high = points.min(0), points.max(0)
+        if np.minimum(points - low, high - points).sum(1).max() > STRAIGHT_PX:
+            self._note("box-rotated", where)
+            return None, [flat]
+        return [*low.tolist(), *(high - low).tolist()], None
+
+    def _mask(self, shape: dict[str, Any], left: int, top: int, where: str) -> dict[str, Any] | None:
+        """A PNG of the mask's own frame; None where it cannot be used."""
+        size_hw = self.size()
+        if size_hw is None or size_hw[0] * size_hw[1] > MAX_PIXELS:
+            return self._note("outline-invalid", f"{where}: a mask in an image of unknown size")
+        try:
+            inner = np.any(decode_image(_from_base64(shape.get("mask")), "its PNG") > 0, axis=2)
+        except UserError as error:
+            return self._note("outline-invalid", f"{where}: {error}")
+        return placed_mask(inner, left, top, size_hw)
 
 
-def _name_of_data(json: str, said: Any) -> str:
-    """A file name for bytes: the JSON's, with the extension of the image that it was made from."""
-    suffix = PurePosixPath(said).suffix.lower() if isinstance(said, str) else ""
-    return json[: -len(".json")] + (suffix if suffix in IMAGE_SUFFIXES else ".png")
+def _joined(first: Annotation, second: Annotation) -> Annotation:
+    """One object of two parts."""
+    shapes = [_shape_of(first), _shape_of(second)]
+    runs: list[Any] = [shape for shape in shapes if isinstance(shape, dict)]
+    if not runs:
+        return replace(first, bbox=None, segmentation=shapes[0] + shapes[1])
+    size_hw = runs[0]["size"]
+    for part in (part for shape in shapes if isinstance(shape, list) for part in shape):
+        if len(part) >= 6 and len(part) % 2 == 0 and all(map(is_coordinate, part)):
+            runs += coco_mask.frPyObjects([part], *size_hw)
+    counts = coco_mask.merge(runs)["counts"].decode("ascii")
+    return replace(first, bbox=None, segmentation={"size": size_hw, "counts": counts})
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+def _shape_of(found: Annotation) -> Any:
+    if found.segmentation is not None:
+        return found.segmentation
+    x, y, w, h = found.bbox
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]
 
 
-def _stem(name: str) -> str:
-    return unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix(""))).casefold()
+def kind_of(shape: Any) -> str | None:
+    """What a shape is, where it is read as an object; early versions have polygons alone, unnamed."""
+    kind = (shape.get("shape_type") or "polygon") if isinstance(shape, dict) else None
+    return kind if kind in SHAPES else None
+
+
+def class_name(label: Any) -> str | None:
+    """The class of a label; None where it has none, or stands for void."""
+    if label in VOID_LABELS or not (isinstance(label, str) or is_coordinate(label)):
+        return None
+    return str(label).strip() or None
+
+
+def _from_base64(text: Any) -> bytes:
+    """Raises UserError: it is no base64."""
+    try:
+        return base64.b64decode(text if isinstance(text, str) else "", validate=False)
+    except (binascii.Error, ValueError) as error:
+        raise UserError(f"no base64 ({error})") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from detr_hf.data.image_files import ImageFiles
 from detr_hf.data.issues import Issue
 from detr_hf.data.sources.base import Opened, Place
-from detr_hf.data.sources.split_names import TRAIN, split_of
+from detr_hf.data.sources.splits import TRAIN, split_of
 from detr_hf.data.sources.table import labels_in_folder, open_tables
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import open_file

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from detr_hf.data.image_files import first_files
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
-from detr_hf.data.sources.folder_search import first_files
 from detr_hf.data.sources.voc_layout import Entry, Layout
 from detr_hf.data.sources.voc_xml import (
     MAX_FILE_BYTES,

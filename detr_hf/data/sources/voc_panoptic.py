@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detr_hf.data.image_files import first_files
 from detr_hf.data.issues import Issue
 from detr_hf.data.repair_id_map import png_bytes
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
-from detr_hf.data.sources.folder_search import first_files
 from detr_hf.data.sources.voc_layout import MASK_FOLDERS, Entry, Key, Layout, below
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import inside, read_bytes

@@ -12,7 +12,7 @@ import pytest
 
 from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Opened, Place
-from detr_hf.data.sources.split_names import split_of
+from detr_hf.data.sources.splits import split_of
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from tests.data.sources.table_factories import BOXES, CLASS_LABELS, cell, png, table
