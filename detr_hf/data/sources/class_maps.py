@@ -5,30 +5,55 @@ The functions here are picklable, so that worker processes make the id maps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from io import BytesIO
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from detr_hf.data.issues import Issue
-from detr_hf.data.sample import Annotation
-from detr_hf.data.sources.class_tables import ClassTable
+from detr_hf.data.repair_id_map import png_bytes
+from detr_hf.data.sample import Annotation, Sample
+from detr_hf.data.sources.class_tables import ClassTable, Color
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import read_bytes
-from detr_hf.geometry import id_to_rgb, rgb_to_id
-from detr_hf.images import image_size
+from detr_hf.geometry import rgb_to_id
+from detr_hf.images import decode_labels
 
-MAX_PNG_BYTES = 500_000_000
 IGNORED = 255  # void in gray and palette PNGs like 0, unless the table lists it; in RGB ones black is
 SAME_COLORS = 0.5  # of the pixels of a palette PNG that must have a color of the table
 MOST_LISTED = 5
+MOST_SEGMENTS = 10_000
 VOID, UNKNOWN = 0, -1
 INSTANCES_FROM = 1000  # Cityscapes: class * 1000 + number; below, a class or a group of its objects
 
 Values = NDArray[np.int32]
+
+
+def voc_color(number: int) -> Color:
+    """Pascal VOC's color of a class or object: the bits of its number go to red, green, blue in turn."""
+    color = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            color[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
+    return color[0], color[1], color[2]
+
+
+@dataclass(frozen=True)
+class ClassPng:
+    """The annotation of one image.
+
+    Attributes:
+        classes: gray and palette PNGs count by value, RGB ones by color.
+        table: what these stand for.
+        instances: PNG of the objects of things, which are told apart by connected parts without it.
+        is_voc: whether it has Pascal VOC's object numbers or colors; else Cityscapes' instance ids.
+    """
+
+    classes: Path
+    table: ClassTable
+    instances: Path | None = None
+    is_voc: bool = False
 
 
 @dataclass
@@ -42,54 +67,96 @@ class Segments:
     """
 
     id_map: Values
-    objects: list[Annotation]
+    objects: list[Annotation] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
 
 
-def segments_of(png: Path, table: ClassTable, instances: Path | None, file: str) -> Segments:
-    """Read a class PNG.
+class SizesDifferError(UserError):
+    """The PNGs of classes and of objects are not of one size."""
 
-    Args:
-        png: gray and palette PNGs by value, RGB ones by color.
-        table: the classes; its things are told apart by ``instances``, or by connected parts without.
-        instances: PNG of Cityscapes' instance ids.
-        file: the image, for issues.
+
+def with_segments(sample: Sample, png: ClassPng) -> Sample:
+    """A sample with the segments of its PNGs, or with the issue why there are none.
+
+    Each PNG is decoded here for the list of segments, and again where the id map is made.
+    """
+    try:
+        found = segments_of(png, sample.file_name)
+    except UserError as error:
+        code = "png-size" if isinstance(error, SizesDifferError) else "png-unreadable"
+        return replace(sample, issues=(*sample.issues, Issue(code, str(error), sample.file_name)))
+    issues = (*sample.issues, *found.issues)
+    return replace(sample, objects=found.objects, id_map=partial(id_map_png, png), issues=issues)
+
+
+def id_map_png(png: ClassPng) -> bytes:
+    """The id map as a PNG in COCO panoptic's colors; UserError as ``segments_of``."""
+    return png_bytes(segments_of(png, "").id_map)
+
+
+def segments_of(png: ClassPng, file: str) -> Segments:
+    """Read the PNGs of the image ``file``.
 
     Raises:
-        UserError: a file cannot be read as such a PNG.
+        UserError: a file cannot be read as such a PNG, or holds more segments than a labeled one does.
+        SizesDifferError: see there.
     """
-    classes, unknown = _classes(_pixels(png), table)
-    issues = [Issue("png-unknown-ids", f"{png.name}: {unknown}", file)] if unknown else []
-    classes = np.maximum(classes, VOID)
-    if instances is not None:
-        return _with_instances(classes, _values(_pixels(instances), instances), table, issues)
-    id_map, objects, next_id = classes.copy(), [], len(table.names) + 1
-    for id_, name in enumerate(table.names, start=1):
-        here = classes == id_
-        if not here.any():
-            continue
-        if name not in table.things:
-            objects.append(_segment(id_, name))
-            continue
+    found, unknown = _classes(png.classes, png.table)
+    issues = [Issue("png-unknown-ids", f"{png.classes.name}: {unknown}", file)] if unknown else []
+    classes = np.maximum(found, VOID)
+    names = png.table.names
+    is_thing = np.array([False, *(name in png.table.things for name in names)])[classes]
+    if png.instances is None:
+        numbers = _parts(classes, is_thing, names, issues, file)
+    else:
+        numbers = _instances(png.instances, png.is_voc)
+        if numbers.shape != classes.shape:
+            raise SizesDifferError(f"{png.classes.name}: the PNGs of classes and of objects differ in size")
+        lost = np.setdiff1d(numbers[found == VOID], numbers[found != VOID])
+        if len(lost := lost[lost != VOID]):
+            issues.append(Issue("category-unknown", f"{len(lost)} objects on background", file))
+    keys = classes[is_thing].astype(np.int64) << 32 | numbers[is_thing]
+    pairs, places = np.unique(keys, return_inverse=True)
+    if len(pairs) > MOST_SEGMENTS:
+        raise UserError(f"{png.classes.name}: {len(pairs)} combinations of class and object; no labels")
+    made = Segments(classes.copy(), issues=issues)
+    made.id_map[is_thing] = places + len(names) + 1
+    for id_ in np.flatnonzero(np.bincount(classes[~is_thing])).tolist():
+        made.objects += [] if id_ == VOID else [_segment(id_, names[id_ - 1])]
+    for id_, pair in enumerate(pairs.tolist(), start=len(names) + 1):
+        # In Cityscapes, pixels of a thing outside of any instance are a group.
+        is_group = png.instances is not None and not png.is_voc and not pair & (1 << 32) - 1
+        made.objects.append(_segment(id_, names[(pair >> 32) - 1], is_group))
+    return made
+
+
+def _segment(id_: int, name: str, iscrowd: bool = False) -> Annotation:
+    return Annotation(id_, name, iscrowd=iscrowd, where=f"segment {id_}", category_id=name)
+
+
+def _parts(
+    classes: Values, is_thing: NDArray[np.bool_], names: list[str], issues: list[Issue], file: str
+) -> NDArray[np.int64]:
+    """Numbers from 1 of the connected parts of things."""
+    numbers = np.zeros(classes.shape, np.int64)
+    for id_ in np.unique(classes[is_thing]).tolist():
         from scipy import ndimage  # slow to import, and needed by few
 
+        here = classes == id_
         parts, count = ndimage.label(here, np.ones((3, 3)))
-        id_map[here] = parts[here] + next_id - 1
-        objects += [_segment(next_id + part, name) for part in range(count)]
-        next_id += count
-        issues.append(Issue("things-split", f"{count} parts of '{name}'", file))
-    return Segments(id_map, objects, issues)
+        numbers[here] = parts[here]
+        issues.append(Issue("things-split", f"{count} parts of '{names[id_ - 1]}'", file))
+    return numbers
 
 
-def id_map_png(png: Path, table: ClassTable, instances: Path | None) -> bytes:
-    """The id map of ``segments_of`` as a PNG in COCO panoptic's colors.
-
-    Raises:
-        UserError: as there.
-    """
-    stream = BytesIO()
-    Image.fromarray(id_to_rgb(segments_of(png, table, instances, "").id_map)).save(stream, "PNG")
-    return stream.getvalue()
+def _instances(png: Path, is_voc: bool) -> NDArray[np.int64]:
+    """Numbers of objects, [H, W]; 0 for none and for Pascal VOC's border."""
+    pixels = decode_labels(png, png.name)
+    if not is_voc and pixels.ndim == 3:
+        raise UserError(f"{png.name}: an instance PNG is gray with 16 bits")
+    numbers = (pixels if pixels.ndim == 2 else rgb_to_id(pixels)).astype(np.int64)
+    border = IGNORED if pixels.ndim == 2 else _packed(voc_color(IGNORED))
+    return np.where(numbers == border if is_voc else numbers < INSTANCES_FROM, VOID, numbers)
 
 
 def known_share(png: Path, table: ClassTable) -> float:
@@ -98,100 +165,47 @@ def known_share(png: Path, table: ClassTable) -> float:
     Raises:
         UserError: it cannot be read.
     """
-    classes, _ = _classes(_pixels(png), table)
+    classes, _ = _classes(png, table)
     return float((classes != UNKNOWN).mean()) if classes.size else 0.0
 
 
-def _segment(id_: int, name: str, iscrowd: bool = False) -> Annotation:
-    return Annotation(id_, name, where=f"segment {id_}", category_id=name, iscrowd=iscrowd)
-
-
-def _with_instances(classes: Values, instances: Values, table: ClassTable, issues: list[Issue]) -> Segments:
-    """Things by instance ids; pixels of a thing outside of any instance are a group."""
-    if instances.shape != classes.shape:
-        raise UserError("the PNG of instances has another size than that of classes")
-    names = table.names
-    things = np.isin(classes, [id_ for id_, name in enumerate(names, start=1) if name in table.things])
-    id_map = np.where(things & (instances >= INSTANCES_FROM), instances, classes).astype(np.int32)
-    objects = []
-    for id_ in (int(one) for one in np.unique(id_map) if one):
-        if id_ >= INSTANCES_FROM:
-            name = names[int(classes[id_map == id_][0]) - 1]
-            objects.append(_segment(id_, name))
-        else:
-            objects.append(_segment(id_, names[id_ - 1], names[id_ - 1] in table.things))
-    return Segments(id_map, objects, issues)
-
-
-@dataclass
-class _Pixels:
-    """A PNG as stored, ``[H, W]``: values of gray or palette, colors as R + 256 G + 65536 B."""
-
-    values: Values | None
-    colors: Values | None
-
-
-def _pixels(png: Path) -> _Pixels:
-    content = read_bytes(png, MAX_PNG_BYTES, "class PNG", png.name)
-    image_size(content, png.name)  # refuses what is no image, or too large
-    try:
-        with Image.open(BytesIO(content), formats=["PNG"]) as image:
-            image.load()
-            values = np.array(image) if image.mode in ("1", "L", "P", "I", "I;16") else None
-            gray = np.array(image.getchannel(0)) if image.mode == "LA" else values
-            colored = image.mode in ("P", "RGB", "RGBA")
-            colors = rgb_to_id(np.array(image.convert("RGB"), np.uint8)) if colored else None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{png.name}: is no class PNG ({error})") from None
-    return _Pixels(None if gray is None else gray.astype(np.int32), colors)
-
-
-def _values(pixels: _Pixels, png: Path) -> Values:
-    if pixels.values is None:
-        raise UserError(f"{png.name}: an instance PNG is gray with 16 bits")
-    return pixels.values
-
-
-def _classes(pixels: _Pixels, table: ClassTable) -> tuple[Values, str]:
+def _classes(png: Path, table: ClassTable) -> tuple[Values, str]:
     """Class numbers from 1 by the order of ``table.names``, with what is not in the table in words."""
-    by_color = _known(table, "color")
-    if pixels.colors is not None and (by_color or pixels.values is None):
-        if not by_color and _is_gray(pixels.colors):  # values, written as RGB
-            return _classes(_Pixels(pixels.colors & 255, None), table)
-        found = _looked_up(pixels.colors, {0: VOID} | by_color)
-        shown = found[pixels.colors != 0]
-        # A palette may be arbitrary: the index counts where its colors are not those of the table.
-        if pixels.values is None or not shown.size or (shown != UNKNOWN).mean() >= SAME_COLORS:
-            return found, _unknown(pixels.colors, found, is_color=True)
-    assert pixels.values is not None
-    found = _looked_up(pixels.values, {0: VOID, IGNORED: VOID} | _known(table, "value"))
-    return found, _unknown(pixels.values, found, is_color=False)
-
-
-def _known(table: ClassTable, what: str) -> dict[int, int]:
-    """Class numbers by value, or by color as a number."""
     number = {name: id_ for id_, name in enumerate(table.names, start=1)}
-    known: dict[int, int] = {}
-    for row in table.rows:
-        key = row.value
-        if what == "color":
-            key = None if row.color is None else row.color[0] + 256 * row.color[1] + 65536 * row.color[2]
-        if key is not None:
-            known[key] = VOID if row.is_void else number[row.name]
-    return known
+    rows = [(row, VOID if row.is_void else number[row.name]) for row in table.rows]
+    by_color = {_packed(row.color): id_ for row, id_ in rows if row.color is not None}
+    by_value = {row.value: id_ for row, id_ in rows if row.value is not None}
+    pixels = decode_labels(png, png.name, colors=bool(by_color))
+    if pixels.ndim == 3:
+        values, found = _looked_up(rgb_to_id(pixels), {VOID: VOID} | by_color)
+        if by_color and _is_known(found, values):
+            return found, _unknown(values, found, is_color=True)
+        # A palette may be arbitrary: the index counts where its colors are not those of the table.
+        plain = decode_labels(png, png.name)
+        if plain.ndim == 3 and not by_color and (plain == plain[..., :1]).all():
+            plain = plain[..., 0]  # values, written as RGB
+        if plain.ndim == 3:
+            return found, _unknown(values, found, is_color=True)
+        pixels = plain
+    values, found = _looked_up(pixels.astype(np.int32), {VOID: VOID, IGNORED: VOID} | by_value)
+    return found, _unknown(values, found, is_color=False)
 
 
-def _looked_up(pixels: Values, known: dict[int, int]) -> Values:
+def _is_known(found: Values, colors: Values) -> bool:
+    shown = found[colors != 0]
+    return not shown.size or bool((shown != UNKNOWN).mean() >= SAME_COLORS)
+
+
+def _packed(color: Color) -> int:
+    return color[0] + 256 * color[1] + 65536 * color[2]
+
+
+def _looked_up(pixels: Values, known: dict[int, int]) -> tuple[Values, Values]:
+    """The pixels, and the class of each."""
     keys = np.array(sorted(known), np.int64)
-    numbers = np.array([known[int(key)] for key in keys], np.int32)
-    if not len(keys):
-        return np.full(pixels.shape, UNKNOWN, np.int32)
+    numbers = np.array([known[key] for key in keys.tolist()], np.int32)
     slots = np.minimum(np.searchsorted(keys, pixels), len(keys) - 1)
-    return np.where(keys[slots] == pixels, numbers[slots], UNKNOWN).astype(np.int32)
-
-
-def _is_gray(colors: Values) -> bool:
-    return bool(((colors & 255) * 65793 == colors).all())
+    return pixels, np.where(keys[slots] == pixels, numbers[slots], UNKNOWN).astype(np.int32)
 
 
 def _unknown(pixels: Values, found: Values, is_color: bool) -> str:
@@ -199,6 +213,10 @@ def _unknown(pixels: Values, found: Values, is_color: bool) -> str:
     if not lost.size:
         return ""
     values = np.unique(lost).tolist()
+    if len(values) > MOST_SEGMENTS:
+        raise UserError(
+            f"the PNG of classes has {len(values)} values that are in no table; these are no labels"
+        )
     shown = [str((one & 255, one >> 8 & 255, one >> 16)) if is_color else str(one) for one in values]
     more = f" and {len(shown) - MOST_LISTED} more" if len(shown) > MOST_LISTED else ""
     what = "colors" if is_color else "values"

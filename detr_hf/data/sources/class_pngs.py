@@ -4,23 +4,22 @@ Formats: Cityscapes (https://github.com/mcordts/cityscapesScripts), CamVid
 (http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/), ADE20K's scene parsing
 (http://sceneparsing.csail.mit.edu/), CVAT's "Segmentation mask 1.1", Roboflow's "Semantic Segmentation
 Masks", and folders of that kind. A class is one segment of an image; what `read.things` names is split into
-connected parts.
+connected parts. An image and its PNG are known by what their paths have in common.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from functools import partial
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from detr_hf.data.image_files import ImageFiles
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
-from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
-from detr_hf.data.sources.class_maps import id_map_png, known_share, segments_of
-from detr_hf.data.sources.class_pairs import Pair, Pairs, find_pairs
+from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.class_maps import ClassPng, known_share, with_segments
 from detr_hf.data.sources.class_tables import (
     FILE_NAMES,
     FIRST_CITYSCAPES_THING,
@@ -29,6 +28,7 @@ from detr_hf.data.sources.class_tables import (
     find_table,
     read_table,
 )
+from detr_hf.data.sources.splits import DataSet, open_all, split_folder
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import open_file
 
@@ -41,17 +41,34 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 TRIES = 3  # PNGs that are looked at, as one may be damaged
 KNOWN_SHARE = 0.5  # of the pixels that must be in the table, else these are no class PNGs
 
+_LABEL_FOLDERS = frozenset(
+    {"masks", "mask", "labels", "label", "annotations", "annotation", "annot", "ann_dir", "gt", "gtfine"}
+    | {"gtcoarse", "groundtruth", "segmentation", "segmentations", "segmentationclass", "semantic"}
+    | {"labeledapproved_full", "label_images_semantic"}
+)
+_IMAGE_FOLDERS = frozenset(
+    {"images", "image", "img", "imgs", "img_dir", "leftimg8bit", "jpegimages", "rgb", "original_images"}
+    | {"701_stillsraw_full"}
+)
+_LABEL_ENDING = re.compile(r"(.+?)[_-]?(?:labels?|masks?|annot|annotations?|gt)")  # of a folder: train_labels
+_IMAGE_ENDING = re.compile(r"[_-](?:images?|imgs?)$")
+_LABEL_STEM = re.compile(r"_(?:gt(?:Fine|Coarse)_labelIds|labelIds|masks?|labels?|seg|semantic|gt|L)$")
+_IMAGE_STEM = re.compile(r"_leftImg8bit$")
+_SURE_STEM = re.compile(r"_(?:labelIds|masks?|labels?)$")  # says so outside of a folder of labels, too
+_INSTANCES = re.compile(r"_gt(?:Fine|Coarse)_instanceIds$")
+_OTHERS = re.compile(r"_(?:color|labelTrainIds|labelLevel\d+Ids)$")
+
 
 def detect(path: Path) -> bool:
     """Whether there are images with PNGs of their names, and a file of classes that fits one of these."""
     if not path.is_dir():
         return False
     try:
-        data = _Data(Place(path, str(path)))
+        data = _ClassPngs(Place(path, str(path)))
     except UserError:
         return False
-    pngs = (pair.png for pairs in data.pairs.by_split.values() for pair in pairs if pair.image and pair.png)
-    return any(_fits(path / png, data.table) for png, _ in zip(pngs, range(TRIES), strict=False))
+    pngs = [pair.png for pairs in data.splits.values() for pair in pairs if pair.image and pair.png]
+    return any(_fits(path / png, data.table) for png in pngs[:TRIES])
 
 
 def _fits(png: Path, table: ClassTable) -> bool:
@@ -70,28 +87,72 @@ def open_splits(place: Place) -> Opened:
     Raises:
         UserError: no image has a class PNG, there is no file of classes, or `read.things` names none of them.
     """
-    data = _Data(place)
-    return Opened({split: ClassPngSource(data, split) for split in data.pairs.by_split})
+    return open_all(FORMAT, _ClassPngs(place))
 
 
-class _Data:
-    """What the splits share: the pairs and the classes."""
+@dataclass
+class Pair:
+    """An image and its class PNG, by their names within the folder; either may be missing."""
+
+    image: str = ""
+    png: str = ""
+    instances: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        return self.image or self.png
+
+
+class _ClassPngs(DataSet):
+    is_panoptic = True
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.files = ImageFiles(place.path)
-        self.pairs: Pairs = find_pairs(self.files)
-        every = [pair for pairs in self.pairs.by_split.values() for pair in pairs]
-        if not any(pair.image and pair.png for pair in every):
+        self._files = ImageFiles(place.path)
+        self._not_read: list[str] = []
+        pairs = sorted(self._pairs(), key=lambda pair: pair.file_name)
+        if not any(pair.image and pair.png for pair in pairs):
             raise UserError(f"{place.name}: no image has a PNG of its name in a folder such as `masks`")
-        self.table_name = find_table(self.files.others)
-        self.table = self._table(every)
+        splits: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            splits.setdefault(_split_of(pair.file_name), []).append(pair)
+        self.splits = {split: splits[split] for split in sorted(splits)}
+        self._table_name = find_table(self._files.others)
+        self.table = self._table(pairs)
+
+    def _pairs(self) -> Iterable[Pair]:
+        """A folder or a stem with "mask", "label" or the like holds class PNGs.
+
+        Layouts: Cityscapes (leftImg8bit, gtFine), CamVid (train, train_labels), ADE20K (images/training,
+        annotations/training), `images` beside `masks`, `labels` or `annotations`, and x.jpg beside x_mask.png
+        """
+        pairs: dict[str, Pair] = {}
+        labels: list[tuple[list[str], str]] = []
+        instances: dict[str, str] = {}
+        for name in self._files.names:
+            folders, in_labels, in_images = _kind_of(name)
+            stem, suffix = name.rpartition("/")[2].rsplit(".", 1)
+            is_png = suffix.lower() == "png"
+            if _INSTANCES.search(stem):
+                instances[folders + _INSTANCES.sub("", stem)] = name
+            elif in_labels and (not is_png or _OTHERS.search(stem)):
+                self._not_read.append(name)
+            elif is_png and (in_labels or (not in_images and _SURE_STEM.search(stem))):
+                labels.append(([folders + stem, folders + _LABEL_STEM.sub("", stem)], name))
+            else:
+                # Of two images of one stem, each is a pair of its own, so that none is lost.
+                key = folders + _IMAGE_STEM.sub("", stem)
+                pairs[key if key not in pairs else name] = Pair(image=name)
+        for keys, name in labels:
+            own = next((one for one in keys if one in pairs and not pairs[one].png), name)
+            pair = pairs.setdefault(own, Pair())
+            pair.png, pair.instances = name, instances.get(keys[-1])
+        return pairs.values()
 
     def _table(self, pairs: list[Pair]) -> ClassTable:
-        has_instances = any(pair.instances for pair in pairs)
-        if self.table_name is not None:
-            table = read_table(self.place.path / self.table_name, self.table_name)
-        elif any(pair.png and pair.png.endswith("_labelIds.png") for pair in pairs):
+        if self._table_name is not None:
+            table = read_table(self.place.path / self._table_name, self._table_name)
+        elif any(pair.png.endswith("_labelIds.png") for pair in pairs):
             table = cityscapes_table()
         else:
             raise UserError(
@@ -102,70 +163,50 @@ class _Data:
         if missing := sorted(things - set(table.names)):
             known = ", ".join(table.names[:20])
             raise UserError(f"{self.place.name}: read.things: '{missing[0]}' is no class of {known}")
-        if has_instances and self.table_name is None:
+        if self._table_name is None and any(pair.instances for pair in pairs):
             things |= {row.name for row in table.rows if (row.value or 0) >= FIRST_CITYSCAPES_THING}
         return replace(table, things=frozenset(things))
 
-
-class ClassPngSource(Source):
-    """One split of images with class PNGs."""
-
-    is_panoptic = True
-
-    def __init__(self, data: _Data, split: str) -> None:
-        self._data, self._split = data, split
-        self._pairs = data.pairs.by_split[split]
-        several = len(data.pairs.by_split) > 1
-        self.name = f"{data.place.name}, split '{split}'" if several else data.place.name
-
-    @property
-    def key(self) -> str:
-        place = self._data.place
-        return hash_of_words([FORMAT, self._split, repr(place.reading), hash_of_folder(place.path)])
-
     def categories(self) -> list[dict[str, Any]]:
-        return self._data.table.categories()
+        return self.table.categories()
 
     def issues(self) -> Iterable[Issue]:
-        """Classes that are void, and files that are not read; the first split has them."""
-        data = self._data
-        if self._split != next(iter(data.pairs.by_split)):
-            return
-        for row in data.table.rows:
+        """Classes that are void, and files that are not read."""
+        for row in self.table.rows:
             if row.is_void:
-                yield Issue("class-void", f"'{row.name}'", data.table_name or "")
-        if unread := data.pairs.not_read:
-            yield Issue("not-read", f"{len(unread)} files, such as {unread[0]}")
-        for name in data.files.links_out:
-            yield Issue("image-link", f"'{name}' is a link out of {data.files.folder}", name)
+                yield Issue("class-void", f"'{row.name}'", self._table_name or "")
+        if self._not_read:
+            yield Issue("not-read", f"{len(self._not_read)} files, such as {self._not_read[0]}")
+        for name in self._files.links_out:
+            yield Issue("image-link", f"'{name}' is a link out of {self._files.folder}", name)
 
-    def samples(self) -> Iterator[Sample]:
-        """Each class PNG is decoded for its list of segments, and again where its id map is made."""
-        for number, pair in enumerate(self._pairs, start=1):
-            yield self._sample(pair, number)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def _sample(self, pair: Pair, number: int) -> Sample:
-        folder, table = self._data.place.path, self._data.table
-        if pair.image is None:
-            issue = Issue("image-missing", f"there is no image for {pair.png}", str(pair.png))
-            return Sample(None, str(pair.png), number, [], issues=(issue,))
-        if pair.png is None:
+    def sample(self, pair: Pair, number: int) -> Sample:
+        folder = self.place.path
+        made = Sample(folder / pair.image if pair.image else None, pair.file_name, number, [])
+        if not pair.image:
+            issue = Issue("image-missing", f"there is no image for {pair.png}", pair.png)
+            return replace(made, issues=(issue,))
+        if not pair.png:
             issue = Issue("no-annotations", "there is no class PNG for it", pair.image)
-            return Sample(folder / pair.image, pair.image, number, [], issues=(issue,))
-        png, instances = folder / pair.png, folder / pair.instances if pair.instances else None
-        try:
-            found = segments_of(png, table, instances, pair.image)
-        except UserError as error:
-            issue = Issue("png-unreadable", str(error), pair.image)
-            return Sample(folder / pair.image, pair.image, number, [], issues=(issue,))
-        return Sample(
-            image=folder / pair.image,
-            file_name=pair.image,
-            image_id=number,
-            objects=found.objects,
-            id_map=partial(id_map_png, png, table, instances),
-            issues=tuple(found.issues),
-        )
+            return replace(made, issues=(issue,))
+        instances = folder / pair.instances if pair.instances else None
+        return with_segments(made, ClassPng(folder / pair.png, self.table, instances))
+
+
+def _kind_of(name: str) -> tuple[str, bool, bool]:
+    """The folders without what says image or label, and whether one says label, and one image."""
+    parts = name.lower().split("/")[:-1]
+    folders, in_labels = "", False
+    for part in parts:
+        if part in _LABEL_FOLDERS:
+            in_labels = True
+        elif found := _LABEL_ENDING.fullmatch(part):
+            in_labels = True
+            folders += f"{found[1]}/"
+        elif part not in _IMAGE_FOLDERS:
+            folders += _IMAGE_ENDING.sub("", part) + "/"
+    return folders, in_labels, not _IMAGE_FOLDERS.isdisjoint(parts)
+
+
+def _split_of(name: str) -> str:
+    return split_folder(f"{_kind_of(name)[0]}x")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +13,9 @@ from detr_hf.errors import UserError
 from detr_hf.foreign_files import parse_json, read_bytes
 
 MAX_TABLE_BYTES = 4_000_000
-VOID_NAMES = frozenset({"void", "unlabeled", "unlabelled", "ignore", "ignored", "background"})
+VOID_NAMES = frozenset(
+    {"void", "unlabeled", "unlabelled", "ignore", "ignored", "background", "_background_", "__ignore__"}
+)
 FILE_NAMES = (
     *("class_dict.csv", "classes.csv", "_classes.csv", "labels.csv", "label_colors.txt", "labelmap.txt"),
     *("objectinfo150.txt", "classes.txt", "labels.txt", "classes.json", "labels.json", "id2label.json"),
@@ -77,87 +79,77 @@ def read_table(path: Path, name: str) -> ClassTable:
     kind = path.name.lower()
     if kind.endswith(".json"):
         rows = _of_json(parse_json(text, name))
-    elif kind == "labelmap.txt":
-        rows = _of_labelmap(text)
-    elif kind in ("label_colors.txt", "objectinfo150.txt"):
-        rows = _of_colors(text) if kind == "label_colors.txt" else _of_ade(text)
-    elif kind.endswith(".csv"):
-        rows = _of_csv(text)
     else:
-        lines = [line.strip() for line in text.splitlines()]
-        rows = [ClassRow(line, value) for value, line in enumerate(lines) if line]
-    rows = [ClassRow(row.name, row.value, row.color, row.name.lower() in VOID_NAMES) for row in rows]
+        rows = _READERS.get(kind, _of_csv if kind.endswith(".csv") else _of_lines)(text)
+    rows = [replace(row, is_void=row.name.lower() in VOID_NAMES) for row in rows]
     if all(row.is_void for row in rows):
         raise UserError(f"{name}: lists no class; give one a line, as name,r,g,b or by its value")
     return ClassTable(tuple(rows))
 
 
-def _of_json(content: Any) -> list[ClassRow]:
+def _of_json(content: Any) -> Iterable[ClassRow]:
     """{"1": "road"}, {"road": 1}, or a list of names."""
     if isinstance(content, list):
-        return [ClassRow(one, value) for value, one in enumerate(content) if isinstance(one, str)]
-    rows = []
+        content = {str(value): name for value, name in enumerate(content)}
     for key, value in content.items() if isinstance(content, dict) else ():
         if isinstance(value, str) and (number := _whole(key)) is not None:
-            rows.append(ClassRow(value, number))
+            yield ClassRow(value, number)
         elif type(value) is int and value >= 0:
-            rows.append(ClassRow(key, value))
-    return rows
+            yield ClassRow(key, value)
 
 
-def _of_labelmap(text: str) -> list[ClassRow]:
-    """CVAT's and datumaro's: name:r,g,b:parts:actions."""
-    rows = []
-    for line in text.splitlines():
-        name, _, rest = line.partition(":")
-        if name.strip() and not line.lstrip().startswith("#"):
-            rows.append(ClassRow(name.strip(), None, _color(rest.partition(":")[0].split(","))))
-    # The position is the value in palette PNGs.
-    return [ClassRow(row.name, value, row.color) for value, row in enumerate(rows)]
+def _of_lines(text: str) -> Iterator[ClassRow]:
+    """A name a line, the first for value 0; labelme's ``__ignore__`` before it is number -1."""
+    lines = [line.strip() for line in text.splitlines()]
+    first = 1 if lines[:1] == ["__ignore__"] else 0
+    yield from (ClassRow(line, value) for value, line in enumerate(lines[first:]) if line)
 
 
-def _of_colors(text: str) -> list[ClassRow]:
+def _of_labelmap(text: str) -> Iterator[ClassRow]:
+    """CVAT's and datumaro's: name:r,g,b:parts:actions; the position is the value in palette PNGs."""
+    lines = (line.split(":") for line in text.splitlines() if not line.lstrip().startswith("#"))
+    for value, words in enumerate(words for words in lines if words[0].strip()):
+        yield ClassRow(words[0].strip(), value, _color(words[1].split(",")) if words[1:] else None)
+
+
+def _of_colors(text: str) -> Iterator[ClassRow]:
     """CamVid's: r g b name."""
-    matches = (re.match(r"\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", line) for line in text.splitlines())
-    found = [match for match in matches if match]
-    return [
-        ClassRow(match[4].strip(), value, _color([match[1], match[2], match[3]]))
-        for value, match in enumerate(found)
-    ]
+    for value, match in enumerate(re.finditer(r"(?m)^\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", text)):
+        yield ClassRow(match[4].strip(), value, _color(match.groups()[:3]))
 
 
-def _of_ade(text: str) -> list[ClassRow]:
+def _of_ade(text: str) -> Iterator[ClassRow]:
     """ADE20K's: index, ratio, train, val, name with synonyms; the first of them is the class."""
-    rows = []
-    for line in text.splitlines():
-        words = line.split("\t")
+    for words in (line.split("\t") for line in text.splitlines()):
         if (value := _whole(words[0])) is not None and len(words) > 1:
-            rows.append(ClassRow(re.split(r"[,;]", words[-1])[0].strip(), value))
-    return rows
+            yield ClassRow(re.split(r"[,;]", words[-1])[0].strip(), value)
 
 
-def _of_csv(text: str) -> list[ClassRow]:
+def _of_csv(text: str) -> Iterator[ClassRow]:
     """Columns in any order, by their header: name, r, g, b, and the value; without a header name,r,g,b."""
     lines = [[word.strip() for word in line] for line in csv.reader(text.splitlines()) if line]
-    if not lines:
-        return []
-    head = [word.lower() for word in lines[0]]
-    column = {word: position for position, word in enumerate(head)}
+    column = {word.lower(): position for position, word in enumerate(lines[0] if lines else [])}
     name_at = next((column[word] for word in _NAME_COLUMNS if word in column), None)
-    has_head = name_at is not None
     value_at = next((column[word] for word in _VALUE_COLUMNS if word in column), None)
-    color_at = [column.get(word[0], column.get(word)) for word in ("red", "green", "blue")]
-    if name_at is None and _whole(lines[0][0]) is not None and len(head) == 2:  # value,name
-        name_at, value_at, color_at = 1, 0, [None, None, None]
-    elif name_at is None:
+    color_at = [column.get(word[0], column.get(word, -1)) for word in ("red", "green", "blue")]
+    if name_at is not None:
+        lines = lines[1:]
+    elif lines and _whole(lines[0][0]) is not None and len(lines[0]) == 2:  # value,name
+        name_at, value_at = 1, 0
+    else:
         name_at, color_at = 0, [1, 2, 3]
-    rows = []
-    for position, line in enumerate(lines[1:] if has_head else lines):
-        at = [line[place] if place is not None and place < len(line) else "" for place in color_at]
-        value = _whole(line[value_at]) if value_at is not None and value_at < len(line) else position
-        if name_at < len(line) and line[name_at]:
-            rows.append(ClassRow(line[name_at], value, _color(at)))
-    return rows
+    for position, line in enumerate(lines):
+        cells = dict(enumerate(line))
+        value = position if value_at is None else _whole(cells.get(value_at, ""))
+        if cells.get(name_at):
+            yield ClassRow(cells[name_at], value, _color([cells.get(at, "") for at in color_at]))
+
+
+_READERS: dict[str, Callable[[str], Iterator[ClassRow]]] = {
+    "labelmap.txt": _of_labelmap,
+    "label_colors.txt": _of_colors,
+    "objectinfo150.txt": _of_ade,
+}
 
 
 def _whole(text: str) -> int | None:
@@ -165,9 +157,11 @@ def _whole(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
-def _color(words: list[str]) -> Color | None:
-    values = [value for word in words if (value := _whole(word)) is not None and value < 256]
-    return (values[0], values[1], values[2]) if len(values) == len(words) == 3 else None
+def _color(words: Iterable[str | Any]) -> Color | None:
+    values = [_whole(word) for word in words]
+    if len(values) != 3 or not all(value is not None and value < 256 for value in values):
+        return None
+    return (values[0] or 0, values[1] or 0, values[2] or 0)
 
 
 _CITYSCAPES = """
@@ -184,10 +178,6 @@ FIRST_CITYSCAPES_THING = 24
 
 def cityscapes_table() -> ClassTable:
     """Ids of Cityscapes (https://www.cityscapes-dataset.com/dataset-overview/); void ones have no color."""
-    rows = []
-    for words in re.split(r"[|\n]", _CITYSCAPES.strip()):
-        match = re.fullmatch(r"(\d+) (\D+?)(?: ([\d,]+))?", words)
-        assert match is not None
-        color = _color(match[3].split(",")) if match[3] else None
-        rows.append(ClassRow(match[2], int(match[1]), color, color is None))
-    return ClassTable(tuple(rows))
+    found = re.findall(r"(\d+) (\D+?)(?: ([\d,]+))?(?:[|\n]|$)", _CITYSCAPES.strip())
+    rows = ((int(value), name, _color(color.split(","))) for value, name, color in found)
+    return ClassTable(tuple(ClassRow(name, value, color, color is None) for value, name, color in rows))

@@ -3,30 +3,33 @@
 Its specification: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. What else is read
 so: exports of labelImg, CVAT ("PASCAL VOC 1.1"), Roboflow, supervision, RectLabel, roLabelImg, LabelMe's
 XML. The image of a file is the one of the same name, as all of these have it; where there is none, the one
-that the file names. `voc_layout` says which folders are known, `voc_xml` what is read of a file.
+that the file names.
+
+Corners. The devkit counts pixels from 1 and names the last one inside: (1, 1, W, H) is the whole image, and
+x = xmin - 1, w = xmax - xmin + 1. labelImg, CVAT, datumaro and nearly all others write plain corners: x =
+xmin, w = xmax - xmin. A file is read by the devkit's rule where its ``<source><database>`` is one of the
+challenge's or Roboflow's (whose own library, supervision, reads and writes so) and none of its corners is
+below 1; any other by the plain rule. A file that is read by the wrong rule is wrong by one pixel.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Iterator
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 from detr_hf.data.image_files import first_files
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
-from detr_hf.data.sources.voc_layout import Entry, Layout
-from detr_hf.data.sources.voc_xml import (
-    MAX_FILE_BYTES,
-    VocObjects,
-    class_names,
-    declared_size,
-    names_of_image,
-    read_voc,
-)
+from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.pairing import Entry, Scan, paired
+from detr_hf.data.sources.shapes import rotated_box
+from detr_hf.data.sources.splits import DataSet, numbered, open_all
+from detr_hf.data.sources.voc_files import VocFiles, key_of
 from detr_hf.data.xml_files import xml_elements
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import open_file
@@ -37,6 +40,12 @@ LOOKS_FOR = "Annotations/*.xml with JPEGImages, or images with an .xml beside ea
 ORDER = 55
 
 HEAD_BYTES = 4096
+MAX_FILE_BYTES = 64_000_000
+"""Largest annotation file of one image."""
+
+NOT_TAKEN = ("part", "keypoints", "bezier", "cubic_bezier")
+_COUNTS_FROM_1 = re.compile(r"\s*(The VOC ?20\d\d Database|roboflow)", re.IGNORECASE)
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def detect(path: Path) -> bool:
@@ -59,95 +68,195 @@ def open_splits(place: Place) -> Opened:
     Raises:
         UserError: there is no XML file of Pascal VOC.
     """
-    layout = Layout(place.path, place.images, _names_in)
-    splits = layout.splits()
-    if not any(entry.xml for entries in splits.values() for entry in entries):
+    data = _Voc(place)
+    if not any(entry.file for entries in data.splits.values() for entry in entries):
         raise UserError(f"{place.name}: there is no XML file of Pascal VOC in {place.path}")
-    data = _Data(place, layout, splits)
-    return Opened({split: VocSource(data, split) for split in splits})
+    return open_all(FORMAT, data)
 
 
-def _names_in(path: Path) -> list[str] | None:
-    for annotation in xml_elements(path, {"annotation"}, max_bytes=MAX_FILE_BYTES):
-        return names_of_image(annotation)
-    return None
+class _Voc(DataSet):
+    """A folder with Pascal VOC's files; each is read once for its classes, and again for its objects."""
 
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._files = VocFiles(place)
+        self._scans: dict[str, Scan] = {}
+        keys = {key_of(name) for name in self._files.images.names}
+        for name in self._files.files.with_suffix(".xml"):
+            scan = self._scan(name)
+            if scan is None and key_of(name) not in keys:
+                self._files.issues.append(Issue("not-read", "no <annotation> of Pascal VOC", name))
+            else:
+                self._scans[name] = scan or Scan(error=f"{name}: it has no <annotation>")
+        pairs = paired(self._scans, self._files.images, key_of)
+        self.splits = self._files.in_splits(pairs, "main")
+        self._files.tell_skipped()
 
-class _Data:
-    """What the splits of one data set share."""
+    def _read(self, name: str) -> Element | None:
+        """The ``<annotation>`` of a file.
 
-    def __init__(self, place: Place, layout: Layout, splits: dict[str, list[Entry]]) -> None:
-        self.place, self.splits = place, splits
-        self.issues, self.image_root = layout.issues, layout.image_root
+        Raises:
+            UserError: as `xml_elements`, or the file is too large for one image.
+        """
+        found = xml_elements(self.place.path / name, {"annotation"}, name, MAX_FILE_BYTES)
+        return next(found, None)
 
-    @cached_property
-    def class_names(self) -> list[str]:
-        """Of all splits; every file is read for it."""
-        names: set[str] = set()
-        for entry in (entry for entries in self.splits.values() for entry in entries if entry.xml):
-            try:
-                names.update(class_names(read_voc(self.place.path / str(entry.xml), str(entry.xml))))
-            except UserError:  # its sample says so
-                continue
-        return sorted(names)
-
-
-class VocSource(Source):
-    """One split of a data set in Pascal VOC's format."""
-
-    def __init__(self, data: _Data, split: str) -> None:
-        self._data, self._split = data, split
-        self._entries = data.splits[split]
-        self.name = data.place.name if len(data.splits) == 1 else f"{data.place.name}, split '{split}'"
-
-    @property
-    def key(self) -> str:
-        place = self._data.place
-        folders = [hash_of_folder(folder) for folder in (place.path, place.images) if folder is not None]
-        return hash_of_words([FORMAT, self._split, repr(place.reading), *folders])
+    def _scan(self, name: str) -> Scan | None:
+        try:
+            annotation = self._read(name)
+        except UserError as error:
+            return Scan(error=str(error))
+        if annotation is None:
+            return None
+        names = [(annotation.findtext(tag) or "").strip() for tag in ("filename", "path")]
+        classes = ((one.findtext("name") or "").strip() for one in annotation.iterfind("object"))
+        return Scan([*names, name.rpartition("/")[2][:-4]], {one for one in classes if one})
 
     def categories(self) -> list[dict[str, Any]]:
-        return [{"id": id_, "name": name} for id_, name in enumerate(self._data.class_names, start=1)]
+        entries = (entry for entries in self.splits.values() for entry in entries if entry.file)
+        return numbered({name for entry in entries for name in self._scans[str(entry.file)].classes})
 
     def issues(self) -> Iterable[Issue]:
-        """Of the data set as a whole; the first split has them."""
-        return self._data.issues if self._split == next(iter(self._data.splits)) else ()
+        links = (name for name in self._files.files.links_out if name.lower().endswith(".xml"))
+        return [*(Issue("image-link", "", name) for name in links), *self._files.issues]
 
-    def samples(self) -> Iterator[Sample]:
-        for number, entry in enumerate(self._entries, start=1):
-            yield self._sample(entry, number)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def _sample(self, entry: Entry, number: int) -> Sample:
+    def sample(self, entry: Entry, number: int) -> Sample:
         issues = list(entry.issues)
-        objects: list[Annotation] = []
-        declared_hw = None
-        if entry.xml is not None:
+        objects, declared_hw = [], None
+        if entry.file is None and entry.image is not None:
+            issues.append(self.unlisted(entry.image, "no XML file"))
+        if entry.file is not None and not self._scans[entry.file].error:
             try:
-                annotation = read_voc(self._data.place.path / entry.xml, entry.xml)
-            except UserError as error:
+                annotation = self._read(entry.file)
+                assert annotation is not None
+            except UserError as error:  # it has changed
                 issues.append(Issue("annotation-unreadable", str(error), entry.file_name))
             else:
                 found = VocObjects(annotation, entry.file_name)
-                objects, declared_hw = found.read(), declared_size(annotation)
-                issues += [*_renamed(entry, names_of_image(annotation)[0]), *found.issues]
-        elif entry.image is not None:
-            keep = self._data.place.reading.unlisted_images == "keep"
-            issues.append(Issue("unlisted-kept" if keep else "unlisted", "no XML file", entry.image))
-        return Sample(
-            image=None if entry.image is None else self._data.image_root / entry.image,
-            file_name=entry.file_name,
-            image_id=number,
-            objects=objects,
-            declared_hw=declared_hw,
-            issues=tuple(issues),
+                objects, declared_hw = found.read(), _declared_size(annotation)
+                issues += found.issues
+        image = None if entry.image is None else self._files.images.folder / entry.image
+        return Sample(image, entry.file_name, number, objects, declared_hw, issues=tuple(issues))
+
+
+def _declared_size(annotation: Element) -> tuple[Any, Any] | None:
+    """Height and width as they are declared, numbers where they spell any; None where it declares none."""
+    said = [_number(annotation.findtext(f"size/{tag}")) for tag in ("height", "width")]
+    if all(value is None or value == 0 for value in said):
+        return None
+    height, width = (
+        int(value) if isinstance(value, float) and value.is_integer() else value for value in said
+    )
+    return height, width
+
+
+@dataclass
+class VocObjects:
+    """The objects of one file, and what was found wrong with them.
+
+    Args:
+        annotation: of the file.
+        file: for issues.
+    """
+
+    annotation: Element
+    file: str
+    issues: list[Issue] = field(default_factory=list)
+
+    def read(self) -> list[Annotation]:
+        offset = 1.0 if self._counts_from_1() else 0.0
+        elements = enumerate(self.annotation.iterfind("object"), start=1)
+        made = [self._object(element, number, offset) for number, element in elements]
+        return [found for found in made if found is not None]
+
+    def _counts_from_1(self) -> bool:
+        if not _COUNTS_FROM_1.match(self.annotation.findtext("source/database") or ""):
+            return False
+        values = [_number(box.findtext(tag)) for box in self.annotation.iter("bndbox") for tag in _CORNERS]
+        return not any(isinstance(value, float) and value < 1 for value in values)
+
+    def _note(self, code: str, text: str) -> None:
+        self.issues.append(Issue(code, text, self.file))
+
+    def _object(self, element: Element, number: int, offset: float) -> Annotation | None:
+        where = f"object {number}"
+        if _is_true(element.findtext("deleted")):  # LabelMe's XML keeps what was deleted
+            self._note("not-taken", f"{where}: marked as deleted")
+            return None
+        for tag in NOT_TAKEN:
+            if parts := element.findall(tag):
+                self._note("not-taken", f"{where}: {len(parts)} <{tag}>")
+        polygons = (self._outline(one, where, offset) for one in element.iterfind("polygon"))
+        outlines = [outline for outline in polygons if outline]
+        if (rotated := element.find("robndbox")) is not None and not outlines:
+            outlines = self._rotated(rotated, where)
+        name = element.findtext("name") or ""
+        return Annotation(
+            id=number,
+            category=name.strip() or None,
+            bbox=self._box(element.find("bndbox"), where, offset),
+            segmentation=outlines or None,
+            # The challenge neither trains on difficult objects nor scores them; so it is with crowds.
+            iscrowd=_is_true(element.findtext("difficult")),
+            where=where,
+            category_id=name,
+            extra=_extra(element),
         )
 
+    def _box(self, element: Element | None, where: str, offset: float) -> list[Any] | None:
+        if element is None:
+            return None
+        values = [_number(element.findtext(tag)) for tag in _CORNERS]
+        if not all(isinstance(value, float) for value in values):
+            return values  # for `repair` to tell
+        x0, y0, x1, y1 = values
+        if x0 > x1 or y0 > y1:
+            self._note("box-corners", f"{where}: {x0:g}, {y0:g}, {x1:g}, {y1:g}")
+            x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+        # The last pixel inside, counted from 1, is the edge behind it, counted from 0.
+        return [x0 - offset, y0 - offset, x1 - x0 + offset, y1 - y0 + offset]
 
-def _renamed(entry: Entry, said: str) -> Iterator[Issue]:
-    """Tells where an XML file names another image than that of its own name."""
-    last = said.replace("\\", "/").rpartition("/")[2]
-    if entry.image and last and not entry.issues and last != PurePosixPath(entry.image).name:
-        yield Issue("file-renamed", f"{entry.xml} says '{said}'", entry.image)
+    def _outline(self, element: Element, where: str, offset: float) -> list[Any]:
+        """``<x1>``, ``<y1>``, ``<x2>`` ... (Roboflow, RectLabel), or ``<pt>`` with ``<x>`` and ``<y>``."""
+        values: dict[str, list[Any]] = {"x": [], "y": []}
+        for child in element.iter():
+            if re.fullmatch(r"[xy]\d*", child.tag):
+                value = _number(child.text)
+                values[child.tag[0]].append(value - offset if isinstance(value, float) else value)
+        xs, ys = values["x"], values["y"]
+        if len(xs) != len(ys) or not xs:
+            self._note("outline-invalid", f"{where}: {len(xs)} x and {len(ys)} y in its <polygon>")
+            return []
+        return [value for point in zip(xs, ys, strict=True) for value in point]
+
+    def _rotated(self, element: Element, where: str) -> list[list[float]]:
+        """roLabelImg's rotated box: center, width, height and an angle in radians, clockwise."""
+        values = [_number(element.findtext(tag)) for tag in ("cx", "cy", "w", "h", "angle")]
+        if not all(isinstance(value, float) and math.isfinite(value) for value in values):
+            self._note("outline-invalid", f"{where}: <robndbox> {values}")
+            return []
+        cx, cy, w, h, angle = values
+        self._note("box-rotated", f"{where}: by {math.degrees(angle):.1f} degrees")
+        return [rotated_box(cx - w / 2, cy - h / 2, w, h, math.degrees(angle), (cx, cy))]
+
+
+def _extra(element: Element) -> dict[str, Any]:
+    """``truncated``, ``pose``, ``occluded`` and what else is said of an object; CVAT's attributes."""
+    extra: dict[str, Any] = {one.tag: (one.text or "").strip() for one in element if not len(one)}
+    extra.pop("name", None)
+    if attributes := element.findall("attributes/attribute"):
+        extra["attributes"] = {one.findtext("name") or "": one.findtext("value") for one in attributes}
+    return extra
+
+
+def _number(text: str | None) -> Any:
+    """The number that a text spells, else the text; None where there is none."""
+    text = (text or "").strip()
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
+
+
+def _is_true(text: str | None) -> bool:
+    return (text or "").strip().lower() in ("1", "true", "yes")

@@ -10,7 +10,8 @@ from PIL import Image
 from detr_hf.data.repair import Repair
 from detr_hf.data.sources import detect, voc_panoptic
 from detr_hf.data.sources.base import Place, Source
-from detr_hf.data.sources.voc_panoptic import VOC_CLASSES, VOID, voc_color
+from detr_hf.data.sources.class_maps import voc_color
+from detr_hf.data.sources.voc_panoptic import VOC_CLASSES, VOID
 from detr_hf.errors import UserError
 from detr_hf.images import decode_id_map
 
@@ -92,7 +93,7 @@ def test_cvat_names_colors_in_its_label_map(tmp_path: Path) -> None:
     source = source_of(tmp_path)
     assert [category["name"] for category in source.categories()] == ["pug", "tabby"]
     (sample,) = source.samples()
-    assert [found.category for found in sample.objects] == ["tabby", "tabby", "pug"]
+    assert [found.category for found in sample.objects] == ["pug", "tabby", "tabby"]
     (tmp_path / "labelmap.txt").write_text("cat;1,2,3")
     with pytest.raises(UserError, match=r"labelmap\.txt"):
         source_of(tmp_path)
@@ -118,7 +119,7 @@ def test_a_class_that_is_not_listed_is_told(tmp_path: Path) -> None:
     save(tmp_path, "a", classes, objects)
     (sample,) = source_of(tmp_path).samples()
     repaired = Repair()(sample)
-    assert [issue.code for issue in repaired.issues if issue.is_error] == ["category-unknown"]
+    assert [issue.code for issue in repaired.issues if issue.is_error] == ["png-unknown-ids"]
     assert repaired.sample is not None
     assert len(repaired.sample.objects) == 2
 
