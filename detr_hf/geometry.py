@@ -117,8 +117,11 @@ def paired_giou(a: Tensor, b: Tensor) -> Tensor:
 
 def rgb_to_id(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
     """COCO panoptic colors ``uint8 [H, W, 3]`` to an id map ``int32 [H, W]``: R + 256 G + 65536 B."""
-    wide = rgb.astype(np.int32)  # uint8 arithmetic would wrap
-    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
+    ids = rgb[..., 2].astype(np.int32)  # uint8 arithmetic would wrap
+    for channel in (1, 0):  # in place: id maps are large
+        ids <<= 8
+        ids |= rgb[..., channel]
+    return ids
 
 
 def id_to_rgb(id_map: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -131,7 +134,7 @@ def id_to_rgb(id_map: NDArray[np.integer]) -> NDArray[np.uint8]:
 def boxes_and_areas_of_segments(
     id_map: NDArray[np.integer], ids: NDArray[np.integer]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Tight boxes and pixel counts of segments, linear in the number of pixels.
+    """Tight boxes and pixel counts of segments, in a time that grows with the number of pixels alone.
 
     Args:
         id_map: ``[H, W]`` integers, 0 is void.
@@ -146,23 +149,25 @@ def boxes_and_areas_of_segments(
     if len(ids) == 0 or id_map.size == 0:
         return boxes, areas
     height, width = id_map.shape
+    # Runs of equal pixels within a row, as there are far fewer of them than pixels.
+    begins = np.ones((height, width), bool)
+    np.not_equal(id_map[:, 1:], id_map[:, :-1], out=begins[:, 1:])
+    starts = np.flatnonzero(begins)
+    lengths, values = np.diff(starts, append=id_map.size), id_map.ravel()[starts]
     order = np.argsort(ids, kind="stable")
     known = np.asarray(ids)[order]
-    slots = np.minimum(np.searchsorted(known, id_map), len(known) - 1)
-    rows, columns = np.nonzero(known[slots] == id_map)
-    slots = slots[rows, columns]
-    in_row = np.bincount(slots * height + rows, minlength=len(ids) * height).reshape(len(ids), height)
-    in_column = np.bincount(slots * width + columns, minlength=len(ids) * width).reshape(len(ids), width) > 0
-    occupied = in_row > 0
-    tight = [
-        in_column.argmax(1),
-        occupied.argmax(1),
-        in_column[:, ::-1].argmax(1),
-        occupied[:, ::-1].argmax(1),
-    ]
-    tight[2], tight[3] = width - tight[2], height - tight[3]
-    areas[order] = in_row.sum(1)
-    boxes[order] = np.where(in_row.sum(1)[:, None] > 0, np.stack(tight, 1), 0)
+    slots = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    is_known = known[slots] == values
+    slots, starts, lengths = slots[is_known], starts[is_known], lengths[is_known]
+    rows, columns = np.divmod(starts, width)
+    low, high = np.full((2, len(ids)), id_map.size), np.zeros((2, len(ids)), np.int64)
+    np.minimum.at(low[0], slots, columns)
+    np.minimum.at(low[1], slots, rows)
+    np.maximum.at(high[0], slots, columns + lengths)
+    np.maximum.at(high[1], slots, rows + 1)
+    counts = np.bincount(slots, lengths, len(ids)).astype(np.int64)
+    areas[order] = counts
+    boxes[order] = np.where(counts[:, None] > 0, np.concatenate([low, high]).T, 0)
     return boxes, areas
 
 

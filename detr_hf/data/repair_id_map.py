@@ -58,21 +58,22 @@ def repair_id_map(sample: Sample, facts: ImageFacts) -> tuple[Sample | None, lis
     fitted = _fitted(read, facts, note)
     if fitted is None:
         return None, issues
-    unknown = (fitted != 0) & ~np.isin(fitted, known)
-    if unknown.any():
+    boxes, areas = boxes_and_areas_of_segments(fitted, np.array(known, np.int64))
+    if np.count_nonzero(fitted) > areas.sum():
+        unknown = (fitted != 0) & ~np.isin(fitted, known)
         ids = np.unique(fitted[unknown]).tolist()
         more = f" and {len(ids) - MOST_LISTED} more" if len(ids) > MOST_LISTED else ""
         shown = ", ".join(map(str, ids[:MOST_LISTED]))
         note("png-unknown-ids", f"{int(unknown.sum())} pixels of ids {shown}{more}")
+        fitted = np.where(unknown, 0, fitted)
     classless = [one.id for one in segments if one.category is None]
     for one in segments:
         if one.category is None:
             note("category-unknown", f"{one.where}: category {str(one.category_id)[:50]}")
-    void = unknown | np.isin(fitted, classless) if classless else unknown
-    if void.any():
-        fitted = np.where(void, 0, fitted).astype(np.int32)
-    objects = _counted([one for one in segments if one.category is not None], fitted, note)
-    changed = bool(issues) and any(
+    if classless:
+        fitted = np.where(np.isin(fitted, classless), 0, fitted)
+    objects = _counted(segments, boxes, areas, note)
+    changed = any(
         issue.code in ("png-not-rgb", "png-resized", "png-unknown-ids", "category-unknown")
         for issue in issues
     )
@@ -118,8 +119,8 @@ def _read(source: Path | bytes, known: list[int], note: Any) -> IdMap | None:
 
 
 def _fits(id_map: IdMap, known: list[int]) -> bool:
-    marked = id_map[id_map != 0]
-    return not marked.size or bool(np.isin(marked, known).mean() >= KNOWN_SHARE)
+    _, areas = boxes_and_areas_of_segments(id_map, np.array(known, np.int64))
+    return bool(areas.sum() >= KNOWN_SHARE * np.count_nonzero(id_map))
 
 
 def _improper(source: Path | bytes) -> Iterator[IdMap]:
@@ -156,12 +157,15 @@ def _fitted(id_map: IdMap, facts: ImageFacts, note: Any) -> IdMap | None:
     return id_map[rows[:, None], columns]
 
 
-def _counted(segments: list[Annotation], id_map: IdMap, note: Any) -> list[Annotation]:
-    """Boxes and areas as the PNG has them; segments without a pixel are dropped."""
-    ids = np.array([one.id for one in segments], np.int64)
-    boxes, areas = boxes_and_areas_of_segments(id_map, ids)
+def _counted(
+    segments: list[Annotation], boxes_xyxy_px: NDArray[np.float32], areas: NDArray[np.int64], note: Any
+) -> list[Annotation]:
+    """Boxes and areas as the PNG has them; segments without a class or a pixel are dropped."""
     kept = []
-    for one, box, area in zip(segments, boxes_xyxy_to_xywh(boxes).tolist(), areas.tolist(), strict=True):
+    boxes = boxes_xyxy_to_xywh(boxes_xyxy_px).tolist()
+    for one, box, area in zip(segments, boxes, areas.tolist(), strict=True):
+        if one.category is None:
+            continue
         if area == 0:
             note("segment-not-in-png", one.where)
             continue
