@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(size: int, num_proc: int) -> dict[str, Any]:
     """Seconds and CPU seconds of each step, and the peak resident memory of this process in MB."""
-    from benchmarks.raw_records import made_up_records, write_stuff
+    from benchmarks.raw_records import made_up_records, write_images, write_stuff
     from detr_hf.data.merge import merge_records
     from detr_hf.data.records import read_records
     from detr_hf.data.sinks.prepared import WriteSettings, write_dataset
@@ -56,6 +56,7 @@ def measure(size: int, num_proc: int) -> dict[str, Any]:
         folder = Path(name)
         records = folder / "merged" / "records.jsonl"
         _, times["merge"] = timed(lambda: merge_records(made_up_records(size), labels, records.parent))
+        write_images(folder, read_records(records))
         write_stuff(folder / "stuff", read_records(records))
         splits, times["split"] = timed(lambda: split_records(read_records(records)))
         settings = WriteSettings(num_proc=num_proc)

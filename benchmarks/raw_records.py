@@ -12,6 +12,7 @@ from PIL import Image
 
 from detr_hf.data.records import Record
 from detr_hf.data.sample import Annotation
+from detr_hf.files import link_or_copy
 from detr_hf.geometry import id_to_rgb
 from detr_hf.labels import construction_labels
 
@@ -52,6 +53,15 @@ def _polygon(rng: np.random.Generator, category: str, number: int) -> Annotation
     points = [round(float(value), 2) for value in corners]
     box = [points[0], points[1], 18.0, 16.0]
     return Annotation(number + 1, category, box, [points], 18 * 16.0, where=f"annotation {number + 1}")
+
+
+def write_images(folder: Path, records: Iterator[Record]) -> None:
+    """One gray image under all their names."""
+    first = folder / "gray.jpg"
+    Image.new("RGB", SIZE_HW[::-1], "gray").save(first)
+    for record in records:
+        (folder / record.image).parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(first, folder / record.image)
 
 
 def write_stuff(folder: Path, records: Iterator[Record]) -> None:

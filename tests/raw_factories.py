@@ -156,8 +156,9 @@ def _names(root: Path) -> Expected:
             ("no-objects", "chiller/images/nothing.jpg"),
             ("image-missing", "chiller/images/never uploaded.jpg"),
             ("unlisted", "chiller/images/unknown.jpg"),
-            ("image-ambiguous", "chiller/images/two.png"),
-            ("image-ambiguous", "chiller/images/two.bmp"),
+            ("image-ambiguous", "chiller/images/two.jpg"),
+            ("unlisted", "chiller/images/two.png"),
+            ("unlisted", "chiller/images/two.bmp"),
             ("folder-note", "chiller"),
             ("not-read", "chiller/images/Thumbs.db"),
         }
@@ -187,7 +188,7 @@ def _hostile(root: Path) -> Expected:
         ("image-unreadable", "lime_(todo)/images/text.jpg"),
         ("image-unreadable", "lime_(todo)/images/bomb.png"),
         ("file-name", "lime_(todo)/images/../secret.jpg"),
-        ("file-name", "lime_(todo)/images/17"),
+        ("file-name", "lime_(todo)/images/image 4"),
         ("image-missing", "lime_(todo)/images//etc/passwd"),
         ("image-link", "lime_(todo)/images/link.jpg"),
         ("class-spelling", "lime_(todo)"),
@@ -348,7 +349,8 @@ def _id_maps(root: Path) -> Expected:
         "other_size": ["png-size"],
         "no_png": ["png-missing"],
     }
-    return {(kind, f"lime/images/{name}.jpg") for name, kinds in kinds_of.items() for kind in kinds}
+    found = {(kind, f"lime/images/{name}.jpg") for name, kinds in kinds_of.items() for kind in kinds}
+    return found | {("color-missing", "lime/annotations/lime.json")}
 
 
 def _without_annotations(root: Path) -> Expected:

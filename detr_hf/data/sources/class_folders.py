@@ -1,4 +1,4 @@
-"""Class folders: one export of CVAT a class, each in a folder of its name.
+"""Class folders: one export of CVAT a class, each in a folder of its name; each is read as COCO is.
 
 Layout "outlines" (CVAT's "COCO 1.0", https://docs.cvat.ai/docs/dataset_management/formats/format-coco/):
 ``<class>/coco.json`` and ``<class>/images/``. Layout "panoptic" (https://cocodataset.org/#format-data):
@@ -9,28 +9,24 @@ side by side: then samples with an ``id_map`` are of the second layout, and ``is
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from detr_hf.data.archive import FolderFiles
 from detr_hf.data.image_files import ImageFiles
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
-from detr_hf.data.sources.class_export import (
-    ClassExport,
-    FolderClasses,
-    find_export,
-    require_within,
-    segments_of,
-    text_of,
-)
-from detr_hf.data.sources.coco_values import Values, annotation_of
+from detr_hf.data.sources.coco import CocoDetection
+from detr_hf.data.sources.coco_file import CocoSource
+from detr_hf.data.sources.coco_layout import AnnotationFile
+from detr_hf.data.sources.coco_panoptic import CocoPanoptic
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import damaged_text
+from detr_hf.foreign_files import damaged_text, is_within
 from detr_hf.labels import construction_labels
 from detr_hf.recipe.prepare import Reading
 
@@ -40,7 +36,7 @@ LOOKS_FOR = "folders <class>/ with coco.json or annotations/<class>.json beside 
 ORDER = 35  # after the formats that a file of their own gives away
 NOTE_FILE = "class_details.txt"
 NOTE_LENGTH = 2000  # characters of it that are shown
-Entry = dict[str, Any]
+_REMARK = re.compile(r"[\s_]*\([^()]*\)\s*$")  # how far the work is: "concrete_pump_(50%)"
 
 
 def detect(path: Path) -> bool:
@@ -49,9 +45,8 @@ def detect(path: Path) -> bool:
 
 
 def _is_class_folder(folder: Path) -> bool:
-    if (folder / "coco.json").is_file():
-        return True
-    return (folder / "images").is_dir() and any((folder / "annotations").glob("*.json"))
+    has_maps = (folder / "images").is_dir() and any((folder / "annotations").glob("*.json"))
+    return has_maps or (folder / "coco.json").is_file()
 
 
 def _folders(root: Path) -> list[str]:
@@ -96,21 +91,35 @@ class ClassFolders(Source):
 
     @property
     def key(self) -> str:
-        """As `Source.key`."""
         settings = repr(self._reading), *sorted(self._known)
         return hash_of_words([FORMAT, hash_of_folder(self._root), *settings])
-
-    @cached_property
-    def _facts(self) -> dict[str, FolderFacts]:
-        """By class folder. Annotation files are read here and again for the samples, and not kept."""
-        opened = ((name, self._opened(name)) for name in _folders(self._root))
-        return {name: folder.facts() for name, folder in opened}
 
     @property
     def is_panoptic(self) -> bool:  # type: ignore[override]
         """Whether all class folders have id maps."""
-        layouts = {facts.is_panoptic for facts in self._facts.values()} - {None}
-        return layouts == {True}
+        return {facts.is_panoptic for facts in self._facts.values()} - {None} == {True}
+
+    @cached_property
+    def _facts(self) -> dict[str, FolderFacts]:
+        """By class folder. Annotation files are read here and again for the samples, and not kept."""
+        return {name: self._facts_of(name) for name in _folders(self._root)}
+
+    def _facts_of(self, name: str) -> FolderFacts:
+        source, images = self._opened(name), self._images(name)
+        samples = {sample.file_name for sample in self._samples(name, source)}
+        issues = [
+            Issue("not-read", "no image by its name", file)
+            for file in (f"{name}/images/{other}" for other in images.others)
+            if file not in samples
+        ]
+        note = self._root / name / NOTE_FILE
+        if note.is_file() and not note.is_symlink() and (text := damaged_text(note)[:NOTE_LENGTH].strip()):
+            issues.append(Issue("folder-note", text, name))
+        if source is None:
+            return FolderFacts(None, [], issues, len(samples))
+        classes = self._classes(name, source)
+        issues += [issue for issue in source.issues() if issue.code != "file-unlisted"]
+        return FolderFacts(source.is_panoptic, classes.categories, issues + classes.issues, len(samples))
 
     def categories(self) -> list[dict[str, Any]]:
         """Things by name, then stuff by name, numbered from 1.
@@ -132,7 +141,6 @@ class ClassFolders(Source):
         return [{"id": number, **entry} for number, entry in enumerate(entries, start=1)]
 
     def issues(self) -> Iterable[Issue]:
-        """As `Source.issues`."""
         folders = set(_folders(self._root))
         for name in sorted(os.listdir(self._root)):
             if name not in folders:
@@ -145,197 +153,144 @@ class ClassFolders(Source):
             yield from facts.issues
 
     def samples(self) -> Iterator[Sample]:
-        """As `Source.samples`, by class folder and name."""
+        """As `Source.samples`, by class folder: what its annotation file lists, then other files by name."""
         number = 0
         for name in _folders(self._root):
-            for sample in self._opened(name).samples():
+            for sample in self._samples(name, self._opened(name)):
                 number += 1
                 yield replace(sample, image_id=number)
 
     def __len__(self) -> int:
         return sum(facts.images for facts in self._facts.values())
 
-    def _opened(self, name: str) -> _Folder:
-        folder = self._root / name
-        for part in ("", "images", "annotations", "coco.json"):
-            require_within(folder / part, self._root)
-        export, issues = find_export(self._root, name, self._reading)
-        classes = None
-        if export is not None:
-            classes = FolderClasses(name, export, self._reading.class_names, self._known)
-            issues = issues + classes.issues
-        return _Folder(self._root, name, self._reading, export, classes, issues)
+    def _samples(self, name: str, source: CocoSource | None) -> Iterator[Sample]:
+        listed = set()
+        if source is not None:
+            classes = self._classes(name, source)
+            for sample in source.samples():
+                listed.add(sample.file_name)
+                file = f"{name}/images/{sample.file_name}"
+                objects = [classes.named(found) for found in sample.objects]
+                issues = tuple(replace(issue, file=file) for issue in sample.issues)
+                yield replace(sample, file_name=file, objects=objects, issues=issues)
+        images = self._images(name)
+        links, code = set(images.links_out), "no-annotations" if source is None else "unlisted"
+        for other in sorted({*images.names, *links} - listed):
+            file = f"{name}/images/{other}"
+            issue = Issue("image-link" if other in links else code, "", file)
+            yield Sample(None, file, 0, [], issues=(issue,))
 
+    def _images(self, name: str) -> ImageFiles:
+        return ImageFiles(self._root / name / "images", self._root)
 
-@dataclass
-class _Folder:
-    """A class folder while it is read."""
+    def _opened(self, name: str) -> CocoSource | None:
+        """The annotation file of a class folder, by ``layout``; None where there is none.
 
-    root: Path
-    name: str
-    reading: Reading
-    export: ClassExport | None
-    classes: FolderClasses | None
-    issues: list[Issue]
-    files: ImageFiles = field(init=False)
-    pngs: ImageFiles = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.files = ImageFiles(self.root / self.name / "images", self.root)
-        self.pngs = ImageFiles(self.root / self.name / "annotations", self.root)
-
-    def facts(self) -> FolderFacts:
-        images = sum(1 for _ in self.samples())
-        issues = [*self.issues, *self._about_folder()]
-        if self.export is None or self.classes is None:
-            return FolderFacts(None, [], issues, images)
-        orphans = [entry for entry in self.export.annotations if self._id_of(entry) not in self._known_ids]
-        for entry in orphans:
-            said = f"annotation {text_of(entry.get('id', entry.get('file_name')))}"
-            text = f"{said}, image_id {text_of(entry.get('image_id'))}"
-            issues.append(Issue("annotation-orphan", text, self.export.file))
-        return FolderFacts(self.export.is_panoptic, self.classes.categories, issues, images)
-
-    def _about_folder(self) -> Iterator[Issue]:
-        taken = self._matched[0]
-        for other in self.files.others:
-            if other not in taken:
-                yield Issue("not-read", "no image by its name", self._file(other))
-        note = self.root / self.name / NOTE_FILE
-        if note.is_file() and not note.is_symlink() and (text := damaged_text(note)[:NOTE_LENGTH].strip()):
-            yield Issue("folder-note", text, self.name)
-
-    def samples(self) -> Iterator[Sample]:
-        """Files by name, then entries without a file."""
-        entries, contested, lost = self._matched
-        links = set(self.files.links_out)
-        for name in sorted({*self.files.names, *entries, *links}):
-            if name in links:
-                yield self._dropped(name, Issue("image-link", "", self._file(name)))
-            elif name in entries:
-                yield self._listed(name, entries[name])
-            elif name in contested:
-                yield self._dropped(name, replace(contested[name], file=self._file(name)))
-            else:
-                yield self._unlisted(name)
-        for entry, issue in lost:
-            # Not its own name, which may lead anywhere: this one only has to be unique.
-            name = f"entry {entry + 1} ({issue.code})"
-            yield self._dropped(name, replace(issue, file=f"{self.name}/images/{issue.file}"[:300]))
-
-    @cached_property
-    def _matched(self) -> tuple[dict[str, list[Entry]], dict[str, Issue], list[tuple[int, Issue]]]:
-        """Entries by the file that they mean; files that several entries may mean; entries without a file.
-
-        Names that are right come first: a file serves another name only where none is its own.
+        Raises:
+            UserError: there are several that might be meant, it is too large, or links lead out.
         """
-        entries: dict[str, list[Entry]] = defaultdict(list)
-        loose: list[tuple[int, str | None, Issue]] = []
-        images = self.export.images if self.export is not None else []
-        for at, entry in enumerate(images):
-            name, issue = self.files.find(entry.get("file_name"))
-            if name is not None and issue is None:
-                entries[name].append(entry)
-            elif entry.get("file_name") not in self.files.links_out:  # these have a sample of their own
-                assert issue is not None
-                loose.append((at, name, issue))
-        own = set(entries)
-        contested: dict[str, Issue] = {}
-        lost = []
-        for at, name, issue in loose:
-            free = [name] if name is not None else self.files.like(images[at].get("file_name"))
-            free = [one for one in free if one not in own]
-            if len(free) == 1:
-                said = Issue("file-renamed", f"the annotations say '{text_of(images[at]['file_name'])}'")
-                entries[free[0]].append(images[at] | {"issue": said})
-            elif free:
-                contested |= dict.fromkeys(free, issue)
-            else:
-                text = "the one file like it is listed itself" if name is not None else issue.text
-                code = "image-missing" if name is not None else issue.code
-                lost.append((at, Issue(code, text, text_of(images[at].get("file_name")))))
-        return entries, {name: issue for name, issue in contested.items() if name not in entries}, lost
+        folder, reading = self._root / name, self._reading
+        for part in (folder, folder / "images", folder / "annotations", folder / "coco.json"):
+            self._require_within(part)
+        outlines = folder / "coco.json" if os.path.lexists(folder / "coco.json") else None
+        panoptic = _panoptic_file(folder)
+        chosen = {"outlines": outlines, "panoptic": panoptic, "auto": outlines or panoptic}[reading.layout]
+        if chosen is None:
+            return None
+        self._require_within(chosen)
+        shown = chosen.relative_to(self._root).as_posix()
+        limit, size = reading.largest_json_mib, chosen.stat().st_size if chosen.is_file() else 0
+        if size > limit << 20:
+            raise UserError(
+                f"{shown}: refused, the file has {size / (1 << 20):,.0f} MiB and the limit is {limit} MiB; "
+                "split the class folder, or raise read.largest_json_mib"
+            )
+        several = outlines is not None and panoptic is not None
+        remarks = [Issue("two-layouts", f"{chosen.name} is read (read.layout)", name)] if several else []
+        layout = {"images": f"{name}/images", "panoptic": f"{name}/annotations"}
+        file = AnnotationFile(FolderFiles(self._root), shown, shown, "train", layout=layout)
+        if chosen == panoptic:  # without an id map, nothing is known of an image
+            place = Place(self._root, shown, reading=replace(reading, unlisted_images="drop"))
+            return CocoPanoptic(place, file, remarks)
+        return CocoDetection(Place(self._root, shown, reading=reading), file, remarks)
 
-    @cached_property
-    def _known_ids(self) -> frozenset[str]:
-        return frozenset(self.export.files_of_id) if self.export is not None else frozenset()
+    def _require_within(self, path: Path) -> None:
+        if not is_within(path, os.path.realpath(self._root)):
+            out = f"it is a link that leads out of {self._root}"
+            raise UserError(f"{path}: refused, {out}; put the files themselves there")
 
-    @cached_property
-    def _annotations(self) -> dict[str, list[Entry]]:
-        groups: dict[str, list[Entry]] = defaultdict(list)
-        for entry in self.export.annotations if self.export is not None else ():
-            groups[self._id_of(entry)].append(entry)
-        return groups
+    def _classes(self, folder: str, source: CocoSource) -> FolderClasses:
+        """Class names of one annotation file.
 
-    @staticmethod
-    def _id_of(annotation: Entry) -> str:
-        return text_of(annotation.get("image_id"))
+        The folder's class is its name as it is where a known class or a category of its annotations is called
+        so ("skid_steer_loader_(bobcat)"), else without the remark in brackets. With ``class_names``
+        "annotations" a category keeps its name; one that differs from the folder's only in case, spaces or a
+        remark is spelled like the folder, unless it is a known class. With "folder" every thing is of the
+        folder's class; stuff keeps its name.
+        """
+        naming, entries = self._reading.class_names, source.categories()
+        names = {entry["name"].strip() for entry in entries}
+        own = folder if folder in self._known | names else class_of_folder(folder)
 
-    def _file(self, name: str) -> str:
-        return f"{self.name}/images/{name}"
+        def spelled(name: str, is_thing: bool) -> str:
+            if naming == "folder" and is_thing:
+                return own
+            same = class_of_folder(name).casefold() == class_of_folder(folder).casefold()
+            return own if same and name not in self._known else name
 
-    def _dropped(self, name: str, issue: Issue) -> Sample:
-        return Sample(None, self._file(name), 0, [], issues=(issue,))
-
-    def _unlisted(self, name: str) -> Sample:
-        file = self._file(name)
-        if self.export is None:
-            return self._dropped(name, Issue("no-annotations", "", file))
-        if self.reading.unlisted_images == "drop" or self.export.is_panoptic:
-            return self._dropped(name, Issue("unlisted", "", file))
-        return Sample(self.root / file, file, 0, [], issues=(Issue("unlisted-kept", "", file),))
-
-    def _listed(self, name: str, entries: list[Entry]) -> Sample:
-        assert self.export is not None
-        file = self._file(name)
-        ids = list(dict.fromkeys(text_of(entry.get("id")) for entry in entries))
-        if shared := [number for number in ids if len(self.export.files_of_id[number]) > 1]:
-            return self._dropped(name, Issue("image-id", f"id {shared[0]} is also of another image", file))
-        issues = [replace(entry["issue"], file=file) for entry in entries if "issue" in entry]
-        if len(entries) > 1:
-            issues.append(Issue("image-twice", f"ids {', '.join(ids)}", file))
-        declared = (entries[0].get("height"), entries[0].get("width"))
-        annotations = [entry for number in ids for entry in self._annotations.get(number, ())]
-        made = Sample(self.root / file, file, 0, [], declared_hw=None if None in declared else declared)
-        if self.export.is_panoptic:
-            return self._with_segments(made, annotations, issues)
-        objects = [self._object(entry, file, issues) for entry in annotations]
-        return replace(made, objects=objects, issues=tuple(issues))
-
-    def _object(self, entry: Entry, file: str, issues: list[Issue]) -> Annotation:
-        assert self.export is not None and self.classes is not None
-        values = Values(entry, f"annotation {text_of(entry.get('id'))}", file)
-        made = annotation_of(values, self.classes.names, values.id())
-        issues += values.issues
-        if (
-            made.iscrowd
-            and isinstance(made.segmentation, dict)
-            and self.export.painted_are_objects(self.reading)
-        ):
-            issues.append(Issue("painted", values.where, file))
-            return replace(made, iscrowd=False)
+        made = FolderClasses(source.is_panoptic, {}, [], [])
+        for entry in entries:
+            said, isthing = entry["name"], int(bool(entry.get("isthing", 1)))
+            name = made.spelled[said] = spelled(said.strip(), bool(isthing))
+            if name not in [one["name"] for one in made.categories]:
+                color = {"color": entry["color"]} if entry.get("color") else {}
+                made.categories.append({"name": name, "isthing": isthing} | color)
+            if name != said and said in source.used_classes:
+                made.issues.append(Issue("class-spelling", f"'{said}' is now '{name}'", folder))
+        if naming == "annotations" and not source.is_panoptic:
+            others = {made.spelled[said] for said in source.used_classes} - {own}
+            made.issues.extend(Issue("other-class", name, folder) for name in sorted(others))
         return made
 
-    def _with_segments(self, sample: Sample, annotations: list[Entry], issues: list[Issue]) -> Sample:
-        """The first annotation whose PNG is there; stuff of this layout was drawn by a machine."""
-        for entry in annotations:
-            png, renamed = self.pngs.find(entry.get("file_name"))
-            if png is None or not isinstance(entry.get("segments_info"), list):
-                continue
-            if renamed is not None:
-                issues.append(replace(renamed, file=sample.file_name))
-            objects = [self._segment(found, sample.file_name, issues) for found in segments_of(entry)]
-            return replace(sample, objects=objects, id_map=self.pngs.folder / png, issues=tuple(issues))
-        said = [f"'{text_of(entry.get('file_name'))}'" for entry in annotations]
-        issue = Issue("png-missing", f"there is no file {', '.join(said)}", sample.file_name)
-        if not annotations:
-            issue = Issue("png-annotation", "none", sample.file_name)
-        return replace(sample, image=None, issues=(*issues, issue))
 
-    def _segment(self, entry: Entry, file: str, issues: list[Issue]) -> Annotation:
-        assert self.classes is not None
-        values = Values(entry, f"segment {text_of(entry.get('id'))}", file)
-        made = annotation_of(values, self.classes.names, values.id())
-        issues += values.issues
-        pseudo = {"pseudo": True} if made.category in self.classes.stuff else {}
-        return replace(made, segmentation=None, extra={**made.extra, **pseudo})
+@dataclass(frozen=True)
+class FolderClasses:
+    """Class names of one annotation file.
+
+    Attributes:
+        is_panoptic: whether its stuff was drawn by a machine, as it is in that layout.
+        spelled: by what the file calls them.
+        categories: name, isthing and maybe color of each class, each name once, in the file's order.
+        issues: folders whose class is spelled or named otherwise in the annotations.
+    """
+
+    is_panoptic: bool
+    spelled: dict[str, str]
+    categories: list[dict[str, Any]]
+    issues: list[Issue]
+
+    def named(self, found: Annotation) -> Annotation:
+        """The object under its class's name here."""
+        name = self.spelled.get(found.category or "")
+        stuff = [one["name"] for one in self.categories if not one["isthing"]]
+        is_pseudo = self.is_panoptic and name in stuff
+        return replace(found, category=name, extra={"pseudo": True} if is_pseudo else found.extra)
+
+
+def class_of_folder(folder: str) -> str:
+    """A folder's name without a remark in brackets at its end, with "_" for spaces."""
+    return re.sub(r"\s+", "_", _REMARK.sub("", folder).strip()) or folder
+
+
+def _panoptic_file(folder: Path) -> Path | None:
+    """``annotations/<class>.json``, or the only JSON file in ``annotations``."""
+    named = folder / "annotations" / f"{folder.name}.json"
+    if named.is_file():
+        return named
+    found = sorted((folder / "annotations").glob("*.json"))
+    if len(found) > 1:
+        raise UserError(
+            f"{folder / 'annotations'}: holds {len(found)} JSON files and none is named {named.name}; "
+            "keep the one that belongs to this class"
+        )
+    return found[0] if found else None

@@ -93,9 +93,9 @@ class CocoSource(Source):
             if not isinstance(entries, list):
                 raise UserError(f"{self.where} has no list '{key}', as COCO has")
             lists[key] = entries
-        if not lists["images"]:
+        if not lists["images"] and not self.file.layout:
             raise UserError(f"{self.where} lists no image; the data set is empty")
-        if not lists["categories"]:
+        if not lists["categories"] and not self.file.layout:
             raise UserError(f"{self.where} lists no categories")
         self._malformed = [
             Issue("entry-invalid", f"{key}, entry {position}: {short(entry)} is no object", self.file.title)
@@ -128,6 +128,12 @@ class CocoSource(Source):
         """Of the categories, by the text of the ids that objects give."""
         return self._categories.names
 
+    @property
+    def used_classes(self) -> set[str]:
+        """Names of the classes that objects have."""
+        keys = {id_key(value) for value in self.used_categories()}
+        return {name for key, name in self.class_names.items() if key in keys}
+
     @abstractmethod
     def used_categories(self) -> Iterable[Any]:
         """The category ids of all objects, as they are written."""
@@ -142,6 +148,8 @@ class CocoSource(Source):
         Raises:
             UserError: it is not there, or none is found.
         """
+        if (fixed := self.file.layout.get(key)) is not None:
+            return Folder(self.file.files, fixed, self.file.files.images_below(fixed))
         if given is not None:
             if not given.is_dir():
                 raise UserError(f"{self.place.name}: there is no folder {given}")

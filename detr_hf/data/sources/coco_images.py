@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -35,12 +36,25 @@ class Listed:
 
 def list_images(entries: list[Entry], files: ImageFiles) -> list[Listed]:
     """The images in the order of the file, with what is wrong with their names and ids."""
-    return _numbered(_put_together([_found(entry, files) for entry in entries]))
+    found = [files.find(entry.get("file_name")) for entry in entries]
+    own = {name for name, issue in found if name is not None and issue is None}
+    return _numbered(
+        _put_together([_found(entry, *one, own, files) for entry, one in zip(entries, found, strict=True)])
+    )
 
 
-def _found(entry: Entry, files: ImageFiles) -> Listed:
+def _found(
+    entry: Entry, name: str | None, issue: Issue | None, own: Collection[str], files: ImageFiles
+) -> Listed:
     said = entry.get("file_name")
-    name, issue = files.find(said)
+    if issue is not None and (name in own or issue.code == "image-ambiguous"):
+        # A file that an entry has by its very name serves no other entry.
+        free = [one for one in files.like(said) if one not in own]
+        if len(free) == 1:
+            name, issue = free[0], Issue("file-renamed", f"the annotations say '{said}'", free[0])
+        elif name is not None:
+            name = None
+            issue = Issue("image-missing", f"'{said}': the one file like it is listed itself", str(said))
     key = id_key(entry.get("id"))
     shown = name if name is not None else (said[:200] if isinstance(said, str) else f"image {key}"[:60])
     one = Listed(entry, shown, name is not None, [] if key is None else [key])

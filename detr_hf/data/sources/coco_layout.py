@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -61,6 +61,8 @@ class AnnotationFile:
         shown: the same for people.
         split: the split that it is; empty where it was named itself.
         is_only: whether it is the only one of the data set.
+        layout: its folders of "images" and "panoptic" files within ``files``, where the format says which;
+            such a file may list nothing.
     """
 
     files: Files
@@ -68,6 +70,7 @@ class AnnotationFile:
     shown: str
     split: str = ""
     is_only: bool = True
+    layout: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def here(self) -> str:

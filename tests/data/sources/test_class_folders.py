@@ -13,7 +13,7 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources import detect, open_place
 from detr_hf.data.sources.base import Place, Source
-from detr_hf.data.sources.class_export import class_of_folder
+from detr_hf.data.sources.class_folders import class_of_folder
 from detr_hf.errors import UserError
 from detr_hf.recipe.prepare import Reading
 from tests.raw_factories import SQUARE, ClassFolder, photo, write_messy_raw, write_tidy_raw
@@ -197,8 +197,8 @@ def test_a_huge_json_is_refused_before_it_is_read(folder: ClassFolder) -> None:
     [
         ("{", "not valid JSON"),
         ("[" * 100_000, "nested too deeply"),
-        ("[]", "lacks an object at the top"),
-        ('{"images": []}', "lacks the list 'annotations', the list 'categories'"),
+        ("[]", "has no list 'images'"),
+        ('{"images": []}', "has no list 'annotations'"),
     ],
 )
 def test_an_annotation_file_that_is_none(text: str, message: str, folder: ClassFolder) -> None:
@@ -210,7 +210,7 @@ def test_an_annotation_file_that_is_none(text: str, message: str, folder: ClassF
 def test_a_category_that_is_none_is_an_issue(folder: ClassFolder) -> None:
     folder.save("a.png", 1)
     folder.outlined(folder.listed("a.png"))
-    folder.categories[0]["id"] = "5"
+    folder.categories[0]["id"] = None
     folder.close()
     samples, codes = read(folder.root)
     assert codes == ["category-invalid"] and samples["chiller/images/a.png"].objects[0].category is None
