@@ -41,9 +41,9 @@ class DataSet(ABC):
     @abstractmethod
     def categories(self) -> list[dict[str, Any]]: ...
 
-    @abstractmethod
     def sample(self, entry: Any, number: int) -> Sample:
-        """The sample of an entry; ``number`` is its place in its split, from 1."""
+        """The sample of an entry; ``number`` is its place in its split, from 1; for ``samples`` alone."""
+        raise NotImplementedError
 
     def samples(self, split: str) -> Iterator[Sample]:
         for number, entry in enumerate(self.splits[split], start=1):

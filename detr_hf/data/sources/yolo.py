@@ -1,25 +1,32 @@
 """YOLO: Ultralytics' data.yaml, Darknet's obj.data, or folders of images and label files alone.
 
-Formats: https://docs.ultralytics.com/datasets/detect, https://docs.ultralytics.com/datasets/segment; see
-`yolo_layout`, `darknet` and `yolo_labels` for what is read.
+Formats: Ultralytics' https://docs.ultralytics.com/datasets/detect and .../segment; Darknet's
+https://github.com/AlexeyAB/darknet#how-to-train-to-detect-your-custom-objects, as CVAT writes it
+(https://docs.cvat.ai/docs/dataset_management/formats/format-yolo); folders as Label Studio and others export
+them (``images``, ``labels``, ``classes.txt``). An image without a label file counts as a negative, and is
+told.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from detr_hf.data.image_files import is_image
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
-from detr_hf.data.sources.darknet import darknet_config, darknet_layout
+from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.splits import SPLITS, TRAIN, DataSet, open_all
 from detr_hf.data.sources.yolo_files import Listed, YoloFiles
-from detr_hf.data.sources.yolo_labels import LabelFormat, annotations_of, class_numbers, read_label_text
-from detr_hf.data.sources.yolo_layout import Layout, bare_layout, config_of, is_bare, yaml_layout
+from detr_hf.data.sources.yolo_labels import annotations_of, class_of, lines_of, looks_like_labels, read_lines
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import open_file, read_bytes
 from detr_hf.images import image_size
 
 FORMAT = "yolo"
@@ -30,13 +37,64 @@ LOOKS_FOR = (
 )
 ORDER = 50
 
+MAX_CONFIG_BYTES = 4_000_000
+CLASS_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "images/classes.txt")
+LOOKED_AT = 200  # label files in each folder until one has a line
+_YAML, _DARKNET = (".yaml", ".yml"), ".data"
+_KEY = re.compile(r"^['\"]?(\w+)['\"]?\s*[:=]", re.MULTILINE)
+
 
 def detect(path: Path) -> bool:
     """Whether the path is or holds a data.yaml or obj.data, or holds label files."""
     try:
-        return config_of(path) is not None or darknet_config(path) is not None or is_bare(path)
+        return config_of(path) is not None or (path.is_dir() and is_bare(path))
     except OSError:
         return False
+
+
+def config_of(path: Path) -> Path | None:
+    """The data.yaml that a path is or holds, or its only YAML file of that kind, or its obj.data."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = [file for file in files if file.suffix.lower() in (*_YAML, _DARKNET) and _is_config(file)]
+    named = [file for file in found if file.stem in ("data", "dataset") and file.suffix != _DARKNET]
+    others = [file for file in found if file.suffix != _DARKNET]
+    lists = [file for file in found if file.suffix == _DARKNET]
+    return next(iter(named or (others if len(others) == 1 else lists)), None)
+
+
+def _is_config(file: Path) -> bool:
+    try:
+        with open_file(file) as opened:
+            head = opened.read(1_000_000).decode("utf-8-sig", "replace")
+    except UserError:
+        return False
+    keys = set(_KEY.findall(head))
+    # Two of the three: `nc` alone is in the description of a network, too.
+    return sum(("names" in keys, "nc" in keys, not keys.isdisjoint(SPLITS))) >= 2
+
+
+def is_bare(folder: Path) -> bool:
+    """Whether a folder without a configuration holds YOLO's label files and images."""
+    if (folder / "labels").is_dir() and (folder / "images").is_dir() and _class_file(folder) is not None:
+        return True
+    places = [folder / "labels", *(folder / "labels" / split for split in SPLITS)]
+    places += [folder / split / "labels" for split in SPLITS]
+    beside = [folder, *(folder / split for split in SPLITS)]
+    return any(map(_has_labels, places)) or any(_has_labels(place, of_images=True) for place in beside)
+
+
+def _has_labels(folder: Path, of_images: bool = False) -> bool:
+    """Whether a folder holds label files, or such that lie beside their images."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    texts = [file for file in files if file.suffix.lower() == ".txt"]
+    if of_images:
+        stems = {file.stem for file in files if is_image(file.name)}
+        texts = [file for file in texts if file.stem in stems]
+    return any(map(looks_like_labels, texts[:LOOKED_AT]))
+
+
+def _class_file(folder: Path) -> Path | None:
+    return next((folder / name for name in CLASS_FILES if (folder / name).is_file()), None)
 
 
 def open_splits(place: Place) -> Opened:
@@ -45,129 +103,228 @@ def open_splits(place: Place) -> Opened:
     Raises:
         UserError: its configuration or a list of images cannot be read, or its training images are not there.
     """
-    path = place.path
-    files = YoloFiles(path if path.is_dir() else path.parent, place.images)
-    config, darknet = config_of(path), darknet_config(path)
-    if config is not None:
-        layout = yaml_layout(config, files)
-    elif darknet is not None:
-        layout = darknet_layout(darknet, files)
-    elif path.is_dir():
-        layout = bare_layout(files)
-    else:
-        raise UserError(f"{place.name}: there are no `names` and no `train` in it")
-    data = YoloData(files, layout)
-    several = len(layout.splits) > 1
-    return Opened(
-        {
-            split: YoloSource(data, split, f"{place.name}, split '{split}'" if several else place.name)
-            for split in layout.splits
-        }
-    )
+    return open_all(FORMAT, _Yolo(place))
 
 
-class YoloData:
-    """What the splits of a data set share."""
+@dataclass
+class _Layout:
+    """What the data set says of itself.
 
-    def __init__(self, files: YoloFiles, layout: Layout) -> None:
-        self.files = files
-        self.layout = layout
-        self.repeats: Counter[str] = Counter()
+    Attributes:
+        names: of the classes, by number; None where it names none.
+        splits: of each split, folders, lists and images.
+        pose_values: how many values of a pose follow a box.
+        issues: what is wrong with it.
+    """
+
+    names: dict[int, str] | None = None
+    splits: dict[str, list[Path]] = field(default_factory=dict)
+    pose_values: int = 0
+    issues: list[Issue] = field(default_factory=list)
+
+
+def _layout_of(file: Path | None, files: YoloFiles) -> _Layout:
+    """The layout that a configuration describes, or that of the folders.
+
+    Raises:
+        UserError: it cannot be read, or its list of classes or its training images are not in its folder.
+    """
+    layout = _Layout()
+    content: dict[str, Any] = {}
+    listed = _class_file(files.root) if file is None else None
+    if file is not None:
+        content = _read_darknet(file, files) if file.suffix == _DARKNET else _read_yaml(file)
+    elif listed is not None:
+        content, file = {"names": _lines_by_number(listed)}, listed
+    if file is not None:
+        layout.names = _names_in(content, file.name, layout.issues)
+        layout.pose_values = _pose_values(content.get("kpt_shape"))
+        if layout.pose_values:
+            text = "`kpt_shape`: boxes are read, key points are not"
+            layout.issues.append(Issue("not-taken", text, file.name))
+        for split in SPLITS:
+            if found := _found(split, content, files, layout.issues, file):
+                layout.splits[split] = found
+    if not any(content.get(split) for split in SPLITS):  # as supervision writes it, too
+        layout.splits = _splits_of_folders(files)
+    return layout
+
+
+def _splits_of_folders(files: YoloFiles) -> dict[str, list[Path]]:
+    """As the folders have them: ``train/images``, ``images/train``, or all images as "train"."""
+    home, splits = files.images.folder, {}
+    for split in SPLITS:
+        starts = (f"{split}/images/", f"images/{split}/")
+        found = [home / start for start in starts if any(name.startswith(start) for name in files.names)]
+        if found:
+            splits[split] = found
+    return splits or {TRAIN: [home / "images" if (home / "images").is_dir() else home]}
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a file. Every value stays the text that it is: a class may be called "no" or "1.0"."""
+    text = read_bytes(file, MAX_CONFIG_BYTES).decode("utf-8-sig", "replace")
+    try:
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # makes nothing but texts, lists and dicts
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"{file} is not valid YAML ({str(error)[:200]})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds no mapping with `names` and `train`")
+    return content
+
+
+def _read_darknet(file: Path, files: YoloFiles) -> dict[str, Any]:
+    """An obj.data in the terms of a data.yaml."""
+    lines = [line for _, line in lines_of(read_bytes(file, MAX_CONFIG_BYTES)) if not line.startswith("#")]
+    said = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+    names = said.get("names", "")
+    found, _ = files.find_entry(names)
+    if not found or not found[0].is_file():
+        raise UserError(f"{file}: `names: {names[:200]}`: there is no such list of classes in {files.root}")
+    return {**said, "names": _lines_by_number(found[0]), "nc": said.get("classes", "")}
+
+
+def _lines_by_number(file: Path) -> dict[str, str]:
+    """One class a line, numbered from 0."""
+    content = read_bytes(file, MAX_CONFIG_BYTES, "list of classes")
+    return {str(number - 1): line for number, line in lines_of(content)}
+
+
+def _pose_values(shape: Any) -> int:
+    """Values of a pose behind its box: K points of 2 or 3 values, ``kpt_shape: [K, 2 or 3]``."""
+    sizes = [str(size) for size in shape] if isinstance(shape, list) else []
+    if len(sizes) != 2 or not all(re.fullmatch(r"\d{1,4}", size) for size in sizes):
+        return 0
+    return int(sizes[0]) * int(sizes[1])
+
+
+def _found(
+    split: str, content: dict[str, Any], files: YoloFiles, issues: list[Issue], file: Path
+) -> list[Path]:
+    """What the entries of one split mean.
+
+    Raises:
+        UserError: training images are not there.
+    """
+    below = str(content.get("path") or "")
+    entries = content.get(split)
+    found = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        if not entry:
+            continue
+        said = f"`{split}: {str(entry)[:200]}`" + (f" with `path: {below[:200]}`" if below else "")
+        paths, guessed = files.find_entry(str(entry), below)
+        if not paths:
+            text = f"{said}: there is no such place in {files.images.folder}, and no other folder is read"
+            if split == TRAIN:
+                raise UserError(f"{file}: {text}; put the images there, or name their folder")
+            issues.append(Issue("image-missing", text, file.name))
+        elif guessed:
+            shown = paths[0].relative_to(files.home_of(paths[0])).as_posix()
+            issues.append(Issue("file-renamed", f"{said} is taken as '{shown}'", file.name))
+        found += paths
+    return found
+
+
+def _names_in(content: dict[str, Any], file: str, issues: list[Issue]) -> dict[int, str] | None:
+    """The classes by number, without those that have no number or no name; None where they are only counted.
+
+    Raises:
+        UserError: ``names`` is no list.
+    """
+    said, count = content.get("names"), str(content.get("nc", ""))
+    if isinstance(said, str) and said.strip():
+        raise UserError(f"{file}: `names` is '{said[:60]}'; it must list the classes")
+    if not said:
+        return None
+    by_number: Mapping[Any, Any] = dict(enumerate(said)) if isinstance(said, list) else said
+    names: dict[int, str] = {}
+    seen: dict[str, int] = {}
+    wrong = []
+    for key, value in by_number.items():
+        if not re.fullmatch(r"\d{1,9}", str(key)) or not isinstance(value, str) or not value.strip():
+            wrong.append(f"class {str(key)[:40]}: {str(value)[:60]!r}")
+            continue
+        names[int(key)] = name = value.strip()
+        if (first := seen.setdefault(name, int(key))) != int(key):
+            wrong.append(f"classes {first} and {key} are both '{name}'")
+    if count and count != str(len(by_number)):
+        wrong.append(f"`nc` is {count[:20]}, and `names` has {len(by_number)}")
+    issues += [Issue("category-invalid", text, file) for text in wrong]
+    return dict(sorted(names.items()))
+
+
+class _Yolo(DataSet):
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        path, config = place.path, config_of(place.path)
+        if config is None and not path.is_dir():
+            _read_yaml(path)  # says what is wrong with it
+            raise UserError(f"{place.name}: there are no `names` and no `train` in it")
+        self._files = YoloFiles(path if path.is_dir() else path.parent, place.images)
+        self._layout = _layout_of(config, self._files)
+        self.splits = {split: self._listed(split, paths) for split, paths in self._layout.splits.items()}
+
+    def _listed(self, split: str, paths: list[Path]) -> list[Listed]:
+        """The images of a split, each once, in the order of their folders and lists."""
+        every = [image for path in paths for image in self._files.images_of(path)]
+        found = {image.name or image.said: image for image in reversed(every)}
+        if repeats := len(every) - len(found):
+            self._layout.issues.append(Issue("image-twice", f"{repeats} images of split '{split}'"))
+        if not found:
+            self._layout.issues.append(Issue("image-missing", f"split '{split}' holds no image"))
+        return [found[key] for key in dict.fromkeys(image.name or image.said for image in every)]
 
     @cached_property
-    def key(self) -> str:
-        return hash_of_words(hash_of_folder(folder.folder) for folder in self.files.folders)
-
-    @cached_property
-    def label_format(self) -> LabelFormat:
-        """With names for the classes; where there are none, "class_0" and so on for those in label files."""
-        names = self.layout.names
-        if names is None:
-            texts = self.files.label_files()
-            found = {number for path, name in texts for number in class_numbers(path, name)}
-            names = {number: f"class_{number}" for number in sorted(found)}
-        return LabelFormat(names, self.layout.pose_values)
-
-    @cached_property
-    def listed(self) -> dict[str, list[Listed]]:
-        """The images of each split, each once, in the order of their folders and lists."""
-        return {split: list(self._by_name(split).values()) for split in self.layout.splits}
-
-    def _by_name(self, split: str) -> dict[str, Listed]:
-        found: dict[str, Listed] = {}
-        for path in self.layout.splits[split]:
-            for image in self.files.images_of(path):
-                if found.setdefault(image.name or image.said, image) is not image:
-                    self.repeats[split] += 1
-        return found
-
-    def issues(self) -> Iterator[Issue]:
-        """Of the data set as a whole."""
-        yield from self.layout.issues
-        if self.layout.names is None:
-            yield Issue("class-names", f"{len(self.label_format.names)} classes are called class_0 and so on")
-        for split, found in self.listed.items():
-            if not found:
-                yield Issue("image-missing", f"split '{split}' holds no image")
-            if self.repeats[split]:
-                yield Issue("image-twice", f"{self.repeats[split]} images of split '{split}'")
-        folders = (path for paths in self.layout.splits.values() for path in paths)
-        yield from self.files.links_out_of(folders)
-        images = [image for images in self.listed.values() for image in images]
-        yield from self.files.orphans(image.said for image in images if image.name is None)
-        yield from self.files.unlisted(image.name for image in images if image.name is not None)
-
-
-class YoloSource(Source):
-    """One split. An image without a label file counts as a negative, and is told."""
-
-    def __init__(self, data: YoloData, split: str, name: str) -> None:
-        self.name = name
-        self._data = data
-        self._split = split
-
-    @property
-    def key(self) -> str:
-        return hash_of_words([FORMAT, self._split, self._data.key])
+    def _names(self) -> dict[int, str]:
+        """Of the classes; where there are none, "class_0" and so on for those in label files."""
+        if self._layout.names is not None:
+            return self._layout.names
+        found = {number for path, name in self._files.label_files() for number in _classes_in(path, name)}
+        return {number: f"class_{number}" for number in sorted(found)}
 
     def categories(self) -> list[dict[str, Any]]:
-        by_name: dict[str, int] = {}
-        for number, name in self._data.label_format.names.items():
-            by_name.setdefault(name, number)
-        return [{"id": number, "name": name} for name, number in by_name.items()]
+        first = {name: number for number, name in reversed(self._names.items())}
+        return [{"id": number, "name": name} for number, name in self._names.items() if first[name] == number]
 
-    def issues(self) -> Iterable[Issue]:
-        """What concerns the whole data set is told with its first split alone."""
-        return self._data.issues() if self._split == next(iter(self._data.layout.splits)) else ()
+    def issues(self) -> Iterator[Issue]:
+        yield from self._layout.issues
+        if self._layout.names is None:
+            yield Issue("class-names", f"{len(self._names)} classes are called class_0 and so on")
+        for link in self._files.images.links_out:
+            if is_image(link) or (self._files.images.folder / link).is_dir():
+                yield Issue("image-link", "it leads out of the data's folder", link)
+        images = [image for found in self.splits.values() for image in found]
+        yield from self._files.orphans(image.said for image in images if image.name is None)
+        rest = sorted(self._files.names.difference(str(image.name) for image in images))
+        if rest:
+            yield Issue("not-read", f"{len(rest)} images are in no split: {', '.join(rest[:3])}")
 
-    def samples(self) -> Iterator[Sample]:
-        for number, image in enumerate(self._data.listed[self._split], start=1):
-            yield self._sample(number, image)
-
-    def __len__(self) -> int:
-        return len(self._data.listed[self._split])
-
-    def _sample(self, number: int, image: Listed) -> Sample:
+    def sample(self, image: Listed, number: int) -> Sample:
         issues = [image.issue] if image.issue is not None else []
         if image.name is None:
             return Sample(None, image.said, number, [], issues=tuple(issues))
-        path = self._data.files.images.folder / image.name
+        path = self._files.images.folder / image.name
+        made = Sample(path, image.name, number, [], issues=tuple(issues))
         try:
             size_hw = image_size(path, image.name)
         except UserError:  # `repair` says what is wrong with the image
-            return Sample(path, image.name, number, [], issues=tuple(issues))
-        objects, found = self._objects(image, size_hw)
-        return Sample(path, image.name, number, objects, size_hw, issues=(*issues, *found))
-
-    def _objects(self, image: Listed, size_hw: tuple[int, int]) -> tuple[list[Annotation], list[Issue]]:
-        assert image.name is not None
-        label = self._data.files.label_of(image)
-        issues = [label.issue] if label.issue is not None else []
-        if label.path is None:
-            return [], issues
+            return made
+        label, name, issue = self._files.label_of(image)
+        issues += [issue] if issue is not None else []
+        objects: list[Annotation] = []
         try:
-            text = read_label_text(label.path, label.name)
+            lines = read_lines(label, name) if label is not None else []
+            objects, found = annotations_of(lines, size_hw, self._names, self._layout.pose_values)
+            issues += [Issue(code, f"{name}, {text}", image.name) for code, text in found]
         except UserError as error:
-            return [], [*issues, Issue("annotation-unreadable", str(error), image.name)]
-        objects, found = annotations_of(text, size_hw, self._data.label_format, label.name, image.name)
-        return objects, [*issues, *found]
+            issues.append(Issue("annotation-unreadable", str(error), image.name))
+        return replace(made, objects=objects, declared_hw=size_hw, issues=tuple(issues))
+
+
+def _classes_in(path: Path, name: str) -> set[int]:
+    try:
+        found = {class_of(line) for _, line in read_lines(path, name)}
+    except UserError:  # its sample says so
+        return set()
+    return {number for number in found if number is not None}

@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import open_file, read_bytes
@@ -23,19 +21,6 @@ FEWEST_VALUES = 5  # of a line: the class and a box
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 
-@dataclass(frozen=True)
-class LabelFormat:
-    """How the lines of a data set are read.
-
-    Attributes:
-        names: of the classes, by number.
-        pose_values: how many values of a pose follow a box (``kpt_shape``); 0 where there are none.
-    """
-
-    names: Mapping[int, str]
-    pose_values: int = 0
-
-
 class LineError(Exception):
     """A line that is no object; its issue's code and text."""
 
@@ -44,18 +29,18 @@ class LineError(Exception):
         self.code = code
 
 
-def read_label_text(path: Path, name: str) -> str:
-    """A label file; bytes that are no UTF-8 are replaced, so that their line is told.
+def read_lines(path: Path, name: str) -> list[tuple[int, str]]:
+    """(number from 1, line) of a label file; bytes that are no UTF-8 are replaced, and so their line is told.
 
     Raises:
         UserError: it is no regular file, cannot be read, or is too large.
     """
-    return read_bytes(path, MAX_LABEL_BYTES, "label file", name).decode("utf-8-sig", "replace")
+    return list(lines_of(read_bytes(path, MAX_LABEL_BYTES, "label file", name)))
 
 
-def lines_of(text: str) -> Iterator[tuple[int, str]]:
+def lines_of(content: bytes) -> Iterator[tuple[int, str]]:
     """(number from 1, line) of all lines that are not blank."""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):
         if line.strip(" \t\0\x1a"):
             yield number, line
 
@@ -64,35 +49,42 @@ def looks_like_labels(path: Path) -> bool:
     """Whether the first line of a file reads as an object's; never raises."""
     try:
         with open_file(path) as file:
-            head = file.read(20_000).decode("utf-8-sig", "replace")
-        first = next(lines_of(head), (0, ""))[1]
-        values, _ = _numbers(first)
-    except Exception:  # whatever is wrong with it, it is no label file
+            return class_of(next(lines_of(file.read(20_000)), (0, ""))[1]) is not None
+    except (UserError, OSError):
         return False
-    return len(values) >= FEWEST_VALUES and values[0].is_integer() and 0 <= values[0] < 1e6
+
+
+def class_of(line: str) -> int | None:
+    """The class of a line that reads as an object's."""
+    try:
+        values, _ = _numbers(line)
+    except LineError:
+        return None
+    is_object = len(values) >= FEWEST_VALUES and values[0].is_integer() and 0 <= values[0] < 1e6
+    return int(values[0]) if is_object else None
 
 
 def annotations_of(
-    text: str, size_hw: tuple[int, int], form: LabelFormat, label_file: str, file: str
-) -> tuple[list[Annotation], list[Issue]]:
-    """The objects of a label file in pixels, and the lines that are none.
+    lines: list[tuple[int, str]], size_hw: tuple[int, int], names: Mapping[int, str], pose_values: int
+) -> tuple[list[Annotation], list[tuple[str, str]]]:
+    """The objects of a label file in pixels, and codes and texts of issues for the lines that are none.
 
     Args:
-        text: of the file.
+        lines: with their numbers.
         size_hw: of the upright image, in pixels.
-        form: how its lines are read.
-        label_file, file: names of the label file and of the image, for issues.
+        names: of the classes, by number.
+        pose_values: how many values of a pose follow a box (``kpt_shape``); 0 where there are none.
     """
     objects, issues = [], []
-    for number, line in lines_of(text):
+    for number, line in lines:
         try:
             values, has_comma = _numbers(line)
-            objects.append(_annotation(values, size_hw, form, number))
+            objects.append(_annotation(values, size_hw, names, pose_values, number))
         except LineError as error:
-            issues.append(Issue(error.code, f"{label_file}, line {number}: {error}", file))
+            issues.append((error.code, f"line {number}: {error}"))
             continue
         if has_comma:
-            issues.append(Issue("odd-type", f"{label_file}, line {number}: decimal commas", file))
+            issues.append(("odd-type", f"line {number}: decimal commas"))
     return objects, issues
 
 
@@ -105,22 +97,27 @@ def _numbers(line: str) -> tuple[list[float], bool]:
     try:
         values = [float(word.replace(",", ".") if has_comma else word.rstrip(",;")) for word in words]
     except ValueError:
-        raise LineError("entry-invalid", f"'{_short(line)}' is no row of numbers") from None
+        raise LineError("entry-invalid", f"'{line.strip()[:60]}' is no row of numbers") from None
     return values, has_comma
 
 
-def _annotation(values: list[float], size_hw: tuple[int, int], form: LabelFormat, number: int) -> Annotation:
+def _annotation(
+    values: list[float], size_hw: tuple[int, int], names: Mapping[int, str], pose_values: int, number: int
+) -> Annotation:
     if len(values) < FEWEST_VALUES:
         raise LineError("entry-invalid", f"{len(values)} values; a box has {FEWEST_VALUES}")
     if not values[0].is_integer():
         raise LineError("entry-invalid", f"class {values[0]:g} is no whole number")
-    shape, score = _shape_and_score(values[1:], form)
-    beyond = [value for value in shape if abs(value) > MOST_SHARE and math.isfinite(value)]
-    if beyond:
-        raise LineError(
-            "box-malformed",
-            f"{beyond[0]:g} is no share of the image from 0 to 1; were pixels written?",
-        )
+    shape, score = values[1:], None
+    if pose_values and len(shape) == 4 + pose_values:
+        shape = shape[:4]
+    elif len(shape) % 2:
+        # The confidence that Ultralytics writes behind predictions; where it is no share, a track's number.
+        *shape, last = shape
+        score = last if 0 <= last <= 1 else None
+    if beyond := [value for value in shape if abs(value) > MOST_SHARE and math.isfinite(value)]:
+        text = f"{beyond[0]:g} is no share of the image from 0 to 1; were pixels written?"
+        raise LineError("box-malformed", text)
     height, width = size_hw
     bbox, outline = None, None
     if len(shape) == 4:
@@ -131,44 +128,10 @@ def _annotation(values: list[float], size_hw: tuple[int, int], form: LabelFormat
     category_id = int(values[0])
     return Annotation(
         id=number,
-        category=form.names.get(category_id),
+        category=names.get(category_id),
         bbox=bbox,
         segmentation=outline,
         where=f"line {number}",
         category_id=category_id,
         score=score,
     )
-
-
-def _shape_and_score(values: list[float], form: LabelFormat) -> tuple[list[float], float | None]:
-    """The box or outline of a line, and the confidence that Ultralytics writes behind predictions.
-
-    An odd number of values has one; but where it is no share, it is the number of a track.
-    """
-    if form.pose_values and len(values) == 4 + form.pose_values:
-        return values[:4], None
-    if len(values) % 2 == 0:
-        return values, None
-    score = values[-1]
-    return values[:-1], score if 0 <= score <= 1 else None
-
-
-def _short(line: str) -> str:
-    return line.strip()[:60]
-
-
-def class_numbers(path: Path, name: str) -> set[int]:
-    """The classes in a label file; empty where it cannot be read."""
-    found = set()
-    try:
-        lines = list(lines_of(read_label_text(path, name)))
-    except UserError:
-        return set()
-    for _, line in lines:
-        try:
-            values, _ = _numbers(line)
-        except LineError:
-            continue
-        if len(values) >= FEWEST_VALUES and values[0].is_integer() and values[0] >= 0:
-            found.add(int(values[0]))
-    return found

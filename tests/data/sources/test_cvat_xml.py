@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from detr_hf.data.repair import Repair
-from detr_hf.data.repair_objects import decoded_mask
+from detr_hf.data.repair_objects import bounds_of, decoded_mask
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources import cvat_xml, detect
 from detr_hf.data.sources.base import Opened, Place
-from detr_hf.data.sources.cvat_shapes import coco_counts
+from detr_hf.data.sources.shapes import placed_mask
 from detr_hf.errors import UserError
 from detr_hf.recipe.prepare import Reading
 
@@ -87,9 +87,11 @@ def test_a_rotated_box_becomes_the_upright_one_around_it_and_is_told(tmp_path: P
     shapes = '<box label="crane" xtl="10" ytl="10" xbr="30" ybr="14" rotation="90.00"/>'
     shapes += '<box label="crane" xtl="10" ytl="10" xbr="20" ybr="20" rotation="45"/>'
     sample = read_shapes(tmp_path, shapes)
-    assert sample.objects[0].bbox == [18.0, 2.0, 4.0, 20.0]
     half = 5 * math.sqrt(2)
-    assert sample.objects[1].bbox == pytest.approx([15 - half, 15 - half, 2 * half, 2 * half], abs=0.001)
+    assert bounds_of(sample.objects[0].segmentation) == [18.0, 2.0, 4.0, 20.0]
+    assert bounds_of(sample.objects[1].segmentation) == pytest.approx(
+        [15 - half, 15 - half, 2 * half, 2 * half], abs=0.001
+    )
     assert codes(sample) == ["box-rotated", "box-rotated"]
 
 
@@ -129,16 +131,10 @@ def test_run_lengths_agree_with_the_pixels_for_any_mask(seed: int) -> None:
     random = np.random.default_rng(seed)
     height, width, left, top = 9, 7, int(random.integers(-3, 8)), int(random.integers(-3, 12))
     painted = random.random((height, width)) > 0.4
-    edges = np.flatnonzero(np.diff(painted.ravel().astype(int))) + 1
-    runs = np.diff(np.concatenate([[0], [] if not painted[0, 0] else [0], edges, [painted.size]])).astype(
-        np.int64
-    )
     whole = np.zeros((40, 40), bool)
     whole[10 + top : 19 + top, 10 + left : 17 + left] = painted
     expected = whole[10:23, 10:21]  # an image of 13 x 11
-    counts = coco_counts(runs, [left, top, width, height], (13, 11))
-    assert counts is not None
-    decoded = decoded_mask({"size": [13, 11], "counts": counts}, (13, 11))
+    decoded = decoded_mask(placed_mask(painted, left, top, (13, 11)), (13, 11))
     assert (decoded == expected).all()
 
 

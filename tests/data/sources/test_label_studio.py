@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from detr_hf.data.repair import Repair
-from detr_hf.data.repair_objects import decoded_mask
+from detr_hf.data.repair_objects import bounds_of, decoded_mask
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources import detect, label_studio
 from detr_hf.data.sources.base import Opened, Place
-from detr_hf.data.sources.label_studio_brush import decoded_brush
+from detr_hf.data.sources.label_studio_regions import decoded_brush
 from detr_hf.errors import UserError
 
 WIDTH, HEIGHT = 200, 100
@@ -132,7 +132,7 @@ def test_a_rotated_rectangle_turns_around_its_corner_in_pixels(tmp_path):
     sample = of_results(tmp_path, result(value={**BOX, "x": 50, "y": 20, "rotation": 90}))
     (found,) = sample.objects
     # 60 x 40 px at (100, 20), turned clockwise: to the left of its corner, and down.
-    np.testing.assert_allclose(found.bbox, [60, 20, 40, 60], atol=1e-3)
+    np.testing.assert_allclose(bounds_of(found.segmentation), [60, 20, 40, 60], atol=1e-3)
     np.testing.assert_allclose(found.segmentation, [[100, 20, 100, 80, 60, 80, 60, 20]], atol=1e-3)
     assert codes(sample) == ["box-rotated"]
 

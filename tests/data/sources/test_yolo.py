@@ -219,7 +219,7 @@ def test_classes_that_disagree_are_told(tmp_path, config, said):
 def test_a_yaml_that_is_none_is_refused_by_name(tmp_path, config):
     ultralytics(tmp_path, config)
     with pytest.raises(UserError, match=r"data\.yaml"):
-        yolo.yaml_layout(tmp_path / "data.yaml", yolo.YoloFiles(tmp_path))
+        yolo.open_splits(Place(tmp_path / "data.yaml", "data"))
 
 
 def test_yaml_makes_no_objects(tmp_path):
@@ -408,7 +408,7 @@ def test_darknet_without_its_lists_is_refused(tmp_path, missing):
     text(tmp_path / "obj.data", "train = train.txt\nnames = obj.names\n")
     for name in {"obj.names", "train.txt"} - {missing}:
         text(tmp_path / name, "cat\n")
-    with pytest.raises(UserError, match=f"{missing}' is not beside it"):
+    with pytest.raises(UserError, match=f"{missing}`: there is no such"):
         opened(tmp_path)
 
 

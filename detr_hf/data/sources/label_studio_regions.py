@@ -3,11 +3,17 @@
 Format: https://labelstud.io/guide/export#Units-of-image-annotations and the pages of the tags, such as
 https://labelstud.io/tags/rectanglelabels. Values are percent of the image as browsers show it, upright.
 ``image_rotation`` is how the annotator turned the view; coordinates are of the image that is not turned.
+
+Brush masks are run lengths of an RGBA image, in a bit stream
+(https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack). Bits, highest first: 32 for the number of
+values, 5 for the bits of a value less one, four times 4 for the bits of a length less one; then blocks: one
+bit that says whether a value repeats, 2 that choose how many bits the length has, the length less one, and
+one value or as many as the length says. A value is a byte of R, G, B or alpha, row by row; what has alpha is
+painted.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,13 +26,13 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.numbers import is_coordinate
 from detr_hf.data.repair_objects import encoded_mask
 from detr_hf.data.sample import Annotation
-from detr_hf.data.sources.label_studio_brush import decoded_brush
+from detr_hf.data.sources.shapes import ellipse, rotated_box
+from detr_hf.images import MAX_PIXELS
 
-ELLIPSE_POINTS = 64  # a multiple of 4, so that an upright ellipse touches its box
-DIGITS = 3
 TOOLS = ("rectangle", "polygon", "brush", "ellipse")
 SHAPE_TYPES = {"labels", *TOOLS, *(f"{tool}labels" for tool in TOOLS)}
 MARKS_OF_SHAPES = ("rle", "points", "radiusX", "height")  # a key point has a width alone
+CHANNELS, VALUE_BITS = 4, 8
 
 
 @dataclass
@@ -61,8 +67,7 @@ class Regions:
         found = []
         for number, (key, parts) in enumerate(regions.items(), start=1):
             shape = next((part for part in parts if is_shape(part)), None)
-            rest = parts if shape is None else [part for part in parts if _type(part) not in SHAPE_TYPES]
-            others.update(map(_type, rest))
+            others.update(_type(part) for part in parts if shape is None or _type(part) not in SHAPE_TYPES)
             if shape is not None:
                 where = f"region {number}" if isinstance(key, tuple) else f"region {str(key)[:40]}"
                 found.append(self._annotation(shape, parts, number, where))
@@ -80,63 +85,38 @@ class Regions:
         if len(labels) > 1:
             self._note("not-taken", f"{where}: of its labels {', '.join(labels)[:200]} the first is taken")
         bbox, segmentation = self._drawn(shape["value"], where)
-        label = labels[0] if labels else None
-        return Annotation(
-            id=number,
-            category=label,
-            bbox=bbox,
-            segmentation=segmentation,
-            where=where,
-            category_id=label,
-            extra={"id": shape.get("id")},
-        )
+        label, extra = labels[0] if labels else None, {"id": shape.get("id")}
+        return Annotation(number, label, bbox, segmentation, where=where, category_id=label, extra=extra)
 
     def _drawn(self, value: dict[str, Any], where: str) -> tuple[Any, Any]:
         """Box and outline in pixels; what is no number is left for `repair` to judge."""
+        height, width = self.size_hw
         if "rle" in value:
             mask = decoded_brush(value["rle"], self.size_hw)
             if mask is None:
-                height, width = self.size_hw
                 self._note("rle-invalid", f"{where}: its runs are damaged, or not of {width}x{height}")
-                return None, None
-            return None, encoded_mask(mask)
+            return None, None if mask is None else encoded_mask(mask)
         if "points" in value:
-            return None, [self._polygon(value["points"])]
+            points = value["points"] if isinstance(value["points"], list) else [value["points"]]
+            return None, [[one for point in points for one in self._point(point)]]
+        sides = ("radiusX", "radiusY") if "radiusX" in value else ("width", "height")
+        percent: list[Any] = [value.get(key) for key in ("x", "y", *sides)]
+        if not all(map(is_coordinate, percent)):
+            return percent, None
+        x, y, w, h = (one * side / 100 for one, side in zip(percent, (width, height) * 2, strict=True))
+        turn = value.get("rotation")
+        rotation = float(turn) if is_coordinate(turn) else 0.0
         if "radiusX" in value:
-            numbers = self._pixels(value, "x", "y", "radiusX", "radiusY")
-            if numbers is None:
-                return [value.get(key) for key in ("x", "y", "radiusX", "radiusY")], None
-            return None, [_ellipse(numbers, _rotation(value))]
-        numbers = self._pixels(value, "x", "y", "width", "height")
-        if numbers is None:
-            return [value.get(key) for key in ("x", "y", "width", "height")], None
-        rotation = _rotation(value)
+            return None, [ellipse(x, y, w, h, rotation)]
         if rotation % 360 == 0:
-            return numbers, None
+            return [x, y, w, h], None
         self._note("box-rotated", f"{where}: by {rotation:g} degrees")
-        x, y, w, h = numbers
-        corners = _turned(np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]]), (x, y), rotation)
-        low, high = corners.min(0), corners.max(0)
-        return [*low.round(DIGITS).tolist(), *(high - low).round(DIGITS).tolist()], [_flat(corners)]
+        return None, [rotated_box(x, y, w, h, rotation, (x, y))]
 
-    def _pixels(self, value: dict[str, Any], *keys: str) -> list[float] | None:
-        """Percent of width, height, width, height in pixels; None where one is no number."""
-        found = [value.get(key) for key in keys]
-        if not all(map(is_coordinate, found)):
-            return None
-        height, width = self.size_hw
-        sides = (width, height, width, height)
-        return [float(one) * side / 100 for one, side in zip(found, sides, strict=True)]  # type: ignore[arg-type]
-
-    def _polygon(self, points: Any) -> list[Any]:
-        height, width = self.size_hw
-        flat: list[Any] = []
-        for point in points if isinstance(points, list) else [points]:
-            if isinstance(point, list) and len(point) == 2 and all(map(is_coordinate, point)):
-                flat += [point[0] * width / 100, point[1] * height / 100]
-            else:
-                flat += [point, point]
-        return flat
+    def _point(self, point: Any) -> list[Any]:
+        if isinstance(point, list) and len(point) == 2 and all(map(is_coordinate, point)):
+            return [point[0] * self.size_hw[1] / 100, point[1] * self.size_hw[0] / 100]
+        return [point, point]
 
 
 def is_shape(result: Any) -> bool:
@@ -167,24 +147,63 @@ def _type(result: dict[str, Any]) -> str:
     return str(result.get("type"))[:40]
 
 
-def _rotation(value: dict[str, Any]) -> float:
-    rotation = value.get("rotation")
-    return float(rotation) if is_coordinate(rotation) else 0.0
+def decoded_brush(rle: Any, size_hw: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """The mask bool [H, W] of an ``rle``; None where it is damaged or of another size.
+
+    Only the alpha channel is kept, so that a mask takes one byte a pixel.
+    """
+    height, width = size_hw
+    if not isinstance(rle, list) or not 0 < height * width <= MAX_PIXELS:
+        return None
+    try:
+        return _decoded(_Bits(bytes(rle)), height * width).reshape(height, width)
+    except (TypeError, ValueError, EOFError):  # values that are no bytes, or an end too early
+        return None
 
 
-def _ellipse(numbers: list[float], rotation: float) -> list[float]:
-    x, y, radius_x, radius_y = numbers
-    angles = np.arange(ELLIPSE_POINTS) * (2 * math.pi / ELLIPSE_POINTS)
-    points = np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], 1)
-    return _flat(_turned(points, (x, y), rotation))
+def _decoded(bits: _Bits, pixels: int) -> NDArray[np.bool_]:
+    total = bits.read(32)
+    if total != pixels * CHANNELS or bits.read(5) + 1 != VALUE_BITS:
+        raise ValueError
+    length_bits = [bits.read(4) + 1 for _ in range(4)]
+    painted = np.zeros(pixels, bool)
+    done = 0
+    while done < total:
+        repeats = bits.read(1)
+        length = bits.read(length_bits[bits.read(2)]) + 1
+        # Alpha is value 4 p + 3 of pixel p, so that these are the pixels whose alpha is in the block.
+        end = min(done + length, total)
+        first, last = done // CHANNELS, end // CHANNELS
+        if repeats:
+            painted[first:last] = bits.read(VALUE_BITS) > 0
+        else:
+            values = bits.read_bytes(length)
+            painted[first:last] = values[CHANNELS * first + 3 - done : end - done : CHANNELS] > 0
+        done = end
+    return painted
 
 
-def _turned(points: NDArray[np.float64], center: tuple[float, float], degrees: float) -> NDArray[np.float64]:
-    """Points [N, 2] in pixels, turned clockwise as it is shown: y points down."""
-    angle = math.radians(degrees)
-    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    return (points - center) @ turn + center
+class _Bits:
+    """Numbers from a stream of bits."""
 
+    def __init__(self, content: bytes) -> None:
+        self._content, self._place = content, 0
 
-def _flat(points: NDArray[np.float64]) -> list[float]:
-    return points.round(DIGITS).ravel().tolist()
+    def _next(self, count: int, spare: int) -> tuple[bytes, int]:
+        """The bytes that hold the next ``count`` bits, and the bit in the first of them where they begin."""
+        start = self._place
+        self._place += count
+        if self._place > 8 * len(self._content):
+            raise EOFError
+        return self._content[start // 8 : start // 8 + count // 8 + spare], start % 8
+
+    def read(self, count: int) -> int:
+        """A number of at most 32 bits."""
+        chunk, bit = self._next(count, 2)
+        return int.from_bytes(chunk, "big") >> (8 * len(chunk) - bit - count) & ((1 << count) - 1)
+
+    def read_bytes(self, count: int) -> NDArray[np.uint8]:
+        """The next ``count`` bytes, which need not begin where a byte does."""
+        chunk, bit = self._next(8 * count, 1)
+        values = np.frombuffer(chunk.ljust(count + 1, b"\0"), np.uint8).astype(np.uint16)
+        return ((values[:-1] << bit | values[1:] >> (8 - bit)) & 255).astype(np.uint8)
