@@ -16,11 +16,9 @@ from tqdm import tqdm
 
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.bundle import dataset_features, truth_features
-from detr_hf.data.issues import Issue
 from detr_hf.data.repair import Repair
 from detr_hf.data.report import Report
-from detr_hf.data.rows import to_row, with_classes
-from detr_hf.data.sample import Sample
+from detr_hf.data.rows import RowMaker
 from detr_hf.data.sources.base import Source, hash_of_words
 from detr_hf.data.threads import in_threads
 from detr_hf.errors import UserError
@@ -106,25 +104,12 @@ def checked_rows(source: Source, labels: LabelMap, report: Report) -> Iterator[d
         raise UserError(f"{source.name} holds no image; the data set is empty")
 
 
-def row_maker(
-    source: Source, labels: LabelMap, report: Report
-) -> Callable[[Sample], tuple[dict[str, Any] | None, list[Issue]]]:
-    """What makes a row of a sample, with its issues: None where there are errors or the image is dropped."""
+def row_maker(source: Source, labels: LabelMap, report: Report) -> RowMaker:
+    """What makes rows of a source's samples; the format of its boxes goes to the report."""
     box_format = box_format_of(source)
     report.add([box_format.issue] if box_format.issue else [])
     repair = Repair(box_format, decode=False, outlines=False)
-
-    def make(sample: Sample) -> tuple[dict[str, Any] | None, list[Issue]]:
-        repaired = repair(sample)
-        if repaired.sample is None:
-            return None, repaired.issues
-        kept, left_out = with_classes(repaired.sample, labels)
-        issues = repaired.issues + left_out
-        if any(issue.is_error for issue in issues):
-            return None, issues
-        return to_row(kept, labels, with_images=not source.images_apart), issues
-
-    return make
+    return RowMaker(repair, labels, with_images=not source.images_apart)
 
 
 def count_row(row: dict[str, Any], report: Report) -> None:

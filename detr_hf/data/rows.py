@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from detr_hf.data.issues import Issue
+from detr_hf.data.repair import Repair
 from detr_hf.data.sample import Sample
 from detr_hf.labels import LabelMap
 
@@ -65,3 +66,29 @@ def _stored(content: Any, name: str) -> Any:
     if isinstance(content, Path):
         return str(content)
     return {"bytes": content() if callable(content) else content, "path": name}
+
+
+@dataclass(frozen=True)
+class RowMaker:
+    """A sample to a row with its issues, or to None where training must not see it. Picklable, thread safe.
+
+    Args:
+        repair: of the source.
+        labels: of the run.
+        with_images: whether rows hold ``image`` and ``panoptic``; not where they stay in a saved data set.
+    """
+
+    repair: Repair
+    labels: LabelMap
+    with_images: bool = True
+
+    def __call__(self, sample: Sample) -> tuple[dict[str, Any] | None, list[Issue]]:
+        """The row; None where there is an error or the image is dropped. And all that was found."""
+        repaired = self.repair(sample)
+        if repaired.sample is None:
+            return None, repaired.issues
+        kept, left_out = with_classes(repaired.sample, self.labels)
+        issues = repaired.issues + left_out
+        if any(issue.is_error for issue in issues):
+            return None, issues
+        return to_row(kept, self.labels, self.with_images), issues

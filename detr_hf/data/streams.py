@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ import datasets
 
 from detr_hf.data.boxes import judge_format
 from detr_hf.data.bundle import DataBundle, ImageStream
-from detr_hf.data.issues import Issue
 from detr_hf.data.numbers import is_int64
 from detr_hf.data.reading import count_row, read_source
 from detr_hf.data.repair import Repair
 from detr_hf.data.report import Report
-from detr_hf.data.rows import to_row, with_classes
+from detr_hf.data.rows import RowMaker
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources import hub, parquet
 from detr_hf.data.sources.base import Place
@@ -59,7 +58,12 @@ def streamed_bundle(data: Data) -> tuple[DataBundle, list[Report]]:
             "many make an epoch"
         )
     rows = undecoded(opened.train, reader.columns)
-    stream = ImageStream(rows, RowCheck(reader, labels, name), images, is_panoptic)
+    stream = ImageStream(
+        rows,
+        RowCheck(reader, RowMaker(Repair(decode=False, outlines=False), labels), name),
+        images,
+        is_panoptic,
+    )
     first = look_at_the_first(stream, may_be_bad=data.on_bad_sample == "skip")
     truth, report = read_source(validation, labels)
     table = datasets.concatenate_datasets([validation.images_table(), truth], axis=1)
@@ -183,15 +187,13 @@ class RowCheck:
 
     Args:
         reader: of the rows.
-        labels: of the run.
+        make_row: what every sample goes through.
         name: of the stream, for messages.
-        repair: what every sample goes through.
     """
 
     reader: RowReader
-    labels: LabelMap
+    make_row: RowMaker
     name: str
-    repair: Repair = field(default_factory=lambda: Repair(decode=False, outlines=False))
 
     def __call__(self, raw: Mapping[str, Any], place: int) -> dict[str, Any]:
         """A raw row as one of a `DataBundle`.
@@ -200,7 +202,7 @@ class RowCheck:
             UserError: it cannot be used; the image is named, and the object and class that it is about.
         """
         sample = self.sample(raw, place)
-        row, issues = self.checked(sample)
+        row, issues = self.make_row(sample)
         if row is None:
             wrong = [f"{issue.kind.title} ({issue.text})" for issue in issues if issue.is_error]
             raise UserError(f"{self.name}, {sample.name}: {'; '.join(wrong)}")
@@ -211,20 +213,6 @@ class RowCheck:
         column = self.reader.columns.image_id
         known = raw[column] if column else None
         return self.reader.sample(raw, known if is_int64(known) else place, place)
-
-    def checked(self, sample: Sample) -> tuple[dict[str, Any] | None, list[Issue]]:
-        """The row, or None where there is an error; and all that was found."""
-        repaired = self.repair(sample)
-        if repaired.sample is None:
-            return None, repaired.issues
-        kept, left_out = with_classes(repaired.sample, self.labels)
-        issues = repaired.issues + left_out
-        if any(issue.is_error for issue in issues):
-            return None, issues
-        row = to_row(kept, self.labels, with_images=False) | {"image": kept.image}
-        if kept.id_map is not None:
-            row["panoptic"] = kept.id_map() if callable(kept.id_map) else kept.id_map
-        return row, issues
 
 
 def look_at_the_first(stream: ImageStream, may_be_bad: bool) -> Report:
@@ -245,7 +233,7 @@ def look_at_the_first(stream: ImageStream, may_be_bad: bool) -> Report:
     report.add([box_format.issue] if box_format.issue else [])
     report.raise_errors()
     for sample in samples:
-        row, issues = check.checked(sample)
+        row, issues = check.make_row(sample)
         report.add(issues)
         if row is not None:
             count_row(row, report)
