@@ -48,7 +48,11 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-_PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TEXT_MARKS = (b"Raw profile type exif", b"XML:com.adobe.xmp")
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_ORIENTATION_MARKS = (b"eXIf", *(kind + mark for kind in _TEXT_CHUNKS for mark in _TEXT_MARKS))
+_LONGEST_MARK = max(map(len, _TEXT_MARKS))
 _WHITE = (255, 255, 255, 255)
 
 
@@ -132,9 +136,10 @@ def look_at_image(source: ImageSource, name: str | None = None, decode: bool = T
         content = read_bytes(content, MAX_FILE_BYTES, "image file", name)
     with _opened(content, name) as image:
         mode = "transparent" if image.has_transparency_data else image.mode
-        if decode or _orientation_needs_decoding(image, content):
+        can_be_turned = image.format != "PNG" or _png_may_be_turned(image)
+        # TIFF is turned by Pillow while loading; a PNG may carry its tag behind the pixels.
+        if decode or (can_be_turned and image.format in ("TIFF", "PNG")):
             _load(image, name)
-        can_be_turned = image.format != "PNG" or _png_may_be_turned(content)
         orientation = _orientation(image) if can_be_turned else 1
         orientation = orientation if orientation in range(1, 9) else 1
         size_hw = (image.height, image.width)
@@ -154,14 +159,7 @@ def image_size(source: ImageSource, name: str | None = None) -> tuple[int, int]:
     Raises:
         UserError: as ``decode_image``, except that damage behind the header goes unseen.
     """
-    name = name or _name_of(source)
-    with _opened(source, name) as image:
-        if _orientation_needs_decoding(image, source):
-            _load(image, name)
-        turned = image.format != "PNG" or _png_may_be_turned(source)
-        sideways = turned and _orientation(image) in _SIDEWAYS
-        width, height = image.size
-        return (width, height) if sideways else (height, width)
+    return look_at_image(source, name, decode=False).size_hw
 
 
 def image_suffix(source: ImageSource, name: str | None = None) -> str:
@@ -298,17 +296,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _orientation_needs_decoding(image: Image.Image, source: ImageSource) -> bool:
-    """TIFF is turned by Pillow while loading; a PNG may carry its tag behind the pixels."""
-    return image.format == "TIFF" or (image.format == "PNG" and _png_may_be_turned(source))
-
-
-def _png_may_be_turned(source: ImageSource) -> bool:
-    """Whether the file holds any chunk that can carry an orientation; cheaper than decoding every PNG."""
-    content = _content(source, "")
-    with BytesIO(content) if isinstance(content, bytes) else open_file(content, "image file") as file:
-        data = file.read()
-    return any(mark in data for mark in _PNG_ORIENTATION_MARKS)
+def _png_may_be_turned(image: ImageFile.ImageFile) -> bool:
+    """Whether a PNG, not yet loaded, has any chunk that can carry an orientation; decodes nothing."""
+    file = image.fp
+    assert file is not None
+    back, at = file.tell(), len(_PNG_SIGNATURE)
+    try:
+        while file.seek(at) == at and len(head := file.read(8 + _LONGEST_MARK)) >= 8:
+            if head[4:].startswith(_PNG_ORIENTATION_MARKS):
+                return True
+            at += 12 + int.from_bytes(head[:4], "big")  # length, type, content, checksum
+        return False
+    finally:
+        file.seek(back)
 
 
 def _sample_kind(image: ImageFile.ImageFile) -> str:

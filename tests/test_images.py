@@ -256,3 +256,20 @@ def test_labels_are_numbers_or_colors_as_they_are_stored() -> None:
     assert decode_labels(encoded(wide)).tolist() == [[300, 65535]]
     with pytest.raises(UserError, match="must be a PNG"):
         decode_labels(encoded(palette.convert("RGB"), "JPEG"))
+
+
+@pytest.mark.parametrize("kind", [b"eXIf", b"zTXtRaw profile type exif", b"iTXtXML:com.adobe.xmp"])
+def test_a_png_is_decoded_for_its_size_only_where_a_chunk_may_turn_it(
+    kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same words inside another chunk turn nothing."""
+    plain = encoded(Image.fromarray(corner_scene()))
+    end = plain.index(b"IEND") - 4
+    loads: list[str] = []
+    monkeypatch.setattr(images, "_load", lambda _, name: loads.append(name))
+    monkeypatch.setattr(images, "_orientation", lambda _: 6)
+    marked = plain[:end] + png_chunk(kind[:4], kind[4:] + b"\0") + plain[end:]
+    assert image_size(marked, "marked") == (32, 16)
+    quoted = plain[:end] + png_chunk(b"tEXt", b"Comment\0" + kind) + plain[end:]
+    assert image_size(quoted, "quoted") == (16, 32)
+    assert loads == ["marked"]

@@ -40,13 +40,14 @@ def run(arguments: argparse.Namespace) -> None:
     from detr_hf.data.convert import lines_of
     from detr_hf.data.sinks.base import CHANGES_FILE
     from detr_hf.files import write_json
-    from detr_hf.report.check_page import write_page
 
     result = check(target, arguments.queries, threads=arguments.threads)
     print(as_text(result))
     if arguments.json:
         write_json(arguments.json, result.as_dict())
     if arguments.html:
+        from detr_hf.report.check_page import write_page
+
         write_page(result, arguments.html)
     if arguments.fix:
         made = fix(target, arguments.fix, arguments.threads)

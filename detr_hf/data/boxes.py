@@ -1,4 +1,4 @@
-"""What the four numbers of a box mean, judged on all boxes of a source together."""
+"""What the four numbers of a box mean, judged on many boxes of a source together."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from detr_hf.data.sources.base import Source
 from detr_hf.errors import UserError
 from detr_hf.images import image_size
 
+MOST_JUDGED = 50_000  # boxes after which no more are looked at
 ENOUGH_TO_JUDGE = 20  # boxes from which on their format is judged by where they lie
 FEW_AREAS = 3  # areas from which on the format is judged by these
 MOST = 0.9  # share of boxes that must fit a format
@@ -65,35 +66,38 @@ COCO_BOXES = BoxFormat()
 
 
 def is_box(bbox: Any) -> TypeGuard[list[float]]:
-    """Whether this is a list of four numbers that a float holds; they may be NaN."""
-    return isinstance(bbox, list | tuple) and len(bbox) == 4 and all(map(is_number, bbox))
+    """Whether this is a list of four finite numbers that can be places in an image."""
+    return isinstance(bbox, list | tuple) and len(bbox) == 4 and all(map(is_coordinate, bbox))
 
 
 def box_format_of(source: Source) -> BoxFormat:
-    """How the boxes of a source are written, judged on all of them where its format leaves that open."""
+    """How the boxes of a source are written, judged on its first where its format leaves that open."""
     if source.xywh_px or source.is_panoptic:
         return COCO_BOXES
     return judge_format(source.samples())
 
 
 def judge_format(samples: Iterable[Sample]) -> BoxFormat:
-    """The format of the boxes of a source, by all of them; ``UNCLEAR`` where they fit none.
+    """The format of the boxes of a source; ``UNCLEAR`` where they fit none.
 
-    Boxes are judged by where they would lie in their images and by the areas beside them. Fewer than
-    ``ENOUGH_TO_JUDGE`` boxes without areas are taken as COCO's, unless all their numbers are shares.
+    The first ``MOST_JUDGED`` boxes are judged by where they would lie in their images and by the areas beside
+    them. Fewer than ``ENOUGH_TO_JUDGE`` boxes without areas are taken as COCO's, unless all their numbers are
+    shares.
     """
     boxes: list[list[float]] = []
     areas: list[float] = []
     sizes: list[tuple[float, float]] = []
     for sample in samples:
-        found = [one for one in sample.objects if is_box(one.bbox) and all(map(is_coordinate, one.bbox))]
-        found = [one for one in found if any(one.bbox)]  # all zero is no box at all
+        # All zero is no box at all.
+        found = [one for one in sample.objects if is_box(one.bbox) and any(one.bbox)]
         if found:
             size = _size(sample)
             for one in found:
                 boxes.append([float(value) for value in one.bbox])
                 areas.append(float(one.area) if is_number(one.area) else np.nan)
                 sizes.append(size)
+        if len(boxes) >= MOST_JUDGED:
+            break
     if not boxes:
         return BoxFormat()
     table = np.array(boxes, np.float64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,8 @@ class Repair:
         if sample.image is None or any(issue.kind.effect == "image dropped" for issue in issues):
             return Repaired(None, issues)
         try:
-            facts = look_at_image(sample.image, sample.file_name, self.decode)
+            facts = None if self.decode else sample.facts
+            facts = facts or look_at_image(sample.image, sample.file_name, self.decode)
         except UserError as error:
             return Repaired(None, [*issues, _unreadable(sample, error)])
         issues += _about_file(facts, sample.file_name)
@@ -98,7 +100,7 @@ class Repair:
     def _is_beyond(self, found: Annotation, frame: Frame) -> bool:
         """Whether a box, or an outline without one, reaches further out of the image than by rounding."""
         limit = np.array(frame.upright_hw[::-1], float) + SLACK_PX
-        if is_box(found.bbox) and all(map(is_coordinate, found.bbox)):
+        if is_box(found.bbox):
             x, y, w, h = self.box_format.to_xywh(found.bbox, frame.drawn_hw)
             return bool(x + w > limit[0] or y + h > limit[1])
         shape = found.segmentation
@@ -134,11 +136,13 @@ def _sizes(sample: Sample, frame: Frame) -> str:
 
 def _without_repeats(objects: list[Annotation], file: str, issues: list[Issue]) -> list[Annotation]:
     """Objects but for those that repeat another one in everything."""
-    first: dict[str, Annotation] = {}
+    first: dict[tuple[Any, ...], list[Annotation]] = {}
     kept = []
     for found in objects:
-        known = first.setdefault(repr((found.category, found.bbox, found.segmentation, found.iscrowd)), found)
-        if known is found:
+        alike = first.setdefault((found.category, *found.bbox, found.iscrowd), [])
+        known = next((one for one in alike if one.segmentation == found.segmentation), None)
+        if known is None:
+            alike.append(found)
             kept.append(found)
         else:
             issues.append(Issue("object-twice", f"{found.where} repeats {known.where}", file))
@@ -154,5 +158,5 @@ def _numbered(objects: list[Annotation]) -> list[Annotation]:
         while number in used:
             number += 1
         used.add(number)
-        made.append(replace(found, id=number))
+        made.append(found if found.id == number else replace(found, id=number))
     return made

@@ -70,7 +70,7 @@ class ObjectRepair:
 
     def _given_box(self, found: Annotation) -> Box | None:
         """The box in upright pixels, unclipped; None where the source gives none with a size."""
-        if not is_box(found.bbox) or not all(map(is_coordinate, found.bbox)):
+        if not is_box(found.bbox):
             return None
         x, y, w, h = self.box_format.to_xywh(found.bbox, self.frame.drawn_hw)
         if w <= 0 or h <= 0:
@@ -101,7 +101,7 @@ class ObjectRepair:
         if given is not None:
             height, width = self.frame.upright_hw
             self._note("box-outside", found, f"{_short(bbox)} in {width}x{height}")
-        elif is_box(bbox) and all(map(is_coordinate, bbox)):
+        elif is_box(bbox):
             self._note("box-empty", found, _short(bbox))
         elif bbox is not None and bbox != []:
             self._note("box-malformed", found, f"box {_short(bbox)}")

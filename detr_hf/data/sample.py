@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.data.issues import Issue
+from detr_hf.images import ImageFacts
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Sample:
             ``functools.partial`` of a module's function).
         size_hw: height and width in pixels of the upright image; None until repaired.
         issues: what the door found wrong with this image or repaired in it.
+        facts: of the image's file, without pixels, where the door had to open it.
         extra: further values of the source, which sinks of the same format write back.
     """
 
@@ -67,6 +69,7 @@ class Sample:
     id_map: Path | bytes | Callable[[], bytes] | None = None
     size_hw: tuple[int, int] | None = None
     issues: tuple[Issue, ...] = ()
+    facts: ImageFacts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

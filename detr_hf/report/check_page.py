@@ -15,7 +15,6 @@ from detr_hf.data.boxes import is_box
 from detr_hf.data.check import CheckResult, Seen
 from detr_hf.data.check_text import verdict
 from detr_hf.data.issues import ERROR, INFO
-from detr_hf.data.numbers import is_coordinate
 from detr_hf.errors import UserError
 from detr_hf.files import write_text
 from detr_hf.images import decode_id_map, decode_image
@@ -113,7 +112,7 @@ def _frames(seen: Seen, size_hw: tuple[int, int], faulty: set[str]) -> Iterator[
     objects = repaired.objects if repaired and repaired.id_map is not None else seen.sample.objects
     for found in sorted(objects, key=lambda one: one.where in faulty):
         box = found.bbox
-        if not is_box(box) or not all(map(is_coordinate, box)):
+        if not is_box(box):
             continue
         x0, x1 = sorted((_within(box[0], width), _within(box[0] + box[2], width)))
         y0, y1 = sorted((_within(box[1], height), _within(box[1] + box[3], height)))

@@ -1,13 +1,15 @@
-"""The format of a source's boxes, judged on all of them, and never by halves."""
+"""The format of a source's boxes, judged on many of them, and never by halves."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from detr_hf.data import boxes as box_formats
 from detr_hf.data.boxes import (
     CORNERS,
     SHARE_CENTERS,
@@ -94,8 +96,23 @@ def test_shares_that_fit_two_formats_are_told_apart_by_areas_or_not_at_all() -> 
 
 
 @pytest.mark.parametrize(
-    "value", [None, "box", [1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, True], [1, 2, 3, 10**400]]
+    "value",
+    [None, "box", [1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, True], [1, 2, 3, 10**400], [1, 2, 3, float("nan")]],
 )
 def test_what_is_no_box_is_none_and_stops_nothing(value: Any) -> None:
     assert not is_box(value)
     assert judged([value] * 3).name == XYWH
+
+
+def test_no_more_boxes_are_looked_at_than_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box_formats, "MOST_JUDGED", 30)
+    read = []
+
+    def samples() -> Iterator[Sample]:
+        for number in range(1, 100):
+            read.append(number)
+            found = [Annotation(at, "car", [50, 50, 90, 90]) for at in range(10)]
+            yield Sample(None, f"{number}.png", number, found, (100, 100))
+
+    assert judge_format(samples()).name == CORNERS
+    assert read == [1, 2, 3]

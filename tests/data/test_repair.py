@@ -14,7 +14,7 @@ from detr_hf.data.frames import Frame
 from detr_hf.data.repair import Repair, Repaired
 from detr_hf.data.repair_objects import decoded_mask
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.images import decode_image
+from detr_hf.images import ImageFacts, decode_image
 
 SIZE_HW = (48, 64)
 SQUARE = [5, 6, 25, 6, 25, 24, 5, 24]
@@ -206,3 +206,10 @@ def test_turns_are_those_of_the_decoder(tmp_path: Path, orientation: int) -> Non
     corners = frame.points(np.array([[7.0, 4.0], [30.0, 10.0]]))
     assert corners.min(0).tolist() == [columns.min(), rows.min()]
     assert corners.max(0).tolist() == [columns.max() + 1, rows.max() + 1]
+
+
+def test_an_image_that_its_door_opened_is_not_opened_again_for_its_header(tmp_path: Path) -> None:
+    facts = ImageFacts((40, 60), 1, "RGB")
+    gone = Sample(tmp_path / "gone.jpg", "gone.jpg", 1, [], (40, 60), facts=facts)
+    assert Repair(decode=False)(gone).facts is facts
+    assert Repair(decode=True)(gone).sample is None, "its pixels are wanted, so it is opened"

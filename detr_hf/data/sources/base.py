@@ -50,8 +50,8 @@ class Source(ABC):
     Attributes:
         name: for messages: ``Place.name``, with the split where there are several.
         is_panoptic: whether every sample has an id map, whose segments its objects are.
-        xywh_px: whether the format itself says what the numbers of a box are; else they are judged on all
-            boxes together (`boxes.judge_format`).
+        xywh_px: whether the format itself says what the numbers of a box are; else they are judged on
+            many boxes together (`boxes.judge_format`).
         images_apart: whether images stay where they are (a saved data set), so that rows hold only the truth.
     """
 

@@ -27,7 +27,7 @@ from detr_hf.data.sources.yolo_files import Listed, YoloFiles
 from detr_hf.data.sources.yolo_labels import annotations_of, class_of, lines_of, looks_like_labels, read_lines
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import open_file, read_bytes
-from detr_hf.images import image_size
+from detr_hf.images import look_at_image
 
 FORMAT = "yolo"
 TITLE = "YOLO (Ultralytics or Darknet)"
@@ -307,7 +307,7 @@ class _Yolo(DataSet):
         path = self._files.images.folder / image.name
         made = Sample(path, image.name, number, [], issues=tuple(issues))
         try:
-            size_hw = image_size(path, image.name)
+            facts = look_at_image(path, image.name, decode=False)
         except UserError:  # `repair` says what is wrong with the image
             return made
         label, name, issue = self._files.label_of(image)
@@ -315,11 +315,11 @@ class _Yolo(DataSet):
         objects: list[Annotation] = []
         try:
             lines = read_lines(label, name) if label is not None else []
-            objects, found = annotations_of(lines, size_hw, self._names, self._layout.pose_values)
+            objects, found = annotations_of(lines, facts.size_hw, self._names, self._layout.pose_values)
             issues += [Issue(code, f"{name}, {text}", image.name) for code, text in found]
         except UserError as error:
             issues.append(Issue("annotation-unreadable", str(error), image.name))
-        return replace(made, objects=objects, declared_hw=size_hw, issues=tuple(issues))
+        return replace(made, objects=objects, declared_hw=facts.size_hw, issues=tuple(issues), facts=facts)
 
 
 def _classes_in(path: Path, name: str) -> set[int]:
