@@ -25,9 +25,11 @@ def as_text(result: CheckResult, files_shown: int = FILES_SHOWN) -> str:
 def verdict(result: CheckResult) -> str:
     """The sum in one line."""
     errors, warnings = (result.report.count_of(severity) for severity in (ERROR, WARNING))
+    said = f"{warnings} warning{'' if warnings == 1 else 's'}"
     if errors:
-        return f"{errors} errors, {warnings} warnings: a training run would stop, or learn something false"
-    return f"no errors, {warnings} warnings"
+        plural = "" if errors == 1 else "s"
+        return f"{errors} error{plural}, {said}: a training run would stop, or learn something false"
+    return f"no errors, {said}"
 
 
 def _kind_lines(result: CheckResult, kind: Kind, files_shown: int) -> list[str]:
@@ -35,5 +37,6 @@ def _kind_lines(result: CheckResult, kind: Kind, files_shown: int) -> list[str]:
     texts = (text for place in result.report.places(kind.code) for text in texts_of(place))
     shown = [text for text, _ in zip(texts, range(files_shown), strict=False)]
     rest = count - len(shown)
-    head = f"{kind.severity:7} {kind.code}: {count} x {kind.title}; {kind.remedy}"
+    remedy = kind.remedy.replace("check ...", f"check {result.target.name}")
+    head = f"{kind.severity:7} {kind.code}: {count} x {kind.title}; {remedy}"
     return [head, *(f"        {text}" for text in shown), *([f"        and {rest} more"] if rest else [])]
