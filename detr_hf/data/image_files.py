@@ -210,15 +210,15 @@ def is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def first_files(path: Path, suffix: str) -> Iterator[Path]:
+def first_files(path: Path, suffix: str, tries: int = TRIES) -> Iterator[Path]:
     """Some files of each folder, not too deep, whose name ends so in any case; for doors that ask whether a
-    folder is theirs. One may be damaged, so that three are tried.
+    folder is theirs. One may be damaged, so that several are tried.
     """
     for count, (parent, folders, names) in enumerate(os.walk(path)):
         is_deepest = len(Path(parent).relative_to(path).parts) == DEEPEST
         folders[:] = [] if is_deepest else sorted(name for name in folders if not _is_hidden(name))
         found = sorted(name for name in names if name.lower().endswith(suffix) and not _is_hidden(name))
-        yield from (Path(parent, name) for name in found[:TRIES])
+        yield from (Path(parent, name) for name in found[:tries])
         if count >= MOST_FOLDERS:
             return
 

@@ -41,32 +41,19 @@ def voc_color(number: int) -> Color:
 
 @dataclass(frozen=True)
 class ClassPng:
-    """The annotation of one image.
+    """The annotation of one image."""
 
-    Attributes:
-        classes: gray and palette PNGs count by value, RGB ones by color.
-        table: what these stand for.
-        instances: PNG of the objects of things, which are told apart by connected parts without it.
-        is_voc: whether it has Pascal VOC's object numbers or colors; else Cityscapes' instance ids.
-    """
-
-    classes: Path
+    classes: Path  # gray and palette PNGs count by value, RGB ones by color
     table: ClassTable
-    instances: Path | None = None
-    is_voc: bool = False
+    instances: Path | None = None  # of the objects of things; without it, their connected parts are
+    is_voc: bool = False  # whether it has Pascal VOC's object numbers or colors, not Cityscapes' ids
 
 
 @dataclass
 class Segments:
-    """What a class PNG holds.
+    """What a class PNG holds."""
 
-    Attributes:
-        id_map: int32 [H, W] of segment ids, 0 is void.
-        objects: the segments.
-        issues: values without a class, things that were split.
-    """
-
-    id_map: Values
+    id_map: Values  # int32 [H, W] of segment ids, 0 is void
     objects: list[Annotation] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
 

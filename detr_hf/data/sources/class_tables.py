@@ -39,15 +39,10 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of a set of class PNGs; one name may stand for several values.
+    """The classes of a set of class PNGs; one name may stand for several values."""
 
-    Attributes:
-        rows: in the order of the file.
-        things: names of the classes whose objects are told apart.
-    """
-
-    rows: tuple[ClassRow, ...]
-    things: frozenset[str] = frozenset()
+    rows: tuple[ClassRow, ...]  # in the order of the file
+    things: frozenset[str] = frozenset()  # names of the classes whose objects are told apart
 
     @property
     def names(self) -> list[str]:

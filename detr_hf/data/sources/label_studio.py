@@ -81,19 +81,12 @@ def open_splits(place: Place) -> Opened:
 
 @dataclass
 class Task:
-    """One image and what was annotated in it.
+    """One image and what was annotated in it."""
 
-    Attributes:
-        number: of the task in Label Studio, or its place in the file.
-        data: what was given to annotate: the image's URL under a key that the project chose.
-        annotations: by several annotators, maybe.
-        predictions: how many there are; they are no truth.
-    """
-
-    number: Any
-    data: dict[str, Any]
-    annotations: list[dict[str, Any]]
-    predictions: int = 0
+    number: Any  # in Label Studio, or its place in the file
+    data: dict[str, Any]  # has the image's URL under a key that the project chose
+    annotations: list[dict[str, Any]]  # by several annotators, maybe
+    predictions: int = 0  # how many there are; they are no truth
 
     @property
     def name(self) -> str:
@@ -157,16 +150,10 @@ def _task_of_row(entry: dict[str, Any], number: Any) -> Task:
 
 @dataclass
 class Entry:
-    """An image with its tasks: most often one.
+    """An image with its tasks: most often one."""
 
-    Attributes:
-        name: relative to the folder of images; None where it is not there.
-        said: what the first task says.
-        issues: with the image.
-    """
-
-    name: str | None
-    said: str
+    name: str | None  # relative to the folder of images; None where it is not there
+    said: str  # what the first task says
     issues: list[Issue]
     tasks: list[Task] = field(default_factory=list)
     number: int = 0

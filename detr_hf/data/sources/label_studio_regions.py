@@ -37,15 +37,10 @@ CHANNELS, VALUE_BITS = 4, 8
 
 @dataclass
 class Regions:
-    """Turns the results of one image into annotations and remembers what it found.
+    """Turns the results of one image into annotations and remembers what it found."""
 
-    Args:
-        size_hw: of the image, in pixels.
-        file: the image, for issues.
-    """
-
-    size_hw: tuple[int, int]
-    file: str
+    size_hw: tuple[int, int]  # of the image, in pixels
+    file: str  # the image, for issues
     issues: list[Issue] = field(default_factory=list)
 
     def annotations(self, results: list[Any]) -> list[Annotation]:

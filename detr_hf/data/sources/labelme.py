@@ -13,7 +13,7 @@ import binascii
 import math
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,9 +26,9 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.numbers import is_coordinate
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place
-from detr_hf.data.sources.pairing import Entry, Scan, paired
+from detr_hf.data.sources.pairing import Entry, FilePerImage, Scan
 from detr_hf.data.sources.shapes import ellipse, flat_points, placed_mask
-from detr_hf.data.sources.splits import TRAIN, DataSet, numbered, open_all
+from detr_hf.data.sources.splits import TRAIN, open_all
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import open_file, parse_json, read_bytes
 from detr_hf.images import MAX_PIXELS, decode_image, image_size
@@ -83,35 +83,26 @@ def open_splits(place: Place) -> Opened:
     Raises:
         UserError: there is no JSON file of labelme.
     """
-    data = _Labelme(place)
-    if not any(entry.file for entry in data.splits[TRAIN]):
-        raise UserError(f"{place.name}: there is no labelme file in {place.path}")
-    return open_all(FORMAT, data)
+    return open_all(FORMAT, _Labelme(place))
 
 
-class _Labelme(DataSet):
+class _Labelme(FilePerImage):
     """The labelme files of a folder, or one of them alone."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self._folder = place.path if place.path.is_dir() else place.path.parent
-        self._files = ImageFiles(self._folder)
-        self._images = ImageFiles(place.images) if place.images else self._files
-        is_one = place.path.is_file()
-        found = [place.path.name] if is_one else self._files.with_suffix(".json")
-        scans = {name: self._scan(name) for name in found}
-        self._others = [name for name, scan in scans.items() if scan is None]
-        known = {name: scan for name, scan in scans.items() if scan is not None}
-        by_key = paired(known, self._images, _key)
-        entries = [entry for found in by_key.values() for entry in found if entry.file or not is_one]
-        self.splits = {TRAIN: sorted(entries, key=lambda entry: entry.file_name)}
-        self._classes = {name for scan in known.values() for name in scan.classes}
+    suffix, what = ".json", "labelme file"
 
-    def _scan(self, name: str) -> Scan | None:
-        try:
-            content = _content(self._folder / name, name)
-        except UserError as error:
-            return Scan(error=str(error))
+    def __init__(self, place: Place) -> None:
+        files = ImageFiles(place.path.parent if place.path.is_file() else place.path)
+        super().__init__(place, files, ImageFiles(place.images) if place.images else files)
+        self.arrange(_key, self._in_splits)
+
+    def _in_splits(self, pairs: dict[str, list[Entry]]) -> dict[str, list[Entry]]:
+        is_one = self.place.path.is_file()
+        entries = [entry for found in pairs.values() for entry in found if entry.file or not is_one]
+        return {TRAIN: sorted(entries, key=lambda entry: entry.file_name)}
+
+    def scan(self, name: str) -> Scan | None:
+        content = _content(self.folder / name, name)
         if content is None:
             return None
         said, shapes = content.get("imagePath"), content["shapes"]
@@ -125,30 +116,9 @@ class _Labelme(DataSet):
         names += [] if inside else [PurePosixPath(name).stem]
         return Scan(names, {one for one in classes if one is not None}, inside)
 
-    def categories(self) -> list[dict[str, Any]]:
-        return numbered(self._classes)
-
-    def issues(self) -> Iterable[Issue]:
-        for name in self._others:
-            yield Issue("not-read", "no labelme file: it has no list of shapes", name)
-        for name in self._files.links_out:
-            if name.lower().endswith(".json"):
-                yield Issue("image-link", "", name)
-
-    def sample(self, entry: Entry, number: int) -> Sample:
-        image: Path | bytes | None = self._images.folder / entry.image if entry.image else None
-        made = Sample(image, entry.file_name, number, [], issues=entry.issues)
-        if entry.file is None:
-            return replace(made, issues=(self.unlisted(entry.file_name, "no JSON file"),))
-        if any(issue.code == "annotation-unreadable" for issue in entry.issues):
-            return made
-        try:
-            content = _content(self._folder / entry.file, entry.file) or {}
-            if entry.is_inside:
-                image = _from_base64(content.get("imageData"))
-        except UserError as error:
-            issue = Issue("annotation-unreadable", str(error), entry.file_name)
-            return replace(made, image=None, issues=(*entry.issues, issue))
+    def read(self, made: Sample, entry: Entry) -> Sample:
+        content = _content(self.folder / str(entry.file), str(entry.file)) or {}
+        image = _from_base64(content.get("imageData")) if entry.is_inside else made.image
         declared_hw = content.get("imageHeight"), content.get("imageWidth")
         reader = ShapeReader(entry.file_name, lambda: _size(declared_hw, image))
         return replace(
@@ -178,15 +148,10 @@ def _size(declared_hw: tuple[Any, Any], image: Path | bytes | None) -> tuple[int
 
 @dataclass
 class ShapeReader:
-    """Reads the shapes of one image and remembers what it found.
+    """Reads the shapes of one image and remembers what it found."""
 
-    Args:
-        file: the image, for issues.
-        size: gives its height and width as annotated, where these can be known; masks need them.
-    """
-
-    file: str
-    size: Callable[[], tuple[int, int] | None]
+    file: str  # the image, for issues
+    size: Callable[[], tuple[int, int] | None]  # height and width as annotated, if known; masks need them
     issues: list[Issue] = field(default_factory=list)
 
     def read(self, shapes: list[Any]) -> list[Annotation]:

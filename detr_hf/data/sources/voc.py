@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -26,9 +26,9 @@ from detr_hf.data.image_files import first_files
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place
-from detr_hf.data.sources.pairing import Entry, Scan, paired
+from detr_hf.data.sources.pairing import Entry, FilePerImage, Scan
 from detr_hf.data.sources.shapes import rotated_box
-from detr_hf.data.sources.splits import DataSet, numbered, open_all
+from detr_hf.data.sources.splits import open_all
 from detr_hf.data.sources.voc_files import VocFiles, key_of
 from detr_hf.data.xml_files import xml_elements
 from detr_hf.errors import UserError
@@ -68,75 +68,39 @@ def open_splits(place: Place) -> Opened:
     Raises:
         UserError: there is no XML file of Pascal VOC.
     """
-    data = _Voc(place)
-    if not any(entry.file for entries in data.splits.values() for entry in entries):
-        raise UserError(f"{place.name}: there is no XML file of Pascal VOC in {place.path}")
-    return open_all(FORMAT, data)
+    return open_all(FORMAT, _Voc(place))
 
 
-class _Voc(DataSet):
-    """A folder with Pascal VOC's files; each is read once for its classes, and again for its objects."""
+class _Voc(FilePerImage):
+    """A folder with Pascal VOC's files."""
+
+    suffix, what = ".xml", "XML file of Pascal VOC"
 
     def __init__(self, place: Place) -> None:
-        self.place = place
-        self._files = VocFiles(place)
-        self._scans: dict[str, Scan] = {}
-        keys = {key_of(name) for name in self._files.images.names}
-        for name in self._files.files.with_suffix(".xml"):
-            scan = self._scan(name)
-            if scan is None and key_of(name) not in keys:
-                self._files.issues.append(Issue("not-read", "no <annotation> of Pascal VOC", name))
-            else:
-                self._scans[name] = scan or Scan(error=f"{name}: it has no <annotation>")
-        pairs = paired(self._scans, self._files.images, key_of)
-        self.splits = self._files.in_splits(pairs, "main")
-        self._files.tell_skipped()
+        layout = VocFiles(place)
+        super().__init__(place, layout.files, layout.images)
+        self.arrange(key_of, partial(layout.in_splits, kind="main"))
+        layout.tell_skipped()
+        self.found += layout.issues
 
-    def _read(self, name: str) -> Element | None:
-        """The ``<annotation>`` of a file.
+    def _annotation(self, name: str) -> Element | None:
+        """The ``<annotation>`` of a file; UserError as `xml_elements`, or it is too large for one image."""
+        return next(xml_elements(self.folder / name, {"annotation"}, name, MAX_FILE_BYTES), None)
 
-        Raises:
-            UserError: as `xml_elements`, or the file is too large for one image.
-        """
-        found = xml_elements(self.place.path / name, {"annotation"}, name, MAX_FILE_BYTES)
-        return next(found, None)
-
-    def _scan(self, name: str) -> Scan | None:
-        try:
-            annotation = self._read(name)
-        except UserError as error:
-            return Scan(error=str(error))
+    def scan(self, name: str) -> Scan | None:
+        annotation = self._annotation(name)
         if annotation is None:
             return None
         names = [(annotation.findtext(tag) or "").strip() for tag in ("filename", "path")]
         classes = ((one.findtext("name") or "").strip() for one in annotation.iterfind("object"))
         return Scan([*names, name.rpartition("/")[2][:-4]], {one for one in classes if one})
 
-    def categories(self) -> list[dict[str, Any]]:
-        entries = (entry for entries in self.splits.values() for entry in entries if entry.file)
-        return numbered({name for entry in entries for name in self._scans[str(entry.file)].classes})
-
-    def issues(self) -> Iterable[Issue]:
-        links = (name for name in self._files.files.links_out if name.lower().endswith(".xml"))
-        return [*(Issue("image-link", "", name) for name in links), *self._files.issues]
-
-    def sample(self, entry: Entry, number: int) -> Sample:
-        issues = list(entry.issues)
-        objects, declared_hw = [], None
-        if entry.file is None and entry.image is not None:
-            issues.append(self.unlisted(entry.image, "no XML file"))
-        if entry.file is not None and not self._scans[entry.file].error:
-            try:
-                annotation = self._read(entry.file)
-                assert annotation is not None
-            except UserError as error:  # it has changed
-                issues.append(Issue("annotation-unreadable", str(error), entry.file_name))
-            else:
-                found = VocObjects(annotation, entry.file_name)
-                objects, declared_hw = found.read(), _declared_size(annotation)
-                issues += found.issues
-        image = None if entry.image is None else self._files.images.folder / entry.image
-        return Sample(image, entry.file_name, number, objects, declared_hw, issues=tuple(issues))
+    def read(self, made: Sample, entry: Entry) -> Sample:
+        annotation = self._annotation(str(entry.file))
+        assert annotation is not None  # it was there when the file was scanned
+        found = VocObjects(annotation, entry.file_name)
+        size = _declared_size(annotation)
+        return replace(made, objects=found.read(), declared_hw=size, issues=(*made.issues, *found.issues))
 
 
 def _declared_size(annotation: Element) -> tuple[Any, Any] | None:
@@ -152,12 +116,7 @@ def _declared_size(annotation: Element) -> tuple[Any, Any] | None:
 
 @dataclass
 class VocObjects:
-    """The objects of one file, and what was found wrong with them.
-
-    Args:
-        annotation: of the file.
-        file: for issues.
-    """
+    """The objects of one file, and what was found wrong with them."""
 
     annotation: Element
     file: str

@@ -45,20 +45,12 @@ def _may_be_annotated(name: str) -> bool:
 
 
 class VocFiles:
-    """The files of a data set, and its splits.
-
-    Attributes:
-        files: all of its folder.
-        images: those that may be annotated; of a folder of their own where that was named.
-        has_sets: whether there are image sets.
-    """
+    """The files of a data set, and its splits; its images are those that may be annotated."""
 
     def __init__(self, place: Place) -> None:
-        self.files = ImageFiles(place.path)
-        self.images = (
-            ImageFiles(place.images) if place.images else ImageFiles(place.path, keep=_may_be_annotated)
-        )
-        self.has_sets = False
+        self.files, keep = ImageFiles(place.path), _may_be_annotated
+        self.images = ImageFiles(place.images) if place.images else ImageFiles(place.path, keep=keep)
+        self.has_sets = False  # whether there are image sets
         self.issues: list[Issue] = []
 
     def masks(self, folder: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from detr_hf.data.image_files import is_image
+from detr_hf.data.image_files import IMAGE_SUFFIXES, first_files, is_image
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place
@@ -77,20 +77,14 @@ def is_bare(folder: Path) -> bool:
     """Whether a folder without a configuration holds YOLO's label files and images."""
     if (folder / "labels").is_dir() and (folder / "images").is_dir() and _class_file(folder) is not None:
         return True
-    places = [folder / "labels", *(folder / "labels" / split for split in SPLITS)]
-    places += [folder / split / "labels" for split in SPLITS]
-    beside = [folder, *(folder / split for split in SPLITS)]
-    return any(map(_has_labels, places)) or any(_has_labels(place, of_images=True) for place in beside)
+    texts = filter(looks_like_labels, first_files(folder, ".txt", LOOKED_AT))
+    return any("labels" in text.relative_to(folder).parts or _has_image(text) for text in texts)
 
 
-def _has_labels(folder: Path, of_images: bool = False) -> bool:
-    """Whether a folder holds label files, or such that lie beside their images."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    texts = [file for file in files if file.suffix.lower() == ".txt"]
-    if of_images:
-        stems = {file.stem for file in files if is_image(file.name)}
-        texts = [file for file in texts if file.stem in stems]
-    return any(map(looks_like_labels, texts[:LOOKED_AT]))
+def _has_image(label: Path) -> bool:
+    """Whether an image lies beside a label file."""
+    suffixes = (suffix for one in IMAGE_SUFFIXES for suffix in (one, one.upper()))
+    return any(label.with_suffix(suffix).is_file() for suffix in suffixes)
 
 
 def _class_file(folder: Path) -> Path | None:
@@ -108,18 +102,11 @@ def open_splits(place: Place) -> Opened:
 
 @dataclass
 class _Layout:
-    """What the data set says of itself.
+    """What the data set says of itself."""
 
-    Attributes:
-        names: of the classes, by number; None where it names none.
-        splits: of each split, folders, lists and images.
-        pose_values: how many values of a pose follow a box.
-        issues: what is wrong with it.
-    """
-
-    names: dict[int, str] | None = None
-    splits: dict[str, list[Path]] = field(default_factory=dict)
-    pose_values: int = 0
+    names: dict[int, str] | None = None  # of the classes, by number
+    splits: dict[str, list[Path]] = field(default_factory=dict)  # folders, lists and images
+    pose_values: int = 0  # how many values of a pose follow a box
     issues: list[Issue] = field(default_factory=list)
 
 
@@ -192,10 +179,8 @@ def _lines_by_number(file: Path) -> dict[str, str]:
 
 def _pose_values(shape: Any) -> int:
     """Values of a pose behind its box: K points of 2 or 3 values, ``kpt_shape: [K, 2 or 3]``."""
-    sizes = [str(size) for size in shape] if isinstance(shape, list) else []
-    if len(sizes) != 2 or not all(re.fullmatch(r"\d{1,4}", size) for size in sizes):
-        return 0
-    return int(sizes[0]) * int(sizes[1])
+    said = re.fullmatch(r"(\d{1,4}) (\d)", " ".join(map(str, shape)) if isinstance(shape, list) else "")
+    return int(said[1]) * int(said[2]) if said else 0
 
 
 def _found(

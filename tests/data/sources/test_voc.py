@@ -166,7 +166,6 @@ def test_declared_sizes(tmp_path: Path, size: str, declared: Any) -> None:
         "<annotation><object>",
         "<!DOCTYPE a [<!ENTITY e 'x'>]><annotation/>",
         "",
-        "<svg/>",
         "<annotation>" + "<a>" * 200,
     ],
 )
@@ -179,6 +178,13 @@ def test_one_bad_file_does_not_end_the_rest(tmp_path: Path, content: str) -> Non
     assert bad.issues[0].kind.severity == ERROR
     assert (good.issues, len(good.objects)) == ((), 1)
     assert source.categories() == [{"id": 1, "name": "cat"}]
+
+
+def test_other_xml_beside_an_image_is_not_read_and_told(tmp_path: Path) -> None:
+    write(tmp_path, {"a.jpg": None, "a.xml": "<svg/>", "b.jpg": None, "b.xml": xml(box_xml())})
+    source = opened(tmp_path).splits["train"]
+    assert [(issue.code, issue.file) for issue in source.issues()] == [("not-read", "a.xml")]
+    assert [codes(sample) for sample in source.samples()] == [["unlisted"], []]
 
 
 # -- images
