@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from detr_hf.data.boxes import box_format_of
 from detr_hf.data.issues import Issue
 from detr_hf.data.merge import merge_records, merged_labels
 from detr_hf.data.prepare_report import (
@@ -30,14 +31,13 @@ from detr_hf.data.prepare_report import (
 from detr_hf.data.processes import in_order
 from detr_hf.data.pseudo_label import StuffSettings, Teacher, pseudo_label, summarize_stuff
 from detr_hf.data.records import (
-    Record,
     cut_to_whole_lines,
     issues_from_lists,
     issues_in,
     read_records,
 )
 from detr_hf.data.repair import Repair
-from detr_hf.data.repair_records import RecordRepair, about_source, box_format_of, outcomes_in, split_samples
+from detr_hf.data.repair_records import RecordRepair, about_source, repaired_records, split_samples
 from detr_hf.data.sinks.prepared import SPLIT_FILE, WriteSettings, write_dataset
 from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Door, Opened, Place, hash_of_folder, hash_of_words
@@ -210,7 +210,8 @@ class Pipeline:
             categories, given = self._source_facts["categories"], self._opened[1].labels
             labels = merged_labels(categories, self.recipe.labels, self._stuff_classes, given)
             step.begin()
-            left = "image" if merge_records(self._repaired(), labels, step.folder) == 0 else None
+            repaired = repaired_records(self._steps / "repair" / "outcomes.jsonl")
+            left = "image" if merge_records(repaired, labels, step.folder) == 0 else None
             if left is None and self.mapping is None and not self._has_objects:
                 left = "object to learn from"
             if left is not None:
@@ -223,11 +224,6 @@ class Pipeline:
     @property
     def _has_objects(self) -> bool:
         return any(not one.iscrowd for record in read_records(self.records) for one in record.objects)
-
-    def _repaired(self) -> Iterator[Record]:
-        for outcome in outcomes_in(self._steps / "repair" / "outcomes.jsonl"):
-            if outcome.record is not None:
-                yield outcome.record
 
     def _pseudo(self) -> None:
         step = self._step("pseudo")

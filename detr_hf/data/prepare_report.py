@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,28 +20,13 @@ from detr_hf.data.split import Splits
 from detr_hf.data.statistics import OBJECT_SIZES, Statistics
 from detr_hf.files import whole_file, write_text
 from detr_hf.labels import LabelMap
-from detr_hf.sanitize import escape_markdown as plain
+from detr_hf.templating import render_markdown
 
 REPORT_JSON = "prepare_report.json"
 REPORT_MD = "prepare_report.md"
 SAMPLES = "report"
 PLACES_SHOWN = 50  # of each kind of issue, in the readable report
 EFFECTS: tuple[Effect, ...] = ("image dropped", "object dropped", "repaired", "noted")
-
-
-@dataclass
-class _Counts:
-    """Issues by code, the first of each, and images by folder: each sample of the source counts once."""
-
-    issues: Counter[str] = field(default_factory=Counter)
-    first: dict[str, list[Issue]] = field(default_factory=dict)
-    came_in: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def images(self) -> dict[str, int]:
-        came_in, dropped = self.came_in.total(), self.dropped.total()
-        return {"in": came_in, "out": came_in - dropped, "dropped": dropped}
 
 
 @dataclass
@@ -66,23 +51,71 @@ class PrepareReport:
 
     def write(self, out: Path) -> None:
         """Write both reports and the sample images into ``out``; the same content gives the same bytes."""
-        counts = self._counted()
-        samples = self._samples(out)
-        with whole_file(out / REPORT_JSON) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-            self._write_json(file, counts)
-        write_text(out / REPORT_MD, "\n".join(self._markdown(counts, samples)) + "\n")
-
-    def _counted(self) -> _Counts:
-        counts = _Counts()
-        for name, has_record, _ in counts_in(self.outcomes):
-            counts.came_in[folder_of(name)] += 1
-            counts.dropped[folder_of(name)] += not has_record
+        came_in, dropped = Counter[str](), Counter[str]()
+        for name, has_record in counts_in(self.outcomes):
+            came_in[folder_of(name)] += 1
+            dropped[folder_of(name)] += not has_record
+        folders = {
+            name: {"in": number, "out": number - dropped[name], "dropped": dropped[name]}
+            for name, number in sorted(came_in.items())
+        }
+        images = {key: sum(folder[key] for folder in folders.values()) for key in ("in", "out", "dropped")}
+        counts = Counter[str]()
+        first: dict[str, list[str]] = defaultdict(list)
         for issue in self.issues():
-            counts.issues[issue.code] += 1
-            first = counts.first.setdefault(issue.code, [])
-            if len(first) < PLACES_SHOWN:
-                first.append(issue)
-        return counts
+            counts[issue.code] += 1
+            if len(first[issue.code]) < PLACES_SHOWN:
+                first[issue.code].append(": ".join(part for part in (issue.file, issue.text) if part))
+        kinds = {code: kind for code, kind in KINDS.items() if counts[code]}
+        told: dict[str, Any] = {"images": images, "folders": folders}
+        told["issues"] = {
+            code: {"count": counts[code], "effect": kind.effect, "title": kind.title}
+            for code, kind in kinds.items()
+        }
+        if self.labels is not None:
+            told |= self.statistics.to_dict(self.labels)
+        with whole_file(out / REPORT_JSON) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+            self._write_json(file, told | self.sections)
+        places = {
+            effect: [(counts[c], kind.title, first[c]) for c, kind in kinds.items() if kind.effect == effect]
+            for effect in EFFECTS
+        }
+        text = render_markdown(
+            "prepare_report.md",
+            images=images,
+            folders=[[name or "-", *row.values()] for name, row in (folders | {"in all": images}).items()],
+            sections=self.sections,
+            issues={effect: found for effect, found in places.items() if found},
+            json_name=REPORT_JSON,
+            samples=self._samples(out),
+            **self._tables(told),
+        )
+        write_text(out / REPORT_MD, text)
+
+    def _write_json(self, file: TextIO, content: dict[str, Any]) -> None:
+        """The issues are streamed: there may be more of them than fit into memory."""
+        head = json.dumps(content, indent=1)
+        file.write(f'{head.removesuffix("}").rstrip()},\n "files": [')
+        for at, entry in enumerate(issues_to_lists([issue])[0] for issue in self.issues()):
+            file.write(f"{',' if at else ''}\n  {json.dumps(entry)}")
+        file.write("\n ]\n}\n")
+
+    def _tables(self, told: dict[str, Any]) -> dict[str, Any]:
+        """What is known of the classes; a class without an object is named apart."""
+        classes = told.get("classes", {})
+        used = {name: facts for name, facts in classes.items() if facts["objects"]}
+        ranges = {key: told.get(key, {}).items() for key in ("short_edges_px", "objects_per_image")}
+        return {
+            "classes": [
+                [name, facts["kind"], facts["images"], facts["objects"], *facts["sizes"].values()]
+                for name, facts in used.items()
+            ],
+            "unused": [name for name in classes if name not in used],
+            "sizes": list(OBJECT_SIZES),
+            "imbalance": told.get("imbalance"),
+            "short_edges": [row for row in ranges["short_edges_px"] if row[1]],
+            "objects_per_image": list(ranges["objects_per_image"]),
+        }
 
     def _samples(self, out: Path) -> dict[str, str]:
         """Sample images by class: paths relative to ``out``."""
@@ -98,96 +131,6 @@ class PrepareReport:
                 sample_sheet(self.root, records, category.name, self.labels).save(file, quality=85)
                 made[category.name] = f"{SAMPLES}/{file.name}"
         return made
-
-    # -- the two files
-
-    def _write_json(self, file: TextIO, counts: _Counts) -> None:
-        """The issues are streamed: there may be more of them than fit into memory."""
-        kinds = {
-            code: {"count": counts.issues[code], "effect": kind.effect, "title": kind.title}
-            for code, kind in KINDS.items()
-            if counts.issues[code]
-        }
-        folders = {
-            name: {"in": number, "out": number - counts.dropped[name], "dropped": counts.dropped[name]}
-            for name, number in sorted(counts.came_in.items())
-        }
-        content: dict[str, Any] = {"images": counts.images, "issues": kinds, "folders": folders}
-        if self.labels is not None:
-            content |= self.statistics.to_dict(self.labels)
-        content |= self.sections
-        head = json.dumps(content, indent=1)
-        file.write(f'{head.removesuffix("}").rstrip()},\n "files": [')
-        for at, entry in enumerate(issues_to_lists([issue])[0] for issue in self.issues()):
-            file.write(f"{',' if at else ''}\n  {json.dumps(entry)}")
-        file.write("\n ]\n}\n")
-
-    def _markdown(self, counts: _Counts, samples: dict[str, str]) -> Iterator[str]:
-        images = counts.images
-        yield "# Report of the preparation\n"
-        came_out = f"{images['out']} came out, {images['dropped']} were dropped"
-        yield f"{images['in']} pictures came in, {came_out}.\n"
-        yield from _folder_table(counts)
-        if self.labels is not None:
-            yield from self._class_table(self.labels)
-            yield from self._histograms(self.labels)
-        for heading, sentences in self.sections.items():
-            yield f"\n## {heading.capitalize()}\n"
-            yield from (f"- {plain(sentence)}" for sentence in sentences)
-        for effect in EFFECTS:
-            yield from _places(effect, counts)
-        if samples:
-            yield "\n## Samples\n"
-            yield from (f"{plain(name)}\n\n![{plain(name)}]({path})\n" for name, path in samples.items())
-
-    def _class_table(self, labels: LabelMap) -> Iterator[str]:
-        yield "\n## Classes\n"
-        yield f"| class | kind | images | objects | {' | '.join(OBJECT_SIZES)} |"
-        yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-        of, unused = self.statistics, []
-        for name in labels.names:
-            if not of.objects[name]:
-                unused.append(plain(name))
-                continue
-            sizes = " | ".join(str(of.sizes[name][size]) for size in OBJECT_SIZES)
-            row = f"{plain(name)} | {labels.kind(name)} | {of.images[name]} | {of.objects[name]} | {sizes}"
-            yield f"| {row} |"
-        if unused:
-            yield f"\nWithout an object of their own: {', '.join(unused)}."
-        if found := of.imbalance():
-            yield (
-                f"\nImbalance: {plain(found['most'])} has {found['objects_of_most']} objects, "
-                f"{found['ratio']} times as many as {plain(found['least'])} ({found['objects_of_least']})."
-            )
-
-    def _histograms(self, labels: LabelMap) -> Iterator[str]:
-        counted = self.statistics.to_dict(labels)
-        titles = {"Short edge, pixels": "short_edges_px", "Objects per image": "objects_per_image"}
-        for title, key in titles.items():
-            yield f"\n| {title} | images |\n| --- | ---: |"
-            yield from (f"| {name} | {count} |" for name, count in counted[key].items() if count)
-
-
-def _folder_table(counts: _Counts) -> Iterator[str]:
-    yield "| folder | images | kept | dropped |\n| --- | ---: | ---: | ---: |"
-    for name, number in sorted(counts.came_in.items()):
-        lost = counts.dropped[name]
-        yield f"| {plain(name) or '-'} | {number} | {number - lost} | {lost} |"
-    images = counts.images
-    yield f"| in all | {images['in']} | {images['out']} | {images['dropped']} |"
-
-
-def _places(effect: Effect, counts: _Counts) -> Iterator[str]:
-    codes = [code for code, kind in KINDS.items() if kind.effect == effect and counts.issues[code]]
-    if not codes:
-        return
-    yield f"\n## {effect.capitalize()}"
-    for code in codes:
-        yield f"\n### {counts.issues[code]} x {KINDS[code].title}\n"
-        for found in counts.first[code]:
-            yield "- " + plain(": ".join(part for part in (found.file, found.text) if part))
-        if counts.issues[code] > PLACES_SHOWN:
-            yield f"- and {counts.issues[code] - PLACES_SHOWN} more, all in {REPORT_JSON}"
 
 
 def about_split(splits: Splits) -> list[str]:

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detr_hf.data.boxes import COCO_BOXES, UNCLEAR, BoxFormat, judge_format
+from detr_hf.data.boxes import BoxFormat
 from detr_hf.data.issues import Issue
 from detr_hf.data.open_data import SPELLINGS
 from detr_hf.data.records import (
     Record,
-    issues_from_lists,
     issues_to_lists,
     record_from_values,
     record_values,
@@ -30,15 +29,6 @@ from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Source
 from detr_hf.errors import UserError
 from detr_hf.files import write_bytes
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a sample: its record, or None where it was dropped; and what was found."""
-
-    file_name: str
-    record: Record | None
-    issues: list[Issue]
 
 
 def split_samples(splits: Mapping[str, Source]) -> Iterator[tuple[str, Sample]]:
@@ -55,25 +45,18 @@ def _below(split: str, sample: Sample) -> Sample:
 
 
 def about_source(splits: Mapping[str, Source], formats: Mapping[str, BoxFormat]) -> dict[str, Any]:
-    """The issues and the categories of a source as a whole, as plain JSON."""
-    issues = [issue for source in splits.values() for issue in source.issues()]
-    issues += [found.issue for found in formats.values() if found.issue is not None]
-    categories = [entry for source in splits.values() for entry in source.categories()]
-    return {"issues": issues_to_lists(issues), "categories": categories}
-
-
-def box_format_of(source: Source) -> BoxFormat:
-    """How the boxes of a source are written, judged on all of them where its format leaves that open.
+    """The issues and the categories of a source as a whole, as plain JSON.
 
     Raises:
-        UserError: it cannot be told.
+        UserError: nothing can be done about one of the issues.
     """
-    if source.xywh_px or source.is_panoptic:
-        return COCO_BOXES
-    found = judge_format(source.samples())
-    if found.name == UNCLEAR:
-        raise UserError(f"{source.name}: {found.issue}")
-    return found
+    issues = [issue for source in splits.values() for issue in source.issues()]
+    issues += [found.issue for found in formats.values() if found.issue is not None]
+    for issue in issues:
+        if issue.kind.effect == "stops":
+            raise UserError(f"{', '.join(source.name for source in splits.values())}: {issue}")
+    categories = [entry for source in splits.values() for entry in source.categories()]
+    return {"issues": issues_to_lists(issues), "categories": categories}
 
 
 @dataclass(frozen=True)
@@ -146,18 +129,14 @@ def _role(split: str) -> str:
     return next((role for role, names in SPELLINGS.items() if split.lower() in names), split)
 
 
-def outcomes_in(path: Path) -> Iterator[Outcome]:
-    """The outcomes of a file of ``RecordRepair``'s lines, one at a time."""
-    for values in _lines(path):
-        record = values["record"]
-        made = None if record is None else record_from_values(record)
-        yield Outcome(values["file"], made, issues_from_lists(values["issues"]))
+def repaired_records(path: Path) -> Iterator[Record]:
+    """The records of a file of ``RecordRepair``'s lines, one at a time."""
+    return (record_from_values(line["record"]) for line in _lines(path) if line["record"] is not None)
 
 
-def counts_in(path: Path) -> Iterator[tuple[str, bool, list[Issue]]]:
-    """Of each outcome its file name, whether it has a record, and its issues; cheaper than the whole."""
-    for values in _lines(path):
-        yield values["file"], values["record"] is not None, issues_from_lists(values["issues"])
+def counts_in(path: Path) -> Iterator[tuple[str, bool]]:
+    """Of each such line the file's name and whether it has a record; cheaper than the whole."""
+    return ((line["file"], line["record"] is not None) for line in _lines(path))
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

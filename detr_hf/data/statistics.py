@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -104,10 +105,6 @@ def _size_name(area: float) -> str:
 
 
 def _edge_range(edge: int) -> str:
-    above = [limit for limit in EDGES if limit <= edge]
-    start = above[-1] if above else 0
-    return (
-        f"{start}+"
-        if start == EDGES[-1]
-        else f"{start}-{next(limit for limit in EDGES if limit > start) - 1}"
-    )
+    at = bisect_right(EDGES, edge)
+    start = EDGES[at - 1] if at else 0
+    return f"{start}+" if at == len(EDGES) else f"{start}-{EDGES[at] - 1}"

@@ -18,7 +18,7 @@ from detr_hf.data.issues import KINDS
 from detr_hf.data.pipeline import STEPS
 from detr_hf.data.records import Record, read_records, write_records
 from detr_hf.data.repair import Repair
-from detr_hf.data.repair_records import RecordRepair, outcomes_in
+from detr_hf.data.repair_records import RecordRepair, repaired_records
 from detr_hf.data.sample import Sample
 from detr_hf.data.sinks.prepared import write_dataset
 from detr_hf.data.split import Splits
@@ -130,7 +130,7 @@ def test_classes_of_the_preset_give_the_preset(prepared: Path) -> None:
 def test_the_readable_report_names_classes_faults_and_samples(prepared: Path) -> None:
     text = (prepared / "prepare_report.md").read_text(encoding="utf-8")
     assert "53 pictures came in, 35 came out, 18 were dropped." in text
-    assert "| chiller | thing | 11 | 11 |" in text
+    assert re.search(r"\| chiller +\| thing +\| +11 \| +11 \|", text)
     assert re.search(r"Imbalance: \w+ has \d+ objects", text)
     assert r"- chiller/images/a.png: the annotations say 'a.jpg'" in text
     pictures = re.findall(r"\((report/[^)]+)\)", text)
@@ -139,7 +139,7 @@ def test_the_readable_report_names_classes_faults_and_samples(prepared: Path) ->
         with Image.open(prepared / name) as sheet:
             assert sheet.height > 200
     assert "labeled by machine" in text
-    assert "| in all | 53 | 35 | 18 |" in text and "- chiller: 80 % done" in text
+    assert re.search(r"\| in all +\| +53 \| +35 \| +18 \|", text) and "- chiller: 80 % done" in text
 
 
 def test_the_report_cannot_be_made_to_speak_markdown(tmp_path: Path) -> None:
@@ -337,9 +337,9 @@ def test_bytes_of_a_source_become_files_of_the_data_set(tmp_path: Path) -> None:
     sample = Sample((tmp_path / "a.png").read_bytes(), "a.png", 1, [])
     work = RecordRepair(tmp_path / "source", tmp_path / "kept", {"train": Repair()})
     (tmp_path / "lines").write_text(work(("train", sample)) + "\n")
-    (outcome,) = outcomes_in(tmp_path / "lines")
-    assert outcome.record is not None and outcome.record.image.parent == tmp_path / "kept"
-    write_records(tmp_path / "records.jsonl", [replace(outcome.record, image_id=1)])
+    (record,) = repaired_records(tmp_path / "lines")
+    assert record.image.parent == tmp_path / "kept"
+    write_records(tmp_path / "records.jsonl", [replace(record, image_id=1)])
     labels, splits = LabelMap.from_names(["a"]), Splits({"a.png": "train"}, ("train",), 0)
     write_dataset(tmp_path / "records.jsonl", tmp_path / "source", None, splits, labels, tmp_path / "out")
     assert (tmp_path / "out" / "images" / "a.png").read_bytes() == sample.image

@@ -19,7 +19,6 @@ from typing import Any
 from tqdm import tqdm
 
 from detr_hf.data.card import CARD_FILE, CardFacts, SplitSummary, card_text
-from detr_hf.data.paint import MOST_HIDDEN
 from detr_hf.data.painted_files import PaintJob
 from detr_hf.data.processes import in_order
 from detr_hf.data.records import Record, issues_to_lists, read_records, to_line
@@ -35,30 +34,25 @@ from detr_hf.foreign_files import inside, read_bytes
 from detr_hf.images import MAX_FILE_BYTES
 from detr_hf.labels import CONSTRUCTION, LABEL_MAP_FILE, LabelMap, construction_labels
 from detr_hf.recipe.data import DATA_FILE
+from detr_hf.recipe.fields import section
+from detr_hf.recipe.prepare import Writing
 
 SPLIT_FILE = "splits.json"
 OURS = re.compile(r"train|validation|test|fold_\d+|data\.yaml")
 
 
-@dataclass(frozen=True)
-class WriteSettings:
-    """How a data set is written.
+@section
+class WriteSettings(Writing):
+    """The recipe's ``write``, and how that is done.
+
+    Images that are no files below the source's folder are copied always.
 
     Attributes:
-        copy_images: put the images into OUT/images; without, they stay where they are and the data set points
-            there. Images that are no files below the source's folder are copied always.
-        most_hidden: share of an object's pixels that may lie under others before it is left out.
         num_proc: processes; the result does not depend on it.
-        title: of the data set's card.
-        license: as the Hub spells licenses.
         teacher: name of the model that drew the stuff, for the card; None where there is none.
     """
 
-    copy_images: bool = False
-    most_hidden: float = MOST_HIDDEN
     num_proc: int = 1
-    title: str = "Construction photographs with panoptic masks"
-    license: str = "other"
     teacher: str | None = None
 
 

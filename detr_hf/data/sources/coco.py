@@ -15,7 +15,7 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.coco_file import CocoSource
-from detr_hf.data.sources.coco_layout import annotation_files, kind_of
+from detr_hf.data.sources.coco_layout import annotation_files, has_kind, required_files
 from detr_hf.data.sources.coco_values import Entry, Values, annotation_of, id_key, short
 from detr_hf.errors import UserError
 
@@ -31,26 +31,15 @@ PAINTED_SHARE = 0.05  # of objects that are run lengths and crowds; COCO itself 
 
 
 def detect(path: Path) -> bool:
-    """Whether it is such a JSON, or a folder or zip with one where COCO data sets have it."""
-    try:
-        files = annotation_files(path, "detection")
-    except (UserError, OSError):
-        return False
-    return bool(files) and kind_of(files[0].files, files[0].name) == "detection"
+    return has_kind(path, "detection")
 
 
 def open_splits(place: Place) -> Opened:
-    """A split for each annotation file, by its name; "train" where there is one file without a split's name.
-
-    Raises:
-        UserError: there is no such file. That it cannot be read is said on first use.
-    """
-    files = annotation_files(place.path, "detection")
-    if not files:
-        raise UserError(f"{place.name}: there is no COCO file in {place.path}; looked for {LOOKS_FOR}")
-    others = annotation_files(place.path, "panoptic") if files[0].split else []
+    """A split for each annotation file, see ``required_files``."""
+    files = required_files(place.path, place.name, "detection", LOOKS_FOR)
+    others = annotation_files(place.path, "panoptic") if any(one.split for one in files.values()) else []
     remarks = [Issue("two-layouts", "the boxes are read, not this panoptic file", one.name) for one in others]
-    return Opened({file.split or "train": CocoDetection(place, file, remarks) for file in files})
+    return Opened({split: CocoDetection(place, file, remarks) for split, file in files.items()})
 
 
 class CocoDetection(CocoSource):
@@ -100,13 +89,8 @@ class CocoDetection(CocoSource):
         values = Values(entry, where, file)
         number = values.id()
         if number is None or position in self._repeated:
-            why = (
-                "it has none"
-                if raw is None
-                else "it is no whole number"
-                if number is None
-                else "it stands twice"
-            )
+            why = "it stands twice" if number is not None else "it is no whole number"
+            why = "it has none" if raw is None else why
             issues.append(Issue("annotation-id", f"{where}: id {short(raw)}, {why}", file))
             number = None
         made = annotation_of(values, self.class_names, number)

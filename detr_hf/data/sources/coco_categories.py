@@ -43,10 +43,14 @@ def read_categories(found: list[Entry], used: Collection[str], file: str, is_pan
             made.issues.append(Issue("category-root", f"category 0 '{entry.get('name')}'", file))
             continue
         values = Values(entry, f"category {short(entry.get('id'))} {short(entry.get('name'))}", file)
-        _add(made, values, free)
+        for what in _add(made, values, free):
+            made.issues.append(Issue("category-invalid", f"{values.where}: {what}", file))
         made.issues += values.issues
-    if is_panoptic:
-        made.issues += _about_things(made.entries, file)
+    for entry in made.entries if is_panoptic else ():
+        for key in ("isthing", "color"):
+            if entry.get(key) is None:
+                where = f"category {entry['id']} '{entry['name']}'"
+                made.issues.append(Issue(f"{key}-missing", where, file))
     return made
 
 
@@ -58,68 +62,44 @@ def _is_root(entry: Entry, found: list[Entry], used: Collection[str]) -> bool:
     return any(other is not entry and other.get("supercategory") == name for other in found)
 
 
-def _add(made: Categories, values: Values, free: Iterator[int]) -> None:
-    entry, key = values.entry, id_key(values.entry.get("id"))
-
-    def tell(what: str) -> None:
-        values.issues.append(Issue("category-invalid", f"{values.where}: {what}", values.file))
-
+def _add(made: Categories, values: Values, free: Iterator[int]) -> Iterator[str]:
+    """Add one category; yields what is wrong with it."""
+    entry, key, name = values.entry, id_key(values.entry.get("id")), values.entry.get("name")
     if key is None:
-        tell("its id is no whole number; it is left out")
+        yield "its id is no whole number; it is left out"
         return
-    name = entry.get("name")
     if type(name) is int:
         values.note("name")
         name = str(name)
     if not isinstance(name, str) or not name.strip():
-        tell(f"its name is no text; it is 'category {key}' now")
+        yield f"its name is no text; it is 'category {key}' now"
         name = f"category {key}"
     if key in made.names:
-        if made.names[key] == name:
-            tell("it stands twice")
-        else:
-            tell(f"its id is that of '{made.names[key]}'; it is left out")
+        same = made.names[key] == name
+        yield "it stands twice" if same else f"its id is that of '{made.names[key]}'; it is left out"
         return
     made.names[key] = name
     if any(other["name"] == name for other in made.entries):
-        tell(f"its name stands twice; its objects are '{name}', too")
+        yield f"its name stands twice; its objects are '{name}', too"
         return
     number = values.id()
     if number is None:
         number = next(free)
-        tell(f"its id is no whole number of 64 bits; it is {number} now")
-    rest = {key: value for key, value in entry.items() if key not in ("isthing", "color")}
-    made.entries.append({**rest, "id": number, "name": name, **_things(values, tell)})
-
-
-def _things(values: Values, tell: Any) -> Entry:
-    """``isthing`` and ``color``, where they can be used."""
-    made: Entry = {}
-    thing, color = values.entry.get("isthing"), values.entry.get("color")
-    if isinstance(thing, bool | int | str) and str(int(thing) if isinstance(thing, bool) else thing) in (
-        "0",
-        "1",
-    ):
-        made["isthing"] = int(thing)
+        yield f"its id is no whole number of 64 bits; it is {number} now"
+    new = {**entry, "id": number, "name": name}
+    thing, color = new.pop("isthing", None), new.pop("color", None)
+    if isinstance(thing, bool | int | str) and str(thing) in ("0", "1", "False", "True"):
+        new["isthing"] = int(str(thing) in ("1", "True"))
         if isinstance(thing, str):
             values.note("isthing")
     elif thing is not None:
-        tell(f"isthing is {short(thing)}, neither 0 nor 1")
-    if (
-        isinstance(color, list)
-        and len(color) == 3
-        and all(type(one) is int and 0 <= one <= 255 for one in color)
-    ):
-        made["color"] = color
+        yield f"isthing is {short(thing)}, neither 0 nor 1"
+    if isinstance(color, list) and len(color) == 3 and all(map(_is_byte, color)):
+        new["color"] = color
     elif color is not None:
-        tell(f"color is {short(color)}, not three numbers from 0 to 255")
-    return made
+        yield f"color is {short(color)}, not three numbers from 0 to 255"
+    made.entries.append(new)
 
 
-def _about_things(entries: list[Entry], file: str) -> Iterator[Issue]:
-    for entry in entries:
-        where = f"category {entry['id']} '{entry['name']}'"
-        if entry.get("isthing") is None:
-            yield Issue("isthing-missing", where, file)
-        if entry.get("color") is None:
-            yield Issue("color-missing", where, file)
+def _is_byte(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 255

@@ -138,6 +138,27 @@ def annotation_files(path: Path, kind: Kind) -> list[AnnotationFile]:
     return []
 
 
+def has_kind(path: Path, kind: Kind) -> bool:
+    """Whether it is a JSON of this kind, or a folder or zip with one where COCO data sets have it."""
+    try:
+        files = annotation_files(path, kind)
+    except (UserError, OSError):
+        return False
+    return bool(files) and kind_of(files[0].files, files[0].name) == kind
+
+
+def required_files(path: Path, name: str, kind: Kind, looked_for: str) -> dict[str, AnnotationFile]:
+    """The annotation files of a data set by split; "train" where there is one file without a split's name.
+
+    Raises:
+        UserError: there is none. That one cannot be read is said on first use.
+    """
+    files = annotation_files(path, kind)
+    if not files:
+        raise UserError(f"{name}: there is no COCO {kind} file in {path}; looked for {looked_for}")
+    return {file.split or "train": file for file in files}
+
+
 def _json_names(files: Files) -> Iterator[str]:
     """JSON files in the places where COCO data sets have them, sorted."""
     if isinstance(files, ZipFiles):
@@ -221,9 +242,7 @@ def find_folder(file: AnnotationFile, shapes: tuple[str, ...], listed: list[str]
     for folder in folders:
         if any(_has(file.files, folder, name) for name in names):
             return Folder(file.files, folder, file.files.images_below(folder))
-    above = posixpath.dirname(
-        file.here
-    )  # may hold anything; only what lies there by its very name is looked for
+    above = posixpath.dirname(file.here)  # may hold anything: names there have to be the very same
     for folder in folders:
         images = file.files.images_below(folder)
         if (folder != above or folder == file.here) and any(images.find(name)[0] for name in names):

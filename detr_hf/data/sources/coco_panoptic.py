@@ -16,8 +16,8 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.coco_file import CocoSource
-from detr_hf.data.sources.coco_layout import PNG_FOLDERS, Folder, annotation_files, kind_of
-from detr_hf.data.sources.coco_values import Entry, Values, short
+from detr_hf.data.sources.coco_layout import PNG_FOLDERS, Folder, has_kind, required_files
+from detr_hf.data.sources.coco_values import Entry, Values, annotation_of, short
 from detr_hf.errors import UserError
 
 FORMAT = "coco-panoptic"
@@ -25,31 +25,17 @@ TITLE = "COCO panoptic"
 LOOKS_FOR = "a JSON with `segments_info`, or a folder with it, and the folder of its PNG files"
 ORDER = 41  # after "coco": a folder that holds both is read as boxes
 
-_SEGMENT_KEYS = frozenset({"id", "category_id", "bbox", "area", "iscrowd"})
 _PNG_CODES = {"image-missing": "png-missing", "image-ambiguous": "png-missing", "image-link": "png-missing"}
 
 
 def detect(path: Path) -> bool:
-    """Whether it is such a JSON, or a folder or zip with one where COCO data sets have it."""
-    try:
-        files = annotation_files(path, "panoptic")
-    except (UserError, OSError):
-        return False
-    return bool(files) and kind_of(files[0].files, files[0].name) == "panoptic"
+    return has_kind(path, "panoptic")
 
 
 def open_splits(place: Place) -> Opened:
-    """A split for each annotation file, by its name; "train" where there is one file without a split's name.
-
-    Raises:
-        UserError: there is no such file. That it cannot be read is said on first use.
-    """
-    files = annotation_files(place.path, "panoptic")
-    if not files:
-        raise UserError(
-            f"{place.name}: there is no COCO panoptic file in {place.path}; looked for {LOOKS_FOR}"
-        )
-    return Opened({file.split or "train": CocoPanoptic(place, file) for file in files})
+    """A split for each annotation file, see ``required_files``."""
+    files = required_files(place.path, place.name, "panoptic", LOOKS_FOR)
+    return Opened({split: CocoPanoptic(place, file) for split, file in files.items()})
 
 
 class CocoPanoptic(CocoSource):
@@ -120,14 +106,5 @@ def _objects(entry: Entry, names: dict[str, str], file: str, issues: list[Issue]
             continue
         values = Values(segment, f"segment {str(segment.get('id'))[:60]}", file)
         number = values.id()
-        yield Annotation(
-            id=segment.get("id") if number is None else number,
-            category=values.category(names),
-            bbox=values.box(),
-            area=values.number("area"),
-            iscrowd=values.flag("iscrowd"),
-            where=values.where,
-            category_id=segment.get("category_id"),
-            extra=values.extra(_SEGMENT_KEYS),
-        )
+        yield annotation_of(values, names, segment.get("id") if number is None else number)
         issues += values.issues

@@ -120,13 +120,10 @@ class Values:
         return {key: value for key, value in self.entry.items() if key not in known}
 
 
-def annotation_of(values: Values, names: Mapping[str, str], number: int | None) -> Annotation:
-    """An entry of a detection file, unchecked but for the types of its values.
+def annotation_of(values: Values, names: Mapping[str, str], number: Any) -> Annotation:
+    """An entry or segment, unchecked but for the types of its values, which go into its issues.
 
-    Args:
-        values: the entry; what is odd about it is added to its issues.
-        names: of the classes, by the text of their ids.
-        number: its id, where that is its own.
+    ``names`` are those of the classes by the text of their ids, ``number`` is its id where that is its own.
     """
     entry = values.entry
     score = entry.get("score")
