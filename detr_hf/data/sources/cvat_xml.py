@@ -113,6 +113,7 @@ class _CvatXml(DataSet):
         self._images = ImageFiles(place.images) if place.images else self._files.images_below(self._root)
         self._labels: dict[str, dict[str, Any]] = {}
         self._entries: dict[str, Entry] = {}
+        self._keys: list[str] = []  # of the images, in the order of the file
         self._lost: Counter[str] = Counter()  # shapes of tracks
         self._lost_tracks = 0
         self._frames: dict[int, list[str]] = defaultdict(list)
@@ -174,6 +175,7 @@ class _CvatXml(DataSet):
         found, issue = self._file_of(image)
         key = found or f"{subset}/{name}"
         issues = (issue,) if issue is not None else ()
+        self._keys.append(key)
         entry = self._entries.setdefault(key, Entry(subset.lower(), key, found, issues))
         entry.listed += 1
         if entry.listed == 2:
@@ -233,10 +235,10 @@ class _CvatXml(DataSet):
         """Images as the XML lists them, then frames of videos and images that it does not list."""
         mine = {entry.key: entry for entry in self.splits[split]}
         found: dict[str, _Found] = defaultdict(_Found)
+        keys = iter(self._keys)
         for element in self._elements():
             if element.tag == "image":
-                key = self._file_of(element)[0] or f"{element.get('subset', '')}/{element.get('name')}"
-                if key in mine:
+                if (key := next(keys, "")) in mine:
                     self._read_image(element, mine[key], found[key])
                     if found[key].seen == mine[key].listed and not mine[key].is_last:
                         yield self._made(mine[key], found.pop(key))

@@ -58,12 +58,13 @@ def paired(
     by_key: dict[str, list[str]] = defaultdict(list)
     for name in images.names:
         by_key[key_of(name)].append(name)
+    keys = {file: key_of(file) for file in scans}
     claimed: dict[str, str] = {}
     entries: dict[str, list[Entry]] = defaultdict(list)
     # Those that have an image of their own name take it before others can.
-    for file in sorted(scans, key=lambda name: len(by_key.get(key_of(name), [])) != 1):
+    for file in sorted(scans, key=lambda name: len(by_key.get(keys[name], [])) != 1):
         scan = scans[file]
-        image, issue = _image_of(file, scan, by_key.get(key_of(file), []), images)
+        image, issue = _image_of(file, scan, by_key.get(keys[file], []), images)
         if image in claimed:
             issue = Issue("image-ambiguous", f"{image} is annotated by {claimed[image]}", file)
             image = None
@@ -74,7 +75,7 @@ def paired(
         if scan.error:
             issue = Issue("annotation-unreadable", scan.error, image or file)
         is_inside = image is not None and claimed.get(image) != file
-        entries[key_of(file)].append(Entry(image, file, (issue,) if issue else (), is_inside=is_inside))
+        entries[keys[file]].append(Entry(image, file, (issue,) if issue else (), is_inside=is_inside))
     for key, names in by_key.items():
         entries[key] += [Entry(name) for name in names if name not in claimed]
     return entries

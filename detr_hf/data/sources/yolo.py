@@ -77,8 +77,13 @@ def is_bare(folder: Path) -> bool:
     """Whether a folder without a configuration holds YOLO's label files and images."""
     if (folder / "labels").is_dir() and (folder / "images").is_dir() and _class_file(folder) is not None:
         return True
-    texts = filter(looks_like_labels, first_files(folder, ".txt", LOOKED_AT))
-    return any("labels" in text.relative_to(folder).parts or _has_image(text) for text in texts)
+    for text in first_files(folder, ".txt", LOOKED_AT):
+        below = {part.lower() for part in text.relative_to(folder).parts[:-1]}
+        # A data set further below may have a configuration of its own.
+        is_near = below <= {"labels", *SPLITS}
+        if is_near and looks_like_labels(text) and ("labels" in below or _has_image(text)):
+            return True
+    return False
 
 
 def _has_image(label: Path) -> bool:

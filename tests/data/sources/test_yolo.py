@@ -423,6 +423,8 @@ def test_other_folders_are_not_taken_for_yolo(tmp_path):
     text(tmp_path / "notes.txt", "1 2 3 4 5\n")
     assert not yolo.detect(tmp_path)
     assert not yolo.detect(tmp_path / "yolov8.yaml")
+    labeled(tmp_path / "project/set", "train/images/a.jpg")
+    assert not yolo.detect(tmp_path / "project")  # which may have a configuration there
     os.mkfifo(tmp_path / "data.yaml")
     os.mkfifo(tmp_path / "obj.data")
     assert not yolo.detect(tmp_path)
