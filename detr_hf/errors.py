@@ -22,6 +22,7 @@ HEAD_START = 2.0
 """Seconds that the first process of a machine has to print an error before others print the same one."""
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+PATH_ERRORS = (errno.ENAMETOOLONG,)
 
 
 class UserError(ValueError):
@@ -40,8 +41,9 @@ class StoppedEarly(Exception):  # noqa: N818 - not an error
 def exit_with_message() -> Iterator[None]:
     """Exit with one message instead of a traceback where no bug of this package is the reason.
 
-    Exit code 2 for a `UserError` and for a disk that cannot be written, `STOPPED` for `StoppedEarly`,
-    `INTERRUPTED` for Ctrl-C. Whatever is printed meanwhile reaches the terminal without control characters.
+    Exit code 2 for a `UserError`, a path too long, and a disk that cannot be written, `STOPPED` for
+    `StoppedEarly`, `INTERRUPTED` for Ctrl-C. Whatever is printed meanwhile reaches the terminal without
+    control characters.
     """
     streams = [cast(Any, PrintableStream(stream)) for stream in (sys.stdout, sys.stderr)]
     with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
@@ -56,7 +58,7 @@ def exit_with_message() -> Iterator[None]:
             _print_once("interrupted")
             raise SystemExit(INTERRUPTED) from None
         except OSError as error:
-            if error.errno not in DISK_ERRORS:
+            if error.errno not in DISK_ERRORS + PATH_ERRORS:
                 raise
             _print_once(f"error: {error.filename or 'a file could not be written'}: {error.strerror}")
             raise SystemExit(2) from None

@@ -20,6 +20,9 @@ from detr_hf.errors import UserError
 LONGEST_NAME = 255
 """Bytes that a file's name may have on the usual file systems."""
 
+LONGEST_PATH = 3000
+"""Bytes that a name with its folders may have, where the usual systems take 4095 for a whole path."""
+
 SUFFIX_ROOM = 40
 """Bytes that ``harmless_name`` leaves for what is added to a name: numbers, suffixes."""
 
@@ -57,6 +60,11 @@ def relative_name(folder: Path, name: Any) -> PurePosixPath:
     """
     if not isinstance(name, str) or not name or "\0" in name or not _can_be_encoded(name):
         raise UserError(f"file_name {name!r} is not the name of a file; correct it in the annotation file")
+    if len(os.fsencode(name)) > LONGEST_PATH:
+        raise UserError(
+            f"file_name '{name[:60]}...' is longer than the {LONGEST_PATH} bytes that a path may have; "
+            "correct it in the annotation file"
+        )
     relative = PurePosixPath(name.replace("\\", "/"))
     has_drive = relative.parts[:1] != () and relative.parts[0].endswith(":")
     if relative.is_absolute() or has_drive or ".." in relative.parts:

@@ -32,6 +32,12 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "named pipe" in refusal(["check", str(tmp_path / "set.yaml")], capsys)
 
 
+def test_a_path_too_long_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / ("x" * 300))
+    for command in (["check", path], ["convert", path, "out", "--to", "coco"], ["prepare", path, "out"]):
+        assert "File name too long" in refusal(command, capsys)
+
+
 def test_a_command_is_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ def test_a_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     [
         ("/etc/passwd", "leaves the folder"),
         ("C:\\a.png", "leaves the folder"),
+        ("a/" * 2000, "longer than the 3000 bytes"),
         ("sub/../../a", "leaves the folder"),
         ("", "not the name of a file"),
         ("a\0b", "not the name of a file"),

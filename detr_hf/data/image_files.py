@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from detr_hf.data.issues import Issue
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import is_within, relative_name
+from detr_hf.foreign_files import LONGEST_PATH, is_within, relative_name
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
@@ -99,6 +99,8 @@ class ImageFiles:
         """
         text = said if isinstance(said, str) else ""
         plain = _relative(self.folder, text)
+        if plain is not None and "\\" in text and os.sep == "/" and self._is_there(text):
+            return text, None  # a backslash of the file's own name
         if plain is not None and self._is_there(plain):
             renamed = plain != text and plain != text.replace("\\", "/").removeprefix("./")
             return plain, Issue("file-renamed", f"the annotations say '{text}'", plain) if renamed else None
@@ -152,6 +154,8 @@ def _relative(folder: Path, said: str) -> str | None:
 
 def _words(said: str) -> list[str] | None:
     """The parts of a path, URL or percent-encoded name; None where it is no name at all."""
+    if len(said) > LONGEST_PATH:
+        return None
     text = said.replace("\\", "/")
     if _URL.match(text):
         try:
@@ -187,9 +191,9 @@ def _walk(folder: Path, below: str, real_root: str) -> Iterator[tuple[str, bool]
             if not is_within(Path(entry.path), real_root):
                 yield name, True
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry.path):  # not entry.is_dir(), which raises for a link to itself
                 continue
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=False):
             yield from _walk(folder, f"{name}/", real_root)
         else:
             yield name, False

@@ -80,7 +80,8 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         (
             "class-not-in-label-map",
             "classes are not in the label map",
-            f"rename them, or give a label map that has them (data.labels), or {_DROPS}",
+            "rename them, give a label map that has them, or take the data's own classes (data.labels=null); "
+            f"{_DROPS}",
         ),
         ("box-malformed", "boxes are not four finite numbers", _DROPS),
         ("segment-id", "segment ids are doubled or no ids", _DROPS),

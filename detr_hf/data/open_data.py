@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,11 +111,17 @@ def _dataset(data: Data) -> Split:
     return Split(path=data.dataset, format=None if Path(data.dataset).exists() else "hub")
 
 
+def split_name(known: Iterable[str], role: str) -> str | None:
+    """What a data set calls the split of a role, by the usual spellings in any case."""
+    by_key = {name.casefold(): name for name in reversed(list(known))}
+    return next((by_key[spelling] for spelling in SPELLINGS[role] if spelling in by_key), None)
+
+
 def _split_of(opened: Opened, role: str, name: str, where: str, is_needed: bool = True) -> Source | None:
     """The split of a role: the one that is named, one under a usual name, or the only one."""
     known: Mapping[str, Source] = opened.splits
-    wanted = (name,) if name != role else SPELLINGS[role]
-    found = next((known[spelling] for spelling in wanted if spelling in known), None)
+    called = name if name in known or name != role else split_name(known, role)
+    found = known.get(called) if called is not None else None
     if found is None and len(known) == 1 and name == role and (role == TRAIN or is_needed):
         found = next(iter(known.values()))
     if found is None and (is_needed or name != role):

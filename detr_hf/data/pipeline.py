@@ -21,6 +21,7 @@ from tqdm import tqdm
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.issues import Issue
 from detr_hf.data.merge import merge_records, merged_labels
+from detr_hf.data.open_data import VALIDATION
 from detr_hf.data.prepare_report import (
     REPORT_JSON,
     REPORT_MD,
@@ -50,7 +51,7 @@ from detr_hf.files import exclusive, sha256_of, write_json
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe.prepare import PrepareRecipe
 
-VERSION = "2"
+VERSION = "3"
 """Raise it whenever repairing or merging the same files would give another result."""
 
 STEPS = ("repair", "merge", "pseudo", "split", "write", "report")
@@ -223,7 +224,9 @@ class Pipeline:
 
     @property
     def _has_objects(self) -> bool:
-        return any(not one.iscrowd for record in read_records(self.records) for one in record.objects)
+        """Whether there is something to learn from; validation alone is not."""
+        to_learn = (one for one in read_records(self.records) if one.split != VALIDATION)
+        return any(not found.iscrowd for record in to_learn for found in record.objects)
 
     def _pseudo(self) -> None:
         step = self._step("pseudo")
@@ -269,7 +272,9 @@ class Pipeline:
 
     def _report(self) -> None:
         done = {name for name in STEPS if self._step(name).is_done}
-        statistics = Statistics.of(read_records(self.records)) if "merge" in done else Statistics()
+        left_out = load_splits(self._steps / "split" / SPLIT_FILE).left_out if "split" in done else ()
+        records = read_records(self.records) if "merge" in done else ()
+        statistics = Statistics.of(one for one in records if one.file_name not in left_out)
         report = PrepareReport(
             self._root,
             self._steps / "repair" / "outcomes.jsonl",

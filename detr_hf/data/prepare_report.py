@@ -55,17 +55,18 @@ class PrepareReport:
         for name, has_record in counts_in(self.outcomes):
             came_in[folder_of(name)] += 1
             dropped[folder_of(name)] += not has_record
+        counts = Counter[str]()
+        first: dict[str, list[str]] = defaultdict(list)
+        for issue in self.issues():
+            counts[issue.code] += 1
+            dropped[folder_of(issue.file)] += issue.code == "leak"  # though it has a record
+            if len(first[issue.code]) < PLACES_SHOWN:
+                first[issue.code].append(": ".join(part for part in (issue.file, issue.text) if part))
         folders = {
             name: {"in": number, "out": number - dropped[name], "dropped": dropped[name]}
             for name, number in sorted(came_in.items())
         }
         images = {key: sum(folder[key] for folder in folders.values()) for key in ("in", "out", "dropped")}
-        counts = Counter[str]()
-        first: dict[str, list[str]] = defaultdict(list)
-        for issue in self.issues():
-            counts[issue.code] += 1
-            if len(first[issue.code]) < PLACES_SHOWN:
-                first[issue.code].append(": ".join(part for part in (issue.file, issue.text) if part))
         kinds = {code: kind for code, kind in KINDS.items() if counts[code]}
         told: dict[str, Any] = {"images": images, "folders": folders}
         told["issues"] = {

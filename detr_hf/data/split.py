@@ -9,7 +9,7 @@ the platform nor the order of the folder matters.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -44,6 +44,11 @@ class Splits:
     seed: int
     issues: list[Issue] = field(default_factory=list)
     is_own: bool = False
+
+    @property
+    def left_out(self) -> set[str]:
+        """Images in no split, as another split of the source has the same file."""
+        return {issue.file for issue in self.issues if issue.code == "leak"}
 
     @property
     def is_folds(self) -> bool:
@@ -98,8 +103,8 @@ def split_records(
     """Divide the images, duplicates together, stratified by folder and by the things annotated.
 
     Of each image a few words are kept, so the records may be streamed. Splits that the source has of its own,
-    training and validation among them, stay as they are, unless folds, a split file or ``keep_own: false``
-    ask for others.
+    training and validation among them, stay as they are, but for files that are in several, unless folds, a
+    split file or ``keep_own: false`` ask for others.
 
     Args:
         settings: the recipe's ``split``. What its split file names stays where that says, in its splits or
@@ -133,7 +138,13 @@ def split_records(
     for place, group in zip(stratify(items, list(shares.values()), places), groups, strict=True):
         for image in group:
             of.setdefault(image.name, list(shares)[place])
-    issues += [Issue("torn", _others(group), group[0].name) for group in spanning]
+    leaks = list(_leaks(spanning, of, tuple(shares))) if is_own else []
+    left_out = {issue.file for issue in leaks}
+    for group in ([image for image in group if image.name not in left_out] for group in spanning):
+        if len({of[image.name] for image in group}) > 1:
+            issues.append(Issue("torn", _others(group), group[0].name))
+    issues += leaks
+    images = [image for image in images if image.name not in left_out]
     in_order = {image.name: of[image.name] for image in images}
     _require_no_empty(in_order, tuple(shares))
     issues += _incomplete_classes(images, in_order, tuple(shares))
@@ -224,6 +235,17 @@ def _items(
         if len(settled) > 1:
             spanning.append(group)
     return items, places, spanning
+
+
+def _leaks(groups: list[list[_Image]], of: Mapping[str, str], names: tuple[str, ...]) -> Iterator[Issue]:
+    """Equal files in several splits stay in the last of these: training is what loses them."""
+    for group in groups:
+        in_order = sorted(group, key=lambda image: names.index(of[image.name]))
+        last = {image.fingerprint.sha256: image for image in in_order}
+        for image in group:
+            kept = last[image.fingerprint.sha256]
+            if of[image.name] != of[kept.name]:
+                yield Issue("leak", f"it is in {of[kept.name]}, too, as {kept.name}", image.name)
 
 
 def _require_no_empty(of: dict[str, str], names: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """The image that a name in an annotation file means."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -119,6 +120,22 @@ def test_links_that_lead_out_are_not_opened(tmp_path: Path) -> None:
     assert found(files, "inner.jpg") == ("inner.jpg", None)
     of_root = ImageFiles(tmp_path / "in", root=tmp_path)
     assert found(of_root, "link.jpg") == ("link.jpg", None)
+
+
+def test_links_to_themselves_are_files_that_cannot_be_read(tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "here").symlink_to(".")
+    assert ImageFiles(tmp_path).names == ["1.jpg", "loop.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it parts folders")
+def test_a_backslash_may_be_part_of_a_name(tmp_path: Path) -> None:
+    fill(tmp_path, "in/a\\b.png", "in/c/d.png", "secret.png")
+    files = ImageFiles(tmp_path / "in")
+    assert found(files, "a\\b.png") == ("a\\b.png", None)
+    assert found(files, "c\\d.png") == ("c/d.png", None)
+    assert found(files, "..\\secret.png") == (None, "file-name")
 
 
 def test_members_of_an_archive(tmp_path: Path) -> None:

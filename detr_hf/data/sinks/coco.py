@@ -11,7 +11,7 @@ from typing import Any
 
 from detr_hf.data.id_maps import with_masks
 from detr_hf.data.issues import Issue
-from detr_hf.data.open_data import SPELLINGS, TRAIN
+from detr_hf.data.open_data import SPELLINGS, TRAIN, split_name
 from detr_hf.data.sample import Sample
 from detr_hf.data.sinks.base import IMAGES_FOLDER, ImageFolder, Sink, folder_of
 from detr_hf.data.sinks.coco_files import CocoSplit
@@ -85,8 +85,8 @@ class Writer(Sink):
         """The data section of a recipe; splits that a recipe has no name for stand beside it."""
         section: dict[str, Any] = {}
         rest = {split: self._splits[split] for split in self.written_splits}
-        for role, spellings in SPELLINGS.items():
-            split = next((name for name in spellings if name in rest), None)
+        for role in SPELLINGS:
+            split = split_name(rest, role)
             if split is None and role == TRAIN and len(rest) == 1:
                 split = next(iter(rest))
             if split is not None:

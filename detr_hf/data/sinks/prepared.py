@@ -147,7 +147,8 @@ def _assemble(
             (folder / name / PNG_FOLDER).mkdir()
             written.splits[name] = SplitSummary()
         notes = stack.enter_context(written.issues.open("w", encoding="utf-8", newline="\n"))
-        for record in read_records(records):
+        left_out = splits.left_out
+        for record in (one for one in read_records(records) if one.file_name not in left_out):
             place = splits.of.get(record.file_name)
             if place is None:
                 raise UserError(f"{record.file_name} is in no split; run the step `split` again")

@@ -131,7 +131,7 @@ class Writer(Sink):
 
     def _key_of(self, split: str) -> str:
         """The split as Ultralytics calls it, unless another is called so already."""
-        key = next((KEYS[role] for role, known in SPELLINGS.items() if split in known), split)
+        key = next((KEYS[role] for role, known in SPELLINGS.items() if split.casefold() in known), split)
         return split if key in self.counts else key
 
 

@@ -51,7 +51,8 @@ def _is_class_folder(folder: Path) -> bool:
 
 def _folders(root: Path) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
+        entries = os.scandir(root)
+        return sorted(one.name for one in entries if os.path.isdir(one.path) and one.name[0] != ".")
     except OSError:
         return []
 

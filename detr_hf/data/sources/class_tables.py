@@ -76,7 +76,10 @@ def read_table(path: Path, name: str) -> ClassTable:
         rows = _of_json(parse_json(text, name))
     else:
         rows = _READERS.get(kind, _of_csv if kind.endswith(".csv") else _of_lines)(text)
-    rows = [replace(row, is_void=row.name.lower() in VOID_NAMES) for row in rows]
+    try:
+        rows = [replace(row, is_void=row.name.lower() in VOID_NAMES) for row in rows]
+    except csv.Error as error:  # a word longer than csv takes
+        raise UserError(f"{name}: is no CSV file ({error})") from None
     if all(row.is_void for row in rows):
         raise UserError(f"{name}: lists no class; give one a line, as name,r,g,b or by its value")
     return ClassTable(tuple(rows))

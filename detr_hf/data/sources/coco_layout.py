@@ -129,7 +129,7 @@ def annotation_files(path: Path, kind: Kind) -> list[AnnotationFile]:
     for group in _groups(list(_json_names(files)), kind):
         if not any(kind_of(files, name) == kind for name in group[:TRIES]):
             continue
-        names = [name for name in group if kind_of(files, name) == kind]
+        names = [name for name in group if _is_for(files, name, kind)]
         splits = _split_names(names)
         return [
             AnnotationFile(files, name, f"{path}/{name}", split, len(names) == 1)
@@ -175,9 +175,9 @@ def _json_names(files: Files) -> Iterator[str]:
     for entry in entries:
         if entry.name.lower().endswith(".json"):
             yield entry.name
-        elif entry.name == "annotations" and entry.is_dir():
+        elif entry.name == "annotations" and os.path.isdir(entry.path):
             yield from (f"annotations/{name}" for name in sorted(os.listdir(entry)) if name.endswith(".json"))
-        elif entry.is_dir() and files.has(f"{entry.name}/{ROBOFLOW}"):
+        elif os.path.isdir(entry.path) and files.has(f"{entry.name}/{ROBOFLOW}"):
             yield f"{entry.name}/{ROBOFLOW}"
 
 
@@ -191,6 +191,14 @@ def _groups(names: list[str], kind: Kind) -> Iterator[list[str]]:
         ]
         of_task = [name for name in found if PurePosixPath(name).name.startswith(prefix)]
         yield of_task or [name for name in found if not PurePosixPath(name).name.startswith(_NOT_READ)]
+
+
+def _is_for(files: Files, name: str, kind: Kind) -> bool:
+    """Whether a JSON is of a kind; a broken one that is a split by its name is refused where it is opened."""
+    path = PurePosixPath(name)
+    found = kind_of(files, name)
+    by_name = path.name == ROBOFLOW or path.name.startswith(("instances_", "panoptic_"))
+    return found == kind or (found is None and (by_name or path.stem.casefold() in _SPLITS))
 
 
 def _split_names(names: list[str]) -> list[str]:

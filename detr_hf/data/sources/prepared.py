@@ -38,8 +38,6 @@ def open_splits(place: Place) -> Opened:
     """Each split that the file names, and the label map that it names or that lies in the folder."""
     file = _file(place.path)
     folder, section = file.parent, _section(file)
-    splits_of_no_role = _values(file).get(OTHER_SPLITS)
-    section = section | (splits_of_no_role if isinstance(splits_of_no_role, dict) else {})
     splits: dict[str, Source] = {}
     for role, entry in section.items():
         if role == "labels" or not isinstance(entry, dict):
@@ -60,13 +58,15 @@ def _file(path: Path) -> Path:
 
 
 def _section(file: Path) -> dict[str, Any]:
-    """The section `data` of the file; empty where it has none."""
+    """The section `data` of the file with its other splits; empty where it names none."""
     if file.name != DATA_FILE:
         return {}
-    section = _values(file).get("data")
-    if isinstance(section, dict) and isinstance(section.get("train"), dict):
-        return section
-    return {}
+    values = _values(file)
+    section, others = values.get("data"), values.get(OTHER_SPLITS)
+    if not isinstance(section, dict):
+        return {}
+    section = section | (others if isinstance(others, dict) else {})
+    return section if any(isinstance(entry, dict) and "images" in entry for entry in section.values()) else {}
 
 
 def _values(file: Path) -> dict[str, Any]:

@@ -294,3 +294,9 @@ def test_nothing_is_written_into_the_source_and_the_key_follows_it(tmp_path: Pat
     assert opened(folder, things=["car"]).splits["train"].key != key
     save(folder / "masks/b.png", VALUES)
     assert opened(folder).splits["train"].key != key
+
+
+def test_a_table_of_one_endless_word_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,name\n1," + "x" * 200_000)
+    with pytest.raises(UserError, match=r"labels\.csv: is no CSV file"):
+        read_table(tmp_path / "labels.csv", "labels.csv")

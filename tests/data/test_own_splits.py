@@ -1,0 +1,93 @@
+"""Data sets with splits of their own: their names, broken and missing ones, and images that are in two."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detr_hf.data.check import check, fix, open_target
+from detr_hf.data.convert import convert
+from detr_hf.data.open_data import open_data
+from detr_hf.data.sources.base import Opened
+from detr_hf.errors import UserError
+from detr_hf.recipe import Data, Split
+from tests.data.pipeline_runs import pipeline
+
+
+def roboflow(folder: Path, *splits: str) -> Path:
+    """Two images with an object each in every split, as Roboflow writes them."""
+    rng = np.random.default_rng(0)
+    for split in splits:
+        (folder / split).mkdir(parents=True)
+        for name in ("a.png", "b.png"):
+            pixels = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / split / f"{split}_{name}")
+        images = [
+            {"id": at, "file_name": f"{split}_{name}", "width": 64, "height": 48}
+            for at, name in enumerate(("a.png", "b.png"), start=1)
+        ]
+        objects = [
+            {"id": at, "image_id": at, "category_id": 1, "bbox": [5, 6, 20, 18], "area": 360, "iscrowd": 0}
+            for at in (1, 2)
+        ]
+        content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "cat"}]}
+        (folder / split / "_annotations.coco.json").write_text(json.dumps(content))
+    return folder
+
+
+def codes_and_splits(path: Path) -> tuple[set[str], list[str]]:
+    result = check(open_target(str(path)), threads=1)
+    return {kind.code for kind in result.report.kinds() if kind.severity == "error"}, sorted(result.splits)
+
+
+def test_names_of_splits_are_known_in_any_case(tmp_path: Path) -> None:
+    path = roboflow(tmp_path / "set", "Train", "VAL")
+    opened = open_data(Data(train=Split(path=str(path))))
+    assert [source.name.split()[-1].strip("',") for source in opened.splits.values()] == ["Train", "VAL"]
+    target = open_target(str(path))
+    fix(target, tmp_path / "fixed", threads=1)
+    assert codes_and_splits(tmp_path / "fixed") == (set(), ["train", "validation"])
+    convert(Opened(target.splits), tmp_path / "yolo", "yolo", threads=1)
+    assert codes_and_splits(tmp_path / "yolo") == (set(), ["train", "val"])
+
+
+def test_a_copy_without_training_images_is_recognized(tmp_path: Path) -> None:
+    path = roboflow(tmp_path / "set", "valid", "test")
+    fix(open_target(str(path)), tmp_path / "fixed", threads=1)
+    assert codes_and_splits(tmp_path / "fixed") == (set(), ["test", "validation"])
+    with pytest.raises(UserError, match=r"no split 'train'; it has .*data\.train_split"):
+        open_data(Data(train=Split(path=str(path))))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\0"])
+def test_a_split_that_cannot_be_read_is_not_left_out(tmp_path: Path, content: str) -> None:
+    path = roboflow(tmp_path / "set", "train", "valid")
+    (path / "valid" / "_annotations.coco.json").write_text(content)
+    assert codes_and_splits(path)[0] == {"data"}
+    (path / "valid" / "_annotations.coco.json").rename(path / "valid.json")
+    shutil.move(path / "train" / "_annotations.coco.json", path / "train.json")
+    assert codes_and_splits(path)[0] == {"data"}
+
+
+def test_prepare_leaves_the_training_copy_of_a_file_in_two_splits_out(tmp_path: Path) -> None:
+    path = roboflow(tmp_path / "set", "train", "valid")
+    shutil.copy(path / "valid" / "valid_a.png", path / "train" / "train_a.png")
+    pipeline(path, tmp_path / "out").run()
+    report = json.loads((tmp_path / "out" / "prepare_report.json").read_text())
+    assert report["images"] == {"in": 4, "out": 3, "dropped": 1}
+    assert [entry[1] for entry in report["files"] if entry[0] == "leak"] == ["train/train_a.png"]
+    assert codes_and_splits(tmp_path / "out") == (set(), ["train", "validation"])
+
+
+def test_objects_of_validation_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
+    path = roboflow(tmp_path / "set", "train", "valid")
+    file = path / "train" / "_annotations.coco.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
+    assert codes_and_splits(path)[0] == {"nothing-to-learn"}
+    with pytest.raises(UserError, match="no object to learn from is left"):
+        pipeline(path, tmp_path / "out").run()
