@@ -52,9 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.fix:
         made = fix(target, arguments.fix, arguments.threads)
         result = check(open_target(arguments.fix), arguments.queries, threads=arguments.threads)
-        print(f"\nrepaired copy in {arguments.fix}; {CHANGES_FILE} lists what was changed:")
-        print("\n".join(lines_of(made.report)))
-        print(f"  the copy has {verdict(result)}")
+        print(f"\nrepaired copy in {arguments.fix}; all that was found is in {CHANGES_FILE}")
+        print("\n".join([*lines_of(made.report), f"  the copy has {verdict(result)}"]))
     if code := result.exit_code(arguments.strict):
         raise SystemExit(code)
 

@@ -35,15 +35,14 @@ def run(arguments: argparse.Namespace) -> None:
     if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
         raise UserError(f"{out}: lies in {path}, which is only read; name a folder elsewhere")
     from detr_hf.data.convert import convert, lines_of
+    from detr_hf.data.open_data import open_split
     from detr_hf.data.sinks import sinks
     from detr_hf.data.sinks.base import CHANGES_FILE
-    from detr_hf.data.sources import open_place
-    from detr_hf.data.sources.base import Place
+    from detr_hf.recipe import Split
 
-    images, panoptic = (Path(one) if one else None for one in (arguments.images, arguments.panoptic))
-    door, opened = open_place(Place(path, str(path), images, panoptic), arguments.format)
-    splits = "1 split" if len(opened.splits) == 1 else f"{len(opened.splits)} splits"
-    print(f"{path}: {door.TITLE}, {splits}")
+    folders = {"images": arguments.images, "panoptic": arguments.panoptic}
+    opened, recognized = open_split(Split(path=str(path), format=arguments.format, **folders), str(path))
+    print(recognized)
     made = convert(opened, out, arguments.to, arguments.copy_images, arguments.threads)
     print(f"{out}: {sinks()[arguments.to].TITLE}")
     for split, images_read in made.read.items():

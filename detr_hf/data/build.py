@@ -70,7 +70,12 @@ def labels_of(wanted: str | None, beside: LabelMap | None, train: Source) -> Lab
     """The label map that a recipe names, that lies beside the data, or of the training split's classes."""
     if wanted is not None:
         return load_labels(wanted)
-    return beside or LabelMap.from_coco(cached_categories(train))
+    if beside is not None:
+        return beside
+    categories = cached_categories(train)
+    if not categories:
+        raise UserError(f"{train.name}: there is no class, so there is nothing to learn")
+    return LabelMap.from_coco(categories)
 
 
 def with_images(source: Source, truth: datasets.Dataset) -> datasets.Dataset:

@@ -245,7 +245,10 @@ class _Check:
         found: list[LabelMap] = []
 
         def read(source: Source) -> None:
-            found.append(LabelMap.from_coco(source.categories()))
+            categories = source.categories()
+            if not categories:
+                raise UserError(f"{source.name}: there is no class, so there is nothing to learn")
+            found.append(LabelMap.from_coco(categories))
 
         for split, source in self.target.splits.items():
             if self._guarded(split, partial(read, source)):

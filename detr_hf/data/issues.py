@@ -169,6 +169,7 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ),
         ("image-duplicate", "the same image is in a split twice", "keep one of them"),
         ("too-many-objects", "images hold more objects than queries", "the rest cannot be learned"),
+        ("split-missing", "splits are named that are not there", "put their images there, or go without"),
         ("class-only-in-validation", "classes have no object to learn from", "add training images"),
         (
             "class-similar",

@@ -67,7 +67,7 @@ class Writing:
 
     copy_images: bool = False  # false: the images stay where they are, and the data set points there
     most_hidden: Probability = 0.9  # share of an object that may lie under others before it is left out
-    title: Text = "Construction photographs with panoptic masks"  # of the data set's card
+    title: Text = "Images with panoptic masks"  # of the data set's card
     license: Text = "other"  # of the data set's card, as the Hub spells it
 
 

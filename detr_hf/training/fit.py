@@ -12,7 +12,8 @@ def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
     """Before the first step: masks where stage 2 needs them, and every label a class of the model."""
     if isinstance(recipe, PanopticRecipe) and not data.is_panoptic:
         raise UserError(
-            "data: stage 2 learns masks, but this data set has boxes only (no `panoptic` PNG files)."
+            "data: stage 2 learns masks, but this data set has boxes only (no `panoptic` PNG files). "
+            "`detr-hf convert PATH OUT --to coco-panoptic` paints them from outlines."
         )
     for split in data.dataset.values():
         check_labels(split, data.labels.num_classes)

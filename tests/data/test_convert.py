@@ -155,7 +155,7 @@ def test_the_command_says_what_it_read_wrote_and_found(
     main(["convert", str(path), str(out), "--to", "coco"])
     said = capsys.readouterr().out.splitlines()
     assert said[:4] == [
-        f"{path}: YOLO (Ultralytics or Darknet), 2 splits",
+        f"{path}: YOLO (Ultralytics or Darknet) (format: yolo); images: train 1, val 1",
         f"{out}: COCO detection",
         "  train: 1 of 1 images, 3 objects",
         "  val: 1 of 1 images, 3 objects",

@@ -129,7 +129,7 @@ def test_classes_of_the_preset_give_the_preset(prepared: Path) -> None:
 
 def test_the_readable_report_names_classes_faults_and_samples(prepared: Path) -> None:
     text = (prepared / "prepare_report.md").read_text(encoding="utf-8")
-    assert "53 pictures came in, 35 came out, 18 were dropped." in text
+    assert "53 images came in, 35 came out, 18 were dropped." in text
     assert re.search(r"\| chiller +\| thing +\| +11 \| +11 \|", text)
     assert re.search(r"Imbalance: \w+ has \d+ objects", text)
     assert r"- chiller/images/a.png: the annotations say 'a.jpg'" in text

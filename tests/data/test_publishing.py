@@ -62,7 +62,7 @@ def test_the_card_says_who_drew_what(out: Path) -> None:
         "The masks of stuff are machine-made: 15 segments were pseudo-labeled by `someone/teacher`"
         in card.text
     )
-    assert "People outlined 10 segments." in card.text
+    assert "10 segments are from the source's annotations" in card.text
     assert "6 in train, 2 in validation" in card.text
     rows = re.sub(" +", " ", card.text)
     assert "| brick | thing | 2 | 2 | 5 | 0 | |" in rows

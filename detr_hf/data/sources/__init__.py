@@ -6,17 +6,24 @@ A door has the names of `base.Door`. A new format is one new file.
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+from detr_hf.data.image_files import IMAGE_SUFFIXES
 from detr_hf.data.sources.base import Door, Opened, Place
 from detr_hf.data.sources.unsupported import known_format
 from detr_hf.errors import UserError
+from detr_hf.recipe.faults import nearest
 
 HUB = "hub"  # the format whose "path" is an id
 SHOWN = 8  # names of a folder that a message lists
+FIRST = ("train", "training", "validation", "valid", "val", "dev")
+"""The splits that come before all others, in this order."""
+PARTS = frozenset(("images", "labels", "annotations", "jpegimages", "masks", *FIRST, "test"))
+"""Folders inside a data set that somebody may name in its place, in lower case."""
 
 
 @cache
@@ -41,7 +48,10 @@ def open_place(place: Place, format: str | None = None) -> tuple[Door, Opened]:
     door = require_door(place.path, place.name, format)
     if place.revision is not None and door.FORMAT != HUB:
         raise UserError(f"{place.name}: only a data set of the Hub has revisions; leave the revision out")
-    return door, door.open_splits(place)
+    opened = door.open_splits(place)
+    # Not the alphabet's order: classes are judged in the first, and a doubled image stays in the later one.
+    splits = sorted(opened.splits, key=lambda split: FIRST.index(split) if split in FIRST else len(FIRST))
+    return door, replace(opened, splits={split: opened.splits[split] for split in splits})
 
 
 def require_door(path: Path, name: str, format: str | None = None) -> Door:
@@ -51,7 +61,9 @@ def require_door(path: Path, name: str, format: str | None = None) -> Door:
         UserError: there is no such file or folder, or no door knows it.
     """
     if format is not None and format not in doors():
-        raise UserError(f"{name}: format '{format}' is none of {', '.join(doors())}")
+        close = nearest(format, doors())
+        meant = f" (did you mean '{close}'?)" if close else ""
+        raise UserError(f"{name}: format '{format}'{meant} is none of {', '.join(doors())}")
     door = doors()[format] if format is not None else detect(path)
     if not path.exists() and (door is None or door.FORMAT != HUB):
         raise UserError(f"{name}: there is no such file or folder")
@@ -64,6 +76,8 @@ def _unknown(path: Path, name: str) -> str:
     """What was seen, and what each door looks for; or which known format it is that no door opens."""
     if (known := known_format(path)) is not None:
         return f"{name}: this is {known.title}, which is not read directly; {known.remedy}"
+    if path.name.lower() in PARTS and (door := detect(path.absolute().parent)) is not None:
+        return f"{name}: is a part of {path.parent}, which is {door.TITLE}; name that folder"
     lines = [f"{name}: no format is recognized; {_seen(path)}. What is looked for:"]
     lines += [f"  {door.FORMAT}: {door.LOOKS_FOR}" for door in doors().values()]
     return "\n".join(lines)
@@ -75,5 +89,7 @@ def _seen(path: Path) -> str:
     if not path.is_dir():
         return "it is a named pipe or a device, which is not opened"
     names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in path.iterdir())
+    if names and all(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
+        return "the folder holds images and no annotations"
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"the folder holds {', '.join(names[:SHOWN])}{rest}" if names else "the folder is empty"

@@ -18,7 +18,7 @@ from detr_hf.recipe.data import DATA_FILE
 from detr_hf.recipe.yaml_text import read_yaml
 
 FORMAT = "prepared"
-TITLE = "a folder of `detr-hf prepare`"
+TITLE = "a folder that detr-hf wrote"
 LOOKS_FOR = f"{DATA_FILE} with a section `data`"
 ORDER = 0
 MAX_YAML_BYTES = 1_000_000

@@ -197,9 +197,10 @@ def _found(
         UserError: training images are not there.
     """
     below = str(content.get("path") or "")
-    entries = content.get(split)
+    said_here = content.get(split)
+    entries = said_here if isinstance(said_here, list) else [said_here]
     found = []
-    for entry in entries if isinstance(entries, list) else [entries]:
+    for entry in entries:
         if not entry:
             continue
         said = f"`{split}: {str(entry)[:200]}`" + (f" with `path: {below[:200]}`" if below else "")
@@ -208,7 +209,7 @@ def _found(
             text = f"{said}: there is no such place in {files.images.folder}, and no other folder is read"
             if split == TRAIN:
                 raise UserError(f"{file}: {text}; put the images there, or name their folder")
-            issues.append(Issue("image-missing", text, file.name))
+            issues.append(Issue("split-missing" if len(entries) == 1 else "image-missing", text, file.name))
         elif guessed:
             shown = paths[0].relative_to(files.home_of(paths[0])).as_posix()
             issues.append(Issue("file-renamed", f"{said} is taken as '{shown}'", file.name))
@@ -262,7 +263,8 @@ class _Yolo(DataSet):
         if repeats := len(every) - len(found):
             self._layout.issues.append(Issue("image-twice", f"{repeats} images of split '{split}'"))
         if not found:
-            self._layout.issues.append(Issue("image-missing", f"split '{split}' holds no image"))
+            code = "image-missing" if split == TRAIN else "split-missing"
+            self._layout.issues.append(Issue(code, f"split '{split}' holds no image"))
         return [found[key] for key in dict.fromkeys(image.name or image.said for image in every)]
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -67,6 +68,30 @@ def test_what_is_not_known_lists_what_each_door_looks_for(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"recognized; the folder holds notes\.json") as refused:
         open_place(Place(tmp_path, "here"))
     assert all(door.LOOKS_FOR in str(refused.value) for door in doors().values())
+
+
+def test_what_is_near_a_data_set_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for split in ("test", "train", "valid"):
+        for folder, name in (("images", "a.jpg"), ("labels", "a.txt")):
+            (root / folder / split).mkdir(parents=True)
+            (root / folder / split / name).write_bytes(b"")
+    (root / "data.yaml").write_text("test: images/test\ntrain: images/train\nnames: [cat]\n")
+    assert list(open_place(Place(root, "mine"))[1].splits)[-1] == "test"
+    with pytest.raises(UserError, match=rf"is a part of {root}, which is YOLO"):
+        open_place(Place(root / "images", "here"))
+    with pytest.raises(UserError, match=r"format 'yollo' \(did you mean 'yolo'\?\)"):
+        open_place(Place(root, "here"), "yollo")
+    with pytest.raises(UserError, match="the folder holds images and no annotations"):
+        open_place(Place(root / "images" / "train", "here"))
+
+
+def test_training_is_the_first_split_whatever_the_alphabet_says(tmp_path: Path) -> None:
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    for split in ("extra", "test", "train", "valid"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(content))
+    assert list(open_place(Place(tmp_path, "mine"))[1].splits) == ["train", "valid", "extra", "test"]
 
 
 def test_pipes_and_large_or_broken_files_are_no_trouble(tmp_path: Path) -> None:

@@ -193,8 +193,10 @@ def test_labels_apart_from_a_named_folder_of_images(tmp_path):
 
 def test_missing_validation_images_are_an_issue_and_missing_classes_are_named(tmp_path):
     ultralytics(tmp_path, "train: images/train\nval: images/none\nnc: 2\n")
-    assert codes(tmp_path) == ["image-missing", "class-names", "not-read"]
+    assert codes(tmp_path) == ["split-missing", "class-names", "not-read"]
     assert samples(tmp_path)[0].objects[0].category == "class_0"
+    ultralytics(tmp_path / "two", "train: images/train\nval: [images/none, images/train]\nnames: [cat]\n")
+    assert codes(tmp_path / "two")[0] == "image-missing", "a part of a split is no split less"
 
 
 @pytest.mark.parametrize(
@@ -399,7 +401,7 @@ def test_darknet_without_its_images(tmp_path):
     text(root / "obj.names", "cat\ndog\n")
     text(root / "train.txt", "data/obj_train_data/a.jpg\n")
     text(root / "obj_train_data/a.txt", BOX)
-    assert codes(root) == ["category-invalid", "image-missing", "image-missing"]
+    assert codes(root) == ["category-invalid", "split-missing", "image-missing"]
     assert samples(root, images=images)[0].objects[0].bbox == BOX_PX
 
 
