@@ -235,7 +235,7 @@ def _content(source: ImageSource, name: str) -> Path | bytes:
         if not source.get("path"):
             raise UserError(f"{name}: neither a path nor bytes are given for this image")
         return Path(source["path"])
-    return source if isinstance(source, bytes) else Path(source)
+    return Path(source) if isinstance(source, str) else source
 
 
 @contextmanager

@@ -91,6 +91,11 @@ def test_a_check_imports_no_torch(tmp_path: Path) -> None:
     assert not imported(["check", target, *outputs, "--fix", str(fixed)], ["check", str(fixed)]) & NETWORKS
 
 
+def test_a_check_without_a_page_imports_nothing_heavy(tmp_path: Path) -> None:
+    """Guards: a look at a few images that takes seconds to start."""
+    assert not imported(["check", write_coco_panoptic(tmp_path / "data", count=3).annotations]) & HEAVY
+
+
 def test_a_check_of_a_saved_data_set_imports_no_torch(tmp_path: Path) -> None:
     labels = LabelMap.from_names(["brick"])
     boxes = {
