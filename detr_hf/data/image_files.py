@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import unicodedata
 from collections import defaultdict
@@ -211,7 +212,7 @@ def _is_hidden(part: str) -> bool:
 
 def is_image(name: str) -> bool:
     """Whether a file is an image by its name."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES  # far quicker than a path
 
 
 def first_files(path: Path, suffix: str, tries: int = TRIES) -> Iterator[Path]:
@@ -234,7 +235,7 @@ def plain_key(name: str) -> str:
 
 def without_suffix(name: str) -> str:
     """A name without the extension of an image."""
-    return PurePosixPath(name).with_suffix("").as_posix() if is_image(name) else name
+    return posixpath.splitext(name)[0] if is_image(name) else name
 
 
 def _key(name: str) -> str:

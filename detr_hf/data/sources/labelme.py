@@ -132,7 +132,7 @@ class _Labelme(FilePerImage):
 
 
 def _key(name: str) -> str:
-    return plain_key(str(PurePosixPath(name).with_suffix("")))
+    return plain_key(posixpath.splitext(name)[0])
 
 
 def _size(declared_hw: tuple[Any, Any], image: Path | bytes | None) -> tuple[int, int] | None:
