@@ -15,6 +15,7 @@ from detr_hf.data.paint import IdMap, counted, paint
 from detr_hf.data.repair_id_map import png_bytes
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sinks import coco
+from detr_hf.labels import LabelMap
 
 FORMAT = "coco-panoptic"
 TITLE = "COCO panoptic"
@@ -34,8 +35,10 @@ class Writer(coco.Writer):
 
     def begin(self) -> None:
         """Every category says whether it is a thing."""
+        known = LabelMap.from_coco(self.categories)
+        colors = {one.name: list(one.color) for one in known.categories}
         self.categories = [
-            {**category, "isthing": category.get("isthing", 1)} for category in self.categories
+            {"isthing": 1, "color": colors[category["name"]], **category} for category in self.categories
         ]
         self._stuff = {category["name"] for category in self.categories if not category["isthing"]}
         super().begin()

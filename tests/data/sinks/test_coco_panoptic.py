@@ -119,3 +119,4 @@ def test_classes_are_things_unless_they_say_otherwise(tmp_path: Path) -> None:
     written(tmp_path / "out", boxes_sample(tmp_path / "in"), categories=categories)
     content, _ = read(tmp_path / "out")
     assert [one["isthing"] for one in content["categories"]] == [1, 1]
+    assert all(len(one["color"]) == 3 for one in content["categories"])
