@@ -96,5 +96,5 @@ def test_what_no_door_knows_is_described_beside_what_each_looks_for(tmp_path: Pa
     text = str(caught.value)
     assert "the folder holds notes.txt" in text
     assert all(f"{name}: " in text for name in sources.doors())
-    with pytest.raises(UserError, match=r"format 'yola' is none of .*yolo"):
+    with pytest.raises(UserError, match=r"format 'yola' .did you mean 'yolo'.. is none of "):
         sources.open_place(Place(tmp_path, "data.train"), "yola")
