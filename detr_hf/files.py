@@ -166,6 +166,12 @@ def replacing(folder: Path, manifest: bool = False, keep_old: bool = False) -> I
         shutil.rmtree(old, ignore_errors=True)
 
 
+def require_outside(out: str | Path, source: str | Path) -> None:
+    """Raises UserError: ``out`` is the folder ``source`` or lies in it, in which nothing is written."""
+    if Path(source).is_dir() and Path(out).resolve().is_relative_to(Path(source).resolve()):
+        raise UserError(f"{out}: lies in {source}, which is only read; name a folder elsewhere")
+
+
 def write_manifest(folder: Path) -> None:
     """List every file of a folder with its size in bytes and its sha256."""
     files = {

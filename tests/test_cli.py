@@ -38,6 +38,16 @@ def test_a_path_too_long_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert "File name too long" in refusal(command, capsys)
 
 
+def test_nothing_is_written_into_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tidy_raw(tmp_path / "raw")
+    before = sorted(tmp_path.rglob("*"))
+    source, out = str(tmp_path / "raw"), str(tmp_path / "raw" / "new")
+    convert = ["convert", source, out, "--to", "coco"]
+    for command in (["check", source, "--fix", out], convert, ["prepare", source, out]):
+        assert "which is only read" in refusal(command, capsys)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_command_is_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError
+from detr_hf.files import require_outside
 
 if TYPE_CHECKING:
     from detr_hf.data.check import Target
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
+    if arguments.fix:
+        require_outside(arguments.fix, arguments.target)
     target = _target(arguments)
     from detr_hf.data.check import check, fix, open_target
     from detr_hf.data.check_text import as_text, verdict

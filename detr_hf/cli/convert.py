@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError
+from detr_hf.files import require_outside
 
 HELP = "Write a data set in another format, with its faults put right or left out, and all listed."
 PLACE = 2  # behind check, by its name
@@ -32,8 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     for folder in (path, arguments.images, arguments.panoptic):
         if folder is not None and not Path(folder).exists():
             raise UserError(f"{folder}: there is no such file or folder")
-    if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-        raise UserError(f"{out}: lies in {path}, which is only read; name a folder elsewhere")
+    require_outside(out, path)
     from detr_hf.data.convert import convert, lines_of
     from detr_hf.data.open_data import open_split
     from detr_hf.data.sinks import sinks

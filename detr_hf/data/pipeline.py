@@ -47,7 +47,7 @@ from detr_hf.data.statistics import Statistics
 from detr_hf.data.steps import StepFolder
 from detr_hf.data.stuff_mapping import StuffMapping, load_mapping
 from detr_hf.errors import UserError
-from detr_hf.files import exclusive, sha256_of, write_json
+from detr_hf.files import exclusive, require_outside, sha256_of, write_json
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe.prepare import PrepareRecipe
 
@@ -114,9 +114,7 @@ class Pipeline:
     def _check_folders(self) -> None:
         if not self.path.exists() and self.recipe.read.format != "hub":
             raise UserError(f"{self.path}: there is no such file or folder")
-        root, out = self._root.resolve(), self.out.resolve()
-        if self.path.is_dir() and (out == root or root in out.parents):
-            raise UserError(f"{self.out}: lies in the source, in which nothing is written; choose another")
+        require_outside(self.out, self.path)
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"{self.out}: is a file; give a folder")
         is_strange = self.out.is_dir() and any(self.out.iterdir())

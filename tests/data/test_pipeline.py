@@ -374,7 +374,7 @@ def test_a_named_pipe_and_a_name_too_long_are_dropped(tmp_path: Path) -> None:
 def test_out_may_not_lie_in_raw(tmp_path: Path) -> None:
     raw = write_tidy_raw(tmp_path / "raw")
     for out in (raw, raw / "out"):
-        with pytest.raises(UserError, match="lies in the source"):
+        with pytest.raises(UserError, match="which is only read"):
             pipeline(raw, out).run()
     assert not (raw / "out").exists()
 
