@@ -124,6 +124,9 @@ def _layout_of(file: Path | None, files: YoloFiles) -> _Layout:
     layout = _Layout()
     content: dict[str, Any] = {}
     listed = _class_file(files.root) if file is None else None
+    broken = files.root / "data.yaml"
+    if file is None and broken.is_file():
+        _read_yaml(broken)  # what cannot be read is refused, not left out
     if file is not None:
         content = _read_darknet(file, files) if file.suffix == _DARKNET else _read_yaml(file)
     elif listed is not None:

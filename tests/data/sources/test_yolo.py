@@ -490,3 +490,11 @@ def test_memory_does_not_grow_with_label_files(tmp_path):
         assert len(sample.objects) == 2
     assert tracemalloc.get_traced_memory()[0] < 500_000
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", ["names: [", "", "\0", "{" * 5000])
+def test_a_configuration_that_cannot_be_read_is_not_left_out(tmp_path, content):
+    labeled(tmp_path, "images/a.png")
+    text(tmp_path / "data.yaml", content)
+    with pytest.raises(UserError, match=r"data\.yaml (is not valid YAML|holds no mapping)"):
+        opened(tmp_path)
