@@ -16,7 +16,6 @@ from detr_hf.data.sources.base import Source
 from detr_hf.errors import UserError
 from detr_hf.images import image_size
 
-MOST_JUDGED = 50_000  # boxes after which no more are looked at
 ENOUGH_TO_JUDGE = 20  # boxes from which on their format is judged by where they lie
 FEW_AREAS = 3  # areas from which on the format is judged by these
 MOST = 0.9  # share of boxes that must fit a format
@@ -80,9 +79,8 @@ def box_format_of(source: Source) -> BoxFormat:
 def judge_format(samples: Iterable[Sample]) -> BoxFormat:
     """The format of the boxes of a source; ``UNCLEAR`` where they fit none.
 
-    The first ``MOST_JUDGED`` boxes are judged by where they would lie in their images and by the areas beside
-    them. Fewer than ``ENOUGH_TO_JUDGE`` boxes without areas are taken as COCO's, unless all their numbers are
-    shares.
+    All boxes are judged together, by where they would lie in their images and by the areas beside them. Fewer
+    than ``ENOUGH_TO_JUDGE`` boxes without areas are taken as COCO's, unless all their numbers are shares.
     """
     boxes: list[list[float]] = []
     areas: list[float] = []
@@ -96,8 +94,6 @@ def judge_format(samples: Iterable[Sample]) -> BoxFormat:
                 boxes.append([float(value) for value in one.bbox])
                 areas.append(float(one.area) if is_number(one.area) else np.nan)
                 sizes.append(size)
-        if len(boxes) >= MOST_JUDGED:
-            break
     if not boxes:
         return BoxFormat()
     table = np.array(boxes, np.float64)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from detr_hf.data import boxes as box_formats
 from detr_hf.data.boxes import (
     CORNERS,
     SHARE_CENTERS,
@@ -102,17 +100,3 @@ def test_shares_that_fit_two_formats_are_told_apart_by_areas_or_not_at_all() -> 
 def test_what_is_no_box_is_none_and_stops_nothing(value: Any) -> None:
     assert not is_box(value)
     assert judged([value] * 3).name == XYWH
-
-
-def test_no_more_boxes_are_looked_at_than_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(box_formats, "MOST_JUDGED", 30)
-    read = []
-
-    def samples() -> Iterator[Sample]:
-        for number in range(1, 100):
-            read.append(number)
-            found = [Annotation(at, "car", [50, 50, 90, 90]) for at in range(10)]
-            yield Sample(None, f"{number}.png", number, found, (100, 100))
-
-    assert judge_format(samples()).name == CORNERS
-    assert read == [1, 2, 3]
