@@ -77,7 +77,7 @@ def test_broken_pictures_are_told_in_their_place(tmp_path: Path) -> None:
     pictures[2].unlink()
     report(run, "--images", "5")
     page = read_page(run / "report.html")
-    for fault in ("too large to decode", "this is not an image", "is missing"):
+    for fault in ("too large to decode", "this is not an image", "there is no file"):
         assert fault in page.words
     assert page.words.count("cannot be shown") == 3 and len(page.all("img")) == 4
 
