@@ -39,7 +39,9 @@ def merged_labels(
             )
         return labels
     for known in (given, construction_labels()):
-        if known is not None and not _unknown(classes, known):
+        if known is None or _unknown(classes, known):
+            continue
+        if any(name in known.label2id for name in classes):  # else all objects would be void
             return known
     ordered = sorted(classes.values(), key=lambda entry: (-entry["isthing"], entry["name"]))
     return LabelMap.from_coco({**entry, "id": number} for number, entry in enumerate(ordered, start=1))

@@ -51,7 +51,7 @@ from detr_hf.files import exclusive, require_outside, sha256_of, write_json
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe.prepare import PrepareRecipe
 
-VERSION = "3"
+VERSION = "4"
 """Raise it whenever repairing or merging the same files would give another result."""
 
 STEPS = ("repair", "merge", "pseudo", "split", "write", "report")

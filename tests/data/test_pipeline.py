@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from detr_hf.data.issues import KINDS
+from detr_hf.data.merge import merged_labels
 from detr_hf.data.pipeline import STEPS
 from detr_hf.data.records import Record, read_records, write_records
 from detr_hf.data.repair import Repair
@@ -129,7 +130,7 @@ def test_classes_of_the_preset_give_the_preset(prepared: Path) -> None:
 
 def test_the_readable_report_names_classes_faults_and_samples(prepared: Path) -> None:
     text = (prepared / "prepare_report.md").read_text(encoding="utf-8")
-    assert "53 images came in, 35 came out, 18 were dropped." in text
+    assert "53 pictures came in, 35 came out, 18 were dropped." in text
     assert re.search(r"\| chiller +\| thing +\| +11 \| +11 \|", text)
     assert re.search(r"Imbalance: \w+ has \d+ objects", text)
     assert r"- chiller/images/a.png: the annotations say 'a.jpg'" in text
@@ -266,6 +267,13 @@ def test_labels_of_the_data_where_the_preset_does_not_fit(tmp_path: Path) -> Non
     assert labels.names == ("zebra_crossing",) and labels.color(0) == (1, 2, 3)
     with pytest.raises(UserError, match=r"1 classes .* not in the label map construction.*labels=null"):
         pipeline(tmp_path / "raw", tmp_path / "out", "labels=construction").run()
+
+
+def test_a_preset_in_which_every_class_is_void_is_not_taken() -> None:
+    assert "thing" in construction_labels().void
+    labels = merged_labels([{"id": 1, "name": "thing"}], None, (), None)
+    assert labels.names == ("thing",) and labels.void == ()
+    assert merged_labels([{"id": 1, "name": "chiller"}], None, (), None) == construction_labels()
 
 
 def test_nothing_left_is_told_after_the_report(tmp_path: Path) -> None:
