@@ -253,6 +253,9 @@ def test_settings_of_empty_images(tmp_path: Path) -> None:
     made.close()
     pipeline(tmp_path / "raw", tmp_path / "out", "read.empty_images=drop").run()
     assert report(tmp_path / "out")["images"] == {"in": 3, "out": 2, "dropped": 1}
+    assert [entry[1] for entry in report(tmp_path / "out")["files"] if entry[0] == "empty-dropped"] == [
+        "chiller/images/c.png"
+    ]
 
 
 def test_labels_of_the_data_where_the_preset_does_not_fit(tmp_path: Path) -> None:

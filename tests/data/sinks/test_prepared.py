@@ -292,20 +292,16 @@ def test_a_class_outside_the_label_map_and_a_image_outside_the_split_are_refused
     assert not (tmp_path / "b" / "train").exists(), "nothing half done takes its place"
 
 
-def repaint(folder: Path) -> None:
+def repaint(folder: Path, color: tuple[int, int, int] = (1, 0, 0)) -> None:
     file = folder / "panoptic" / "000000000001.png"
     pixels = np.array(Image.open(file))
-    pixels[0, 0] = (1, 0, 0)
+    pixels[0, 0] = color
     file.unlink()
     Image.fromarray(pixels).save(file)
 
 
 def add_an_id(folder: Path) -> None:
-    file = folder / "panoptic" / "000000000001.png"
-    pixels = np.array(Image.open(file))
-    pixels[0, 0] = (9, 9, 0)
-    file.unlink()
-    Image.fromarray(pixels).save(file)
+    repaint(folder, (9, 9, 0))
 
 
 def shrink(folder: Path) -> None:
