@@ -11,10 +11,11 @@ import numpy as np
 
 from detr_hf.data.bundle import DataBundle
 from detr_hf.data.issues import Issue
-from detr_hf.data.open_data import TRAIN, VALIDATION, open_data
+from detr_hf.data.open_data import open_data
 from detr_hf.data.reading import cached_categories, read_source
 from detr_hf.data.report import Report
 from detr_hf.data.sources.base import Source
+from detr_hf.data.sources.splits import TRAIN, VALIDATION
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
 from detr_hf.labels import LabelMap, load_labels

@@ -70,8 +70,8 @@ def open_target(
     """
     from detr_hf.data.sources import require_door
 
-    require_door(Path(path), path, format)
-    split = Split(path=path, format=format, images=images, panoptic=panoptic)
+    door = require_door(Path(path), path, format)
+    split = Split(path=path, format=door.FORMAT, images=images, panoptic=panoptic)
     try:
         opened, remark = open_split(split, path, reading=reading)
     except UserError as error:

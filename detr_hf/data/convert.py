@@ -13,7 +13,7 @@ from detr_hf.data.boxes import box_format_of
 from detr_hf.data.issues import Issue
 from detr_hf.data.repair import Repair
 from detr_hf.data.report import Report
-from detr_hf.data.rows import without_unknown_classes
+from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Sample
 from detr_hf.data.sinks import open_sink
 from detr_hf.data.sinks.base import Sink
@@ -128,7 +128,7 @@ class _Work:
         digest = made.facts.sha256 if made.facts is not None else ""
         if made.sample is None or self.labels is None:
             return made.sample, made.issues, digest
-        kept, left_out = without_unknown_classes(made.sample, self.labels)
+        kept, left_out = with_classes(made.sample, self.labels, keep_void=True)
         return kept, made.issues + left_out, digest
 
 

@@ -8,14 +8,11 @@ from pathlib import Path
 
 from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Opened, Place, Source
+from detr_hf.data.sources.splits import SPELLINGS, TRAIN, VALIDATION
 from detr_hf.errors import UserError
 from detr_hf.labels import CONSTRUCTION, LabelMap, load_labels
 from detr_hf.recipe import Data, Split
 from detr_hf.recipe.prepare import Reading
-
-TRAIN, VALIDATION = "train", "validation"
-SPELLINGS = {TRAIN: ("train", "training"), VALIDATION: ("validation", "valid", "val", "dev")}
-"""Usual names of the two splits that a run needs."""
 
 
 @dataclass(frozen=True)

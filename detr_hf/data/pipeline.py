@@ -21,7 +21,6 @@ from tqdm import tqdm
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.issues import Issue
 from detr_hf.data.merge import merge_records, merged_labels
-from detr_hf.data.open_data import VALIDATION
 from detr_hf.data.prepare_report import (
     REPORT_JSON,
     REPORT_MD,
@@ -42,6 +41,7 @@ from detr_hf.data.repair_records import RecordRepair, about_source, repaired_rec
 from detr_hf.data.sinks.prepared import SPLIT_FILE, WriteSettings, write_dataset
 from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Door, Opened, Place, hash_of_folder, hash_of_words
+from detr_hf.data.sources.splits import VALIDATION
 from detr_hf.data.split import load_splits, split_records
 from detr_hf.data.statistics import Statistics
 from detr_hf.data.steps import StepFolder

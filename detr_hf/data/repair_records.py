@@ -16,7 +16,6 @@ from PIL import Image
 
 from detr_hf.data.boxes import BoxFormat
 from detr_hf.data.issues import Issue
-from detr_hf.data.open_data import SPELLINGS
 from detr_hf.data.records import (
     Record,
     issues_to_lists,
@@ -27,6 +26,7 @@ from detr_hf.data.records import (
 from detr_hf.data.repair import Repair, Repaired
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Source
+from detr_hf.data.sources.splits import role_of
 from detr_hf.errors import UserError
 from detr_hf.files import write_bytes
 
@@ -90,7 +90,7 @@ class RecordRepair:
                     replace(one, code="empty-dropped") if one.code == "no-objects" else one for one in issues
                 ]
             else:
-                record = self._record(_role(split) if len(self.repairs) > 1 else "", made)
+                record = self._record((role_of(split) or split) if len(self.repairs) > 1 else "", made)
         values = None if record is None else record_values(record)
         return to_line({"file": sample.file_name, "record": values, "issues": issues_to_lists(issues)})
 
@@ -122,11 +122,6 @@ class RecordRepair:
         path, root = os.path.abspath(content), os.path.abspath(self.root)
         below = path.startswith(root + os.sep)
         return Path(os.path.relpath(path, root) if below else path)
-
-
-def _role(split: str) -> str:
-    """The split under the name that recipes have for it."""
-    return next((role for role, names in SPELLINGS.items() if split.lower() in names), split)
 
 
 def repaired_records(path: Path) -> Iterator[Record]:

@@ -14,27 +14,20 @@ from detr_hf.labels import LabelMap
 Holder = TypeVar("Holder", bound=Sample)
 
 
-def with_classes(sample: Holder, labels: LabelMap) -> tuple[Holder, list[Issue]]:
-    """The sample without the objects that are of no class of the label map, and what was left out."""
+def with_classes(sample: Holder, labels: LabelMap, keep_void: bool = False) -> tuple[Holder, list[Issue]]:
+    """The sample without the objects that are of no class of the label map, and what was left out.
+
+    Args:
+        keep_void: objects of void classes stay: a copy of the data holds what the data holds.
+    """
     kept, issues = [], []
     for found in sample.objects:
-        if found.category in labels.label2id:
+        is_void = found.category in labels.void
+        if found.category in labels.label2id or (is_void and keep_void):
             kept.append(found)
             continue
-        code = "class-void" if found.category in labels.void else "class-not-in-label-map"
+        code = "class-void" if is_void else "class-not-in-label-map"
         issues.append(Issue(code, f"{found.where}: '{found.category}'", sample.file_name))
-    return (replace(sample, objects=kept) if issues else sample), issues
-
-
-def without_unknown_classes(sample: Sample, labels: LabelMap) -> tuple[Sample, list[Issue]]:
-    """As ``with_classes``, but objects of void classes stay: a copy of the data holds what the data holds."""
-    kept, issues = [], []
-    for found in sample.objects:
-        if found.category in labels.label2id or found.category in labels.void:
-            kept.append(found)
-        else:
-            text = f"{found.where}: '{found.category}'"
-            issues.append(Issue("class-not-in-label-map", text, sample.file_name))
     return (replace(sample, objects=kept) if issues else sample), issues
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from detr_hf.data.duplicates import Fingerprint, find_duplicates
 from detr_hf.data.issues import Issue
-from detr_hf.data.open_data import TRAIN, VALIDATION
 from detr_hf.data.records import Record, issues_from_lists, issues_to_lists
 from detr_hf.data.sources.base import MAX_JSON_BYTES
+from detr_hf.data.sources.splits import TRAIN, VALIDATION
 from detr_hf.data.stratify import Item, stratify
 from detr_hf.errors import UserError, listed
 from detr_hf.files import write_json

@@ -12,10 +12,9 @@ from typing import Any, Generic, NoReturn, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from detr_hf.errors import UserError
-from detr_hf.recipe import rules
 from detr_hf.recipe.faults import Fault, format_errors, schema_fault, wrong_choice
 from detr_hf.recipe.overrides import apply_overrides
-from detr_hf.recipe.rules import Unused
+from detr_hf.recipe.rules import RULES, UNUSED, Unused, with_defaults
 from detr_hf.recipe.schema import RECIPES, Recipe
 from detr_hf.recipe.tree import Path, dotted, fields_of, look_up, sections_in
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml, write_yaml
@@ -162,7 +161,7 @@ def _without_unset(values: dict[str, Any]) -> dict[str, Any]:
     return {key: _without_unset(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
-TRAINING = RecipeFormat[Recipe](RECIPES, rules.RULES, rules.UNUSED, rules.with_defaults)
+TRAINING = RecipeFormat[Recipe](RECIPES, RULES, UNUSED, with_defaults)
 
 load_recipe = TRAINING.load
 recipe_from_text = TRAINING.from_text

@@ -11,11 +11,12 @@ from typing import Any
 
 from detr_hf.data.id_maps import with_masks
 from detr_hf.data.issues import Issue
-from detr_hf.data.open_data import SPELLINGS, TRAIN, split_name
+from detr_hf.data.open_data import split_name
 from detr_hf.data.sample import Sample
 from detr_hf.data.sinks.base import IMAGES_FOLDER, ImageFolder, Sink, folder_of
 from detr_hf.data.sinks.coco_files import CocoSplit
 from detr_hf.data.sources.prepared import OTHER_SPLITS
+from detr_hf.data.sources.splits import SPELLINGS, TRAIN
 from detr_hf.files import write_text
 from detr_hf.labels import LABEL_MAP_FILE
 from detr_hf.recipe.data import DATA_FILE

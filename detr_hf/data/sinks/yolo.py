@@ -14,12 +14,12 @@ import numpy as np
 from detr_hf.data.contours import contours, joined
 from detr_hf.data.id_maps import with_masks
 from detr_hf.data.issues import Issue
-from detr_hf.data.open_data import SPELLINGS, TRAIN, VALIDATION
 from detr_hf.data.outlines import Points
 from detr_hf.data.repair_objects import bounds_of, decoded_mask
 from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sinks.base import IMAGES_FOLDER, Sink, copy_image, folder_of, image_name
+from detr_hf.data.sources.splits import TRAIN, VALIDATION, role_of
 from detr_hf.files import write_text
 from detr_hf.labels import LabelMap
 from detr_hf.recipe.data import DATA_FILE
@@ -131,7 +131,7 @@ class Writer(Sink):
 
     def _key_of(self, split: str) -> str:
         """The split as Ultralytics calls it, unless another is called so already."""
-        key = next((KEYS[role] for role, known in SPELLINGS.items() if split.casefold() in known), split)
+        key = KEYS.get(role_of(split) or "", split)
         return split if key in self.counts else key
 
 

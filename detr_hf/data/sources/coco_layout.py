@@ -19,6 +19,7 @@ from typing import Literal
 from detr_hf.data.archive import Files, FolderFiles, ZipFiles, is_zip
 from detr_hf.data.image_files import ImageFiles
 from detr_hf.data.sources.base import MAX_JSON_BYTES
+from detr_hf.data.sources.splits import SPLITS
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import is_within, relative_name
 
@@ -46,7 +47,6 @@ _NAMES = re.compile(rf"(annotations/)?[^/]+\.json|[^/]+/{re.escape(ROBOFLOW)}", 
 _TASK = re.compile(r"^(instances|panoptic|person_keypoints|annotations|coco)_|_?(annotations|coco)$")
 _NOT_READ = ("captions_", "image_info_", "stuff_")
 _YEAR = re.compile(r"(?<=[a-z])(19|20)\d\d$")
-_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 _IMAGES = re.compile(rb'"images"\s*:\s*\[')
 _ENTRY = re.compile(rb'"(segments_info|bbox|segmentation)"\s*:')
 
@@ -198,7 +198,7 @@ def _is_for(files: Files, name: str, kind: Kind) -> bool:
     path = PurePosixPath(name)
     found = kind_of(files, name)
     by_name = path.name == ROBOFLOW or path.name.startswith(("instances_", "panoptic_"))
-    return found == kind or (found is None and (by_name or path.stem.casefold() in _SPLITS))
+    return found == kind or (found is None and (by_name or path.stem.casefold() in SPLITS))
 
 
 def _split_names(names: list[str]) -> list[str]:
@@ -207,7 +207,7 @@ def _split_names(names: list[str]) -> list[str]:
     words = [path.parent.name if path.name == ROBOFLOW else _TASK.sub("", path.stem) for path in paths]
     plain = [_YEAR.sub("", word) for word in words]
     if len(names) == 1:
-        return [plain[0] if plain[0] in _SPLITS else "train"]
+        return [plain[0] if plain[0] in SPLITS else "train"]
     usable = all(plain) and len(set(plain)) == len(plain)
     return plain if usable else [path.with_suffix("").as_posix() for path in paths]
 

@@ -13,16 +13,23 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
 
-TRAIN = "train"
+TRAIN, VALIDATION = "train", "validation"
+SPELLINGS = {TRAIN: ("train", "training"), VALIDATION: ("validation", "valid", "val", "dev")}
+"""Usual names of the two splits that a run needs."""
+
 SPLITS = ("train", "val", "valid", "validation", "dev", "test", "training", "testing")
 """What folders and files of a split are called."""
 
 _WORDS = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **{name: role for role, names in SPELLINGS.items() for name in names},
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 _SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}\..*")
+
+
+def role_of(split: str) -> str | None:
+    """The role of a split by its name, in any case; None where a run needs none of that name."""
+    return next((role for role, names in SPELLINGS.items() if split.casefold() in names), None)
 
 
 class DataSet(ABC):
