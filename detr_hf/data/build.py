@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-from detr_hf.data.bundle import DataBundle
+from detr_hf.data.bundle import DataBundle, content_key
 from detr_hf.data.issues import Issue
 from detr_hf.data.open_data import open_data
 from detr_hf.data.reading import cached_categories, read_source
@@ -64,7 +64,8 @@ def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
     notes = remarks + [sentence for report in reports for sentence in report.sentences()]
     _write_report(Path(output_dir), notes, reports, splits)
     is_panoptic = "panoptic" in splits[TRAIN].column_names
-    return DataBundle(datasets.DatasetDict(splits), labels, is_panoptic, notes)
+    key = content_key(splits[TRAIN])
+    return DataBundle(datasets.DatasetDict(splits), labels, is_panoptic, notes, training_key=key)
 
 
 def labels_of(wanted: str | None, beside: LabelMap | None, train: Source) -> LabelMap:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
@@ -49,6 +52,7 @@ class DataBundle:
         is_panoptic: whether the rows carry a ``panoptic`` PNG.
         notes: one sentence for everything that was mended, dropped or is worth knowing, each with its count.
         stream: the training split of a streamed set.
+        training_key: :func:`content_key` of the training split, of a stream of its first images.
     """
 
     dataset: datasets.DatasetDict
@@ -56,6 +60,7 @@ class DataBundle:
     is_panoptic: bool
     notes: list[str] = field(default_factory=list)
     stream: ImageStream | None = None
+    training_key: str = ""
 
     def save(self, folder: str | Path) -> None:
         """Write a self-contained copy (images embedded) that ``data.dataset`` reads back, with its label
@@ -98,3 +103,29 @@ def dataset_features(names: Sequence[str], is_panoptic: bool) -> datasets.Featur
     """The declared features of both splits; declared so that leading rows without objects cannot mislead."""
     pictures = {"image": datasets.Image()} | ({"panoptic": datasets.Image()} if is_panoptic else {})
     return datasets.Features(pictures | dict(truth_features(names)))
+
+
+def content_key(split: datasets.Dataset) -> str:
+    """A hash of the names, sizes and objects of a split's images, the same wherever and whenever the files
+    were written; pixels do not count.
+    """
+    digest = sha256()
+    table = split.select_columns(sorted(truth_features([]))).with_format("arrow")
+    for batch in table.iter(batch_size=1000):
+        for column in batch.columns:
+            _add_values(digest, column.combine_chunks())
+    return digest.hexdigest()[:16]
+
+
+def _add_values(digest: Any, array: Any) -> None:
+    """Values alone: how Arrow lays them out differs between a table, a selection of it and a copy."""
+    if pa.types.is_struct(array.type):
+        for part in array.flatten():
+            _add_values(digest, part)
+    elif pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        digest.update(pc.list_value_length(array).to_numpy(zero_copy_only=False).astype("<i4").tobytes())
+        _add_values(digest, pc.list_flatten(array))
+    elif pa.types.is_string(array.type):
+        digest.update(repr(array.to_pylist()).encode())
+    else:
+        digest.update(array.to_numpy(zero_copy_only=False).tobytes())

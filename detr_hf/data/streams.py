@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 
 from detr_hf.data.boxes import judge_format
-from detr_hf.data.bundle import DataBundle, ImageStream
+from detr_hf.data.bundle import DataBundle, ImageStream, content_key, truth_features
 from detr_hf.data.numbers import is_int64
 from detr_hf.data.reading import count_row, read_source
 from detr_hf.data.repair import Repair
@@ -64,12 +64,12 @@ def streamed_bundle(data: Data) -> tuple[DataBundle, list[Report]]:
         images,
         is_panoptic,
     )
-    first = look_at_the_first(stream, may_be_bad=data.on_bad_sample == "skip")
+    first, key = look_at_the_first(stream, labels, may_be_bad=data.on_bad_sample == "skip")
     truth, report = read_source(validation, labels)
     table = datasets.concatenate_datasets([validation.images_table(), truth], axis=1)
     notes = [sentence for found in (first, report) for sentence in found.sentences()]
     splits = datasets.DatasetDict({"validation": table})
-    return DataBundle(splits, labels, is_panoptic, notes, stream), [first, report]
+    return DataBundle(splits, labels, is_panoptic, notes, stream, key), [first, report]
 
 
 @dataclass(frozen=True)
@@ -215,12 +215,16 @@ class RowCheck:
         return self.reader.sample(raw, known if is_int64(known) else place, place)
 
 
-def look_at_the_first(stream: ImageStream, may_be_bad: bool) -> Report:
+def look_at_the_first(stream: ImageStream, labels: LabelMap, may_be_bad: bool) -> tuple[Report, str]:
     """Check the first images of a stream, as a table is checked whole.
 
     Args:
         stream: the training split.
+        labels: the classes of its rows.
         may_be_bad: list what cannot be used rather than raise.
+
+    Returns:
+        What was found, and the ``content_key`` of these images.
 
     Raises:
         UserError: an image cannot be used, or the boxes only make sense in another format.
@@ -232,13 +236,15 @@ def look_at_the_first(stream: ImageStream, may_be_bad: bool) -> Report:
     box_format = judge_format([] if stream.is_panoptic else samples)
     report.add([box_format.issue] if box_format.issue else [])
     report.raise_errors()
+    features, kept = truth_features(labels.names), []
     for sample in samples:
         row, issues = check.make_row(sample)
         report.add(issues)
         if row is not None:
             count_row(row, report)
+            kept.append({column: row[column] for column in features})
     if not may_be_bad:
         report.raise_errors()
     if not report.totals["images"]:
         raise UserError(f"{check.name}: none of its first images can be used, or there is none")
-    return report
+    return report, content_key(datasets.Dataset.from_list(kept, features=features))

@@ -65,6 +65,12 @@ class Data:
     on_bad_sample: Literal["stop", "skip"] = "stop"  # "skip": another training image takes its place
     workers: NonNegativeInt = 4  # loading processes per training process; 0 loads in the process itself
 
+    @property
+    def place(self) -> str:
+        """The path or id of the training data."""
+        split = self.train or self.source
+        return split.place if split is not None else self.dataset or "demo"
+
 
 def detr_training_transforms() -> TransformList:
     """DETR's training policy (Carion et al. 2020): flip, then a resize, or resize, crop, resize."""

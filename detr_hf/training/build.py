@@ -221,6 +221,7 @@ def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: i
         "learning_tensors": sum(parameter.requires_grad for parameter in task.parameters()),
         "batch_size": recipe.optim.batch_size,
         "training_images": training_images,
+        "training_data": {"name": recipe.data.place, "key": data.training_key},
     }
     if recipe.data.repeat_threshold is not None:  # it decides how long an epoch is
         identity["repeat_threshold"] = recipe.data.repeat_threshold

@@ -209,6 +209,11 @@ def load_training(
         state, stream = TrainState(**facts["state"]), dict(facts["stream"])
         tensors = load_file(folder / TENSORS_FILE)
         _refuse_other_run(folder, state.identity, identity)
+        if "training_data" not in state.identity:
+            accelerator.print(
+                f"warning: {folder} does not say which data it was trained on, as those of older versions; "
+                f"make sure that it was {identity['training_data']['name']}"
+            )
         task.model.load_state_dict(load_finished(str(folder)).state_dict(), strict=True)
     except OtherRunError:
         raise
@@ -263,12 +268,22 @@ class OtherRunError(UserError):
 
 
 def _refuse_other_run(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    remedy = "Choose another output_dir, or set `resume: never` to start over there."
     for key, value in ours.items():
-        if theirs.get(key) != value:
+        if key != "training_data" and theirs.get(key) != value:
             raise OtherRunError(
                 f"resume: {folder} is of another run: its {key} is {theirs.get(key)!r}, this run's is "
-                f"{value!r}. Choose another output_dir, or set `resume: never` to start over there."
+                f"{value!r}. {remedy}"
             )
+    # Data may move, so its path alone is no difference; states of older versions have no key.
+    data = ours["training_data"]
+    old = theirs.get("training_data", data)
+    if old["key"] != data["key"]:
+        raise OtherRunError(
+            f"resume: {folder} is of another run: it was trained on {old['name']} (content {old['key']}), "
+            f"this run's data is {data['name']} (content {data['key']}). There are as many images, but their "
+            f"names, sizes or objects differ. {remedy}"
+        )
 
 
 def _write_model(folder: Path, task: Task, processor: ImageProcessor) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from detr_hf.data import reading
 from detr_hf.data.build import build_bundle
-from detr_hf.data.bundle import DataBundle, dataset_features
+from detr_hf.data.bundle import DataBundle, content_key, dataset_features
 from detr_hf.data.issues import KINDS
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
@@ -267,3 +267,13 @@ def test_real_exports_are_read(tmp_path: Path) -> None:
         declared = {segment["id"]: segment for segment in annotation["segments_info"]}
         assert row["objects"]["area"] == [declared[number]["area"] for number in row["objects"]["id"]]
         assert row["objects"]["bbox"] == [declared[number]["bbox"] for number in row["objects"]["id"]]
+
+
+def test_the_key_of_the_training_images_is_that_of_their_values_alone(tmp_path: Path) -> None:
+    train = write_coco_detection(tmp_path / "a", count=6)
+    assert build(tmp_path, train=train, overfit=4).training_key != build(tmp_path, train=train).training_key
+    whole = build(tmp_path, train=train, overfit=6)
+    copy = whole.dataset["train"].select([5, *range(5)]).select([*range(1, 6), 0])  # by indices, in one batch
+    assert content_key(copy) == content_key(copy.flatten_indices()) == whole.training_key
+    whole.save(tmp_path / "saved")
+    assert build(tmp_path, dataset=str(tmp_path / "saved"), overfit=6).training_key == whole.training_key

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,40 @@ def test_another_run_is_refused_and_its_record_left_alone(
         assembled(recipe_of("detection", home, folder, *changes))
     assert named in str(caught.value) and "resume: never" in str(caught.value)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def change_a_box(boxes: Path) -> None:
+    file = boxes / "annotations.json"
+    content = json.loads(file.read_text())
+    content["annotations"][-1]["bbox"][2] -= 1
+    file.write_text(json.dumps(content))
+
+
+def test_other_data_of_the_same_size_is_another_run(home: Path, one_step: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other" / home.name
+    shutil.copytree(home / "boxes", other / "boxes", copy_function=shutil.copyfile)  # new times
+    (other / "start").symlink_to(home / "start")
+    recipe = recipe_of("detection", other, one_step.folder, *ONE_STEP)
+    assert assembled(recipe).state.step == 1, "the same data at another place"
+    change_a_box(other / "boxes")
+    with pytest.raises(UserError, match="is of another run: it was trained on ") as caught:
+        assembled(recipe)
+    assert str(other / "boxes") in str(caught.value) and str(home / "boxes") in str(caught.value)
+    assert "another output_dir" in str(caught.value) and "resume: never" in str(caught.value)
+    assert assembled(replace(recipe, resume="never")).state.step == 0
+
+
+def test_a_checkpoint_that_does_not_say_its_data_is_resumed_with_a_warning(
+    home: Path, one_step: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assembled(one_step.recipe)
+    assert "warning" not in capsys.readouterr().out
+    del one_step.state.identity["training_data"]
+    save_training(one_step)
+    resumed = assembled(one_step.recipe)
+    assert resumed.state.step == 1 and "training_data" in resumed.state.identity
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1 and str(home / "boxes") in warnings[0]
 
 
 def test_other_pretrained_weights_are_another_run(home: Path, one_step: Run) -> None:

@@ -125,6 +125,9 @@ def test_another_order_is_another_run(home: Path, tmp_path: Path) -> None:
         assembled(replace(recipe, data=replace(recipe.data, shuffle_buffer=9)))
     with pytest.raises(UserError, match="its training_images is 11, this run's is 9"):
         assembled(replace(recipe, data=replace(recipe.data, epoch_images=9)))
+    other = write_parquet(tmp_path / "other", changes={105: {"file_name": "another.jpg"}})
+    with pytest.raises(UserError, match=r"it was trained on .*detection .*this run's data is .*other "):
+        assembled(replace(recipe, data=replace(recipe.data, dataset=str(other))))
 
 
 def test_bad_images_are_skipped_and_listed(tmp_path: Path) -> None:
