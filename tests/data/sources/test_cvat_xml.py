@@ -278,29 +278,13 @@ TRACKS = """
   <track id="2" label="truck"><skeleton frame="1" keyframe="1"/></track>"""
 
 
-def test_a_video_has_the_shapes_of_each_frame_until_their_object_leaves(tmp_path: Path) -> None:
-    write_images(tmp_path / "images", *(f"frame_{number:06d}.PNG" for number in range(3)))
+def test_tracks_of_a_video_are_counted_and_their_frames_are_not_listed(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", "frame_000000.PNG")
     folder = write_xml(tmp_path, TRACKS)
-    samples = {one.file_name: one for one in read(folder)}
-    assert {name: [one.category for one in sample.objects] for name, sample in samples.items()} == {
-        "frame_000000.PNG": ["crane"],
-        "frame_000001.PNG": ["crane", "truck"],
-        "frame_000002.PNG": [],
-    }
-    assert all(codes(sample) == [] for sample in samples.values())
-    assert [issue.text for issue in opened(folder).splits["train"].issues()] == [
-        "1 tracks; export with images to have their frames",
-        "1 shapes of tracks, of skeleton",
-    ]
-
-
-def test_a_video_without_its_frames_tells_how_many_tracks_are_lost(tmp_path: Path) -> None:
-    folder = write_xml(tmp_path, TRACKS)
-    assert read(folder) == []
+    assert [codes(sample) for sample in read(folder)] == [["unlisted"]]
     issues = list(opened(folder).splits["train"].issues())
-    assert {issue.code for issue in issues} == {"not-taken"}
+    assert [issue.code for issue in issues] == ["not-taken"]
     assert issues[0].text.startswith("3 tracks")
-    assert "3 shapes of tracks, without an image of their frame" in [issue.text for issue in issues]
 
 
 def test_frames_of_a_video_that_was_exported_as_images_have_no_suffix_in_the_xml(tmp_path: Path) -> None:
