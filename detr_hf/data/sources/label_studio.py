@@ -1,6 +1,6 @@
-"""Label Studio's JSON and JSON-MIN exports: rectangles, polygons, ellipses and brush masks.
+"""Label Studio's JSON export: rectangles, polygons, ellipses and brush masks.
 
-Formats: https://labelstud.io/guide/export and https://labelstud.io/guide/task_format. An export is held in
+Format: https://labelstud.io/guide/export and https://labelstud.io/guide/task_format. An export is held in
 memory.
 """
 
@@ -29,7 +29,7 @@ from detr_hf.foreign_files import open_file, parse_json, read_bytes
 from detr_hf.images import MAX_PIXELS, image_size
 
 FORMAT = "label-studio"
-TITLE = "Label Studio (JSON or JSON-MIN)"
+TITLE = "Label Studio (JSON)"
 LOOKS_FOR = "a JSON file with tasks and their `annotations`, and the images beside it"
 ORDER = 40
 
@@ -37,11 +37,11 @@ HEAD_BYTES = 200_000
 LOCAL = "/data/local-files/?d="
 _PREFIX = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploaded files
 _HEAD = re.compile(r"^\ufeff?\s*[\[{]")
-_ANNOTATIONS = re.compile(r'"(?:annotations|completions|predictions)"\s*:\s*\[')
+_ANNOTATIONS = re.compile(r'"(?:annotations|predictions)"\s*:\s*\[')  # COCO and others have these, too
 _OWN_KEYS = re.compile(
-    r'"(?:was_cancelled|completed_by|file_upload|to_name|annotation_id|original_width|total_annotations)"\s*:'
+    r'"(?:was_cancelled|completed_by|file_upload|to_name|original_width|total_annotations'
+    r'|(?:rectangle|polygon|brush|ellipse|keypoint)labels)"\s*:'
 )
-_LABELS = re.compile(r'"(?:rectangle|polygon|brush|ellipse|keypoint)labels"\s*:')
 
 
 def detect(path: Path) -> bool:
@@ -63,11 +63,7 @@ def _is_export(file: Path) -> bool:
             head = opened.read(HEAD_BYTES).decode("utf-8", "replace")
     except UserError:
         return False
-    if _HEAD.match(head) is None:
-        return False
-    if _ANNOTATIONS.search(head):  # COCO and others have "annotations", too
-        return bool(_OWN_KEYS.search(head) or _LABELS.search(head))
-    return bool(_LABELS.search(head) or '"annotation_id"' in head)
+    return all(pattern.search(head) for pattern in (_HEAD, _ANNOTATIONS, _OWN_KEYS))
 
 
 def open_splits(place: Place) -> Opened:
@@ -81,71 +77,38 @@ def open_splits(place: Place) -> Opened:
 
 @dataclass
 class Task:
-    """One image and what was annotated in it."""
+    """An image and what is taken as the truth about it."""
 
     number: Any  # in Label Studio, or its place in the file
-    data: dict[str, Any]  # has the image's URL under a key that the project chose
-    annotations: list[dict[str, Any]]  # by several annotators, maybe
-    predictions: int = 0  # how many there are; they are no truth
+    said: str  # the image; empty where it names none
+    results: list[Any] | None  # None where it is not annotated
+    not_taken: str  # annotations and predictions beside these
 
     @property
     def name(self) -> str:
         return f"task {str(self.number)[:40]}"
 
-    def results(self) -> tuple[list[Any], str, str]:
-        """What is taken as the truth: of several annotations the one that is marked as ground truth, else the
-        first; none that was cancelled.
 
-        Returns:
-            its results, why others are not taken, and why there are none.
-        """
-        valid = [one for one in self.annotations if one.get("was_cancelled") is not True]
-        counts = {
-            "annotations of others": max(len(valid) - 1, 0),
-            "cancelled": len(self.annotations) - len(valid),
-            "predictions": self.predictions,
-        }
-        others = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        left = f"{self.name}: {others}" if others else ""
-        if not valid:
-            return [], left, f"{self.name} is not annotated"
+def _task_of(entry: dict[str, Any], position: int) -> Task:
+    """Of several annotations the one that is marked as ground truth is taken, else the first; none that was
+    cancelled.
+    """
+    found, guesses = (entry.get(key) for key in ("annotations", "predictions"))
+    annotations = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    valid = [one for one in annotations if one.get("was_cancelled") is not True]
+    counts = {
+        "annotations of others": max(len(valid) - 1, 0),
+        "cancelled": len(annotations) - len(valid),
+        "predictions": len(guesses) if isinstance(guesses, list) else 0,
+    }
+    results = None
+    if valid:
         best = next((one for one in valid if one.get("ground_truth") is True), valid[0])
-        results = best.get("result")
-        return results if isinstance(results, list) else [], left, ""
-
-
-def _tasks_in(content: Any, file: str, issues: list[Issue]) -> list[Task]:
-    """The tasks of a file; entries that are none are told."""
-    found: dict[Any, Task] = {}
-    for position, entry in enumerate(content if isinstance(content, list) else [content], start=1):
-        if not isinstance(entry, dict):
-            issues.append(Issue("entry-invalid", f"entry {position} is a {type(entry).__name__}", file))
-            continue
-        number = position if entry.get("id") is None else entry["id"]
-        task = _task(entry, number) if isinstance(entry.get("data"), dict) else _task_of_row(entry, number)
-        known = found.setdefault((str(task.number), repr(sorted(task.data.items()))), task)
-        if known is not task:  # JSON-MIN has a row for each annotator
-            known.annotations += task.annotations
-            known.predictions += task.predictions
-    return list(found.values())
-
-
-def _task(entry: dict[str, Any], number: Any) -> Task:
-    done, predictions = entry.get("annotations", entry.get("completions")), entry.get("predictions")
-    annotations = [one for one in done if isinstance(one, dict)] if isinstance(done, list) else []
-    data = {**entry["data"], "file_upload": entry.get("file_upload")}
-    return Task(number, data, annotations, len(predictions) if isinstance(predictions, list) else 0)
-
-
-def _task_of_row(entry: dict[str, Any], number: Any) -> Task:
-    """A row of JSON-MIN: data and regions side by side, under the names that the project gave them."""
-    times = ("created_at", "updated_at", "lead_time")
-    data = {key: value for key, value in entry.items() if isinstance(value, str) and key not in times}
-    lists = (value for value in entry.values() if isinstance(value, list))
-    regions = [one for value in lists for one in value if isinstance(one, dict)]
-    kinds = (next((key for key in one if key.endswith("labels")), "region") for one in regions)
-    results = [{**one, "type": kind, "value": one} for kind, one in zip(kinds, regions, strict=True)]
-    return Task(number, data, [{"result": results}])
+        results = best["result"] if isinstance(best.get("result"), list) else []
+    number = position if entry.get("id") is None else entry["id"]
+    said = _said({**entry["data"], "file_upload": entry.get("file_upload")})
+    not_taken = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return Task(number, said, results, not_taken)
 
 
 @dataclass
@@ -170,14 +133,16 @@ class _LabelStudio(DataSet):
         by_split = all(file.stem.lower() in SPLITS for file in files)
         tasks: dict[str, list[Task]] = defaultdict(list)
         for file in files:
-            content = parse_json(
-                read_bytes(file, MAX_JSON_BYTES, "annotation file"), str(file), any_number=True
-            )
-            found = _tasks_in(content, file.name, self._found)
-            tasks[file.stem.lower() if by_split else TRAIN] += found
-        self.splits = {split: self._entries(found) for split, found in tasks.items()}
-        results = (task.results()[0] for found in tasks.values() for task in found)
-        self._labels = {label for taken in results for label in labels_in(taken)}
+            content = read_bytes(file, MAX_JSON_BYTES, "annotation file")
+            entries = parse_json(content, str(file), any_number=True)
+            for position, entry in enumerate(entries if isinstance(entries, list) else [entries], start=1):
+                if isinstance(entry, dict) and isinstance(entry.get("data"), dict):
+                    tasks[file.stem.lower() if by_split else TRAIN].append(_task_of(entry, position))
+                else:
+                    self._found.append(Issue("entry-invalid", f"entry {position} is no task", file.name))
+        self.splits = {split: self._entries(found) for split, found in tasks.items()} or {TRAIN: []}
+        taken = (task.results or [] for found in tasks.values() for task in found)
+        self._labels = {label for results in taken for label in labels_in(results)}
 
     def _entries(self, tasks: list[Task]) -> list[Entry]:
         """In the order of the files; tasks of one image together."""
@@ -210,7 +175,7 @@ class _LabelStudio(DataSet):
         Returns:
             its name relative to the folder, None where it is not there; what the task says; and an issue.
         """
-        said = _said(task.data)
+        said = task.said
         if not said:
             return None, task.name, Issue("file-name", f"{task.name} names no image", task.name)
         path = _path(said)
@@ -241,20 +206,21 @@ class _LabelStudio(DataSet):
         if entry.name is None:
             return Sample(None, entry.said, entry.number, [], issues=tuple(entry.issues))
         path = self._images.folder / entry.name
-        results, without, issues = [], [], list(entry.issues)
+        issues, regions = list(entry.issues), []
         for task in entry.tasks:
-            taken, left, why_none = task.results()
-            results.append(taken)
-            issues += [Issue("not-taken", left, entry.name)] if left else []
-            without += [Issue("no-annotations", why_none, entry.name)] if why_none else []
-        if len(without) == len(entry.tasks):
-            return Sample(path, entry.name, entry.number, [], issues=(*issues, *without))
-        size_hw = _size_of(path, [result for taken in results for result in taken])
+            if task.not_taken:
+                issues.append(Issue("not-taken", f"{task.name}: {task.not_taken}", entry.name))
+            regions += [task.results] if task.results is not None else []
+        if not regions:
+            names = " and ".join(task.name for task in entry.tasks)
+            issues.append(Issue("no-annotations", f"{names}: not annotated", entry.name))
+            return Sample(path, entry.name, entry.number, [], issues=tuple(issues))
+        size_hw = _size_of(path, [result for results in regions for result in results])
         objects: list[Annotation] = []
         if size_hw is not None:
-            regions = Regions(size_hw, entry.name)
-            objects = [found for taken in results for found in regions.annotations(taken)]
-            issues += regions.issues
+            reader = Regions(size_hw, entry.name)
+            objects = [found for results in regions for found in reader.annotations(results)]
+            issues += reader.issues
         return Sample(path, entry.name, entry.number, objects, size_hw, issues=tuple(issues))
 
 

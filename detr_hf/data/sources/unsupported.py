@@ -21,16 +21,18 @@ DEEPEST = 3  # folders below the path whose names are looked at
 MOST_NAMES = 5000
 MOST_HEADS = 8  # files whose beginning is looked at
 HEAD_BYTES = 1 << 16
+NEVER = "(?!)"  # a pattern that matches nothing
 _TEXT = (".json", ".ndjson", ".jsonl", ".csv", ".manifest")
 
-_PANLABEL = (
-    "`pip install panlabel` and "
-    "`panlabel convert --from {} --to coco -i ... -o coco.json` make COCO of its boxes"
-)
-_DATUM = (
-    "in an environment of its own, `pip install 'datumaro[cli]'` and "
-    "`datum convert -i ... -if {} -f coco_instances -o OUT -- --save-media` make COCO of it"
-)
+
+def _panlabel(name: str) -> str:
+    command = f"panlabel convert --from {name} --to coco -i ... -o coco.json"
+    return f"`pip install panlabel` and `{command}` make COCO of its boxes"
+
+
+def _datum(name: str) -> str:
+    command = f"datum convert -i ... -if {name} -f coco_instances -o OUT -- --save-media"
+    return f"in an environment of its own, `pip install 'datumaro[cli]'` and `{command}` make COCO of it"
 
 
 @dataclass(frozen=True)
@@ -41,72 +43,62 @@ class Format:
         title: for people.
         remedy: how it becomes one that is read.
         names: matches the path of one of its files, "/"-separated and in lower case.
-        heads: each matches the beginning of one of its text files; with ``names``, one of both will do.
+        head: matches the beginning of one of its text files; with ``names``, one of both will do.
     """
 
     title: str
     remedy: str
-    names: str | None = None
-    heads: tuple[str, ...] = ()
+    names: str = NEVER
+    head: str = NEVER
 
 
-FORMATS = (
-    Format("a KITTI folder", _DATUM.format("kitti_detection"), r"(^|/)label_2/[^/]+\.txt$"),
-    Format(
-        "Open Images",
-        _DATUM.format("open_images"),
-        r"-annotations-bbox\.csv$",
-        (r"^ImageID,Source,LabelName",),
-    ),
-    Format("a MOT sequence", _DATUM.format("mot_seq"), r"(^|/)gt/gt\.txt$"),
+FORMATS = (  # in the order in which they are tried
+    Format("a KITTI folder", _datum("kitti_detection"), r"(^|/)label_2/[^/]+\.txt$"),
+    Format("Open Images", _datum("open_images"), r"-annotations-bbox\.csv$", r"^ImageID,Source,LabelName"),
+    Format("a MOT sequence", _datum("mot_seq"), r"(^|/)gt/gt\.txt$"),
     Format(
         "Mapillary Vistas",
-        _DATUM.format("mapillary_vistas_instances"),
+        _datum("mapillary_vistas_instances"),
         r"(^|/)config_v[12]\.\d\.json$|(^|/)v[12]\.\d/(labels|instances|polygons|panoptic)(/|$)",
     ),
     Format(
         "a project of VGG Image Annotator (VIA)",
-        f"its menu Annotation exports COCO; or {_PANLABEL.format('via')}",
+        f"its menu Annotation exports COCO; or {_panlabel('via')}",
         r"(^|/)via_(region_data|project)[^/]*\.(json|csv)$",
-        (r"\"_via_img_metadata\"", r"\"shape_attributes\"", r"region_shape_attributes"),
+        r'"_via_img_metadata"|"shape_attributes"|region_shape_attributes',
     ),
-    Format("a set of TFRecord files", _PANLABEL.format("tfrecord"), r"\.(tfrecords?|record)(-\d+-of-\d+)?$"),
+    Format("a set of TFRecord files", _panlabel("tfrecord"), r"\.(tfrecords?|record)(-\d+-of-\d+)?$"),
     Format(
         "CreateML JSON",
-        _PANLABEL.format("create-ml"),
+        _panlabel("create-ml"),
         r"\.createml\.json$",
-        (r"(?s)\"coordinates\"\s*:\s*\{.*\"(x|y|width|height)\"",),
+        r'(?s)"coordinates"\s*:\s*\{.*"(x|y|width|height)"',
     ),
-    Format("an export of Labelbox", _PANLABEL.format("labelbox"), None, (r"\"data_row\"\s*:",)),
+    Format("an export of Labelbox", _panlabel("labelbox"), head=r'"data_row"\s*:'),
+    Format(
+        "Label Studio's JSON-MIN",
+        "export JSON from the same menu",
+        head=r'"(rectangle|polygon|brush)labels"\s*:',
+    ),
     Format(
         "a Supervisely project",
-        _PANLABEL.format("supervisely"),
+        _panlabel("supervisely"),
         r"(^|/)ann/[^/]+\.(jpe?g|png|bmp|webp|tiff?)\.json$",
-        (r"\"classTitle\"\s*:",),
+        r'"classTitle"\s*:',
     ),
     Format(
         "an export of VoTT",
-        _PANLABEL.format("vott-json"),
+        _panlabel("vott-json"),
         r"\.vott$|(^|/)vott-json-export(/|$)",
-        (r"(?s)\"assets\"\s*:.*\"boundingBox\"",),
+        r'(?s)"assets"\s*:.*"boundingBox"',
     ),
-    Format("datumaro's own format", _DATUM.format("datumaro"), None, (r"\"dm_format_version\"",)),
-    Format("BDD100K or Scalabel JSON", _PANLABEL.format("bdd100k"), None, (r"\"box2d\"\s*:",)),
-    Format(
-        "V7's Darwin JSON",
-        _PANLABEL.format("v7-darwin"),
-        None,
-        (r"darwin_json|\"item\"\s*:\s*\{(?s:.*)\"slots\"",),
-    ),
-    Format("SuperAnnotate JSON", _PANLABEL.format("superannotate"), None, (r"\"className\"\s*:",)),
-    Format("WIDER FACE", _DATUM.format("wider_face"), r"(^|/)wider_face_[^/]*bbx_gt\.txt$"),
-    Format("a SageMaker manifest", _PANLABEL.format("sagemaker"), None, (r"\"source-ref\"\s*:",)),
-    Format(
-        "TensorFlow's object detection CSV",
-        _PANLABEL.format("tfod"),
-        None,
-        (r"^filename,width,height,class,xmin",),
-    ),
+    Format("datumaro's own format", _datum("datumaro"), head='"dm_format_version"'),
+    Format("BDD100K or Scalabel JSON", _panlabel("bdd100k"), head=r'"box2d"\s*:'),
+    Format("V7's Darwin JSON", _panlabel("v7-darwin"), head=r'darwin_json|"item"\s*:\s*\{(?s:.*)"slots"'),
+    Format("SuperAnnotate JSON", _panlabel("superannotate"), head=r'"className"\s*:'),
+    Format("WIDER FACE", _datum("wider_face"), r"(^|/)wider_face_[^/]*bbx_gt\.txt$"),
+    Format("a SageMaker manifest", _panlabel("sagemaker"), head=r'"source-ref"\s*:'),
+    Format("TensorFlow's object detection CSV", _panlabel("tfod"), head="^filename,width,height,class,xmin"),
     Format(
         "a set of pickle files",
         "they are never opened, as reading one may run what it holds; export COCO where they were made",
@@ -114,20 +106,16 @@ FORMATS = (
     ),
     Format("an archive", "unpack it, and give the folder", r"^[^/]+\.(zip|tar|tgz|tar\.\w+|7z|rar)$"),
 )
-"""In the order in which they are tried."""
 
 
 def known_format(path: Path) -> Format | None:
     """The unsupported format that a file or folder has; never raises, reads names and a few beginnings."""
     names = list(_names_at(path))
     for one in FORMATS:
-        if one.names is not None and any(re.search(one.names, name.lower()) for name in names):
+        if any(re.search(one.names, name.lower()) for name in names):
             return one
     heads = list(_heads(path, names))
-    for one in FORMATS:
-        if any(re.search(pattern, head) for pattern in one.heads for head in heads):
-            return one
-    return None
+    return next((one for one in FORMATS if any(re.search(one.head, head) for head in heads)), None)
 
 
 def _names_at(path: Path) -> Iterator[str]:

@@ -292,16 +292,6 @@ def test_images_in_two_tasks_and_images_that_differ_in_folder_alone(tmp_path):
     assert issues == [("unlisted", "x/b.jpg"), ("unlisted", "y/b.jpg")]
 
 
-def test_json_min(tmp_path):
-    box = {**BOX, "rectanglelabels": ["cat"], "original_width": WIDTH, "original_height": HEIGHT}
-    row = {"image": "/data/upload/3/a.jpg", "id": 4, "label": [box], "annotator": 1, "annotation_id": 9}
-    row |= {"created_at": "2024-01-01", "updated_at": "2024-01-01", "lead_time": 3.2, "choice": "day"}
-    (sample,) = samples(export(tmp_path, row, {**row, "annotator": 2, "created_at": "2024-01-02"}))
-    assert [(found.category, found.bbox) for found in sample.objects] == [("cat", BOX_PX)]
-    assert (sample.image_id, codes(sample)) == (4, ["not-taken"])
-    assert sample.issues[0].text == "task 4: 1 annotations of others"
-
-
 def test_percent_are_of_the_file_where_the_export_has_no_size(tmp_path):
     shape = result()
     del shape["original_width"]

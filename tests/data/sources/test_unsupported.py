@@ -30,6 +30,7 @@ FILES = [
         '[{"image": "a.jpg", "annotations": [{"label": "a", "coordinates": {"y": 1, "x": 2}}]}]',
     ),
     ("an export of Labelbox", "export.ndjson", '{"data_row": {"id": "x"}, "projects": {}}\n'),
+    ("Label Studio's JSON-MIN", "x.json", '[{"image": "a.jpg", "label": [{"rectanglelabels": ["cat"]}]}]'),
     ("a Supervisely project", "ds0/ann/a.jpg.json", "{}"),
     ("an export of VoTT", "vott-json-export/site-export.json", "{}"),
     ("datumaro's own format", "annotations/default.json", '{"dm_format_version": "1.0", "info": {}}'),
