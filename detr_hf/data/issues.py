@@ -176,7 +176,6 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
             "class names differ in case, spaces or a plural alone",
             "if they are one class, give it one name",
         ),
-        ("class-names", "classes have no names", "list them beside the data, one a line, in classes.txt"),
         (
             "things-split",
             "objects of one class are told apart by connected parts alone",

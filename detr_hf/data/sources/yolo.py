@@ -1,4 +1,4 @@
-"""YOLO: Ultralytics' data.yaml, Darknet's obj.data, or folders of images and label files alone.
+"""YOLO: Ultralytics' data.yaml, Darknet's obj.data, or images and label files with a list of classes.
 
 Formats: Ultralytics' https://docs.ultralytics.com/datasets/detect and .../segment; Darknet's
 https://github.com/AlexeyAB/darknet#how-to-train-to-detect-your-custom-objects, as CVAT writes it
@@ -12,42 +12,43 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from detr_hf.data.image_files import IMAGE_SUFFIXES, first_files, is_image
+from detr_hf.data.image_files import first_files, is_image
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.splits import SPLITS, TRAIN, DataSet, open_all
 from detr_hf.data.sources.yolo_files import Listed, YoloFiles
-from detr_hf.data.sources.yolo_labels import annotations_of, class_of, lines_of, looks_like_labels, read_lines
+from detr_hf.data.sources.yolo_labels import annotations_of, lines_of, looks_like_labels, read_lines
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import open_file, read_bytes
 from detr_hf.images import look_at_image
 
 FORMAT = "yolo"
 TITLE = "YOLO (Ultralytics or Darknet)"
-LOOKS_FOR = (
-    "data.yaml with `names` and `train`, obj.data, or images with a .txt each: in the folders images and "
-    "labels, or side by side"
-)
+LOOKS_FOR = "data.yaml with `names` and `train`, obj.data, or classes.txt and images with a .txt each"
 ORDER = 50
 
 MAX_CONFIG_BYTES = 4_000_000
 CLASS_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "images/classes.txt")
+BROKEN = "data.yaml"
 LOOKED_AT = 200  # label files in each folder until one has a line
 _YAML, _DARKNET = (".yaml", ".yml"), ".data"
 _KEY = re.compile(r"^['\"]?(\w+)['\"]?\s*[:=]", re.MULTILINE)
 
 
 def detect(path: Path) -> bool:
-    """Whether the path is or holds a data.yaml or obj.data, or holds label files."""
+    """Whether the path is or holds a data.yaml or obj.data, or holds label files and a list of classes."""
     try:
-        return config_of(path) is not None or (path.is_dir() and is_bare(path))
+        if config_of(path) is not None:
+            return True
+        # One that cannot be read is refused, not left out.
+        is_named = path.is_dir() and (_class_file(path) is not None or (path / BROKEN).is_file())
+        return is_named and any(map(looks_like_labels, first_files(path, ".txt", LOOKED_AT)))
     except OSError:
         return False
 
@@ -73,25 +74,6 @@ def _is_config(file: Path) -> bool:
     return sum(("names" in keys, "nc" in keys, not keys.isdisjoint(SPLITS))) >= 2
 
 
-def is_bare(folder: Path) -> bool:
-    """Whether a folder without a configuration holds YOLO's label files and images."""
-    if (folder / "labels").is_dir() and (folder / "images").is_dir() and _class_file(folder) is not None:
-        return True
-    for text in first_files(folder, ".txt", LOOKED_AT):
-        below = {part.lower() for part in text.relative_to(folder).parts[:-1]}
-        # A data set further below may have a configuration of its own.
-        is_near = below <= {"labels", *SPLITS}
-        if is_near and looks_like_labels(text) and ("labels" in below or _has_image(text)):
-            return True
-    return False
-
-
-def _has_image(label: Path) -> bool:
-    """Whether an image lies beside a label file."""
-    suffixes = (suffix for one in IMAGE_SUFFIXES for suffix in (one, one.upper()))
-    return any(label.with_suffix(suffix).is_file() for suffix in suffixes)
-
-
 def _class_file(folder: Path) -> Path | None:
     return next((folder / name for name in CLASS_FILES if (folder / name).is_file()), None)
 
@@ -109,37 +91,34 @@ def open_splits(place: Place) -> Opened:
 class _Layout:
     """What the data set says of itself."""
 
-    names: dict[int, str] | None = None  # of the classes, by number
+    names: dict[int, str]  # of the classes, by number
     splits: dict[str, list[Path]] = field(default_factory=dict)  # folders, lists and images
     pose_values: int = 0  # how many values of a pose follow a box
     issues: list[Issue] = field(default_factory=list)
 
 
-def _layout_of(file: Path | None, files: YoloFiles) -> _Layout:
+def _layout_of(config: Path | None, files: YoloFiles, name: str) -> _Layout:
     """The layout that a configuration describes, or that of the folders.
 
     Raises:
-        UserError: it cannot be read, or its list of classes or its training images are not in its folder.
+        UserError: it cannot be read, lists no classes, or its training images are not in its folder.
     """
-    layout = _Layout()
-    content: dict[str, Any] = {}
-    listed = _class_file(files.root) if file is None else None
-    broken = files.root / "data.yaml"
-    if file is None and broken.is_file():
-        _read_yaml(broken)  # what cannot be read is refused, not left out
-    if file is not None:
+    if config is None and (files.root / BROKEN).is_file():
+        _read_yaml(files.root / BROKEN)
+    file = config or _class_file(files.root)
+    if file is None:
+        raise UserError(f"{name}: there is no data.yaml, obj.data or classes.txt in {files.root}")
+    if config is None:
+        content: dict[str, Any] = {"names": _lines_by_number(file)}
+    else:
         content = _read_darknet(file, files) if file.suffix == _DARKNET else _read_yaml(file)
-    elif listed is not None:
-        content, file = {"names": _lines_by_number(listed)}, listed
-    if file is not None:
-        layout.names = _names_in(content, file.name, layout.issues)
-        layout.pose_values = _pose_values(content.get("kpt_shape"))
-        if layout.pose_values:
-            text = "`kpt_shape`: boxes are read, key points are not"
-            layout.issues.append(Issue("not-taken", text, file.name))
-        for split in SPLITS:
-            if found := _found(split, content, files, layout.issues, file):
-                layout.splits[split] = found
+    issues: list[Issue] = []
+    layout = _Layout(_names_in(content, file, issues), pose_values=_pose_values(content), issues=issues)
+    if layout.pose_values:
+        issues.append(Issue("not-taken", "`kpt_shape`: boxes are read, key points are not", file.name))
+    for split in SPLITS:
+        if found := _found(split, content, files, issues, file):
+            layout.splits[split] = found
     if not any(content.get(split) for split in SPLITS):  # as supervision writes it, too
         layout.splits = _splits_of_folders(files)
     return layout
@@ -185,8 +164,9 @@ def _lines_by_number(file: Path) -> dict[str, str]:
     return {str(number - 1): line for number, line in lines_of(content)}
 
 
-def _pose_values(shape: Any) -> int:
+def _pose_values(content: dict[str, Any]) -> int:
     """Values of a pose behind its box: K points of 2 or 3 values, ``kpt_shape: [K, 2 or 3]``."""
+    shape = content.get("kpt_shape")
     said = re.fullmatch(r"(\d{1,4}) (\d)", " ".join(map(str, shape)) if isinstance(shape, list) else "")
     return int(said[1]) * int(said[2]) if said else 0
 
@@ -220,17 +200,15 @@ def _found(
     return found
 
 
-def _names_in(content: dict[str, Any], file: str, issues: list[Issue]) -> dict[int, str] | None:
-    """The classes by number, without those that have no number or no name; None where they are only counted.
+def _names_in(content: dict[str, Any], file: Path, issues: list[Issue]) -> dict[int, str]:
+    """The classes by number, without those that have no number or no name.
 
     Raises:
         UserError: ``names`` is no list.
     """
     said, count = content.get("names"), str(content.get("nc", ""))
-    if isinstance(said, str) and said.strip():
-        raise UserError(f"{file}: `names` is '{said[:60]}'; it must list the classes")
-    if not said:
-        return None
+    if not isinstance(said, list | dict) or not said:
+        raise UserError(f"{file}: `names` must list the classes, and is {str(said or 'not there')[:60]}")
     by_number: Mapping[Any, Any] = dict(enumerate(said)) if isinstance(said, list) else said
     names: dict[int, str] = {}
     seen: dict[str, int] = {}
@@ -244,7 +222,7 @@ def _names_in(content: dict[str, Any], file: str, issues: list[Issue]) -> dict[i
             wrong.append(f"classes {first} and {key} are both '{name}'")
     if count and count != str(len(by_number)):
         wrong.append(f"`nc` is {count[:20]}, and `names` has {len(by_number)}")
-    issues += [Issue("category-invalid", text, file) for text in wrong]
+    issues += [Issue("category-invalid", text, file.name) for text in wrong]
     return dict(sorted(names.items()))
 
 
@@ -256,7 +234,7 @@ class _Yolo(DataSet):
             _read_yaml(path)  # says what is wrong with it
             raise UserError(f"{place.name}: there are no `names` and no `train` in it")
         self._files = YoloFiles(path if path.is_dir() else path.parent, place.images)
-        self._layout = _layout_of(config, self._files)
+        self._layout = _layout_of(config, self._files, place.name)
         self.splits = {split: self._listed(split, paths) for split, paths in self._layout.splits.items()}
 
     def _listed(self, split: str, paths: list[Path]) -> list[Listed]:
@@ -270,22 +248,12 @@ class _Yolo(DataSet):
             self._layout.issues.append(Issue(code, f"split '{split}' holds no image"))
         return [found[key] for key in dict.fromkeys(image.name or image.said for image in every)]
 
-    @cached_property
-    def _names(self) -> dict[int, str]:
-        """Of the classes; where there are none, "class_0" and so on for those in label files."""
-        if self._layout.names is not None:
-            return self._layout.names
-        found = {number for path, name in self._files.label_files() for number in _classes_in(path, name)}
-        return {number: f"class_{number}" for number in sorted(found)}
-
     def categories(self) -> list[dict[str, Any]]:
-        first = {name: number for number, name in reversed(self._names.items())}
-        return [{"id": number, "name": name} for number, name in self._names.items() if first[name] == number]
+        first = {name: number for number, name in reversed(self._layout.names.items())}
+        return [{"id": number, "name": name} for name, number in reversed(first.items())]
 
     def issues(self) -> Iterator[Issue]:
         yield from self._layout.issues
-        if self._layout.names is None:
-            yield Issue("class-names", f"{len(self._names)} classes are called class_0 and so on")
         for link in self._files.images.links_out:
             if is_image(link) or (self._files.images.folder / link).is_dir():
                 yield Issue("image-link", "it leads out of the data's folder", link)
@@ -310,16 +278,10 @@ class _Yolo(DataSet):
         objects: list[Annotation] = []
         try:
             lines = read_lines(label, name) if label is not None else []
-            objects, found = annotations_of(lines, facts.size_hw, self._names, self._layout.pose_values)
+            objects, found = annotations_of(
+                lines, facts.size_hw, self._layout.names, self._layout.pose_values
+            )
             issues += [Issue(code, f"{name}, {text}", image.name) for code, text in found]
         except UserError as error:
             issues.append(Issue("annotation-unreadable", str(error), image.name))
         return replace(made, objects=objects, declared_hw=facts.size_hw, issues=tuple(issues), facts=facts)
-
-
-def _classes_in(path: Path, name: str) -> set[int]:
-    try:
-        found = {class_of(line) for _, line in read_lines(path, name)}
-    except UserError:  # its sample says so
-        return set()
-    return {number for number in found if number is not None}

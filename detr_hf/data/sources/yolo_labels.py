@@ -7,7 +7,6 @@ Formats: https://docs.ultralytics.com/datasets/detect (``class x_center y_center
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from detr_hf.foreign_files import open_file, read_bytes
 MAX_LABEL_BYTES = 64_000_000
 MOST_SHARE = 2.0  # boxes may reach over the edge of their image; what is further out counts pixels
 FEWEST_VALUES = 5  # of a line: the class and a box
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 
 class LineError(Exception):
@@ -49,19 +47,10 @@ def looks_like_labels(path: Path) -> bool:
     """Whether the first line of a file reads as an object's; never raises."""
     try:
         with open_file(path) as file:
-            return class_of(next(lines_of(file.read(20_000)), (0, ""))[1]) is not None
-    except (UserError, OSError):
+            values = _numbers(next(lines_of(file.read(20_000)), (0, ""))[1])
+    except (UserError, OSError, LineError):
         return False
-
-
-def class_of(line: str) -> int | None:
-    """The class of a line that reads as an object's."""
-    try:
-        values, _ = _numbers(line)
-    except LineError:
-        return None
-    is_object = len(values) >= FEWEST_VALUES and values[0].is_integer() and 0 <= values[0] < 1e6
-    return int(values[0]) if is_object else None
+    return len(values) >= FEWEST_VALUES and values[0].is_integer() and 0 <= values[0] < 1e6
 
 
 def annotations_of(
@@ -78,27 +67,17 @@ def annotations_of(
     objects, issues = [], []
     for number, line in lines:
         try:
-            values, has_comma = _numbers(line)
-            objects.append(_annotation(values, size_hw, names, pose_values, number))
+            objects.append(_annotation(_numbers(line), size_hw, names, pose_values, number))
         except LineError as error:
             issues.append((error.code, f"line {number}: {error}"))
-            continue
-        if has_comma:
-            issues.append(("odd-type", f"line {number}: decimal commas"))
     return objects, issues
 
 
-def _numbers(line: str) -> tuple[list[float], bool]:
-    """The values of a line, and whether some have a decimal comma; commas may also stand between them."""
-    words = line.split()
-    if len(words) == 1:
-        words = [word for word in line.strip().split(";" if ";" in line else ",") if word]
-    has_comma = any(_DECIMAL_COMMA.fullmatch(word) for word in words)
+def _numbers(line: str) -> list[float]:
     try:
-        values = [float(word.replace(",", ".") if has_comma else word.rstrip(",;")) for word in words]
+        return [float(word) for word in line.split()]
     except ValueError:
         raise LineError("entry-invalid", f"'{line.strip()[:60]}' is no row of numbers") from None
-    return values, has_comma
 
 
 def _annotation(

@@ -191,10 +191,9 @@ def test_labels_apart_from_a_named_folder_of_images(tmp_path):
     assert codes(root, images=images) == ["file-renamed"]
 
 
-def test_missing_validation_images_are_an_issue_and_missing_classes_are_named(tmp_path):
-    ultralytics(tmp_path, "train: images/train\nval: images/none\nnc: 2\n")
-    assert codes(tmp_path) == ["split-missing", "class-names", "not-read"]
-    assert samples(tmp_path)[0].objects[0].category == "class_0"
+def test_missing_validation_images_are_an_issue(tmp_path):
+    ultralytics(tmp_path, "train: images/train\nval: images/none\nnames: [cat]\n")
+    assert codes(tmp_path) == ["split-missing", "not-read"]
     ultralytics(tmp_path / "two", "train: images/train\nval: [images/none, images/train]\nnames: [cat]\n")
     assert codes(tmp_path / "two")[0] == "image-missing", "a part of a split is no split less"
 
@@ -216,7 +215,8 @@ def test_classes_that_disagree_are_told(tmp_path, config, said):
 
 
 @pytest.mark.parametrize(
-    "config", ["names: [cat\ntrain: x", "- names\n- train", "names: cat\ntrain: images/train", "[" * 9000]
+    "config",
+    ["names: [cat\ntrain: x", "- names\n- train", "names: cat\ntrain: x", "nc: 2\ntrain: x", "[" * 9000],
 )
 def test_a_yaml_that_is_none_is_refused_by_name(tmp_path, config):
     ultralytics(tmp_path, config)
@@ -259,6 +259,7 @@ def test_poses_keep_their_box(tmp_path):
         ("0 100 50 50 50", "box-malformed", "100 is no share"),
         ("0 10 10 90 10 90 90", "box-malformed", "were pixels written"),
         ("0 0.5 0.5 0.25 0.5\x00", "entry-invalid", "no row of numbers"),
+        ("0 0,5 0,5 0,25 0,5", "entry-invalid", "no row of numbers"),
     ],
 )
 def test_lines_that_are_no_object_are_told_by_number(tmp_path, line, code, said):
@@ -292,11 +293,7 @@ def test_what_repair_judges_goes_through(tmp_path, line, code):
     ("content", "code"),
     [
         (b"\xef\xbb\xbf" + BOX.encode() + b"\r\n\r\n", None),
-        (b"0,0.5,0.5,0.25,0.5", None),
-        (b"0, 0.5, 0.5, 0.25, 0.5", None),
         (b"0.0\t5e-1  .5 0.25 0.5 ", None),
-        (b"0 0,5 0,5 0,25 0,5", "odd-type"),
-        (b"0;0.5;0.5;0.25;0.5", None),
     ],
 )
 def test_spellings_of_a_line(tmp_path, content, code):
@@ -371,11 +368,14 @@ def test_folders_without_a_configuration(tmp_path, folder):
     assert codes(tmp_path) == []
 
 
-def test_images_and_labels_side_by_side_without_names(tmp_path):
+def test_images_and_labels_side_by_side(tmp_path):
     image(tmp_path / "a.png")
-    text(tmp_path / "a.txt", "3 0.5 0.5 0.25 0.5")
-    assert samples(tmp_path)[0].objects[0].category == "class_3"
-    assert codes(tmp_path) == ["class-names"]
+    text(tmp_path / "a.txt", "1 0.5 0.5 0.25 0.5")
+    assert not yolo.detect(tmp_path)
+    with pytest.raises(UserError, match=r"no data\.yaml, obj\.data or classes\.txt"):
+        yolo.open_splits(Place(tmp_path, "data"))
+    text(tmp_path / "classes.txt", "cat\ndog\n")
+    assert samples(tmp_path)[0].objects[0].category == "dog"
 
 
 @pytest.mark.parametrize("prefix", ["data/", ""])
