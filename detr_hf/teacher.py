@@ -24,7 +24,7 @@ from detr_hf.modeling.families.registry import family_of
 from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.panoptic_merge import merge_masks
 from detr_hf.modeling.postprocess import QueryScores, resize_masks
-from detr_hf.modeling.pretrained import load_segmenter
+from detr_hf.modeling.pretrained import load_segmenter, segmenter_config
 
 COCO_CLASSES = 250
 """Classes of the panoptic DETRs of facebookresearch/detr (models/detr.py), numbered as COCO does."""
@@ -117,20 +117,30 @@ def load_teacher(
     model = load_segmenter(source, revision)
     if device is None and torch.cuda.is_available():
         device = PartialState().device
-    return DetrTeacher(
-        source, model, load_processor(source, revision), _stuff_of(source, model), short_edge, device
-    )
+    stuff = _stuff_of(source, model.config)
+    return DetrTeacher(source, model, load_processor(source, revision), stuff, short_edge, device)
 
 
-def _stuff_of(source: str, model: Any) -> dict[int, str]:
+def stuff_names_of(source: str, revision: str | None = None) -> tuple[str, ...]:
+    """``stuff_names`` of a teacher, from its config and label map alone: its weights are not fetched.
+
+    Raises:
+        UserError: as ``load_teacher``, but for the weights.
+    """
+    config = segmenter_config(source, revision)
+    load_processor(source, revision)
+    return tuple(_stuff_of(source, config).values())
+
+
+def _stuff_of(source: str, config: Any) -> dict[int, str]:
     """Its label map tells; a model without one is COCO's if it has the number of classes that those have."""
-    labels = load_label_map(source, model.config)
+    labels = load_label_map(source, config)
     if labels.stuff_ids:
         return {index: labels.names[index] for index in labels.stuff_ids}
-    if model.config.num_labels == COCO_CLASSES:
+    if config.num_labels == COCO_CLASSES:
         names = json.loads((PRESETS / "coco_panoptic_stuff.json").read_text(encoding="utf-8"))
         return {int(index): name for index, name in names.items()}
     raise UserError(
-        f"teacher {source}: its {model.config.num_labels} classes are not COCO panoptic's, and no "
+        f"teacher {source}: its {config.num_labels} classes are not COCO panoptic's, and no "
         "label_map.json beside it says which of them are stuff; put one there, or choose another teacher."
     )

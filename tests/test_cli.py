@@ -15,7 +15,7 @@ from detr_hf.recipe import recipe_to_yaml
 from tests.commands import refusal, told
 from tests.factories import write_coco_panoptic
 from tests.raw_factories import write_tidy_raw
-from tests.tiny_runs import ALL_LABELS, panoptic_recipe, save_detector, save_segmenter
+from tests.tiny_runs import ALL_LABELS, THING_LABELS, panoptic_recipe, save_detector, save_segmenter
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +174,33 @@ def test_prepare_from_a_raw_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (tmp_path / "out" / "data.yaml").is_file()
     message = refusal(["prepare", str(raw), str(tmp_path / "out"), "--strict", "num_prok=1"], capsys)
     assert "did you mean `num_proc`" in message
+
+
+@pytest.mark.parametrize(
+    ("teacher", "named"),
+    [
+        ("./nowhere", "./nowhere: there is no such folder"),
+        ("boxes", "boxes: holds DetrForObjectDetection, where a DetrForSegmentation is needed"),
+        ("things", "no label_map.json beside it says which of them are stuff"),
+        ("masks", "of the teacher masks have no place in it: ground"),
+    ],
+)
+def test_a_wrong_teacher_shows_before_the_first_step(
+    teacher: str,
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    raw = write_tidy_raw(tmp_path / "raw")
+    monkeypatch.chdir(tmp_path)
+    save_detector(Path("boxes"))
+    save_segmenter(Path("things"), THING_LABELS)
+    save_segmenter(Path("masks"))
+    message = refusal(["prepare", str(raw), "out", f"pseudo_stuff.teacher={teacher}"], capsys)
+    assert "pseudo_stuff.teacher: " in message and named in message
+    assert "pseudo_stuff.enabled=false" in message
+    assert not Path("out").exists()
 
 
 def test_a_word_that_is_no_setting_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.push_to_hub:
         _refuse_unpublishable(arguments.push_to_hub, recipe)
     from detr_hf.data.pipeline import Pipeline
-    from detr_hf.demo.resolve import model_path, teacher_of
+    from detr_hf.demo.resolve import model_path, stuff_of_teacher, teacher_of
 
     out, stuff = Path(arguments.out), recipe.pseudo_stuff
     pipeline = Pipeline(
@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         load_teacher=partial(teacher_of, stuff),
         strict=arguments.strict,
         teacher_files=Path(model_path(stuff.teacher)),
+        teacher_stuff=partial(stuff_of_teacher, stuff),
     )
     print(f"{arguments.path} is read as {pipeline.format}", flush=True)
     pipeline.run(arguments.only)

@@ -72,6 +72,7 @@ class Pipeline:
         strict: stop at the first issue instead of repairing or dropping.
         teacher_files: the teacher's folder where that is not what the recipe says; other files in it, and
             its stuff is painted anew.
+        teacher_stuff: gives the teacher's stuff classes without loading it, for a look before the first step.
     """
 
     path: Path
@@ -80,18 +81,22 @@ class Pipeline:
     load_teacher: Callable[[], Teacher]
     strict: bool = False
     teacher_files: Path | None = None
+    teacher_stuff: Callable[[], Iterable[str]] | None = None
 
     def run(self, only: str | None = None) -> None:
         """All steps, or one of ``STEPS`` whose forerunners are done.
 
         Raises:
             UserError: the source or its annotations cannot be used, OUT is not ours to write to, a step is
-                asked for before its forerunners, or, in a strict run, anything has to be repaired.
+                asked for before its forerunners, there is no such teacher, or, in a strict run, anything has
+                to be repaired.
         """
         self._check_folders()
         if PROCESSES > 1 and only != "pseudo":
             raise UserError("several processes share the step `pseudo` alone: launch them with --only pseudo")
         refusal = f"{self._steps.parent}: another run prepares into this folder; wait for it"
+        if only in (None, "pseudo"):
+            self._require_teacher()
         with exclusive(self._steps / "lock", refusal) if PROCESS == 0 else nullcontext():
             for name in STEPS if only is None else (only,):
                 self._require_forerunners(name)
@@ -129,6 +134,16 @@ class Pipeline:
                     f"--only {name}: the step `{earlier}` is not done for this source and these settings; "
                     f"run it first (--only {earlier}), or all steps at once"
                 )
+
+    def _require_teacher(self) -> None:
+        """A teacher that is wrong shows now, not after an hour of repairs."""
+        if self.mapping is None or self.teacher_stuff is None or self._step("pseudo").is_done:
+            return
+        try:
+            self.mapping.require(self.teacher_stuff(), self.recipe.pseudo_stuff.teacher)
+        except UserError as fault:
+            way_out = "Without stuff painted by machine: pseudo_stuff.enabled=false"
+            raise UserError(f"pseudo_stuff.teacher: {fault}\n  {way_out}") from None
 
     # -- the source
 

@@ -40,6 +40,13 @@ def teacher_of(stuff: PseudoStuff) -> DetrTeacher:
     return load_teacher(model_path(stuff.teacher), stuff.revision, stuff.short_edge)
 
 
+def stuff_of_teacher(stuff: PseudoStuff) -> tuple[str, ...]:
+    """The stuff classes of that teacher, without its weights."""
+    from detr_hf.teacher import stuff_names_of
+
+    return stuff_names_of(model_path(stuff.teacher), stuff.revision)
+
+
 def demo_files(data: Data) -> Data:
     """Draw the yard if need be, and name its files as a COCO panoptic source."""
     assert data.demo is not None

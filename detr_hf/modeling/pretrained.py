@@ -112,12 +112,22 @@ def load_stage2(
 
 def load_segmenter(source: str, revision: str | None = None) -> Any:
     """A whole model of stage 2 from a folder or the Hub, every tensor accounted for."""
+    config = segmenter_config(source, revision)
+    return _from_pretrained(family_of(config).segmenter_class, source, revision, config)
+
+
+def segmenter_config(source: str, revision: str | None = None) -> Any:
+    """The config of a model of stage 2.
+
+    Raises:
+        UserError: see ``load_config``; or the model has no masks.
+    """
     config = load_config(source, revision)
     if not _holds_segmenter(config):
         holds = ", ".join(config.architectures or ["an unnamed architecture"])
         needed = getattr(family_of(config).segmenter_class, "__name__", "model with masks")
         raise UserError(f"{source}: holds {holds}, where a {needed} is needed.")
-    return _from_pretrained(family_of(config).segmenter_class, source, revision, config)
+    return config
 
 
 def load_finished(source: str) -> Any:

@@ -25,7 +25,7 @@ from detr_hf.data.sinks.prepared import write_dataset
 from detr_hf.data.split import Splits
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap, construction_labels
-from tests.data.pipeline_runs import content, pipeline, with_stuff
+from tests.data.pipeline_runs import HalfAndHalf, content, pipeline, with_stuff
 from tests.raw_factories import SQUARE, ClassFolder, photo, write_messy_raw, write_tidy_raw
 
 
@@ -241,6 +241,22 @@ def test_another_teacher_of_the_same_name_paints_anew(tmp_path: Path) -> None:
     assert keys() == before
     weights.write_bytes(b"another")
     assert [step for step, key in keys().items() if key != before[step]] == ["pseudo", "write", "report"]
+
+
+def test_the_teacher_is_looked_at_until_its_step_is_done(tmp_path: Path) -> None:
+    made = with_stuff(write_tidy_raw(tmp_path / "raw"), tmp_path / "out")
+    asked = []
+
+    def stuff() -> tuple[str, ...]:
+        asked.append(1)
+        return HalfAndHalf.stuff_names
+
+    made.teacher_stuff = stuff
+    made.run(only="repair")
+    assert not asked, "this step needs no network"
+    made.run()
+    made.run()
+    assert len(asked) == 1
 
 
 def test_settings_of_empty_images(tmp_path: Path) -> None:
