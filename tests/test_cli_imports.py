@@ -148,6 +148,7 @@ def test_a_conversion_imports_no_torch(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     Image.new("RGB", (40, 30)).save(tmp_path / "in" / "images" / "a.png")
     (labels / "a.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    (tmp_path / "in" / "classes.txt").write_text("brick\n")
     words = ["convert", str(tmp_path / "in")]
     assert not imported([*words, str(tmp_path / "coco"), "--to", "coco"]) & (
         NETWORKS | {"datasets", "pandas"}
