@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.convert import Converted, convert
 from detr_hf.data.issues import ERROR, INFO, KINDS, WARNING, Issue, Kind
@@ -21,8 +19,8 @@ from detr_hf.data.report import Report
 from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Opened, Source
-from detr_hf.data.threads import in_threads
 from detr_hf.data.validate import validate, validate_classes
+from detr_hf.data.workers import in_threads, progress
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe import Data, Split
@@ -268,10 +266,9 @@ class _Check:
         if labels is None:
             return
         work = _Work(split, labels, self.queries, Repair(box_format))
-        with tqdm(total=len(source), desc=f"checking {split}", unit="image", leave=False) as bar:
-            for seen in in_threads(work, source.samples(), self.threads):
-                bar.update()
-                self._take(seen, held)
+        seen_images = in_threads(work, source.samples(), self.threads)
+        for seen in progress(seen_images, len(source), f"checking {split}"):
+            self._take(seen, held)
         unused = [entry["name"] for entry in source.categories() if entry["name"] not in held.used]
         self.report.add([Issue("category-unused", str(name)) for name in unused], split)
 

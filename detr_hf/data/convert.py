@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.issues import Issue
 from detr_hf.data.repair import Repair
@@ -18,7 +16,7 @@ from detr_hf.data.sample import Sample
 from detr_hf.data.sinks import open_sink
 from detr_hf.data.sinks.base import Sink
 from detr_hf.data.sources.base import Opened, Source
-from detr_hf.data.threads import in_threads
+from detr_hf.data.workers import in_threads, progress
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 
@@ -99,17 +97,16 @@ def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str],
     own: dict[str, str] = {}
     to_learn = 0
     work = _Work(Repair(box_format), sink.labels)
-    with tqdm(total=len(source), desc=f"converting {split}", unit="image", leave=False) as bar:
-        for sample, issues, digest in in_threads(work, source.samples(), threads):
-            bar.update()
-            if sample is not None and digest in hashes:
-                issues = [*issues, Issue("leak", f"it is in {hashes[digest]}, too", sample.file_name)]
-                sample = None
-            sink.note(split, issues)
-            if sample is not None:
-                own[digest] = split
-                to_learn += sum(not found.iscrowd for found in sample.objects)
-                sink.add(split, sample)
+    repaired = in_threads(work, source.samples(), threads)
+    for sample, issues, digest in progress(repaired, len(source), f"converting {split}"):
+        if sample is not None and digest in hashes:
+            issues = [*issues, Issue("leak", f"it is in {hashes[digest]}, too", sample.file_name)]
+            sample = None
+        sink.note(split, issues)
+        if sample is not None:
+            own[digest] = split
+            to_learn += sum(not found.iscrowd for found in sample.objects)
+            sink.add(split, sample)
     hashes.update(own)
     if len(source) and split not in sink.written_splits:
         raise UserError("\n".join([f"{source.name}: no image of '{split}' can be used", *_said(sink.report)]))

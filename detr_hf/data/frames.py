@@ -68,7 +68,9 @@ def frame_of(declared_hw: tuple[Any, Any] | None, upright_hw: tuple[int, int], o
     turned with the image. If it has the proportions of one of the two at another scale, the image was resized
     since, and the shapes are to be scaled. Any other size says nothing; the shapes are left as they are.
     """
-    if declared_hw is None or not all(map(_is_length, declared_hw)):
+    if declared_hw is None:
+        return Frame(upright_hw, upright_hw)
+    if not all(map(_is_length, declared_hw)):
         return Frame(upright_hw, upright_hw, issue="size-missing")
     declared = (int(declared_hw[0]), int(declared_hw[1]))
     if declared == upright_hw:

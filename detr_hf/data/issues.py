@@ -37,16 +37,13 @@ class Kind:
 
 _FIX = "`detr-hf check ... --fix OUT` does it"
 _DROPS = "`detr-hf check ... --fix OUT` leaves them out"
+_CLASSES = "rename them, give a label map that has them, or take the data's own (data.labels=null)"
 
 _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
     (ERROR, "stops"): (
         ("data", "the data cannot be read", "see the message"),
         ("nothing-to-learn", "no object is left to learn from", "see what was dropped"),
-        (
-            "box-format-unclear",
-            "boxes make no sense as x, y, width, height in pixels",
-            "see which format they are in, and convert them",
-        ),
+        ("box-format-unclear", "boxes fit no format, or several", "find out which it is, and convert them"),
     ),
     (ERROR, "image dropped"): (
         ("file-name", "file names leave their folder or are none", _DROPS),
@@ -58,31 +55,18 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("image-id", "image ids are doubled or no ids", _DROPS),
         ("row", "rows of the saved data set cannot be read", _DROPS),
         ("leak", "the same image is in two splits", f"its score is too good; {_DROPS}"),
-        (
-            "size-boxes",
-            "boxes were drawn on an image of another shape",
-            f"export the annotations for these images, or {_DROPS}",
-        ),
-        (
-            "annotation-unreadable",
-            "annotation files of images cannot be read",
-            f"export them again, or {_DROPS}",
-        ),
+        ("size-boxes", "boxes were drawn on an image of another shape", f"export them anew, or {_DROPS}"),
+        ("annotation-unreadable", "annotation files of images cannot be read", f"export again, or {_DROPS}"),
         ("png-annotation", "images have no panoptic annotation, or several", _DROPS),
         ("png-missing", "PNG files are missing", f"put them there, or {_DROPS}"),
-        ("png-unreadable", "PNG files are no id maps", f"export them again, or {_DROPS}"),
+        ("png-unreadable", "PNG files are no id maps", f"export again, or {_DROPS}"),
         ("png-size", "PNG and image differ in shape", "export both at one size"),
     ),
     (ERROR, "object dropped"): (
         ("entry-invalid", "entries of the annotation file are malformed", _DROPS),
         ("annotation-orphan", "annotations belong to no listed image", _DROPS),
         ("category-unknown", "objects have a category that is not listed", _DROPS),
-        (
-            "class-not-in-label-map",
-            "classes are not in the label map",
-            "rename them, give a label map that has them, or take the data's own classes (data.labels=null); "
-            f"{_DROPS}",
-        ),
+        ("class-not-in-label-map", "classes are not in the label map", _CLASSES),
         ("box-malformed", "boxes are not four finite numbers", _DROPS),
         ("segment-id", "segment ids are doubled or no ids", _DROPS),
     ),
@@ -90,19 +74,11 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("size-scaled", "images were annotated at another scale", f"scale the boxes: {_FIX}"),
         ("exif-boxes", "boxes were drawn before the EXIF rotation", f"turn them: {_FIX}"),
         ("category-invalid", "categories are malformed or doubled", f"one id and one name for each: {_FIX}"),
-        (
-            "box-format",
-            "boxes are in another format than x, y, width, height in pixels",
-            f"convert them: {_FIX}",
-        ),
+        ("box-format", "boxes are in another format than x, y, width, height in pixels", _FIX),
         ("box-from-outline", "boxes are none, beside a good outline", f"take them from the outlines: {_FIX}"),
         ("png-not-rgb", "PNG files are no 8-bit RGB id maps", f"write them as RGB: {_FIX}"),
         ("png-resized", "PNG and image differ in size", f"resize the PNG: {_FIX}"),
-        (
-            "png-unknown-ids",
-            "PNGs hold ids that the JSON does not list",
-            f"export both together, or make these pixels void: {_FIX}",
-        ),
+        ("png-unknown-ids", "PNGs hold ids that the JSON does not list", f"make them void: {_FIX}"),
     ),
     (WARNING, "image dropped"): (
         ("unlisted", "images are not in the annotations", "list them, or leave them"),
@@ -132,69 +108,29 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("outline-invalid", "outlines are malformed and are left out", "correct them"),
         ("rle-invalid", "run-length masks do not fit their image and are left out", "export them again"),
         ("area-wrong", "areas cannot be true", "the box's area is used"),
-        (
-            "painted",
-            "painted masks (run lengths, iscrowd 1) are taken as objects",
-            "CVAT exports what was painted so; read.painted_masks: crowd takes them by their word",
-        ),
+        ("painted", "painted masks (iscrowd 1) are taken as objects", "or set read.painted_masks: crowd"),
         ("png-area", "areas in the JSON are not those in the PNG", "the PNG is used"),
         ("png-box", "boxes in the JSON are not those in the PNG", "the PNG is used"),
         ("outline-dropped", "outlines have no place in this format", "write COCO to keep them"),
-        (
-            "outline-joined",
-            "outlines of several parts or with holes are written as one line",
-            "write COCO to keep them apart",
-        ),
-        (
-            "box-of-outline",
-            "boxes are not those of their outlines, which alone are written",
-            "write COCO to keep both",
-        ),
-        (
-            "file-written-as",
-            "images are written under another name",
-            "their own leads elsewhere, or they would share one label file with another",
-        ),
-        (
-            "category-renumbered",
-            "categories have another id in one split than in another",
-            "one id for each name",
-        ),
+        ("outline-joined", "outlines of several parts are written as one line", "COCO keeps them apart"),
+        ("box-of-outline", "only outlines are written, and boxes differ from them", "COCO keeps both"),
+        ("file-written-as", "images are written under another name", "theirs is taken or leads elsewhere"),
+        ("category-renumbered", "category ids differ between splits", "one id for each name"),
     ),
     (WARNING, "noted"): (
-        (
-            "image-dark",
-            "16-bit images use a small part of their range",
-            "they look black to the network; scale them to the full range",
-        ),
+        ("image-dark", "16-bit images use a small part of their range", "scale them: they look black"),
         ("image-duplicate", "the same image is in a split twice", "keep one of them"),
         ("too-many-objects", "images hold more objects than queries", "the rest cannot be learned"),
         ("split-missing", "splits are named that are not there", "put their images there, or go without"),
         ("class-only-in-validation", "classes have no object to learn from", "add training images"),
-        (
-            "class-similar",
-            "class names differ in case, spaces or a plural alone",
-            "if they are one class, give it one name",
-        ),
-        (
-            "things-split",
-            "objects of one class are told apart by connected parts alone",
-            "objects that touch count as one; look at some",
-        ),
+        ("class-similar", "class names differ in case, spaces or a plural alone", "give one class one name"),
+        ("things-split", "objects of one class are their connected parts", "those that touch count as one"),
         ("isthing-missing", "categories do not say if they are things", "they count as things"),
         ("box-tiny", "objects are less than two pixels wide or high", "probably slips of the mouse"),
-        (
-            "box-twin",
-            "two boxes of one class are almost the same",
-            "remove one: each costs the other a query",
-        ),
+        ("box-twin", "two boxes of one class are almost the same", "remove one: each costs a query"),
         ("box-two-classes", "one box has two classes", "decide on one"),
         ("box-polygon", "box and outline disagree", "the box is used; export again"),
-        (
-            "segment-stuff",
-            "a stuff class is in several segments of one image",
-            "stuff is one segment a class and image: merge them",
-        ),
+        ("segment-stuff", "a stuff class is in several segments of one image", "merge them into one"),
     ),
     (INFO, "object dropped"): (
         ("class-void", "objects of void classes are dropped", "as the label map says"),
@@ -203,11 +139,7 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("text-ids", "image ids are no whole numbers of 64 bits", "they are numbered"),
         ("size-missing", "images declare no size", "the file's size is used"),
         ("category-root", "categories are a root without objects", "they are no class"),
-        (
-            "class-spelling",
-            "folders spell their class otherwise than their annotations",
-            "the folder's spelling is used",
-        ),
+        ("class-spelling", "folders spell their class in another way", "the folder's spelling is used"),
         ("outline-clipped", "outlines reach over the edge of their image", "they are clipped"),
         ("outline-crossing", "outlines cross themselves", "all that they enclose is filled"),
     ),
@@ -225,11 +157,7 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("other-class", "class folders hold objects of another class", "they keep their class"),
         ("category-unused", "categories have no object", "they stay in the label map"),
         ("class-few", "classes have too few objects for a split", "annotate more of them"),
-        (
-            "class-imbalance",
-            "classes have few objects or far fewer than others",
-            "add images of the rare ones",
-        ),
+        ("class-imbalance", "classes have few objects, or far fewer than others", "add images of these"),
         ("color-missing", "categories have no color", "one is generated"),
         ("rectangle", "objects are marked by a rectangle alone", "their mask is the whole box"),
         ("crowd", "objects are marked as crowd", "crowds are not trained on"),

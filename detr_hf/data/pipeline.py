@@ -16,8 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.issues import Issue
 from detr_hf.data.merge import merge_records, merged_labels
@@ -28,7 +26,6 @@ from detr_hf.data.prepare_report import (
     about_split,
     about_stuff,
 )
-from detr_hf.data.processes import in_order
 from detr_hf.data.pseudo_label import StuffSettings, Teacher, pseudo_label, summarize_stuff
 from detr_hf.data.records import (
     cut_to_whole_lines,
@@ -46,6 +43,7 @@ from detr_hf.data.split import load_splits, split_records
 from detr_hf.data.statistics import Statistics
 from detr_hf.data.steps import StepFolder
 from detr_hf.data.stuff_mapping import StuffMapping, load_mapping
+from detr_hf.data.workers import in_order, progress
 from detr_hf.errors import UserError
 from detr_hf.files import exclusive, require_outside, sha256_of, write_json
 from detr_hf.labels import LabelMap, load_labels
@@ -207,14 +205,13 @@ class Pipeline:
             work = RecordRepair(self._root, kept, repairs, self.recipe.read.empty_images == "drop")
             samples = islice(split_samples(splits), done, None)
             total = sum(map(len, splits.values()))
-            bar = tqdm(total=total, initial=done, desc="repair", unit="image", leave=False)
-            with bar, path.open("a", encoding="utf-8", newline="\n") as lines:
-                for line in in_order(work, samples, self.recipe.num_proc):
+            outcomes = in_order(work, samples, self.recipe.num_proc)
+            with path.open("a", encoding="utf-8", newline="\n") as lines:
+                for line in progress(outcomes, total, "repair", done):
                     if self.strict:
                         self._stop_if_strict(issues_from_lists(json.loads(line)["issues"]))
                     lines.write(f"{line}\n")
                     lines.flush()
-                    bar.update()
             step.finish()
         self._stop_if_strict(self._issues_of({"source", "repair"}))
 

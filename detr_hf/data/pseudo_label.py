@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from PIL import Image
 from detr_hf.data.records import Record, read_records
 from detr_hf.data.sources.base import hash_of_words
 from detr_hf.data.stuff_mapping import StuffMapping
+from detr_hf.data.workers import progress
 from detr_hf.errors import UserError
 from detr_hf.files import write_bytes, write_json
 from detr_hf.foreign_files import readable_json
@@ -120,9 +122,7 @@ def pseudo_label(
         UserError: a stuff class of the teacher is not mapped (before the first image is opened), or a
             image cannot be read or is not the one of the record.
     """
-    # Here and not above: they bring torch along, which no other step of `prepare` needs.
-    from accelerate import PartialState
-    from accelerate.utils import tqdm
+    from accelerate import PartialState  # not above: it brings torch along, which no other step needs
 
     settings = settings or StuffSettings()
     mapping.require(teacher.stuff_names, teacher.name)
@@ -131,13 +131,10 @@ def pseudo_label(
     state = PartialState()
     total = sum(1 for _ in _unlabeled(records))
     mine = range(state.process_index, total, state.num_processes)
-    with tqdm(total=len(mine), desc="pseudo-label stuff", unit="image") as progress:
-        for position, record in enumerate(_unlabeled(records)):
-            if position % state.num_processes != state.process_index:
-                continue
-            if not _is_done(record, out, made_with):
-                _label_one(record, root, teacher, mapping, out, settings, made_with)
-            progress.update()
+    here = islice(_unlabeled(records), state.process_index, None, state.num_processes)
+    for record in progress(here, len(mine), "pseudo-label stuff", is_shown=state.process_index == 0):
+        if not _is_done(record, out, made_with):
+            _label_one(record, root, teacher, mapping, out, settings, made_with)
     state.wait_for_everyone()
 
 

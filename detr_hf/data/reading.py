@@ -12,7 +12,6 @@ from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
-from tqdm import tqdm
 
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.bundle import dataset_features, truth_features
@@ -20,7 +19,7 @@ from detr_hf.data.repair import Repair
 from detr_hf.data.report import Report
 from detr_hf.data.rows import RowMaker
 from detr_hf.data.sources.base import Source, hash_of_words
-from detr_hf.data.threads import in_threads
+from detr_hf.data.workers import in_threads, progress
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
 from detr_hf.labels import LabelMap
@@ -84,21 +83,18 @@ def checked_rows(source: Source, labels: LabelMap, report: Report) -> Iterator[d
     report.raise_errors()  # boxes in another format: known before an image is opened
     # Splits often share one folder of images: what this one does not list is no news in training.
     report.add(issue for issue in source.issues() if issue.code != "file-unlisted")
-    follower = os.environ.get("LOCAL_RANK", "0") != "0"
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     bad = 0
-    with tqdm(
-        total=len(source), desc=f"checking {source.name}", unit="image", leave=False, disable=follower
-    ) as bar:
-        for row, issues in in_threads(make_row, source.samples()):
-            bar.update()
-            report.add(issues)
-            if row is not None:
-                count_row(row, report)
-                yield row
-            elif any(issue.is_error for issue in issues):
-                bad += 1
-                if bad >= ENOUGH_ERRORS:
-                    break
+    made = in_threads(make_row, source.samples())
+    for row, issues in progress(made, len(source), f"checking {source.name}", is_shown=is_first):
+        report.add(issues)
+        if row is not None:
+            count_row(row, report)
+            yield row
+        elif any(issue.is_error for issue in issues):
+            bad += 1
+            if bad >= ENOUGH_ERRORS:
+                break
     report.raise_errors()
     if not report.totals["images"]:
         raise UserError(f"{source.name} holds no image; the data set is empty")

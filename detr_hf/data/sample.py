@@ -52,7 +52,7 @@ class Sample:
         file_name: relative to the source's root, "/"-separated; unique within the source.
         image_id: a whole number of 64 bits, unique within the source.
         objects: annotations; in panoptic sources the segments of ``id_map``.
-        declared_hw: height and width that the source declares, unchecked; None where it declares none.
+        declared_hw: height and width that the source declares, unchecked; None where its format has none.
         id_map: the PNG of a panoptic image, or what makes its bytes when called (picklable: a
             ``functools.partial`` of a module's function).
         size_hw: height and width in pixels of the upright image; None until repaired.

@@ -9,7 +9,7 @@ from detr_hf.data.open_data import open_data
 from detr_hf.data.reading import row_maker
 from detr_hf.data.report import Report
 from detr_hf.data.sources.splits import TRAIN, VALIDATION
-from detr_hf.data.threads import in_threads
+from detr_hf.data.workers import in_threads
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.recipe import Data

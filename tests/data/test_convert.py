@@ -101,7 +101,7 @@ def refusals(folder: Path) -> list[tuple[Opened, str]]:
         (opened(train=[lost], val=[sample]), "no image of 'train' can be used\n  - .*have no file"),
         (Opened({"train": MadeSource([sample], [])}), "no class"),
         (Opened({"train": stopped}), "it is no use"),
-        (Opened({"train": unclear}), "boxes make no sense as x, y, width, height"),
+        (Opened({"train": unclear}), "boxes fit no format"),
     ]
 
 

@@ -163,7 +163,7 @@ def test_strict_stops_at_a_fault_and_says_where(
 ) -> None:
     with pytest.raises(UserError, match=r"stopped at the first issue \(--strict\)") as caught:
         pipeline(messy[0] / "raw", tmp_path / "out", strict=True).run()
-    assert "lime_(todo): folders spell their class otherwise" in str(caught.value)
+    assert "lime_(todo): folders spell their class in another way" in str(caught.value)
 
 
 def test_strict_also_stops_where_a_lenient_run_has_repaired_before(tmp_path: Path) -> None:

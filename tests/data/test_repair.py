@@ -54,7 +54,7 @@ def test_a_sound_object_stays_as_it_is(image: Path) -> None:
     assert codes(result) == []
 
 
-@pytest.mark.parametrize("declared", [None, (-1, -1), (0, 0), ("?", "?"), (float("nan"), 3)])
+@pytest.mark.parametrize("declared", [(None, None), (-1, -1), (0, 0), ("?", "?"), (float("nan"), 3)])
 def test_a_size_that_is_none_is_the_size_of_the_file(image: Path, declared: Any) -> None:
     result = repaired(image, thing(bbox=[50, 6, 20, 18]), declared=declared)
     assert boxes(result) == [[50, 6, 14, 18]]

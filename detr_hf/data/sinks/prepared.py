@@ -16,11 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from detr_hf.data.card import CARD_FILE, CardFacts, SplitSummary, card_text
 from detr_hf.data.painted_files import PaintJob
-from detr_hf.data.processes import in_order
 from detr_hf.data.records import Record, issues_to_lists, read_records, to_line
 from detr_hf.data.sample import Annotation
 from detr_hf.data.sinks.coco import data_yaml, split_entry
@@ -28,6 +25,7 @@ from detr_hf.data.sinks.coco_files import CocoSplit
 from detr_hf.data.sinks.coco_panoptic import PANOPTIC_FILE, PNG_FOLDER
 from detr_hf.data.sinks.verify import DETECTION_FILE, verify_lists, verify_pixels
 from detr_hf.data.split import TRAIN, VALIDATION, Splits
+from detr_hf.data.workers import in_order, progress
 from detr_hf.errors import UserError
 from detr_hf.files import link_or_copy, sha256_of, write_bytes, write_text
 from detr_hf.foreign_files import inside, read_bytes
@@ -128,7 +126,7 @@ def write_dataset(
 
 
 def _run(work: Iterator[object], total: int, what: str) -> None:
-    for _ in tqdm(work, total=total, desc=what, unit="image", leave=False):
+    for _ in progress(work, total, what):
         pass
 
 

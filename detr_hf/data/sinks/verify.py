@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.data.issues import Issue
-from detr_hf.data.processes import in_order
 from detr_hf.data.repair import Repair
 from detr_hf.data.sample import Sample
 from detr_hf.data.sinks.coco_panoptic import PANOPTIC_FILE, PNG_FOLDER
 from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import MAX_JSON_BYTES, Place
+from detr_hf.data.workers import in_order
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import read_json
 

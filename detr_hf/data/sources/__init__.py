@@ -43,12 +43,17 @@ def open_place(place: Place, format: str | None = None) -> tuple[Door, Opened]:
     """Open a data set by the door that knows it, or by the one that is named.
 
     Raises:
-        UserError: there is no such file or folder, no door knows it, or it cannot be read.
+        UserError: there is no such file or folder, no door knows it, it holds nothing of the named format, or
+            it cannot be read.
     """
     door = require_door(place.path, place.name, format)
     if place.revision is not None and door.FORMAT != HUB:
         raise UserError(f"{place.name}: only a data set of the Hub has revisions; leave the revision out")
     opened = door.open_splits(place)
+    is_doubtful = format is not None and place.path.exists() and not door.detect(place.path)
+    if is_doubtful and not any(source.categories() for source in opened.splits.values()):
+        seen = f"{place.name}: nothing of format '{format}' is found; {_seen(place.path)}"
+        raise UserError(f"{seen}. What is looked for:\n  {door.LOOKS_FOR}")
     # Not the alphabet's order: classes are judged in the first, and a doubled image stays in the later one.
     splits = sorted(opened.splits, key=lambda split: FIRST.index(split) if split in FIRST else len(FIRST))
     return door, replace(opened, splits={split: opened.splits[split] for split in splits})

@@ -21,10 +21,7 @@ from detr_hf.errors import UserError
 
 FORMAT = "coco"
 TITLE = "COCO (detection)"
-LOOKS_FOR = (
-    "a JSON with `images` and `annotations`, or a folder or zip with such files in annotations, "
-    "as _annotations.coco.json in the folder of each split, or beside the images"
-)
+LOOKS_FOR = "a JSON with `images` and `annotations`, alone, in a folder or in a zip"
 ORDER = 40
 
 PAINTED_SHARE = 0.05  # of objects that are run lengths and crowds; COCO itself has 0.012

@@ -102,10 +102,9 @@ class Values:
         self.note("bbox")
         return numbers
 
-    def size_hw(self) -> tuple[Any, Any] | None:
-        """Height and width; None where one of them is unknown, which some tools write as 0 or -1."""
-        size = self.number("height"), self.number("width")
-        return None if any(side is None or (is_number(side) and side <= 0) for side in size) else size
+    def size_hw(self) -> tuple[Any, Any]:
+        """Height and width; some tools write 0 or -1 for what they do not know."""
+        return self.number("height"), self.number("width")
 
     def category(self, names: Mapping[str, str]) -> str | None:
         """The class's name, by the text of its id; None where it is not listed."""

@@ -125,7 +125,7 @@ class _Labelme(FilePerImage):
             made,
             image=image,
             objects=reader.read(content.get("shapes", [])),
-            declared_hw=None if declared_hw == (None, None) else declared_hw,
+            declared_hw=declared_hw,
             issues=(*entry.issues, *reader.issues),
             extra={"flags": content["flags"]} if content.get("flags") else {},
         )

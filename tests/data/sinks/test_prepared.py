@@ -17,11 +17,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detr_hf.data import painted_files
-from detr_hf.data.processes import FEW
 from detr_hf.data.records import issues_in, write_records
 from detr_hf.data.sinks.prepared import WriteSettings, Written, write_dataset
 from detr_hf.data.sinks.verify import verify_lists, verify_pixels
 from detr_hf.data.split import Splits
+from detr_hf.data.workers import FEW
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from tests.data.record_factories import LABELS, Prepared, bytes_of, prepared

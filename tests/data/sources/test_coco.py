@@ -394,13 +394,12 @@ def test_text_that_spells_none_is_left_to_repair(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(-1, -1), (0, 0), (None, None), ("0", "0"), (64, 0)])
-def test_sizes_that_are_unknown_declare_none(tmp_path: Path, size: tuple[Any, Any]) -> None:
+def test_sizes_that_are_unknown_are_those_of_the_files(tmp_path: Path, size: tuple[Any, Any]) -> None:
     def change(data: Content) -> None:
         data["images"][0] |= {"width": size[0], "height": size[1]}
         data["annotations"][0]["bbox"] = [50, 6, 20, 18]
 
     (sample,) = changed(tmp_path, change, 1).samples()
-    assert sample.declared_hw is None
     repaired = Repair()(sample)
     assert repaired.sample is not None and repaired.sample.objects[0].bbox == [50, 6, 14, 18]
     assert {"size-missing", "box-clipped"} <= set(codes(repaired.issues))

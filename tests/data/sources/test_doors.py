@@ -15,9 +15,11 @@ from detr_hf.data import sources
 from detr_hf.data.build import build_bundle
 from detr_hf.data.check import check, fix, open_target
 from detr_hf.data.sample import Annotation, Sample
+from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder
 from detr_hf.errors import UserError
 from detr_hf.recipe import Data, Split
+from tests.data import valid_sets
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -98,3 +100,10 @@ def test_what_no_door_knows_is_described_beside_what_each_looks_for(tmp_path: Pa
     assert all(f"{name}: " in text for name in sources.doors())
     with pytest.raises(UserError, match=r"format 'yola' .did you mean 'yolo'.. is none of "):
         sources.open_place(Place(tmp_path, "data.train"), "yola")
+
+
+@pytest.mark.parametrize("wrong", ["yolo", "class-folders", "voc"])
+def test_a_named_format_of_which_nothing_is_there_is_refused(tmp_path: Path, wrong: str) -> None:
+    path, _ = valid_sets.label_studio(tmp_path / "data")
+    with pytest.raises(UserError, match=r"nothing of format|there is no"):
+        open_place(Place(path, str(path)), wrong)

@@ -122,7 +122,6 @@ def test_a_damaged_mask_leaves_its_box(tmp_path: Path, mask: Any) -> None:
 def test_a_mask_without_declared_size_takes_the_file_s(tmp_path: Path) -> None:
     mask = shape("mask", [[3, 5], [4, 6]], mask=png(np.full((2, 2), 255, np.uint8)))
     sample = read(tmp_path, mask, imageHeight=None, imageWidth=None)
-    assert sample.declared_hw is None
     assert bounds_of(sample.objects[0].segmentation) == [3, 5, 2, 2]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from detr_hf.data.processes import AHEAD, CHUNK, FEW, in_order
+from detr_hf.data.workers import AHEAD, CHUNK, FEW, in_order
 from detr_hf.errors import UserError
 
 

@@ -1,4 +1,7 @@
-"""Work spread over processes, few items under way at once, so that memory does not grow with their number."""
+"""Work spread over threads or processes, few items under way at once, so that memory stays flat; and its bar.
+
+Threads are for work that releases the interpreter's lock, such as decoding.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from multiprocessing.process import parent_process
 from typing import TypeVar
+
+from tqdm import tqdm
 
 from detr_hf.errors import UserError
 
@@ -19,8 +24,39 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CHUNK = 16  # items handed over at once
-AHEAD = 4  # chunks under way for each process
+AHEAD = 4  # items or chunks under way for each worker: results wait for the one before them
 FEW = 2 * CHUNK  # fewer items are done before other processes have started
+
+
+def progress(
+    items: Iterable[Item] | None, total: int, what: str, done: int = 0, is_shown: bool = True
+) -> tqdm[Item]:
+    """A bar on a terminal; nothing where the output is a file or a pipe."""
+    hidden = None if is_shown else True
+    return tqdm(items, what, total, leave=False, disable=hidden, unit="image", initial=done)
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> Iterator[Result]:
+    """Results in the order of the items, from as many threads as there are cores."""
+    threads = threads or os.cpu_count() or 1
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from _ahead((pool.submit(work, item) for item in items), AHEAD * threads)
+
+
+def _ahead(submitted: Iterator[Future[Result]], limit: int) -> Iterator[Result]:
+    """Results in the order of submission, at most ``limit`` of them under way."""
+    waiting: deque[Future[Result]] = deque()
+    for future in submitted:
+        waiting.append(future)
+        if len(waiting) >= limit:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Iterator[Result]:
@@ -37,16 +73,13 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], processes: i
         yield from map(work, chain(few, remaining))
         return
     remaining = chain(few, remaining)
-    waiting: deque[Future[list[Result]]] = deque()
+    chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
     context = multiprocessing.get_context(_start_method())
     with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
         try:
-            while chunk := list(islice(remaining, CHUNK)):
-                waiting.append(pool.submit(_work_through, work, chunk))
-                if len(waiting) >= AHEAD * processes:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
+            submitted = (pool.submit(_work_through, work, chunk) for chunk in chunks)
+            for results in _ahead(submitted, AHEAD * processes):
+                yield from results
         except BrokenProcessPool:
             raise UserError(
                 "a process that works on images was killed, perhaps for want of memory; run the command "
