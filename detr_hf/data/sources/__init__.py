@@ -50,7 +50,7 @@ def open_place(place: Place, format: str | None = None) -> tuple[Door, Opened]:
     if place.revision is not None and door.FORMAT != HUB:
         raise UserError(f"{place.name}: only a data set of the Hub has revisions; leave the revision out")
     opened = door.open_splits(place)
-    is_doubtful = format is not None and place.path.exists() and not door.detect(place.path)
+    is_doubtful = format is not None and place.path.is_dir() and not door.detect(place.path)
     if is_doubtful and not any(source.categories() for source in opened.splits.values()):
         seen = f"{place.name}: nothing of format '{format}' is found; {_seen(place.path)}"
         raise UserError(f"{seen}. What is looked for:\n  {door.LOOKS_FOR}")
