@@ -255,7 +255,8 @@ class Pipeline:
         step = self._step("split")
         if not step.is_done:
             step.begin()
-            stuff = [name for name in self._labels.names if self._labels.kind(name) == "stuff"]
+            labels = self._labels
+            stuff = [name for name in labels.names if labels.kind(name) == "stuff"]
             made = split_records(read_records(self.records), self.recipe.split, stuff)
             made.save(step.folder / SPLIT_FILE)
             step.finish()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -36,8 +37,17 @@ def pipeline(raw: Path, out: Path, *overrides: str, strict: bool = False) -> Pip
     return Pipeline(raw, out, recipe, no_teacher, strict)
 
 
-def with_stuff(raw: Path, out: Path) -> Pipeline:
-    return Pipeline(raw, out, load_prepare_recipe(None, ["num_proc=1"]), HalfAndHalf)
+def with_stuff(raw: Path, out: Path, *overrides: str) -> Pipeline:
+    return Pipeline(raw, out, load_prepare_recipe(None, ["num_proc=1", *overrides]), HalfAndHalf)
+
+
+def messy_run(raw: Path, out: Path) -> Pipeline:
+    """Of a source of `tests.data.messes`."""
+    return with_stuff(raw, out, "read.painted_masks=objects")
+
+
+def report(out: Path) -> dict[str, Any]:
+    return json.loads((out / "prepare_report.json").read_text(encoding="utf-8"))
 
 
 def content(folder: Path, *without: str) -> dict[str, str]:

@@ -1,11 +1,9 @@
-"""The whole way from a raw folder: each fault listed, nothing lost, RAW left as it is, kills survived."""
+"""The whole way from a source: strict runs, steps, settings, folders; `test_messes` is about faulty data."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from detr_hf.data.issues import KINDS
 from detr_hf.data.merge import merged_labels
 from detr_hf.data.pipeline import STEPS
-from detr_hf.data.records import Record, read_records, write_records
+from detr_hf.data.records import write_records
 from detr_hf.data.repair import Repair
 from detr_hf.data.repair_records import RecordRepair, repaired_records
 from detr_hf.data.sample import Sample
@@ -25,122 +22,8 @@ from detr_hf.data.sinks.prepared import write_dataset
 from detr_hf.data.split import Splits
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap, construction_labels
-from tests.data.pipeline_runs import HalfAndHalf, content, pipeline, with_stuff
-from tests.raw_factories import SQUARE, ClassFolder, photo, write_messy_raw, write_tidy_raw
-
-
-def report(out: Path) -> dict[str, Any]:
-    return json.loads((out / "prepare_report.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[tuple[str, str]]]:
-    root = tmp_path_factory.mktemp("messy")
-    return root, write_messy_raw(root / "raw")
-
-
-@pytest.fixture(scope="module")
-def prepared(messy: tuple[Path, set[tuple[str, str]]]) -> Path:
-    """The messy folder, prepared with stuff, beside a note of what RAW held before."""
-    root, _ = messy
-    before = content(root / "raw")
-    with_stuff(root / "raw", root / "out").run()
-    assert content(root / "raw") == before, "RAW was written to"
-    return root / "out"
-
-
-def test_every_fault_is_listed_with_its_file_and_no_other(
-    prepared: Path, messy: tuple[Path, set[tuple[str, str]]]
-) -> None:
-    listed = {(kind, file) for kind, file, _ in report(prepared)["files"]}
-    assert listed == messy[1]
-
-
-def test_images_in_are_images_out_and_listed_drops(prepared: Path) -> None:
-    told = report(prepared)
-    drops = [code for code, _, _ in told["files"] if KINDS[code].effect == "image dropped"]
-    assert told["images"] == {"in": 53, "out": 35, "dropped": 18} and len(drops) == 18
-    for key in ("in", "out", "dropped"):
-        assert sum(folder[key] for folder in told["folders"].values()) == told["images"][key]
-    assert told["folders"]["chiller"] == {"in": 17, "out": 12, "dropped": 5}
-    written = [
-        json.loads((prepared / split / "panoptic.json").read_text()) for split in ("train", "validation")
-    ]
-    assert sum(len(found["images"]) for found in written) == 35
-
-
-def test_files_and_entries_that_came_in_are_accounted_for(
-    prepared: Path, messy: tuple[Path, set[tuple[str, str]]]
-) -> None:
-    """Counted anew from the folder: every image file is a record or a drop."""
-    raw = messy[0] / "raw"
-    files = {
-        file.relative_to(raw).as_posix()
-        for file in raw.glob("*/images/*")
-        if file.suffix.lower() in (".jpg", ".png", ".jpeg", ".bmp")
-    }
-    kept = {
-        record.image.as_posix() for record in read_records(prepared / "steps" / "merge" / "records.jsonl")
-    }
-    dropped = {file for code, file, _ in report(prepared)["files"] if KINDS[code].effect == "image dropped"}
-    assert files <= kept | dropped and kept <= files and not kept & dropped
-
-
-def records_of(out: Path) -> dict[str, Record]:
-    found = list(read_records(out / "steps" / "merge" / "records.jsonl"))
-    assert [record.image_id for record in found] == list(range(1, len(found) + 1))
-    return {record.file_name.replace("/images/", "/"): record for record in found}
-
-
-def test_shapes_end_up_in_upright_pixels(prepared: Path) -> None:
-    found = records_of(prepared)
-    half = found["concrete_pump_(50%)/half.jpg"]
-    assert half.objects[0].segmentation == [SQUARE] and half.size_hw == (48, 64)
-    stored = found["concrete_pump_(50%)/stored.jpg"]
-    assert stored.size_hw == (64, 48)  # (x, y) is now at (48 - y, x)
-    assert stored.objects[0].segmentation == [[38.0, 10.0, 38.0, 40.0, 18.0, 40.0, 18.0, 10.0]]
-    upright = found["concrete_pump_(50%)/upright.jpg"]
-    assert upright.objects[0].segmentation == [[10.0, 20.0, 30.0, 20.0, 30.0, 60.0]]
-    clipped = found["marble/clipped.jpg"].objects[1]
-    assert clipped.segmentation is not None and min(clipped.segmentation[0]) == 0
-    assert len(found["marble/twice.jpg"].objects) == 2
-
-
-def test_names_with_spaces_brackets_and_per_cent_come_through(prepared: Path) -> None:
-    assert {"chiller/chiller (27).jpg", "chiller/50% [done].jpg"} <= records_of(prepared).keys()
-
-
-def test_the_same_name_in_two_folders_is_two_images(prepared: Path) -> None:
-    found = records_of(prepared)
-    assert found["chiller/001.jpg"].sha256 != found["concrete_pump_(50%)/001.jpg"].sha256
-
-
-def test_a_picture_that_came_with_an_id_map_keeps_it(prepared: Path) -> None:
-    fine = records_of(prepared)["lime/fine.jpg"]
-    assert fine.id_map == Path("lime/annotations/fine.png")
-    assert {(found.id, found.category, bool(found.extra)) for found in fine.objects} == {
-        (300, "sky", True),
-        (70_000, "lime", False),
-    }
-
-
-def test_classes_of_the_preset_give_the_preset(prepared: Path) -> None:
-    assert LabelMap.load(prepared) == construction_labels()
-
-
-def test_the_readable_report_names_classes_faults_and_samples(prepared: Path) -> None:
-    text = (prepared / "prepare_report.md").read_text(encoding="utf-8")
-    assert "53 pictures came in, 35 came out, 18 were dropped." in text
-    assert re.search(r"\| chiller +\| thing +\| +11 \| +11 \|", text)
-    assert re.search(r"Imbalance: \w+ has \d+ objects", text)
-    assert r"- chiller/images/a.png: the annotations say 'a.jpg'" in text
-    pictures = re.findall(r"\((report/[^)]+)\)", text)
-    assert len(pictures) == 5
-    for name in pictures:
-        with Image.open(prepared / name) as sheet:
-            assert sheet.height > 200
-    assert "labeled by machine" in text
-    assert re.search(r"\| in all +\| +53 \| +35 \| +18 \|", text) and "- chiller: 80 % done" in text
+from tests.data.pipeline_runs import HalfAndHalf, content, pipeline, report, with_stuff
+from tests.raw_factories import ClassFolder, photo, write_tidy_raw
 
 
 def test_the_report_cannot_be_made_to_speak_markdown(tmp_path: Path) -> None:
@@ -156,14 +39,6 @@ def test_the_report_cannot_be_made_to_speak_markdown(tmp_path: Path) -> None:
 
 
 # ---- strict
-
-
-def test_strict_stops_at_a_fault_and_says_where(
-    messy: tuple[Path, set[tuple[str, str]]], tmp_path: Path
-) -> None:
-    with pytest.raises(UserError, match=r"stopped at the first issue \(--strict\)") as caught:
-        pipeline(messy[0] / "raw", tmp_path / "out", strict=True).run()
-    assert "lime_(todo): folders spell their class in another way" in str(caught.value)
 
 
 def test_strict_also_stops_where_a_lenient_run_has_repaired_before(tmp_path: Path) -> None:
@@ -372,29 +247,6 @@ def test_bytes_of_a_source_become_files_of_the_data_set(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "images" / "a.png").read_bytes() == sample.image
 
 
-def test_a_name_that_leads_out_is_counted_once(tmp_path: Path) -> None:
-    made = ClassFolder(tmp_path / "raw", "chiller", "chiller")
-    for seed, name in enumerate(("a.png", "b.png", "c.png")):
-        made.save(name, seed)
-        made.outlined(made.listed(name if seed else f"../elsewhere/{name}"))
-    made.outlined(made.listed("../elsewhere/gone.png"))
-    made.close()
-    pipeline(tmp_path / "raw", tmp_path / "out").run()
-    assert report(tmp_path / "out")["images"] == {"in": 4, "out": 3, "dropped": 1}
-
-
-def test_a_named_pipe_and_a_name_too_long_are_dropped(tmp_path: Path) -> None:
-    raw = write_tidy_raw(tmp_path / "raw")
-    (raw / "marble" / "images" / "000.png").unlink()
-    os.mkfifo(raw / "marble" / "images" / "000.png")
-    file = raw / "chiller" / "coco.json"
-    file.write_text(file.read_text().replace('"000.png"', f'"{"x" * 300}.png"'))
-    pipeline(raw, tmp_path / "out").run()
-    told = report(tmp_path / "out")
-    assert told["images"] == {"in": 7, "out": 4, "dropped": 3}
-    assert {code for code, _, _ in told["files"]} == {"image-unreadable", "file-name", "unlisted"}
-
-
 # ---- folders
 
 
@@ -423,12 +275,3 @@ def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
         pytest.raises(UserError, match="another run prepares into"),
     ):
         pipeline(raw, tmp_path / "out").run()
-
-
-@pytest.mark.slow
-def test_the_number_of_processes_does_not_change_the_result(prepared: Path, tmp_path: Path) -> None:
-    raw = prepared.parent / "raw"
-    made = with_stuff(raw, tmp_path / "out")
-    dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, num_proc=2)).run()
-    wanted = content(prepared, "steps", "data.yaml")
-    assert content(tmp_path / "out", "steps", "data.yaml") == wanted

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from detr_hf.data.records import cut_to_whole_lines
-from tests.data.pipeline_runs import content, with_stuff
-from tests.raw_factories import write_tidy_raw
+from tests.data.messy_sets import WRITE
+from tests.data.pipeline_runs import content, messy_run
 
 
 def in_child(work: Callable[[], None]) -> int:
@@ -52,20 +52,27 @@ def killed_at(moment: int, work: Callable[[], None], counter: Path | None = None
 
 def survive(raw: Path, out: Path, wanted: dict[str, str], moments: list[int]) -> None:
     """Kill runs into one folder one after another, then let one finish; the result must be the same."""
-    ends = [in_child(lambda at=moment: killed_at(at, with_stuff(raw, out).run)) for moment in moments]
+    ends = [in_child(lambda at=moment: killed_at(at, messy_run(raw, out).run)) for moment in moments]
     assert ends[0] == signal.SIGKILL  # later ones may come to their end before their moment
-    with_stuff(raw, out).run()
+    messy_run(raw, out).run()
     now = content(out, "steps", "data.yaml")
     differing = {name for name in now.keys() | wanted.keys() if now.get(name) != wanted.get(name)}
     assert differing == set()
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], int]:
-    """A raw folder, what comes of it (but for data.yaml, which names OUT), and the moments of a run."""
+@pytest.fixture(
+    scope="module",
+    params=["yolo", *(pytest.param(name, marks=pytest.mark.slow) for name in WRITE if name != "yolo")],
+)
+def undisturbed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str], int]:
+    """A messy source, what comes of it (but for data.yaml, which names OUT), and the moments of a run."""
     folder = tmp_path_factory.mktemp("kills")
-    raw = write_tidy_raw(folder / "raw", per_class=3)
-    in_child(lambda: killed_at(-1, with_stuff(raw, folder / "out").run, folder / "moments"))
+    raw = folder / "raw"
+    WRITE[request.param](raw)
+    messy_run(raw, folder / "out").run()  # here, so that no child has to import everything anew
+    in_child(lambda: killed_at(-1, messy_run(raw, folder / "again" / "out").run, folder / "moments"))
     return raw, content(folder / "out", "steps", "data.yaml"), int((folder / "moments").read_text())
 
 
@@ -82,9 +89,11 @@ def test_ten_runs_killed_at_random_moments_come_to_the_same_bytes(
     undisturbed: tuple[Path, dict[str, str], int], tmp_path: Path
 ) -> None:
     raw, wanted, count = undisturbed
+    before = content(raw)
     rng = np.random.default_rng(0)
     for run, moment in enumerate(rng.integers(1, count, 10).tolist()):
         survive(raw, tmp_path / str(run) / "out", wanted, [moment])
+    assert content(raw) == before
 
 
 @pytest.mark.parametrize("tail", [b"", b'{"a": 1', b'{"a": 1}', b"\0\0\0\n", b"\xff\xfe"])

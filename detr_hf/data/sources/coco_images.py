@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from detr_hf.data.image_files import ImageFiles
@@ -59,7 +59,7 @@ def _found(
     shown = name if name is not None else (said[:200] if isinstance(said, str) else f"image {key}"[:60])
     one = Listed(entry, shown, name is not None, [] if key is None else [key])
     if issue is not None:
-        one.issues.append(issue)
+        one.issues.append(replace(issue, file=shown))
     if key is None:
         one.issues.append(Issue("image-id", f"id {short(entry.get('id'))} is none", shown))
     return one

@@ -10,6 +10,7 @@ told.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -241,12 +242,13 @@ class _Yolo(DataSet):
         """The images of a split, each once, in the order of their folders and lists."""
         every = [image for path in paths for image in self._files.images_of(path)]
         found = {image.name or image.said: image for image in reversed(every)}
-        if repeats := len(every) - len(found):
-            self._layout.issues.append(Issue("image-twice", f"{repeats} images of split '{split}'"))
+        counts = Counter(image.name or image.said for image in every)
+        repeated = (key for key, count in counts.items() if count > 1)
+        self._layout.issues += [Issue("image-twice", f"in split '{split}'", key) for key in repeated]
         if not found:
             code = "image-missing" if split == TRAIN else "split-missing"
             self._layout.issues.append(Issue(code, f"split '{split}' holds no image"))
-        return [found[key] for key in dict.fromkeys(image.name or image.said for image in every)]
+        return [found[key] for key in counts]
 
     def categories(self) -> list[dict[str, Any]]:
         first = {name: number for number, name in reversed(self._layout.names.items())}
@@ -259,9 +261,8 @@ class _Yolo(DataSet):
                 yield Issue("image-link", "it leads out of the data's folder", link)
         images = [image for found in self.splits.values() for image in found]
         yield from self._files.orphans(image.said for image in images if image.name is None)
-        rest = sorted(self._files.names.difference(str(image.name) for image in images))
-        if rest:
-            yield Issue("not-read", f"{len(rest)} images are in no split: {', '.join(rest[:3])}")
+        rest = self._files.names.difference(str(image.name) for image in images)
+        yield from (Issue("file-unlisted", "it is in no split", name) for name in sorted(rest))
 
     def sample(self, image: Listed, number: int) -> Sample:
         issues = [image.issue] if image.issue is not None else []

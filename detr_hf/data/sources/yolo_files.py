@@ -129,8 +129,9 @@ class YoloFiles:
             the file, its name, and what is to be told of it: that it is not there, or where it is.
         """
         assert image.name is not None
-        said = dict.fromkeys([image.name, image.said, image.said.removeprefix(DARKNET)])
-        wished = [name for one in said for name in _label_names(one)]
+        said = image.said.replace("\\", "/")
+        places = dict.fromkeys([image.name, said, said.removeprefix(DARKNET)])
+        wished = [name for one in places for name in _label_names(one)]
         for folder, by_key in zip(self.folders, self._labels, strict=True):
             for wish in wished:
                 if name := by_key.get(wish) or by_key.get(plain_key(wish)):
@@ -167,7 +168,7 @@ class YoloFiles:
 
 def _label_names(image: str) -> list[str]:
     """Where an image's labels may be, surest first."""
-    parts = image.replace("\\", "/").split("/")
+    parts = image.split("/")
     parts[-1] = f"{parts[-1].rpartition('.')[0] or parts[-1]}.txt"
     beside = posixpath.normpath("/".join(parts))
     places = [place for place, part in enumerate(parts[:-1]) if part.lower() == "images"]

@@ -193,7 +193,7 @@ def test_labels_apart_from_a_named_folder_of_images(tmp_path):
 
 def test_missing_validation_images_are_an_issue(tmp_path):
     ultralytics(tmp_path, "train: images/train\nval: images/none\nnames: [cat]\n")
-    assert codes(tmp_path) == ["split-missing", "not-read"]
+    assert codes(tmp_path) == ["split-missing", "file-unlisted"]
     ultralytics(tmp_path / "two", "train: images/train\nval: [images/none, images/train]\nnames: [cat]\n")
     assert codes(tmp_path / "two")[0] == "image-missing", "a part of a split is no split less"
 
