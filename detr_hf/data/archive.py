@@ -6,9 +6,10 @@ nothing is extracted, and one whose name leads out of the zip does not exist her
 
 from __future__ import annotations
 
+import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -38,9 +39,16 @@ class FolderFiles:
         """Whether there is such a file."""
         return (self.path / name).is_file()
 
-    def images_below(self, folder: str) -> ImageFiles:
-        """The images below a folder of it ("" for all), by their names relative to that folder."""
-        return ImageFiles(self.path / folder, self.path)
+    def images_below(self, folder: str, without: Collection[str] = ()) -> ImageFiles:
+        """The images below a folder of it ("" for all), by their names relative to that folder.
+
+        Args:
+            folder: the folder.
+            without: files, by their names in all, that are none of these images.
+        """
+        return ImageFiles(
+            self.path / folder, self.path, keep=lambda name: posixpath.join(folder, name) not in without
+        )
 
     def image(self, name: str) -> Path | bytes:
         """What a sample has as its image."""
@@ -92,10 +100,10 @@ class ZipFiles:
     def has(self, name: str) -> bool:
         return name in self._known
 
-    def images_below(self, folder: str) -> ImageFiles:
+    def images_below(self, folder: str, without: Collection[str] = ()) -> ImageFiles:
         start = f"{folder}/" if folder else ""
-        members = [name.removeprefix(start) for name in self.names if name.startswith(start)]
-        return ImageFiles(self.path / folder, members=members)
+        names = (name for name in self.names if name.startswith(start) and name not in without)
+        return ImageFiles(self.path / folder, members=[name.removeprefix(start) for name in names])
 
     def image(self, name: str) -> Path | bytes:
         size = self._zip.getinfo(name).file_size

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -141,7 +141,12 @@ class CocoSource(Source):
     # -- images
 
     def folder_of(
-        self, given: Path | None, shapes: tuple[str, ...], entries: list[Entry], key: str
+        self,
+        given: Path | None,
+        shapes: tuple[str, ...],
+        entries: list[Entry],
+        key: str,
+        without: Collection[str] = (),
     ) -> Folder:
         """The folder that was named, or the one that holds the files which entries list.
 
@@ -156,7 +161,7 @@ class CocoSource(Source):
             files = FolderFiles(given)
             return Folder(files, "", files.images_below(""))
         listed = [entry["file_name"] for entry in entries if isinstance(entry.get("file_name"), str)]
-        if (found := find_folder(self.file, shapes, listed)) is not None:
+        if (found := find_folder(self.file, shapes, listed, without)) is not None:
             return found
         tried = ", ".join(folder or "." for folder in self.file.folders(shapes))
         raise UserError(
@@ -165,9 +170,15 @@ class CocoSource(Source):
             f"followed. Name their folder with `{key}`"
         )
 
+    @property
+    def not_images(self) -> Collection[str]:
+        """Files that may have the names of images and are none, by their names within ``file.files``."""
+        return ()
+
     @cached_property
     def image_folder(self) -> Folder:
-        return self.folder_of(self.place.images, self.image_shapes, self.content["images"], "images")
+        given, listed = self.place.images, self.content["images"]
+        return self.folder_of(given, self.image_shapes, listed, "images", self.not_images)
 
     @cached_property
     def _listed(self) -> list[Listed]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -32,14 +32,8 @@ OVERLAP = 64  # bytes in which a word may lie across two chunks
 
 IMAGE_FOLDERS = ("images/{}", "images", "", "{}", "../images/{}", "../images", "../{}", "..")
 PNG_FOLDERS = (
-    "{}",
-    "panoptic/{}",
-    "panoptic",
-    "",
-    "../panoptic_{}",
-    "../panoptic/{}",
-    "../panoptic",
-    "../{}",
+    *("panoptic_{}", "panoptic/{}", "panoptic", "../panoptic_{}", "../panoptic/{}", "../panoptic"),
+    *("{}", "", "../{}"),  # which may be those of the images
 )
 """From the annotation file, in the order in which they are tried; {} is its name, or its split's."""
 
@@ -235,7 +229,9 @@ def kind_of(files: Files, name: str) -> Kind | None:
     return (kind or "detection") if has_images else None  # type: ignore[return-value]
 
 
-def find_folder(file: AnnotationFile, shapes: tuple[str, ...], listed: list[str]) -> Folder | None:
+def find_folder(
+    file: AnnotationFile, shapes: tuple[str, ...], listed: list[str], without: Collection[str] = ()
+) -> Folder | None:
     """The folder beside an annotation file that holds what it lists.
 
     The first that has one of the files under the very name; else the first that has one under a similar name.
@@ -244,25 +240,27 @@ def find_folder(file: AnnotationFile, shapes: tuple[str, ...], listed: list[str]
         file: the annotation file.
         shapes: of the folders that are tried.
         listed: names in the file; some of them are looked for.
+        without: files that are none of these, by their names within ``file.files``.
     """
     names = listed[:: max(1, len(listed) // TRIES)]
     folders = [folder for folder in file.folders(shapes) if _is_folder_within(file.files, folder)]
     for folder in folders:
-        if any(_has(file.files, folder, name) for name in names):
-            return Folder(file.files, folder, file.files.images_below(folder))
+        if any(_has(file.files, folder, name, without) for name in names):
+            return Folder(file.files, folder, file.files.images_below(folder, without))
     above = posixpath.dirname(file.here)  # may hold anything: names there have to be the very same
     for folder in folders:
-        images = file.files.images_below(folder)
+        images = file.files.images_below(folder, without)
         if (folder != above or folder == file.here) and any(images.find(name)[0] for name in names):
             return Folder(file.files, folder, images)
     return None
 
 
-def _has(files: Files, folder: str, name: str) -> bool:
+def _has(files: Files, folder: str, name: str, without: Collection[str]) -> bool:
     try:
-        return files.has(posixpath.join(folder, relative_name(files.path, name).as_posix()))
+        inside = posixpath.join(folder, relative_name(files.path, name).as_posix())
     except UserError:
         return False
+    return inside not in without and files.has(inside)
 
 
 def _is_folder_within(files: Files, folder: str) -> bool:

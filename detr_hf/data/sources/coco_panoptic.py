@@ -6,7 +6,9 @@ known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+import posixpath
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +60,14 @@ class CocoPanoptic(CocoSource):
     @cached_property
     def png_folder(self) -> Folder:
         return self.folder_of(self.place.panoptic, PNG_FOLDERS, self.content["annotations"], "panoptic")
+
+    @property
+    def not_images(self) -> Collection[str]:
+        """The PNGs, which have the names of images that are PNGs, too."""
+        pngs, top = self.png_folder, os.path.realpath(self.file.files.path)
+        folder = os.path.relpath(os.path.realpath(pngs.files.path / pngs.name), top)
+        names = (pngs.images.find(entry.get("file_name"))[0] for entry in self.content["annotations"])
+        return {posixpath.normpath(f"{folder}/{name}") for name in names if name is not None}
 
     def require_kind(self, annotations: list[Entry]) -> None:
         if annotations and not any("segments_info" in entry for entry in annotations):

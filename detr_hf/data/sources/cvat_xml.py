@@ -2,6 +2,7 @@
 
 Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. Tracks ("CVAT for video 1.1") are counted and
 not read: the same task exported for images has their shapes frame by frame.
+datumaro ("cvat") writes a file for each subset, such as train.xml.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.cvat_shapes import SHAPES, drawn, extra_of
-from detr_hf.data.sources.splits import TRAIN, DataSet, open_all
+from detr_hf.data.sources.splits import SPLITS, TRAIN, DataSet, open_all
 from detr_hf.data.xml_files import elements_of_stream
 from detr_hf.errors import UserError
 from detr_hf.images import image_size
 
 FORMAT = "cvat-xml"
 TITLE = "CVAT for images 1.1 (XML)"
-LOOKS_FOR = "annotations.xml with the root <annotations>, in a folder or a zip"
+LOOKS_FOR = "annotations.xml with the root <annotations>, in a folder or a zip, or train.xml and val.xml"
 ORDER = 30
 
 XML = "annotations.xml"
@@ -40,11 +41,12 @@ FRAME_SUFFIX = ".PNG"  # of the frames of a video on the disk; an XML for images
 def detect(path: Path) -> bool:
     """Whether it is such a file, or a folder or zip that holds one."""
     try:
-        files, name = _xml_at(path)
-        if name is None:
-            return False
-        with files.open(name) as file:
-            return re.search(rb"<annotations[\s>]", file.read(HEAD_BYTES)) is not None
+        files, names = _xmls_at(path)
+        for name in names:
+            with files.open(name) as file:
+                if re.search(rb"<annotations[\s>]", file.read(HEAD_BYTES)) is None:
+                    return False
+        return bool(names)
     except UserError:
         return False
 
@@ -58,19 +60,20 @@ def open_splits(place: Place) -> Opened:
     return open_all(FORMAT, _CvatXml(place))
 
 
-def _xml_at(path: Path) -> tuple[Files, str | None]:
-    """The files and the name of the XML among them."""
+def _xmls_at(path: Path) -> tuple[Files, list[str]]:
+    """The files and the names of the XML among them: one, or several that are called like splits."""
     if is_zip(path):
         archive = ZipFiles(path)
         found = [name for name in archive.names if PurePosixPath(name).name == XML]
-        return archive, min(found, key=lambda name: (name.count("/"), name), default=None)
+        return archive, sorted(found, key=lambda name: (name.count("/"), name))[:1]
     if path.is_file():
-        return FolderFiles(path.parent), path.name if path.suffix.lower() == ".xml" else None
+        return FolderFiles(path.parent), [path.name] if path.suffix.lower() == ".xml" else []
     folder = FolderFiles(path)
     if folder.has(XML) or not path.is_dir():
-        return folder, XML
+        return folder, [XML]
     others = sorted(one.name for one in path.iterdir() if one.suffix.lower() == ".xml")
-    return folder, others[0] if len(others) == 1 else None  # one that was given another name
+    are_splits = all(Path(name).stem.lower() in SPLITS for name in others)
+    return folder, others if len(others) == 1 or are_splits else []  # one may have been given another name
 
 
 @dataclass
@@ -86,15 +89,15 @@ class Entry:
 
 
 class _CvatXml(DataSet):
-    """One XML file. It is read once for its labels and images, and again for the shapes of each split."""
+    """XML files, most often one. They are read once for labels and images, and again for each split."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._files, xml = _xml_at(place.path)
-        if xml is None:
+        self._files, self._xmls = _xmls_at(place.path)
+        if not self._xmls:
             raise UserError(f"{place.name}: there is no {XML} in {place.path}")
-        self._xml = xml
-        parent = PurePosixPath(xml).parent.as_posix().removeprefix(".")
+        self._xml = ", ".join(self._xmls)
+        parent = PurePosixPath(self._xmls[0]).parent.as_posix().removeprefix(".")
         below = f"{parent}/images".removeprefix("/")
         self._root = below if self._files.images_below(below).names else parent
         self._images = ImageFiles(place.images) if place.images else self._files.images_below(self._root)
@@ -113,9 +116,13 @@ class _CvatXml(DataSet):
 
     def _elements(self, *tags: str) -> Iterator[Element]:
         """Raises UserError: the file is no such XML."""
-        name = self.place.name if self.place.path.name == self._xml else f"{self.place.name}, {self._xml}"
-        with self._files.open(self._xml) as file:
-            yield from elements_of_stream(file, tags, name)
+        for xml in self._xmls:
+            name = self.place.name if self.place.path.name == xml else f"{self.place.name}, {xml}"
+            with self._files.open(xml) as file:
+                for element in elements_of_stream(file, tags, name):
+                    if len(self._xmls) > 1:
+                        element.set("subset", element.get("subset", Path(xml).stem))
+                    yield element
 
     def _index(self) -> None:
         labels: set[str] = set()

@@ -74,7 +74,9 @@ def _table(files: VocFiles) -> ClassTable:
     if len(set(tables.values())) > 1:
         raise UserError(f"{files.files.folder}: {' and '.join(found[:2])} differ; open each folder by itself")
     rows = next(iter(tables.values())).rows if tables else ()
-    if any(name.endswith("labelmap.txt") for name in found) and not all(row.color for row in rows):
+    colors = [row.color is not None for row in rows]
+    is_bare = not any(colors) and all(row.is_void for row in rows[:1])  # datumaro's, of palette entries
+    if any(name.endswith("labelmap.txt") for name in found) and not all(colors) and not is_bare:
         raise UserError(f"{found[0]}: its lines must be 'name:red,green,blue::'")
     rows = rows or tuple(ClassRow(name, value, is_void=not value) for value, name in enumerate(VOC_CLASSES))
     colored = [row if row.color else replace(row, color=voc_color(row.value or 0)) for row in rows]

@@ -1,6 +1,8 @@
 """COCO panoptic: segments of a JSON with their PNG files, and the folders that they are found in."""
 
 import json
+import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +109,27 @@ def test_folders(tmp_path: Path, name: str, images: str, pngs: str) -> None:
     assert all(Path(str(one.image)).is_file() and Path(str(one.id_map)).is_file() for one in found)
 
 
+@pytest.mark.parametrize("listed", ["{}.png", "{}.jpg"])
+@pytest.mark.parametrize("images", ["../images/train", "../train", "../images"])
+def test_png_files_of_segments_are_no_images(tmp_path: Path, images: str, listed: str) -> None:
+    """Images that are PNGs have the names of the PNGs of segments, which lie nearer to the JSON."""
+    path = write(tmp_path / "annotations/panoptic_train.json", content(), images, "panoptic_train")
+    for file in (path.parent / images).glob("*.jpg"):
+        Image.open(file).save(file.with_suffix(".png"))
+        file.unlink()
+    path.write_text(re.sub(r"(\d)\.jpg", lambda found: listed.format(found[1]), path.read_text()))
+    folder = (path.parent / images).resolve()
+    for sample in open_place(Place(tmp_path, "data"))[1].splits["train"].samples():
+        assert isinstance(sample.image, Path) and isinstance(sample.id_map, Path)
+        assert sample.image.resolve().parent == folder and sample.id_map.parent.name == "panoptic_train"
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path))
+    for number, sample in enumerate(open_place(Place(packed, "data"))[1].splits["train"].samples(), start=1):
+        assert sample.image == (folder / f"{number}.png").read_bytes()
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match="Name their folder with `images`"):
+        list(open_place(Place(tmp_path, "data"))[1].splits["train"].samples())
+
+
 def test_splits_of_a_folder(tmp_path: Path) -> None:
     for split in ("train", "val"):
         path = tmp_path / f"annotations/panoptic_{split}2017.json"
@@ -119,8 +142,10 @@ def test_splits_of_a_folder(tmp_path: Path) -> None:
 
 def test_folders_by_name(tmp_path: Path) -> None:
     path = write(tmp_path / "in" / "data.json", content(), "../far/a", "../far/b")
-    with pytest.raises(UserError, match="Name their folder with `images`"):
+    with pytest.raises(UserError, match="Name their folder with `panoptic`"):
         list(opened(path).samples())
+    with pytest.raises(UserError, match="Name their folder with `images`"):
+        list(opened(path, panoptic=tmp_path / "far/b").samples())
     source = opened(path, images=tmp_path / "far/a", panoptic=tmp_path / "far/b")
     assert all_issues(source) == []
 

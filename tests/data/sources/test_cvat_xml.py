@@ -326,6 +326,20 @@ def test_other_xml_and_other_zips_are_not_taken(tmp_path: Path) -> None:
         assert not cvat_xml.detect(path)
 
 
+def test_several_files_are_splits_where_they_are_named_so(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", "train/a.png", "b.png")
+    write_xml(tmp_path, image("a.png"), name="train.xml")
+    write_xml(tmp_path, image("b.png"), name="val.xml")
+    assert {split: [one.file_name for one in read(tmp_path, split)] for split in opened(tmp_path).splits} == {
+        "train": ["train/a.png"],
+        "val": ["b.png"],
+    }
+    (tmp_path / "val.xml").rename(tmp_path / "more.xml")
+    assert not cvat_xml.detect(tmp_path)
+    with pytest.raises(UserError, match=r"no annotations\.xml"):
+        opened(tmp_path)
+
+
 def test_the_key_changes_with_annotations_and_images(tmp_path: Path) -> None:
     write_images(tmp_path / "images", "a.png")
     folder = write_xml(tmp_path, image("a.png"))

@@ -94,9 +94,10 @@ def test_cvat_names_colors_in_its_label_map(tmp_path: Path) -> None:
     assert [category["name"] for category in source.categories()] == ["pug", "tabby"]
     (sample,) = source.samples()
     assert [found.category for found in sample.objects] == ["pug", "tabby", "tabby"]
-    (tmp_path / "labelmap.txt").write_text("cat;1,2,3")
-    with pytest.raises(UserError, match=r"labelmap\.txt"):
-        source_of(tmp_path)
+    for wrong in ("cat;1,2,3", "cat:::\ndog:::", "background:0,0,0::\ncat:::"):
+        (tmp_path / "labelmap.txt").write_text(wrong)
+        with pytest.raises(UserError, match=r"labelmap\.txt"):
+            source_of(tmp_path)
 
 
 def test_labelme_lists_its_classes_and_has_no_sets(tmp_path: Path) -> None:
