@@ -12,6 +12,7 @@ from detr_hf.data.archive import is_zip
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
+from detr_hf.labels import LabelMap
 
 TRAIN, VALIDATION = "train", "validation"
 SPELLINGS = {TRAIN: ("train", "training"), VALIDATION: ("validation", "valid", "val", "dev")}
@@ -38,12 +39,15 @@ class DataSet(ABC):
     Attributes:
         place: where it is.
         splits: the entries of each split, in the order of its samples.
-        is_panoptic: see `Source`.
+        labels: see `Opened`.
+        is_panoptic, xywh_px: see `Source`.
     """
 
     place: Place
     splits: Mapping[str, Sequence[Any]]
+    labels: LabelMap | None = None
     is_panoptic = False
+    xywh_px = True
 
     @abstractmethod
     def categories(self) -> list[dict[str, Any]]: ...
@@ -69,7 +73,7 @@ class DataSet(ABC):
 class _Split(Source):
     def __init__(self, format: str, data: DataSet, split: str) -> None:
         self._format, self._data, self._split = format, data, split
-        self.is_panoptic = data.is_panoptic
+        self.is_panoptic, self.xywh_px = data.is_panoptic, data.xywh_px
         several = len(data.splits) > 1
         self.name = f"{data.place.name}, split '{split}'" if several else data.place.name
 
@@ -77,6 +81,7 @@ class _Split(Source):
     def key(self) -> str:
         path, images = self._data.place.path, self._data.place.images
         words = [self._format, self._split, repr(self._data.place.reading)]
+        words += [repr(one) for one in labels.categories] if (labels := self._data.place.labels) else []
         if path.is_file():
             status = path.stat()
             words += [path.name, str(status.st_size), str(status.st_mtime_ns)]
@@ -99,7 +104,7 @@ class _Split(Source):
 
 def open_all(format: str, data: DataSet) -> Opened:
     """A source for each split."""
-    return Opened({split: _Split(format, data, split) for split in data.splits})
+    return Opened({split: _Split(format, data, split) for split in data.splits}, data.labels)
 
 
 def numbered(names: Iterable[str]) -> list[dict[str, Any]]:
