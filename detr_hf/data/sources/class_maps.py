@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +59,6 @@ class Segments:
     issues: list[Issue] = field(default_factory=list)
 
 
-class SizesDifferError(UserError):
-    """The PNGs of classes and of objects are not of one size."""
-
-
 def with_segments(sample: Sample, png: ClassPng) -> Sample:
     """A sample with the segments of its PNGs, or with the issue why there are none.
 
@@ -70,8 +67,8 @@ def with_segments(sample: Sample, png: ClassPng) -> Sample:
     try:
         found = segments_of(png, sample.file_name)
     except UserError as error:
-        code = "png-size" if isinstance(error, SizesDifferError) else "png-unreadable"
-        return replace(sample, issues=(*sample.issues, Issue(code, str(error), sample.file_name)))
+        issue = Issue("png-unreadable", str(error), sample.file_name)
+        return replace(sample, issues=(*sample.issues, issue))
     issues = (*sample.issues, *found.issues)
     return replace(sample, objects=found.objects, id_map=partial(id_map_png, png), issues=issues)
 
@@ -85,8 +82,8 @@ def segments_of(png: ClassPng, file: str) -> Segments:
     """Read the PNGs of the image ``file``.
 
     Raises:
-        UserError: a file cannot be read as such a PNG, or holds more segments than a labeled one does.
-        SizesDifferError: see there.
+        UserError: a file cannot be read as such a PNG, holds more segments than labels do, or the two differ
+            in size.
     """
     found, unknown = _classes(png.classes, png.table)
     issues = [Issue("png-unknown-ids", f"{png.classes.name}: {unknown}", file)] if unknown else []
@@ -98,7 +95,7 @@ def segments_of(png: ClassPng, file: str) -> Segments:
     else:
         numbers = _instances(png.instances, png.is_voc)
         if numbers.shape != classes.shape:
-            raise SizesDifferError(f"{png.classes.name}: the PNGs of classes and of objects differ in size")
+            raise UserError(f"{png.classes.name}: the PNGs of classes and of objects differ in size")
         lost = np.setdiff1d(numbers[found == VOID], numbers[found != VOID])
         if len(lost := lost[lost != VOID]):
             issues.append(Issue("category-unknown", f"{len(lost)} objects on background", file))
@@ -146,65 +143,52 @@ def _instances(png: Path, is_voc: bool) -> NDArray[np.int64]:
     return np.where(numbers == border if is_voc else numbers < INSTANCES_FROM, VOID, numbers)
 
 
-def known_share(png: Path, table: ClassTable) -> float:
-    """Share of the pixels of a class PNG whose value or color is in the table.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    classes, _ = _classes(png, table)
-    return float((classes != UNKNOWN).mean()) if classes.size else 0.0
-
-
 def _classes(png: Path, table: ClassTable) -> tuple[Values, str]:
     """Class numbers from 1 by the order of ``table.names``, with what is not in the table in words."""
     number = {name: id_ for id_, name in enumerate(table.names, start=1)}
     rows = [(row, VOID if row.is_void else number[row.name]) for row in table.rows]
     by_color = {_packed(row.color): id_ for row, id_ in rows if row.color is not None}
     by_value = {row.value: id_ for row, id_ in rows if row.value is not None}
-    pixels = decode_labels(png, png.name, colors=bool(by_color))
+    if by_color:
+        pixels = decode_labels(png, png.name, colors=True)
+        if pixels.ndim == 3:
+            found = _looked_up(rgb_to_id(pixels), {VOID: VOID} | by_color)
+            shown = found[pixels.any(axis=2)]
+            if not shown.size or (shown != UNKNOWN).mean() >= SAME_COLORS:
+                return found, _unknown(pixels, found)
+    # A palette may be arbitrary: the index counts where its colors are not those of the table.
+    pixels = decode_labels(png, png.name)
+    if pixels.ndim == 3 and not by_color and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]  # values, written as RGB
     if pixels.ndim == 3:
-        values, found = _looked_up(rgb_to_id(pixels), {VOID: VOID} | by_color)
-        if by_color and _is_known(found, values):
-            return found, _unknown(values, found, is_color=True)
-        # A palette may be arbitrary: the index counts where its colors are not those of the table.
-        plain = decode_labels(png, png.name)
-        if plain.ndim == 3 and not by_color and (plain == plain[..., :1]).all():
-            plain = plain[..., 0]  # values, written as RGB
-        if plain.ndim == 3:
-            return found, _unknown(values, found, is_color=True)
-        pixels = plain
-    values, found = _looked_up(pixels.astype(np.int32), {VOID: VOID, IGNORED: VOID} | by_value)
-    return found, _unknown(values, found, is_color=False)
-
-
-def _is_known(found: Values, colors: Values) -> bool:
-    shown = found[colors != 0]
-    return not shown.size or bool((shown != UNKNOWN).mean() >= SAME_COLORS)
+        found = _looked_up(rgb_to_id(pixels), {VOID: VOID} | by_color)
+    else:
+        found = _looked_up(pixels.astype(np.int32), {VOID: VOID, IGNORED: VOID} | by_value)
+    return found, _unknown(pixels, found)
 
 
 def _packed(color: Color) -> int:
     return color[0] + 256 * color[1] + 65536 * color[2]
 
 
-def _looked_up(pixels: Values, known: dict[int, int]) -> tuple[Values, Values]:
-    """The pixels, and the class of each."""
+def _looked_up(pixels: Values, known: dict[int, int]) -> Values:
+    """The class of each pixel."""
     keys = np.array(sorted(known), np.int64)
     numbers = np.array([known[key] for key in keys.tolist()], np.int32)
     slots = np.minimum(np.searchsorted(keys, pixels), len(keys) - 1)
-    return pixels, np.where(keys[slots] == pixels, numbers[slots], UNKNOWN).astype(np.int32)
+    return np.where(keys[slots] == pixels, numbers[slots], UNKNOWN).astype(np.int32)
 
 
-def _unknown(pixels: Values, found: Values, is_color: bool) -> str:
+def _unknown(pixels: NDArray[Any], found: Values) -> str:
+    """What of a PNG [H, W] or [H, W, 3] is in no table."""
     lost = pixels[found == UNKNOWN]
-    if not lost.size:
+    if not len(lost):
         return ""
-    values = np.unique(lost).tolist()
+    values = np.unique(lost, axis=0).tolist()
     if len(values) > MOST_SEGMENTS:
         raise UserError(
-            f"the PNG of classes has {len(values)} values that are in no table; these are no labels"
+            f"the PNG of classes has {len(values)} values that no table lists; these are no labels"
         )
-    shown = [str((one & 255, one >> 8 & 255, one >> 16)) if is_color else str(one) for one in values]
-    more = f" and {len(shown) - MOST_LISTED} more" if len(shown) > MOST_LISTED else ""
-    what = "colors" if is_color else "values"
-    return f"{lost.size} pixels of {what} {', '.join(shown[:MOST_LISTED])}{more}"
+    shown = [str(tuple(one)) if isinstance(one, list) else str(one) for one in values[:MOST_LISTED]]
+    more = f" and {len(values) - MOST_LISTED} more" if len(values) > MOST_LISTED else ""
+    return f"{len(lost)} pixels of {'colors' if pixels.ndim == 3 else 'values'} {', '.join(shown)}{more}"

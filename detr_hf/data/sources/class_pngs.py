@@ -1,10 +1,9 @@
 """Class PNGs: beside each image a PNG of the same stem with one class id or one color a pixel.
 
-Formats: Cityscapes (https://github.com/mcordts/cityscapesScripts), CamVid
-(http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/), ADE20K's scene parsing
-(http://sceneparsing.csail.mit.edu/), CVAT's "Segmentation mask 1.1", Roboflow's "Semantic Segmentation
-Masks", and folders of that kind. A class is one segment of an image; what `read.things` names is split into
-connected parts. An image and its PNG are known by what their paths have in common.
+Formats: Cityscapes (https://github.com/mcordts/cityscapesScripts), CVAT's "Segmentation mask 1.1", Roboflow's
+"Semantic Segmentation Masks", and folders of that kind, as CamVid and ADE20K have them. A class is one segment
+of an image; what `read.things` names is split into connected parts. An image and its PNG are known by what
+their paths have in common.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from detr_hf.data.image_files import ImageFiles
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Opened, Place
-from detr_hf.data.sources.class_maps import ClassPng, known_share, with_segments
+from detr_hf.data.sources.class_maps import ClassPng, with_segments
 from detr_hf.data.sources.class_tables import (
     FILE_NAMES,
     FIRST_CITYSCAPES_THING,
@@ -30,26 +29,17 @@ from detr_hf.data.sources.class_tables import (
 )
 from detr_hf.data.sources.splits import DataSet, open_all, split_folder
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import open_file
 
 FORMAT = "class-pngs"
 TITLE = "class PNGs (Cityscapes, CamVid, ADE20K and the like)"
 LOOKS_FOR = "images and PNGs of the same names in `masks` or `labels`, with classes.txt or class_dict.csv"
 ORDER = 80
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
-TRIES = 3  # PNGs that are looked at, as one may be damaged
-KNOWN_SHARE = 0.5  # of the pixels that must be in the table, else these are no class PNGs
-
 _LABEL_FOLDERS = frozenset(
     {"masks", "mask", "labels", "label", "annotations", "annotation", "annot", "ann_dir", "gt", "gtfine"}
     | {"gtcoarse", "groundtruth", "segmentation", "segmentations", "segmentationclass", "semantic"}
-    | {"labeledapproved_full", "label_images_semantic"}
 )
-_IMAGE_FOLDERS = frozenset(
-    {"images", "image", "img", "imgs", "img_dir", "leftimg8bit", "jpegimages", "rgb", "original_images"}
-    | {"701_stillsraw_full"}
-)
+_IMAGE_FOLDERS = frozenset({"images", "image", "img", "imgs", "img_dir", "leftimg8bit", "jpegimages", "rgb"})
 _LABEL_ENDING = re.compile(r"(.+?)[_-]?(?:labels?|masks?|annot|annotations?|gt)")  # of a folder: train_labels
 _IMAGE_ENDING = re.compile(r"[_-](?:images?|imgs?)$")
 _LABEL_STEM = re.compile(r"_(?:gt(?:Fine|Coarse)_labelIds|labelIds|masks?|labels?|seg|semantic|gt|L)$")
@@ -60,25 +50,14 @@ _OTHERS = re.compile(r"_(?:color|labelTrainIds|labelLevel\d+Ids)$")
 
 
 def detect(path: Path) -> bool:
-    """Whether there are images with PNGs of their names, and a file of classes that fits one of these."""
+    """Whether there are images with PNGs of their names, and a file of classes."""
     if not path.is_dir():
         return False
     try:
-        data = _ClassPngs(Place(path, str(path)))
+        _ClassPngs(Place(path, str(path)))
     except UserError:
         return False
-    pngs = [pair.png for pairs in data.splits.values() for pair in pairs if pair.image and pair.png]
-    return any(_fits(path / png, data.table) for png in pngs[:TRIES])
-
-
-def _fits(png: Path, table: ClassTable) -> bool:
-    try:
-        with open_file(png) as file:
-            if file.read(len(PNG_START)) != PNG_START:
-                return False
-        return known_share(png, table) >= KNOWN_SHARE
-    except UserError:
-        return False
+    return True
 
 
 def open_splits(place: Place) -> Opened:
@@ -124,7 +103,7 @@ class _ClassPngs(DataSet):
         """A folder or a stem with "mask", "label" or the like holds class PNGs.
 
         Layouts: Cityscapes (leftImg8bit, gtFine), CamVid (train, train_labels), ADE20K (images/training,
-        annotations/training), `images` beside `masks`, `labels` or `annotations`, and x.jpg beside x_mask.png
+        annotations/training), `images` beside `masks`, and x.jpg beside x_mask.png.
         """
         pairs: dict[str, Pair] = {}
         labels: list[tuple[list[str], str]] = []

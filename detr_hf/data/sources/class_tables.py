@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,8 +17,8 @@ VOID_NAMES = frozenset(
     {"void", "unlabeled", "unlabelled", "ignore", "ignored", "background", "_background_", "__ignore__"}
 )
 FILE_NAMES = (
-    *("class_dict.csv", "classes.csv", "_classes.csv", "labels.csv", "label_colors.txt", "labelmap.txt"),
-    *("objectinfo150.txt", "classes.txt", "labels.txt", "classes.json", "labels.json", "id2label.json"),
+    *("class_dict.csv", "classes.csv", "_classes.csv", "labels.csv", "labelmap.txt"),
+    *("classes.txt", "labels.txt", "classes.json", "labels.json", "id2label.json"),
 )
 
 _NAME_COLUMNS = ("name", "class", "label", "class_name")
@@ -72,14 +72,16 @@ def read_table(path: Path, name: str) -> ClassTable:
     """Raises UserError: the file cannot be read, or lists no class."""
     text = read_bytes(path, MAX_TABLE_BYTES, "file of classes", name).decode("utf-8-sig", "replace")
     kind = path.name.lower()
-    if kind.endswith(".json"):
-        rows = _of_json(parse_json(text, name))
-    else:
-        rows = _READERS.get(kind, _of_csv if kind.endswith(".csv") else _of_lines)(text)
     try:
-        rows = [replace(row, is_void=row.name.lower() in VOID_NAMES) for row in rows]
+        if kind.endswith(".json"):
+            rows = list(_of_json(parse_json(text, name)))
+        elif kind.endswith(".csv"):
+            rows = list(_of_csv(text))
+        else:
+            rows = list(_of_labelmap(text) if kind == "labelmap.txt" else _of_lines(text))
     except csv.Error as error:  # a word longer than csv takes
         raise UserError(f"{name}: is no CSV file ({error})") from None
+    rows = [replace(row, is_void=row.name.lower() in VOID_NAMES) for row in rows]
     if all(row.is_void for row in rows):
         raise UserError(f"{name}: lists no class; give one a line, as name,r,g,b or by its value")
     return ClassTable(tuple(rows))
@@ -110,19 +112,6 @@ def _of_labelmap(text: str) -> Iterator[ClassRow]:
         yield ClassRow(words[0].strip(), value, _color(words[1].split(",")) if words[1:] else None)
 
 
-def _of_colors(text: str) -> Iterator[ClassRow]:
-    """CamVid's: r g b name."""
-    for value, match in enumerate(re.finditer(r"(?m)^\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", text)):
-        yield ClassRow(match[4].strip(), value, _color(match.groups()[:3]))
-
-
-def _of_ade(text: str) -> Iterator[ClassRow]:
-    """ADE20K's: index, ratio, train, val, name with synonyms; the first of them is the class."""
-    for words in (line.split("\t") for line in text.splitlines()):
-        if (value := _whole(words[0])) is not None and len(words) > 1:
-            yield ClassRow(re.split(r"[,;]", words[-1])[0].strip(), value)
-
-
 def _of_csv(text: str) -> Iterator[ClassRow]:
     """Columns in any order, by their header: name, r, g, b, and the value; without a header name,r,g,b."""
     lines = [[word.strip() for word in line] for line in csv.reader(text.splitlines()) if line]
@@ -132,8 +121,6 @@ def _of_csv(text: str) -> Iterator[ClassRow]:
     color_at = [column.get(word[0], column.get(word, -1)) for word in ("red", "green", "blue")]
     if name_at is not None:
         lines = lines[1:]
-    elif lines and _whole(lines[0][0]) is not None and len(lines[0]) == 2:  # value,name
-        name_at, value_at = 1, 0
     else:
         name_at, color_at = 0, [1, 2, 3]
     for position, line in enumerate(lines):
@@ -141,13 +128,6 @@ def _of_csv(text: str) -> Iterator[ClassRow]:
         value = position if value_at is None else _whole(cells.get(value_at, ""))
         if cells.get(name_at):
             yield ClassRow(cells[name_at], value, _color([cells.get(at, "") for at in color_at]))
-
-
-_READERS: dict[str, Callable[[str], Iterator[ClassRow]]] = {
-    "labelmap.txt": _of_labelmap,
-    "label_colors.txt": _of_colors,
-    "objectinfo150.txt": _of_ade,
-}
 
 
 def _whole(text: str) -> int | None:

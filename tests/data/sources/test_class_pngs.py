@@ -76,15 +76,10 @@ EXPECTED = {"road": [64.0], "car": [9.0 + 15.0]}
     [
         ("classes.txt", "void\nroad\ncar\n"),
         ("labels.csv", "id,name\n1,road\n2,car\n"),
-        ("labels.csv", "1,road\n2,car\n"),
         ("_classes.csv", "Pixel Value, Class\n0, background\n1, road\n2, car\n"),
         ("classes.json", '{"1": "road", "2": "car"}'),
         ("id2label.json", '{"road": 1, "car": 2}'),
         ("classes.json", '["void", "road", "car"]'),
-        (
-            "objectInfo150.txt",
-            "Idx\tRatio\tTrain\tVal\tName\n1\t0.1\t1\t1\troad, route\n2\t0.1\t1\t1\tcar;auto\n",
-        ),
         ("labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:1,1,1::\ncar:2,2,2::\n"),
     ],
 )
@@ -104,7 +99,6 @@ def test_gray_values_are_classes_by_each_kind_of_table(tmp_path: Path, name: str
     [
         ("class_dict.csv", CLASS_DICT),
         ("class_dict.csv", CLASS_DICT.partition("\n")[2]),
-        ("label_colors.txt", "128 64 128\t\troad\n0 0 142\tcar\n"),
         (
             "labelmap.txt",
             "# label:color_rgb:parts\nbackground:0,0,0::\nroad:128,64,128::\ncar:0,0,142::\n",
@@ -216,7 +210,6 @@ def test_the_ids_of_cityscapes() -> None:
     [
         ("train/0001.png", "train_labels/0001_L.png", "train"),
         ("val/0001.png", "valannot/0001.png", "val"),
-        ("701_StillsRaw_full/0001.png", "LabeledApproved_full/0001_L.png", "train"),
         ("images/validation/ADE_1.jpg", "annotations/validation/ADE_1.png", "validation"),
         ("images/training/ADE_1.jpg", "annotations/training/ADE_1.png", "train"),
         ("img_dir/val/a.jpg", "ann_dir/val/a.png", "val"),
@@ -256,18 +249,16 @@ def test_no_image_is_lost(tmp_path: Path) -> None:
 
 
 def test_what_others_mean_by_such_folders_is_not_taken(tmp_path: Path) -> None:
-    # YOLO's labels are text; COCO panoptic has no table; pixels that the table does not know are no classes.
+    # YOLO's labels are text; COCO panoptic has no table.
     save(tmp_path / "yolo/images/a.jpg")
     (tmp_path / "yolo/labels").mkdir()
     (tmp_path / "yolo/labels/a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     (tmp_path / "yolo/classes.txt").write_text("car\n")
     save(tmp_path / "coco/train/a.jpg")
     save(tmp_path / "coco/annotations/train/a.png", COLORS[VALUES])
-    other = write(tmp_path / "other")
-    save(other / "masks/a.png", np.full((12, 16), 200, np.uint8))
     empty = tmp_path / "empty"
     empty.mkdir()
-    for folder in (tmp_path / "yolo", tmp_path / "coco", other, empty, tmp_path / "yolo/classes.txt"):
+    for folder in (tmp_path / "yolo", tmp_path / "coco", empty, tmp_path / "yolo/classes.txt"):
         assert not class_pngs.detect(folder)
     with pytest.raises(UserError, match="no file says which class"):
         opened(tmp_path / "coco")

@@ -155,7 +155,7 @@ def test_what_is_wrong_with_one_image_does_not_end_the_rest(tmp_path: Path) -> N
         ["image-missing"],
         ["png-missing"],
         ["png-unreadable"],
-        ["png-size"],
+        ["png-unreadable"],
         *[["png-unreadable"]] * 2,
         [],
     ]
