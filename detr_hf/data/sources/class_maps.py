@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,16 +154,15 @@ def _classes(png: Path, table: ClassTable) -> tuple[Values, str]:
             found = _looked_up(rgb_to_id(pixels), {VOID: VOID} | by_color)
             shown = found[pixels.any(axis=2)]
             if not shown.size or (shown != UNKNOWN).mean() >= SAME_COLORS:
-                return found, _unknown(pixels, found)
+                return found, _unknown(rgb_to_id(pixels), found, is_color=True)
     # A palette may be arbitrary: the index counts where its colors are not those of the table.
     pixels = decode_labels(png, png.name)
     if pixels.ndim == 3 and not by_color and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]  # values, written as RGB
-    if pixels.ndim == 3:
-        found = _looked_up(rgb_to_id(pixels), {VOID: VOID} | by_color)
-    else:
-        found = _looked_up(pixels.astype(np.int32), {VOID: VOID, IGNORED: VOID} | by_value)
-    return found, _unknown(pixels, found)
+    is_color = pixels.ndim == 3
+    values = rgb_to_id(pixels) if is_color else pixels.astype(np.int32)
+    found = _looked_up(values, {VOID: VOID} | (by_color if is_color else {IGNORED: VOID} | by_value))
+    return found, _unknown(values, found, is_color)
 
 
 def _packed(color: Color) -> int:
@@ -179,16 +177,14 @@ def _looked_up(pixels: Values, known: dict[int, int]) -> Values:
     return np.where(keys[slots] == pixels, numbers[slots], UNKNOWN).astype(np.int32)
 
 
-def _unknown(pixels: NDArray[Any], found: Values) -> str:
-    """What of a PNG [H, W] or [H, W, 3] is in no table."""
+def _unknown(pixels: Values, found: Values, is_color: bool) -> str:
     lost = pixels[found == UNKNOWN]
-    if not len(lost):
+    if not lost.size:
         return ""
-    values = np.unique(lost, axis=0).tolist()
+    values = np.unique(lost).tolist()
     if len(values) > MOST_SEGMENTS:
-        raise UserError(
-            f"the PNG of classes has {len(values)} values that no table lists; these are no labels"
-        )
-    shown = [str(tuple(one)) if isinstance(one, list) else str(one) for one in values[:MOST_LISTED]]
-    more = f" and {len(values) - MOST_LISTED} more" if len(values) > MOST_LISTED else ""
-    return f"{len(lost)} pixels of {'colors' if pixels.ndim == 3 else 'values'} {', '.join(shown)}{more}"
+        raise UserError(f"the PNG of classes has {len(values)} values that no table lists; it has no labels")
+    shown = [str((one & 255, one >> 8 & 255, one >> 16)) if is_color else str(one) for one in values]
+    more = f" and {len(shown) - MOST_LISTED} more" if len(shown) > MOST_LISTED else ""
+    what = "colors" if is_color else "values"
+    return f"{lost.size} pixels of {what} {', '.join(shown[:MOST_LISTED])}{more}"

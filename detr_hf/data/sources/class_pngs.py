@@ -1,9 +1,9 @@
 """Class PNGs: beside each image a PNG of the same stem with one class id or one color a pixel.
 
 Formats: Cityscapes (https://github.com/mcordts/cityscapesScripts), CVAT's "Segmentation mask 1.1", Roboflow's
-"Semantic Segmentation Masks", and folders of that kind, as CamVid and ADE20K have them. A class is one segment
-of an image; what `read.things` names is split into connected parts. An image and its PNG are known by what
-their paths have in common.
+"Semantic Segmentation Masks", and folders of that kind, as CamVid and ADE20K have them. A class is one
+segment of an image; what `read.things` names is split into connected parts. An image and its PNG are known by
+what their paths have in common.
 """
 
 from __future__ import annotations
