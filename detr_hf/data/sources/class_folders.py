@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,15 @@ from detr_hf.data.archive import FolderFiles
 from detr_hf.data.image_files import ImageFiles
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.sources.base import Opened, Place, Source, hash_of_folder, hash_of_words
+from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.coco import CocoDetection
 from detr_hf.data.sources.coco_file import CocoSource
 from detr_hf.data.sources.coco_layout import AnnotationFile
 from detr_hf.data.sources.coco_panoptic import CocoPanoptic
+from detr_hf.data.sources.splits import TRAIN, DataSet, open_all
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import damaged_text, is_within
 from detr_hf.labels import construction_labels
-from detr_hf.recipe.prepare import Reading
 
 FORMAT = "class-folders"
 TITLE = "class folders of CVAT exports"
@@ -59,68 +58,67 @@ def _folders(root: Path) -> list[str]:
 
 def open_splits(place: Place) -> Opened:
     """Raises:
-    UserError: there is no class folder, or one of them is a link out of the folder.
+    UserError: there is no class folder, an annotation file cannot be read, or a link leads out of the folder.
     """
     if not place.path.is_dir() or not _folders(place.path):
         raise UserError(f"{place.name}: holds no class folders; give the folder with <class>/coco.json in it")
-    known = frozenset((place.labels or construction_labels()).names)
-    return Opened({"train": ClassFolders(place.name, place.path.absolute(), place.reading, known)})
+    return open_all(FORMAT, _ClassFolders(replace(place, path=place.path.absolute())))
 
 
-@dataclass(frozen=True)
-class FolderFacts:
-    """What a class folder holds; ``is_panoptic`` is None where it has no annotation file."""
+@dataclass
+class ClassFolder:
+    """What a class folder holds.
 
-    is_panoptic: bool | None
-    categories: list[dict[str, Any]]
-    issues: list[Issue]
-    images: int
-
-
-class ClassFolders(Source):
-    """All class folders as one source; ``file_name`` is ``<class>/images/<file>``.
-
-    Args:
-        name: for messages.
-        root: holds the class folders.
-        reading: settings that say how doubtful annotations are understood.
-        known: names of classes that are taken as they are.
+    Attributes:
+        is_panoptic: whether its stuff was drawn by a machine, as in that layout; None without annotations.
+        spelled: its classes by what its annotations call them.
+        categories: name, isthing and maybe color of each class, each name once, in the file's order.
+        issues: of the folder as a whole.
+        images: how many samples it has.
     """
 
-    def __init__(self, name: str, root: Path, reading: Reading, known: frozenset[str]) -> None:
-        self.name, self._root, self._reading, self._known = name, root, reading, known
+    is_panoptic: bool | None
+    spelled: dict[str, str] = field(default_factory=dict)
+    categories: list[dict[str, Any]] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+    images: int = 0
 
-    @property
-    def key(self) -> str:
-        settings = repr(self._reading), *sorted(self._known)
-        return hash_of_words([FORMAT, hash_of_folder(self._root), *settings])
+    def named(self, found: Annotation) -> Annotation:
+        """The object under its class's name here."""
+        name = self.spelled.get(found.category or "")
+        stuff = [one["name"] for one in self.categories if not one["isthing"]]
+        is_pseudo = self.is_panoptic and name in stuff
+        return replace(found, category=name, extra={"pseudo": True} if is_pseudo else found.extra)
 
-    @property
-    def is_panoptic(self) -> bool:  # type: ignore[override]
-        """Whether all class folders have id maps."""
-        return {facts.is_panoptic for facts in self._facts.values()} - {None} == {True}
 
-    @cached_property
-    def _facts(self) -> dict[str, FolderFacts]:
-        """By class folder. Annotation files are read here and again for the samples, and not kept."""
-        return {name: self._facts_of(name) for name in _folders(self._root)}
+class _ClassFolders(DataSet):
+    """All class folders as one split; ``file_name`` is ``<class>/images/<file>``.
 
-    def _facts_of(self, name: str) -> FolderFacts:
+    Annotation files are read once for what each folder holds and again for the samples, and not kept.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place, self._root = place, place.path
+        self._known = frozenset((place.labels or construction_labels()).names)
+        self._folders = {name: self._read(name) for name in _folders(self._root)}
+        self.splits = {TRAIN: range(sum(one.images for one in self._folders.values()))}
+        self._layouts = [one.is_panoptic for one in self._folders.values() if one.is_panoptic is not None]
+        self.is_panoptic = set(self._layouts) == {True}
+
+    def _read(self, name: str) -> ClassFolder:
         source, images = self._opened(name), self._images(name)
-        samples = {sample.file_name for sample in self._samples(name, source)}
-        issues = [
-            Issue("not-read", "no image by its name", file)
-            for file in (f"{name}/images/{other}" for other in images.others)
-            if file not in samples
-        ]
+        made = ClassFolder(None if source is None else source.is_panoptic)
+        if source is not None:
+            made.issues += [issue for issue in source.issues() if issue.code != "file-unlisted"]
+            self._add_classes(made, name, source)
+        samples = {sample.file_name for sample in self._samples(name, source, made)}
+        made.images = len(samples)
+        others = {f"{name}/images/{other}" for other in images.others} - samples
+        made.issues += [Issue("not-read", "no image by its name", other) for other in sorted(others)]
         note = self._root / name / NOTE_FILE
         if note.is_file() and not note.is_symlink() and (text := damaged_text(note)[:NOTE_LENGTH].strip()):
-            issues.append(Issue("folder-note", text, name))
-        if source is None:
-            return FolderFacts(None, [], issues, len(samples))
-        classes = self._classes(name, source)
-        issues += [issue for issue in source.issues() if issue.code != "file-unlisted"]
-        return FolderFacts(source.is_panoptic, classes.categories, issues + classes.issues, len(samples))
+            made.issues.append(Issue("folder-note", text, name))
+        return made
 
     def categories(self) -> list[dict[str, Any]]:
         """Things by name, then stuff by name, numbered from 1.
@@ -129,8 +127,8 @@ class ClassFolders(Source):
             UserError: a class is a thing in one folder and stuff in another.
         """
         known: dict[str, tuple[str, dict[str, Any]]] = {}
-        for folder, facts in self._facts.items():
-            for entry in facts.categories:
+        for folder, held in self._folders.items():
+            for entry in held.categories:
                 first, same = known.setdefault(entry["name"], (folder, entry))
                 if same["isthing"] != entry["isthing"]:
                     kinds = ["stuff", "a thing"]
@@ -142,38 +140,31 @@ class ClassFolders(Source):
         return [{"id": number, **entry} for number, entry in enumerate(entries, start=1)]
 
     def issues(self) -> Iterable[Issue]:
-        folders = set(_folders(self._root))
         for name in sorted(os.listdir(self._root)):
-            if name not in folders:
+            if name not in self._folders:
                 archive = name.lower().endswith((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"))
                 yield Issue("not-read", "an archive; unpack it" if archive else "not a class folder", name)
-        layouts = [facts.is_panoptic for facts in self._facts.values() if facts.is_panoptic is not None]
-        if 0 < sum(layouts) < len(layouts):
-            yield Issue("layouts-mixed", f"{sum(layouts)} of {len(layouts)} have id maps")
-        for facts in self._facts.values():
-            yield from facts.issues
+        if len(set(self._layouts)) > 1:
+            yield Issue("layouts-mixed", f"{sum(self._layouts)} of {len(self._layouts)} have id maps")
+        for held in self._folders.values():
+            yield from held.issues
 
-    def samples(self) -> Iterator[Sample]:
-        """As `Source.samples`, by class folder: what its annotation file lists, then other files by name."""
+    def samples(self, split: str) -> Iterator[Sample]:
+        """By class folder: what its annotation file lists, then other files by name."""
         number = 0
-        for name in _folders(self._root):
-            for sample in self._samples(name, self._opened(name)):
+        for name, held in self._folders.items():
+            for sample in self._samples(name, self._opened(name), held):
                 number += 1
                 yield replace(sample, image_id=number)
 
-    def __len__(self) -> int:
-        return sum(facts.images for facts in self._facts.values())
-
-    def _samples(self, name: str, source: CocoSource | None) -> Iterator[Sample]:
+    def _samples(self, name: str, source: CocoSource | None, held: ClassFolder) -> Iterator[Sample]:
         listed = set()
-        if source is not None:
-            classes = self._classes(name, source)
-            for sample in source.samples():
-                listed.add(sample.file_name)
-                file = f"{name}/images/{sample.file_name}"
-                objects = [classes.named(found) for found in sample.objects]
-                issues = tuple(replace(issue, file=file) for issue in sample.issues)
-                yield replace(sample, file_name=file, objects=objects, issues=issues)
+        for sample in source.samples() if source is not None else ():
+            listed.add(sample.file_name)
+            file = f"{name}/images/{sample.file_name}"
+            objects = [held.named(found) for found in sample.objects]
+            issues = tuple(replace(issue, file=file) for issue in sample.issues)
+            yield replace(sample, file_name=file, objects=objects, issues=issues)
         images = self._images(name)
         links, code = set(images.links_out), "no-annotations" if source is None else "unlisted"
         for other in sorted({*images.names, *links} - listed):
@@ -190,7 +181,7 @@ class ClassFolders(Source):
         Raises:
             UserError: there are several that might be meant, it is too large, or links lead out.
         """
-        folder, reading = self._root / name, self._reading
+        folder, reading = self._root / name, self.place.reading
         for part in (folder, folder / "images", folder / "annotations", folder / "coco.json"):
             self._require_within(part)
         outlines = folder / "coco.json" if os.path.lexists(folder / "coco.json") else None
@@ -220,7 +211,7 @@ class ClassFolders(Source):
             out = f"it is a link that leads out of {self._root}"
             raise UserError(f"{path}: refused, {out}; put the files themselves there")
 
-    def _classes(self, folder: str, source: CocoSource) -> FolderClasses:
+    def _add_classes(self, made: ClassFolder, folder: str, source: CocoSource) -> None:
         """Class names of one annotation file.
 
         The folder's class is its name as it is where a known class or a category of its annotations is called
@@ -229,20 +220,16 @@ class ClassFolders(Source):
         remark is spelled like the folder, unless it is a known class. With "folder" every thing is of the
         folder's class; stuff keeps its name.
         """
-        naming, entries = self._reading.class_names, source.categories()
+        naming, entries = self.place.reading.class_names, source.categories()
         names = {entry["name"].strip() for entry in entries}
         own = folder if folder in self._known | names else class_of_folder(folder)
-
-        def spelled(name: str, is_thing: bool) -> str:
-            if naming == "folder" and is_thing:
-                return own
-            same = class_of_folder(name).casefold() == class_of_folder(folder).casefold()
-            return own if same and name not in self._known else name
-
-        made = FolderClasses(source.is_panoptic, {}, [], [])
         for entry in entries:
             said, isthing = entry["name"], int(bool(entry.get("isthing", 1)))
-            name = made.spelled[said] = spelled(said.strip(), bool(isthing))
+            name = said.strip()
+            same = class_of_folder(name).casefold() == class_of_folder(folder).casefold()
+            if (naming == "folder" and isthing) or (same and name not in self._known):
+                name = own
+            made.spelled[said] = name
             if name not in [one["name"] for one in made.categories]:
                 color = {"color": entry["color"]} if entry.get("color") else {}
                 made.categories.append({"name": name, "isthing": isthing} | color)
@@ -250,32 +237,7 @@ class ClassFolders(Source):
                 made.issues.append(Issue("class-spelling", f"'{said}' is now '{name}'", folder))
         if naming == "annotations" and not source.is_panoptic:
             others = {made.spelled[said] for said in source.used_classes} - {own}
-            made.issues.extend(Issue("other-class", name, folder) for name in sorted(others))
-        return made
-
-
-@dataclass(frozen=True)
-class FolderClasses:
-    """Class names of one annotation file.
-
-    Attributes:
-        is_panoptic: whether its stuff was drawn by a machine, as it is in that layout.
-        spelled: by what the file calls them.
-        categories: name, isthing and maybe color of each class, each name once, in the file's order.
-        issues: folders whose class is spelled or named otherwise in the annotations.
-    """
-
-    is_panoptic: bool
-    spelled: dict[str, str]
-    categories: list[dict[str, Any]]
-    issues: list[Issue]
-
-    def named(self, found: Annotation) -> Annotation:
-        """The object under its class's name here."""
-        name = self.spelled.get(found.category or "")
-        stuff = [one["name"] for one in self.categories if not one["isthing"]]
-        is_pseudo = self.is_panoptic and name in stuff
-        return replace(found, category=name, extra={"pseudo": True} if is_pseudo else found.extra)
+            made.issues += [Issue("other-class", name, folder) for name in sorted(others)]
 
 
 def class_of_folder(folder: str) -> str:

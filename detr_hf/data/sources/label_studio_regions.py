@@ -182,23 +182,19 @@ class _Bits:
     """Numbers from a stream of bits."""
 
     def __init__(self, content: bytes) -> None:
-        self._content, self._place = content, 0
-
-    def _next(self, count: int, spare: int) -> tuple[bytes, int]:
-        """The bytes that hold the next ``count`` bits, and the bit in the first of them where they begin."""
-        start = self._place
-        self._place += count
-        if self._place > 8 * len(self._content):
-            raise EOFError
-        return self._content[start // 8 : start // 8 + count // 8 + spare], start % 8
-
-    def read(self, count: int) -> int:
-        """A number of at most 32 bits."""
-        chunk, bit = self._next(count, 2)
-        return int.from_bytes(chunk, "big") >> (8 * len(chunk) - bit - count) & ((1 << count) - 1)
+        self._bits, self._place = np.unpackbits(np.frombuffer(content, np.uint8)), 0
 
     def read_bytes(self, count: int) -> NDArray[np.uint8]:
         """The next ``count`` bytes, which need not begin where a byte does."""
-        chunk, bit = self._next(8 * count, 1)
-        values = np.frombuffer(chunk.ljust(count + 1, b"\0"), np.uint8).astype(np.uint16)
-        return ((values[:-1] << bit | values[1:] >> (8 - bit)) & 255).astype(np.uint8)
+        return self._packed(8 * count)
+
+    def read(self, count: int) -> int:
+        """A number of ``count`` bits."""
+        return int.from_bytes(self._packed(count).tobytes(), "big") >> -count % 8
+
+    def _packed(self, count: int) -> NDArray[np.uint8]:
+        """The next bits in bytes; the last is filled up with zeros."""
+        self._place += count
+        if self._place > len(self._bits):
+            raise EOFError
+        return np.packbits(self._bits[self._place - count : self._place])
