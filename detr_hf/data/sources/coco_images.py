@@ -9,8 +9,7 @@ from itertools import count
 
 from detr_hf.data.image_files import ImageFiles
 from detr_hf.data.issues import Issue
-from detr_hf.data.numbers import is_int64
-from detr_hf.data.sources.coco_values import Entry, id_key, short
+from detr_hf.data.sources.coco_values import Entry, Values, id_key, short
 
 
 @dataclass
@@ -33,14 +32,20 @@ class Listed:
     issues: list[Issue] = field(default_factory=list)
     image_id: int = 0
 
+    def note(self, code: str, text: str) -> None:
+        self.issues.append(Issue(code, text, self.file_name))
+
+    @property
+    def said_id(self) -> str:
+        return short(self.entry.get("id"))
+
 
 def list_images(entries: list[Entry], files: ImageFiles) -> list[Listed]:
     """The images in the order of the file, with what is wrong with their names and ids."""
     found = [files.find(entry.get("file_name")) for entry in entries]
     own = {name for name, issue in found if name is not None and issue is None}
-    return _numbered(
-        _put_together([_found(entry, *one, own, files) for entry, one in zip(entries, found, strict=True)])
-    )
+    listed = [_found(entry, *one, own, files) for entry, one in zip(entries, found, strict=True)]
+    return _numbered(_put_together(listed))
 
 
 def _found(
@@ -61,7 +66,7 @@ def _found(
     if issue is not None:
         one.issues.append(replace(issue, file=shown))
     if key is None:
-        one.issues.append(Issue("image-id", f"id {short(entry.get('id'))} is none", shown))
+        one.note("image-id", f"id {one.said_id} is none")
     return one
 
 
@@ -73,13 +78,10 @@ def _put_together(found: list[Listed]) -> list[Listed]:
             by_key[key].append(one)
     for key, same in by_key.items():
         names = list(dict.fromkeys(one.file_name for one in same))
-        if len(names) > 1:
-            said = (
-                f"id {key[:60]} is that of {' and '.join(names[:5])}; their annotations cannot be told apart"
-            )
-            for one in same:
-                one.keys = []
-                one.issues.append(Issue("image-id", said, one.file_name))
+        for one in same if len(names) > 1 else ():
+            shown = f"id {key[:60]} is that of {' and '.join(names[:5])}"
+            one.keys = []
+            one.note("image-id", f"{shown}; their annotations cannot be told apart")
     first: dict[str, Listed] = {}
     kept = []
     for one in found:
@@ -87,35 +89,29 @@ def _put_together(found: list[Listed]) -> list[Listed]:
         if known is one:
             kept.append(one)
             continue
-        said = f"ids {short(known.entry.get('id'))} and {short(one.entry.get('id'))}"
-        known.issues.append(Issue("image-twice", said, one.file_name))
+        known.note("image-twice", f"ids {known.said_id} and {one.said_id}")
         known.keys = list(dict.fromkeys(known.keys + one.keys))
     return kept
 
 
 def _numbered(listed: list[Listed]) -> list[Listed]:
     """Each with a whole number of its own; numbered from 1 where one has none, so that all are alike."""
-    whole = [_whole_id(one.entry) for one in listed if one.keys]
-    if any(number is None for number in whole):
-        for position, one in enumerate(listed, start=1):
-            one.image_id = position
-            if one.keys:
-                said = f"{short(one.entry.get('id'))} is {position} now"
-                one.issues.append(Issue("text-ids", said, one.file_name))
-        return listed
-    used = set(whole)
+    numbers = [_whole_id(one) for one in listed]
+    are_others = any(number is None and one.keys for one, number in zip(listed, numbers, strict=True))
+    used = set() if are_others else set(numbers)
     free = (number for number in count(1) if number not in used)
-    for one in listed:
-        number = _whole_id(one.entry) if one.keys else None
-        one.image_id = number if number is not None else next(free)
-        if one.keys and type(one.entry["id"]) is not int:
-            one.issues.append(Issue("odd-type", f"image id is {short(one.entry['id'])}", one.file_name))
+    for one, number in zip(listed, numbers, strict=True):
+        one.image_id = next(free) if are_others or number is None else number
+        if are_others and one.keys:
+            one.note("text-ids", f"{one.said_id} is {one.image_id} now")
     return listed
 
 
-def _whole_id(entry: Entry) -> int | None:
-    """The id, where it is a whole number of 64 bits; text is none."""
-    value = entry.get("id")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if is_int64(value) else None
+def _whole_id(one: Listed) -> int | None:
+    """The id, where it is a whole number of 64 bits and its own; text is none."""
+    if not one.keys or isinstance(one.entry["id"], str):
+        return None
+    values = Values(one.entry, "image", one.file_name)
+    number = values.id()
+    one.issues += values.issues
+    return number
