@@ -71,6 +71,17 @@ def listed(words: Iterable[str], limit: int = 20) -> str:
     return shown + (f" and {len(known) - limit} more" if len(known) > limit else "")
 
 
+def quantity(count: int, noun: str) -> str:
+    """A number with its noun: "1 image", "2 images", "3 training boxes", "0 classes", "5 queries"."""
+    if count == 1:
+        return f"1 {noun}"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{count:d} {noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{count:d} {noun[:-1]}ies"
+    return f"{count:d} {noun}s"
+
+
 def _print_once(message: str) -> None:
     """Print once a machine: other processes wait, and the launcher ends them once the first one has exited.
 

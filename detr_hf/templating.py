@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
+from detr_hf.errors import quantity
 from detr_hf.sanitize import escape_markdown, markdown_table, printable
 
 TEMPLATES = Path(__file__).parent / "report" / "templates"
@@ -54,8 +55,9 @@ def _environment(is_html: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["quantity"] = quantity
     environment.filters |= (
-        {"address": _address, "digest": _digest}
+        {"address": _address, "digest": _digest, "code_spans": _code_spans}
         if is_html
         else {"table": _table, "code": _code, "code_block": _code_block, "paragraph": _paragraph}
     )
@@ -88,6 +90,11 @@ def _code_block(text: str, language: str) -> Markup:
 def _paragraph(text: str) -> Markup:
     """Markdown of others as one paragraph: emphasis and code stay, links and HTML do not."""
     return Markup(escape_markdown(text, keep="*`"))
+
+
+def _code_spans(text: str) -> Markup:
+    """Text with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(printable(text)))))
 
 
 def _address(image: Any) -> str:

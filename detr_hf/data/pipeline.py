@@ -23,6 +23,7 @@ from detr_hf.data.prepare_report import (
     REPORT_JSON,
     REPORT_MD,
     PrepareReport,
+    about_rectangles,
     about_split,
     about_stuff,
 )
@@ -229,6 +230,8 @@ class Pipeline:
                 self._report()
                 why = self.out / REPORT_MD
                 raise UserError(f"{self.path}: no {left} is left; {why} says why each was dropped")
+            if sentence := about_rectangles(read_records(self.records)):
+                print(sentence, flush=True)
             step.finish()
         self._stop_if_strict(self._issues_of({"merge"}))
 

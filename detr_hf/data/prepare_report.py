@@ -13,11 +13,12 @@ from typing import Any, TextIO
 
 from detr_hf.data.issues import KINDS, Effect, Issue
 from detr_hf.data.pseudo_label import StuffSummary
-from detr_hf.data.records import folder_of, issues_to_lists
+from detr_hf.data.records import Record, folder_of, issues_to_lists
 from detr_hf.data.repair_records import counts_in
 from detr_hf.data.sample_sheets import sample_sheet
 from detr_hf.data.split import Splits
 from detr_hf.data.statistics import OBJECT_SIZES, Statistics
+from detr_hf.errors import quantity
 from detr_hf.files import whole_file, write_text
 from detr_hf.labels import LabelMap
 from detr_hf.templating import render_markdown
@@ -132,6 +133,22 @@ class PrepareReport:
                 sample_sheet(self.root, records, category.name, self.labels).save(file, quality=85)
                 made[category.name] = f"{SAMPLES}/{file.name}"
         return made
+
+
+def about_rectangles(records: Iterable[Record]) -> str | None:
+    """How many objects have no outline and what that means; None where all have one."""
+    objects = images = without = images_without = 0
+    for record in records:
+        shapeless = sum(not found.segmentation for found in record.objects) if record.id_map is None else 0
+        objects, images = objects + len(record.objects), images + 1
+        without, images_without = without + shapeless, images_without + (shapeless > 0)
+    if not without:
+        return None
+    return (
+        f"warning: {without} of {quantity(objects, 'object')} ({images_without} of "
+        f"{quantity(images, 'image')}) have no outline; the whole box becomes their mask. That is no "
+        "matter for boxes (stage 1); a panoptic model (stage 2) would learn rectangles: draw outlines for it"
+    )
 
 
 def about_split(splits: Splits) -> list[str]:

@@ -134,6 +134,25 @@ def test_the_teacher_is_looked_at_until_its_step_is_done(tmp_path: Path) -> None
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("boxes", [0, 1])
+def test_boxes_without_outlines_are_told_before_they_become_masks(
+    boxes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_tidy_raw(tmp_path / "raw", per_class=1)
+    said = json.loads((raw / "marble" / "coco.json").read_text())
+    for annotation in said["annotations"] if boxes else ():
+        annotation["segmentation"] = []
+    (raw / "marble" / "coco.json").write_text(json.dumps(said))
+    pipeline(raw, tmp_path / "out").run()
+    pipeline(raw, tmp_path / "out").run()
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == boxes
+    if boxes:
+        objects = sum(facts["objects"] for facts in report(tmp_path / "out")["classes"].values())
+        found = f"{len(said['annotations'])} of {objects} objects (1 of 2 images) have no outline"
+        assert found in warnings[0] and "stage 2" in warnings[0]
+
+
 def test_settings_of_empty_images(tmp_path: Path) -> None:
     made = ClassFolder(tmp_path / "raw", "chiller", "chiller")
     for seed, name in enumerate(("a.png", "b.png", "c.png")):

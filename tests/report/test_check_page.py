@@ -45,6 +45,15 @@ def test_the_page_shows_findings_classes_and_the_worst_pictures(tmp_path: Path) 
     assert inks == {"#e11d1d", "#2f6fde"}
 
 
+def test_commands_in_remedies_are_code(tmp_path: Path) -> None:
+    def lose(content: dict[str, Any]) -> None:
+        content["images"][0]["file_name"] = "gone.jpg"
+
+    seen = page_of(write_coco_detection(tmp_path, mend=lose).annotations, tmp_path)
+    assert "detr-hf check" in seen.words and "`" not in seen.words
+    assert "<code>detr-hf check ... --fix OUT</code>" in (tmp_path / "page.html").read_text()
+
+
 def test_boxes_outside_stay_on_the_rim(tmp_path: Path) -> None:
     seen = page_of(write_coco_detection(tmp_path, mend=spoil).annotations, tmp_path)
     frame = next(one for one in seen.all("rect") if one["stroke"] == "#e11d1d")
