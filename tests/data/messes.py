@@ -146,9 +146,10 @@ ODD = [
         Mess(name)
         for name in ("line\nbreak.jpg", "color\x1b[31m.jpg", "no_utf-8_\udce9.jpg", f"{'y' * 250}.jpg")
     ),
+    Mess("link.jpg", "image-link", said=UNLISTED, save=_link_out),
     Mess("no suffix", yolo=None, save=lambda image, path: image.save(path, "JPEG")),
 ]
-"""Names that a file can have; YOLO's are read from their folder."""
+"""Names that a file can have, and links; YOLO's are read from their folder."""
 
 HOSTILE = [
     Mess("good.jpg"),

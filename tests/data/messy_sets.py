@@ -62,8 +62,9 @@ def _coco(file: Path, groups: Mapping[str, str], shown: str, spelled: Mapping[st
     return made
 
 
-def _unlisted(code: str, folder: str, messes: list[Mess]) -> Expected:
-    return {(code, f"{folder}{mess.name}") for mess in messes if mess.said is UNLISTED}
+def _unlisted(folder: str, messes: list[Mess], renamed: Mapping[str, str]) -> Expected:
+    unlisted = (mess for mess in messes if mess.said is UNLISTED)
+    return {(renamed.get(mess.codes, mess.codes), f"{folder}{mess.name}") for mess in unlisted}
 
 
 def write_coco(root: Path) -> Expected:
@@ -73,7 +74,7 @@ def write_coco(root: Path) -> Expected:
     )
     for group, (_, messes) in GROUPS.items():
         _save(group, root / "images" / group, messes)
-        made |= _unlisted("file-unlisted", f"{group}/", messes)
+        made |= _unlisted(f"{group}/", messes, dict.fromkeys(("unlisted", "image-link"), "file-unlisted"))
     return made | {("alike-across", "chiller/001.jpg")}
 
 
@@ -83,7 +84,7 @@ def write_class_folders(root: Path) -> Expected:
     for group, (_, messes) in GROUPS.items():
         _save(group, root / group / "images", messes)
         made |= _coco(root / group / "coco.json", {group: ""}, f"{group}/images/", {"lime": "Lime"})
-        made |= _unlisted("unlisted", f"{group}/images/", messes)
+        made |= _unlisted(f"{group}/images/", messes, {})
     (root / "export.zip").write_bytes(b"PK")
     (root / "chiller" / "images" / "Thumbs.db").write_bytes(b"\0")
     (root / "chiller" / "class_details.txt").write_text("80 % done", encoding="utf-8")
@@ -167,7 +168,7 @@ def write_yolo(root: Path) -> Expected:
     for group, (category, messes) in GROUPS.items():
         held = [mess for mess in messes if mess.yolo is not None]
         _save(group, root / "images" / group, held)
-        made |= _unlisted("file-unlisted", f"images/{group}/", held)
+        made |= _unlisted(f"images/{group}/", held, {"unlisted": "file-unlisted"})
         for mess in held:
             if mess.said is UNLISTED:
                 continue

@@ -120,6 +120,24 @@ def test_a_copy_in_any_format_is_sound_and_whole(prepared: Prepared, to: str, tm
     assert names_and_times(prepared.raw) == prepared.was
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\0", b"[" * 100_000])
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [
+        ("class-folders", "marble/coco.json"),
+        ("coco", "annotations/instances_default.json"),
+        ("yolo", "data.yaml"),
+    ],
+)
+def test_a_broken_annotation_file_is_refused_by_name(
+    format: str, file: str, content: bytes, tmp_path: Path
+) -> None:
+    WRITE[format](tmp_path / "raw")
+    (tmp_path / "raw" / file).write_bytes(content)
+    with pytest.raises(UserError, match=f"{file}.* (is not|is nested|has no|holds no) "):
+        messy_run(tmp_path / "raw", tmp_path / "out").run()
+
+
 # ---- class folders: what their messes become
 
 

@@ -64,13 +64,14 @@ def test_a_copy_without_training_images_is_recognized(tmp_path: Path) -> None:
         open_data(Data(train=Split(path=str(path))))
 
 
+@pytest.mark.parametrize("broken", ["train", "valid"])
 @pytest.mark.parametrize("content", ["", "{", "[]", "\0"])
-def test_a_split_that_cannot_be_read_is_not_left_out(tmp_path: Path, content: str) -> None:
+def test_a_split_that_cannot_be_read_is_not_left_out(tmp_path: Path, content: str, broken: str) -> None:
     path = roboflow(tmp_path / "set", "train", "valid")
-    (path / "valid" / "_annotations.coco.json").write_text(content)
+    (path / broken / "_annotations.coco.json").write_text(content)
     assert codes_and_splits(path)[0] == {"data"}
-    (path / "valid" / "_annotations.coco.json").rename(path / "valid.json")
-    shutil.move(path / "train" / "_annotations.coco.json", path / "train.json")
+    for split in ("train", "valid"):
+        shutil.move(path / split / "_annotations.coco.json", path / f"{split}.json")
     assert codes_and_splits(path)[0] == {"data"}
 
 

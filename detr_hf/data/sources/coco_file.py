@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.data.archive import FolderFiles, ZipFiles
+from detr_hf.data.image_files import is_image
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import MAX_JSON_BYTES, Place, Source, hash_of_folder, hash_of_words
@@ -186,17 +187,21 @@ class CocoSource(Source):
 
     @cached_property
     def _unlisted(self) -> list[str]:
-        """Images of the folder that the file does not list; none where several files share the folder."""
+        """Images of the folder, and links out of it, that the file does not list; none where several files
+        share the folder.
+        """
         folder, file = self.image_folder, self.file
         is_own = folder.name.rpartition("/")[2] in file.words or file.name == f"{folder.name}/{ROBOFLOW}"
         if not file.is_only and not is_own:
             return []
         listed = {one.file_name for one in self._listed}
-        return [name for name in folder.images.names if name not in listed]
+        every = folder.images.names + list(filter(is_image, folder.images.links_out))
+        return [name for name in every if name not in listed]
 
     @property
     def _kept_unlisted(self) -> list[str]:
-        return self._unlisted if self.place.reading.unlisted_images == "keep" else []
+        keeps, links = self.place.reading.unlisted_images == "keep", self.image_folder.images.links_out
+        return [name for name in self._unlisted if name not in links] if keeps else []
 
     def _image(self, name: str, issues: list[Issue]) -> Path | bytes | None:
         """The image of a name; None where it is a member of a zip that cannot be read, with an issue."""
@@ -230,8 +235,8 @@ class CocoSource(Source):
                 for _, entry in entries:
                     said = f"annotation {short(entry.get('id'))} is for image {short(entry.get('image_id'))}"
                     yield Issue("annotation-orphan", said, self.file.title)
-        if not self._kept_unlisted:
-            yield from (Issue("file-unlisted", "", name) for name in self._unlisted)
+        kept = set(self._kept_unlisted)
+        yield from (Issue("file-unlisted", "", name) for name in self._unlisted if name not in kept)
 
     def samples(self) -> Iterator[Sample]:
         for one in self._listed:

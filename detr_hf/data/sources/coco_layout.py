@@ -121,9 +121,9 @@ def annotation_files(path: Path, kind: Kind) -> list[AnnotationFile]:
         return [AnnotationFile(FolderFiles(parent.parent), name, str(path))]
     files: Files = ZipFiles(path) if is_zip(path) else FolderFiles(path)
     for group in _groups(list(_json_names(files)), kind):
-        if not any(kind_of(files, name) == kind for name in group[:TRIES]):
+        if not any(_is_for(files, name, kind) for name in group[:TRIES]):
             continue
-        names = [name for name in group if _is_for(files, name, kind)]
+        names = [name for name in group if _is_for(files, name, kind, SPLITS)]
         splits = _split_names(names)
         return [
             AnnotationFile(files, name, f"{path}/{name}", split, len(names) == 1)
@@ -138,7 +138,7 @@ def has_kind(path: Path, kind: Kind) -> bool:
         files = annotation_files(path, kind)
     except (UserError, OSError):
         return False
-    return bool(files) and kind_of(files[0].files, files[0].name) == kind
+    return any(_is_for(one.files, one.name, kind) for one in files)
 
 
 def required_files(path: Path, name: str, kind: Kind, looked_for: str) -> dict[str, AnnotationFile]:
@@ -187,12 +187,14 @@ def _groups(names: list[str], kind: Kind) -> Iterator[list[str]]:
         yield of_task or [name for name in found if not PurePosixPath(name).name.startswith(_NOT_READ)]
 
 
-def _is_for(files: Files, name: str, kind: Kind) -> bool:
-    """Whether a JSON is of a kind; a broken one that is a split by its name is refused where it is opened."""
-    path = PurePosixPath(name)
-    found = kind_of(files, name)
-    by_name = path.name == ROBOFLOW or path.name.startswith(("instances_", "panoptic_"))
-    return found == kind or (found is None and (by_name or path.stem.casefold() in SPLITS))
+def _is_for(files: Files, name: str, kind: Kind, splits: Collection[str] = ()) -> bool:
+    """Whether a JSON is of a kind; a broken one that is by its name, or is one of these splits, is refused
+    where it is opened."""
+    path, found = PurePosixPath(name), kind_of(files, name)
+    starts = ("panoptic_",) if kind == "panoptic" else (ROBOFLOW, "instances_")
+    return found == kind or (
+        found is None and (path.name.startswith(starts) or path.stem.casefold() in splits)
+    )
 
 
 def _split_names(names: list[str]) -> list[str]:

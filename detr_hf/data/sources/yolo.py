@@ -257,17 +257,19 @@ class _Yolo(DataSet):
     def issues(self) -> Iterator[Issue]:
         yield from self._layout.issues
         for link in self._files.images.links_out:
-            if is_image(link) or (self._files.images.folder / link).is_dir():
+            if not is_image(link) and (self._files.images.folder / link).is_dir():
                 yield Issue("image-link", "it leads out of the data's folder", link)
         images = [image for found in self.splits.values() for image in found]
         yield from self._files.orphans(image.said for image in images if image.name is None)
-        rest = self._files.names.difference(str(image.name) for image in images)
+        rest = self._files.names.union(self._files.links_out).difference(
+            image.name or image.said for image in images
+        )
         yield from (Issue("file-unlisted", "it is in no split", name) for name in sorted(rest))
 
     def sample(self, image: Listed, number: int) -> Sample:
         issues = [image.issue] if image.issue is not None else []
         if image.name is None:
-            return Sample(None, image.said, number, [], issues=tuple(issues))
+            return Sample(None, image.said[:200], number, [], issues=tuple(issues))
         path = self._files.images.folder / image.name
         made = Sample(path, image.name, number, [], issues=tuple(issues))
         try:

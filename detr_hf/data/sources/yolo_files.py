@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from detr_hf.data.image_files import ImageFiles, plain_key
+from detr_hf.data.image_files import ImageFiles, is_image, plain_key
 from detr_hf.data.issues import Issue
 from detr_hf.data.sources.yolo_labels import lines_of, looks_like_labels, read_lines
 from detr_hf.errors import UserError
@@ -44,6 +44,7 @@ class YoloFiles:
         self.images = ImageFiles(images or root)
         self.folders = [self.images] if images in (None, root) else [self.images, ImageFiles(root)]
         self.names = frozenset(self.images.names)
+        self.links_out = list(filter(is_image, self.images.links_out))
 
     def find_entry(self, said: str, below: str = "") -> tuple[list[Path], bool]:
         """What an entry of the configuration means: folders, lists or images.
@@ -100,6 +101,8 @@ class YoloFiles:
         if path.is_dir():
             start = "" if entry == "." else f"{entry}/"
             yield from (Listed(name, name) for name in self.images.names if name.startswith(start))
+            links = (link for link in self.links_out if link.startswith(start))
+            yield from (Listed(None, link, Issue("image-link", "", link)) for link in links)
         elif entry.lower().endswith(".txt"):
             content = read_bytes(path, MAX_LIST_BYTES, "list of images")
             for _, line in lines_of(content):
