@@ -1,4 +1,4 @@
-"""``python -m benchmarks.prepare``: how merging, splitting and writing a data set grow with its images.
+"""``python -m benchmarks.prepare``: how splitting and writing a data set grow with its images.
 
 Records are made up, with three polygons and two segments of pseudo-labeled stuff each, on images of
 48 x 64 pixels: small, so that what is measured is the cost of an image whatever its size. The images
@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.machine import machine_facts
 
-STEPS = ("merge", "split", "write")
+STEPS = ("split", "write")
 SIZES = (5_000, 20_000)
 
 
@@ -44,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(size: int, num_proc: int) -> dict[str, Any]:
     """Seconds and CPU seconds of each step, and the peak resident memory of this process in MB."""
-    from benchmarks.raw_records import made_up_records, write_images, write_stuff
-    from detr_hf.data.merge import merge_records
-    from detr_hf.data.records import read_records
+    from benchmarks.raw_records import write_images, write_outcomes, write_stuff
     from detr_hf.data.sinks.prepared import WriteSettings, write_dataset
     from detr_hf.data.split import split_records
     from detr_hf.labels import construction_labels
@@ -54,17 +52,16 @@ def measure(size: int, num_proc: int) -> dict[str, Any]:
     labels, times = construction_labels(), {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        records = folder / "merged" / "records.jsonl"
-        _, times["merge"] = timed(lambda: merge_records(made_up_records(size), labels, records.parent))
-        write_images(folder, read_records(records))
-        write_stuff(folder / "stuff", read_records(records))
-        splits, times["split"] = timed(lambda: split_records(read_records(records)))
+        records = write_outcomes(folder / "steps" / "outcomes.jsonl", size)
+        write_images(folder, records)
+        write_stuff(folder / "stuff", records)
+        splits, times["split"] = timed(lambda: split_records(records))
         settings = WriteSettings(num_proc=num_proc)
         written, times["write"] = timed(
             lambda: write_dataset(records, folder, folder / "stuff", splits, labels, folder / "out", settings)
         )
     return {
-        "images": sum(summary.images for summary in written.splits.values()),
+        "images": sum(summary.images for summary in written.values()),
         "steps": {step: {"seconds": times[step][0], "cpu_seconds": times[step][1]} for step in STEPS},
         "seconds": sum(times[step][0] for step in STEPS),
         "cpu_seconds": sum(times[step][1] for step in STEPS),
@@ -82,8 +79,8 @@ def timed(work: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
 def markdown(results: Sequence[dict[str, Any]]) -> str:
     """One row a size; the last column is the CPU time of an image against that of the first row."""
     lines = [
-        "| images | merge | split | write | in all | CPU | peak memory | an image, to the first row |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| images | split | write | in all | CPU | peak memory | an image, to the first row |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         steps = " | ".join(f"{result['steps'][step]['seconds']:.1f} s" for step in STEPS)

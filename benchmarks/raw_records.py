@@ -1,16 +1,16 @@
-"""Made-up records as the step `merge` gets them, with pseudo-labeled stuff, for any number of images."""
+"""Made-up records as the step `repair` leaves them, with pseudo-labeled stuff, for any number of images."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from detr_hf.data.records import Record
+from detr_hf.data.records import Outcomes, Record, record_values, to_line
 from detr_hf.data.sample import Annotation
 from detr_hf.files import link_or_copy
 from detr_hf.geometry import id_to_rgb
@@ -55,7 +55,17 @@ def _polygon(rng: np.random.Generator, category: str, number: int) -> Annotation
     return Annotation(number + 1, category, box, [points], 18 * 16.0, where=f"annotation {number + 1}")
 
 
-def write_images(folder: Path, records: Iterator[Record]) -> None:
+def write_outcomes(file: Path, count: int) -> Outcomes:
+    """The file of the step `repair`."""
+    file.parent.mkdir(parents=True)
+    with file.open("w", encoding="utf-8") as lines:
+        for one in made_up_records(count):
+            values = {"file": one.file_name, "record": record_values(one), "issues": []}
+            lines.write(f"{to_line(values)}\n")
+    return Outcomes(file, construction_labels())
+
+
+def write_images(folder: Path, records: Iterable[Record]) -> None:
     """One gray image under all their names."""
     first = folder / "gray.jpg"
     Image.new("RGB", SIZE_HW[::-1], "gray").save(first)
@@ -64,7 +74,7 @@ def write_images(folder: Path, records: Iterator[Record]) -> None:
         link_or_copy(first, folder / record.image)
 
 
-def write_stuff(folder: Path, records: Iterator[Record]) -> None:
+def write_stuff(folder: Path, records: Iterable[Record]) -> None:
     """What `pseudo_label` would write for numbered records: sky over ground."""
     folder.mkdir(parents=True)
     for record in records:

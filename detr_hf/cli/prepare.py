@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="stop at the first issue instead of repairing")
     parser.add_argument(
         "--only",
-        choices=("repair", "merge", "pseudo", "split", "write", "report"),
+        choices=("repair", "pseudo", "split", "write", "report"),
         help="one step, whose forerunners are done",
     )
     parser.add_argument("--push-to-hub", metavar="NAME", help="publish the data set, private, as user/name")

@@ -1,14 +1,10 @@
-"""Step `merge`: the records of all folders and splits in one file, numbered, under one label map."""
+"""The one label map of all folders and splits of a source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from detr_hf.data.records import Record, issues_to_lists, to_line, write_records
-from detr_hf.data.rows import with_classes
 from detr_hf.errors import UserError, listed
 from detr_hf.labels import LabelMap, construction_labels, load_labels
 
@@ -64,23 +60,3 @@ def _classes(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     if not classes:
         raise UserError("no annotation file has categories; there is nothing to prepare")
     return classes
-
-
-def merge_records(records: Iterable[Record], labels: LabelMap, out: Path) -> int:
-    """Write ``records.jsonl``, ``issues.jsonl`` and ``label_map.json`` into ``out``.
-
-    Records are numbered from 1 in their order. Objects of void classes are left out. One record is in memory
-    at a time. Returns the number of records.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    labels.save(out)
-    with (out / "issues.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
-
-        def numbered() -> Iterator[Record]:
-            for number, record in enumerate(records, start=1):
-                made, issues = with_classes(replace(record, image_id=number), labels)
-                if issues:
-                    lines.write(f"{to_line({'issues': issues_to_lists(issues)})}\n")
-                yield made
-
-        return write_records(out / "records.jsonl", numbered())

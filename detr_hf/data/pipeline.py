@@ -1,4 +1,4 @@
-"""From a source to one data set: repair, merge, pseudo-label, split, write, report.
+"""From a source to one data set: repair, pseudo-label, split, write, report.
 
 Each step keeps its result in ``OUT/steps/<step>/`` under a key, the hash of all that decides it. A step whose
 key has not changed is not done again, and one that was killed goes on; the result is the same byte for byte.
@@ -18,7 +18,7 @@ from typing import Any
 
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.issues import Issue
-from detr_hf.data.merge import merge_records, merged_labels
+from detr_hf.data.merge import merged_labels
 from detr_hf.data.prepare_report import (
     REPORT_JSON,
     REPORT_MD,
@@ -28,15 +28,10 @@ from detr_hf.data.prepare_report import (
     about_stuff,
 )
 from detr_hf.data.pseudo_label import StuffSettings, Teacher, pseudo_label, summarize_stuff
-from detr_hf.data.records import (
-    cut_to_whole_lines,
-    issues_from_lists,
-    issues_in,
-    read_records,
-)
+from detr_hf.data.records import Outcomes, cut_to_whole_lines, issues_from_lists, issues_in
 from detr_hf.data.repair import Repair
-from detr_hf.data.repair_records import RecordRepair, about_source, repaired_records, split_samples
-from detr_hf.data.sinks.prepared import SPLIT_FILE, WriteSettings, write_dataset
+from detr_hf.data.repair_records import RecordRepair, about_source, split_samples
+from detr_hf.data.sinks.prepared import ISSUES_FILE, SPLIT_FILE, WriteSettings, write_dataset
 from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Door, Opened, Place, hash_of_folder, hash_of_words
 from detr_hf.data.sources.splits import VALIDATION
@@ -50,10 +45,10 @@ from detr_hf.files import exclusive, require_outside, sha256_of, write_json
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe.prepare import PrepareRecipe
 
-VERSION = "4"
-"""Raise it whenever repairing or merging the same files would give another result."""
+VERSION = "5"
+"""Raise it whenever repairing the same files would give another result."""
 
-STEPS = ("repair", "merge", "pseudo", "split", "write", "report")
+STEPS = ("repair", "pseudo", "split", "write", "report")
 PROCESSES = int(os.environ.get("WORLD_SIZE", 1))  # as `accelerate launch` says
 PROCESS = int(os.environ.get("RANK", 0))
 OURS = ("steps", REPORT_JSON)  # what a folder holds that an earlier run has made
@@ -106,9 +101,9 @@ class Pipeline:
         return self.out / "steps"
 
     @property
-    def records(self) -> Path:
-        """The JSON lines of the step `merge`."""
-        return self._steps / "merge" / "records.jsonl"
+    def records(self) -> Outcomes:
+        """What the step `repair` left."""
+        return Outcomes(self._steps / "repair" / "outcomes.jsonl", self._labels)
 
     @property
     def format(self) -> str:
@@ -160,7 +155,7 @@ class Pipeline:
     # -- keys: each step's holds that of the step before
 
     def _step(self, name: str) -> StepFolder:
-        return StepFolder(self._steps, name, self._keys[name], keeps=name in ("pseudo", "write"))
+        return StepFolder(self._steps, name, self._keys[name], keeps=name == "pseudo")
 
     @cached_property
     def _keys(self) -> dict[str, str]:
@@ -169,14 +164,14 @@ class Pipeline:
         splits = [word for name, source in opened.splits.items() for word in (name, source.key)]
         repair = hash_of_words([VERSION, *splits, _words(recipe.read)])
         given = [repr(opened.labels)] if opened.labels is not None else []
-        merge = hash_of_words([repair, *_file_setting(recipe.labels), *self._stuff_classes, *given])
+        labels = hash_of_words([repair, *_file_setting(recipe.labels), *self._stuff_classes, *given])
         mapping = self.mapping.fingerprint if self.mapping is not None else ""
         files = self.teacher_files or Path(stuff.teacher)
         teacher = hash_of_folder(files) if files.is_dir() else ""
-        pseudo = hash_of_words([merge, _words(stuff), mapping, teacher])
-        split = hash_of_words([merge, _words(recipe.split), *_file_setting(recipe.split.fixed)])
+        pseudo = hash_of_words([labels, _words(stuff), mapping, teacher])
+        split = hash_of_words([labels, _words(recipe.split), *_file_setting(recipe.split.fixed)])
         write = hash_of_words([pseudo, split, _words(recipe.write)])
-        return dict(zip(STEPS, (repair, merge, pseudo, split, write, write), strict=True))
+        return dict(zip(STEPS, (repair, pseudo, split, write, write), strict=True))
 
     @cached_property
     def mapping(self) -> StuffMapping | None:
@@ -192,7 +187,6 @@ class Pipeline:
 
     def _repair(self) -> None:
         step = self._step("repair")
-        path = step.folder / "outcomes.jsonl"
         if not step.is_done:
             step.begin()
             splits = self._opened[1].splits
@@ -200,6 +194,7 @@ class Pipeline:
             if not (step.folder / "source.json").is_file():
                 write_json(step.folder / "source.json", about_source(splits, formats), sync=True)
             self._stop_if_strict(self._issues_of({"source"}))
+            path = self.records.file  # here it shows, too, if a label map lacks a class
             done = cut_to_whole_lines(path)
             (kept := step.folder / "files").mkdir(exist_ok=True)
             repairs = {name: Repair(found) for name, found in formats.items()}
@@ -214,31 +209,23 @@ class Pipeline:
                     lines.write(f"{line}\n")
                     lines.flush()
             step.finish()
+        if not self._step("split").is_done:  # whose key changes with the label map, too
+            self._require_something_left()
+            if sentence := about_rectangles(self.records):
+                print(sentence, flush=True)
         self._stop_if_strict(self._issues_of({"source", "repair"}))
 
-    def _merge(self) -> None:
-        step = self._step("merge")
-        if not step.is_done:
-            categories, given = self._source_facts["categories"], self._opened[1].labels
-            labels = merged_labels(categories, self.recipe.labels, self._stuff_classes, given)
-            step.begin()
-            repaired = repaired_records(self._steps / "repair" / "outcomes.jsonl")
-            left = "image" if merge_records(repaired, labels, step.folder) == 0 else None
-            if left is None and self.mapping is None and not self._has_objects:
-                left = "object to learn from"
-            if left is not None:
-                self._report()
-                why = self.out / REPORT_MD
-                raise UserError(f"{self.path}: no {left} is left; {why} says why each was dropped")
-            if sentence := about_rectangles(read_records(self.records)):
-                print(sentence, flush=True)
-            step.finish()
-        self._stop_if_strict(self._issues_of({"merge"}))
+    def _require_something_left(self) -> None:
+        left = "object to learn from" if any(True for _ in self.records) else "image"
+        if left == "image" or (self.mapping is None and not self._has_objects):
+            self._report()
+            why = self.out / REPORT_MD
+            raise UserError(f"{self.path}: no {left} is left; {why} says why each was dropped")
 
     @property
     def _has_objects(self) -> bool:
         """Whether there is something to learn from; validation alone is not."""
-        to_learn = (one for one in read_records(self.records) if one.split != VALIDATION)
+        to_learn = (one for one in self.records if one.split != VALIDATION)
         return any(not found.iscrowd for record in to_learn for found in record.objects)
 
     def _pseudo(self) -> None:
@@ -258,9 +245,8 @@ class Pipeline:
         step = self._step("split")
         if not step.is_done:
             step.begin()
-            labels = self._labels
-            stuff = [name for name in labels.names if labels.kind(name) == "stuff"]
-            made = split_records(read_records(self.records), self.recipe.split, stuff)
+            stuff = [name for name in self._labels.names if self._labels.kind(name) == "stuff"]
+            made = split_records(self.records, self.recipe.split, stuff)
             made.save(step.folder / SPLIT_FILE)
             step.finish()
 
@@ -287,12 +273,11 @@ class Pipeline:
     def _report(self) -> None:
         done = {name for name in STEPS if self._step(name).is_done}
         left_out = load_splits(self._steps / "split" / SPLIT_FILE).left_out if "split" in done else ()
-        records = read_records(self.records) if "merge" in done else ()
-        statistics = Statistics.of(one for one in records if one.file_name not in left_out)
+        statistics = Statistics.of(one for one in self.records if one.file_name not in left_out)
         report = PrepareReport(
             self._root,
-            self._steps / "repair" / "outcomes.jsonl",
-            lambda: self._issues_of({"source", *done}),
+            self.records,
+            lambda: self._issues_of({"source", "repair", *done}),
             statistics,
             self._labels if statistics.records else None,
         )
@@ -306,9 +291,11 @@ class Pipeline:
 
     # -- what the steps have left
 
-    @property
+    @cached_property
     def _labels(self) -> LabelMap:
-        return LabelMap.load(self._steps / "merge")
+        given = self._opened[1].labels
+        categories = self._source_facts["categories"]
+        return merged_labels(categories, self.recipe.labels, self._stuff_classes, given)
 
     @property
     def _source_facts(self) -> dict[str, Any]:
@@ -318,12 +305,13 @@ class Pipeline:
         """What was found in these steps, in their order; "source" is what concerns the whole."""
         if "source" in steps:
             yield from issues_from_lists(self._source_facts["issues"])
-        files = {"repair": "outcomes.jsonl", "merge": "issues.jsonl", "write": "issues.jsonl"}
-        for step, name in files.items():
-            if step == "write" and "split" in steps:
-                yield from load_splits(self._steps / "split" / SPLIT_FILE).issues
-            if step in steps:
-                yield from issues_in(self._steps / step / name)
+        if "repair" in steps:
+            for _, _, issues in self.records.all():
+                yield from issues
+        if "split" in steps:
+            yield from load_splits(self._steps / "split" / SPLIT_FILE).issues
+        if "write" in steps:
+            yield from issues_in(self._steps / "write" / ISSUES_FILE)
 
     def _stop_if_strict(self, issues: Iterable[Issue]) -> None:
         for issue in issues if self.strict else ():

@@ -13,8 +13,7 @@ from typing import Any, TextIO
 
 from detr_hf.data.issues import KINDS, Effect, Issue
 from detr_hf.data.pseudo_label import StuffSummary
-from detr_hf.data.records import Record, folder_of, issues_to_lists
-from detr_hf.data.repair_records import counts_in
+from detr_hf.data.records import Outcomes, Record, folder_of, issues_to_lists
 from detr_hf.data.sample_sheets import sample_sheet
 from detr_hf.data.split import Splits
 from detr_hf.data.statistics import OBJECT_SIZES, Statistics
@@ -36,7 +35,7 @@ class PrepareReport:
 
     Args:
         root: the source's folder, for the sample images.
-        outcomes: the lines of the step `repair`.
+        outcomes: what the step `repair` left.
         issues: gives all issues, anew on each call.
         statistics: of the records.
         labels: None where no class is known, because nothing is left.
@@ -44,7 +43,7 @@ class PrepareReport:
     """
 
     root: Path
-    outcomes: Path
+    outcomes: Outcomes
     issues: Callable[[], Iterable[Issue]]
     statistics: Statistics
     labels: LabelMap | None
@@ -53,9 +52,9 @@ class PrepareReport:
     def write(self, out: Path) -> None:
         """Write both reports and the sample images into ``out``; the same content gives the same bytes."""
         came_in, dropped = Counter[str](), Counter[str]()
-        for name, has_record in counts_in(self.outcomes):
+        for name, record, _ in self.outcomes.all():
             came_in[folder_of(name)] += 1
-            dropped[folder_of(name)] += not has_record
+            dropped[folder_of(name)] += record is None
         counts = Counter[str]()
         first: dict[str, list[str]] = defaultdict(list)
         for issue in self.issues():

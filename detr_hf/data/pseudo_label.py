@@ -9,7 +9,7 @@ setting that changed is done anew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detr_hf.data.records import Record, read_records
+from detr_hf.data.records import Record
 from detr_hf.data.sources.base import hash_of_words
 from detr_hf.data.stuff_mapping import StuffMapping
 from detr_hf.data.workers import progress
@@ -98,7 +98,7 @@ class StuffSummary:
 
 
 def pseudo_label(
-    records: Path,
+    records: Iterable[Record],
     root: Path,
     teacher: Teacher,
     mapping: StuffMapping,
@@ -111,7 +111,7 @@ def pseudo_label(
     own files; all return when all are done.
 
     Args:
-        records: the JSON lines of the step `merge`.
+        records: are gone through twice.
         root: the source's folder, which images of records are relative to; only read.
         teacher: finds stuff under its own names.
         mapping: from those names to the data set's.
@@ -144,7 +144,7 @@ def fingerprint(teacher: Teacher, mapping: StuffMapping, settings: StuffSettings
     return hash_of_words([STEP_VERSION, teacher.fingerprint, mapping.fingerprint, thresholds])
 
 
-def summarize_stuff(records: Path, out: Path) -> StuffSummary:
+def summarize_stuff(records: Iterable[Record], out: Path) -> StuffSummary:
     """Count what `pseudo_label` wrote for these records; one small file is read at a time.
 
     Raises:
@@ -171,9 +171,9 @@ def summarize_stuff(records: Path, out: Path) -> StuffSummary:
     return summary
 
 
-def _unlabeled(records: Path) -> Iterator[Record]:
+def _unlabeled(records: Iterable[Record]) -> Iterator[Record]:
     """Those that need a teacher: an image with an id map brings its stuff along."""
-    return (record for record in read_records(records) if record.id_map is None)
+    return (record for record in records if record.id_map is None)
 
 
 def _is_done(record: Record, out: Path, made_with: str) -> bool:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from detr_hf.data.issues import Issue
+from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.errors import UserError
-from detr_hf.files import whole_file
+from detr_hf.labels import LabelMap
 
-_KEYS = ("image_id", "file_name", "size_hw", "sha256", "dhash", "split")
+_KEYS = ("file_name", "size_hw", "sha256", "dhash", "split")
 _OBJECT_KEYS = ("id", "category", "where", "bbox", "area")
 
 
@@ -22,9 +22,8 @@ _OBJECT_KEYS = ("id", "category", "where", "bbox", "area")
 class Record(Sample):
     """A repaired sample whose image and id map are files, with what tells its image from others.
 
-    Paths are relative to the source's folder where they lie in it, else absolute. ``image_id`` is 0 until
-    merged, then 1..N in the order of the source. Of a source with several splits, ``file_name`` begins with
-    the split's name.
+    Paths are relative to the source's folder where they lie in it, else absolute. ``image_id`` counts from 1
+    in the order of the source. Of a source with several splits, ``file_name`` begins with the split's name.
 
     Attributes:
         sha256: of the image's file, hex.
@@ -77,6 +76,7 @@ def record_from_values(values: dict[str, Any]) -> Record:
     return Record(
         **values
         | {
+            "image_id": 0,
             "image": Path(values["image"]),
             "id_map": None if values["id_map"] is None else Path(values["id_map"]),
             "objects": [Annotation(**found) for found in values["objects"]],
@@ -90,34 +90,37 @@ def to_line(values: Any) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
-def read_records(path: str | Path) -> Iterator[Record]:
-    """Records of a JSON-lines file, one at a time, whatever the size of the file.
+@dataclass(frozen=True)
+class Outcomes:
+    """What the step `repair` left: a line an image, with its record or without, and what was found.
 
-    Raises:
-        UserError: there is no such file, or a line is no record.
+    Iterating gives the records, numbered from 1, without objects of void classes. Each pass reads the file
+    anew, one line at a time.
+
+    Args:
+        file: of JSON lines.
+        labels: the label map of the data set.
     """
-    try:
-        with Path(path).open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    yield record_from_values(json.loads(line))
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise UserError(
-                        f"{path}, line {number}: is no record of an image ({error}); delete the file and "
-                        "run the step again"
-                    ) from None
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file of records; run the step before first") from None
 
+    file: Path
+    labels: LabelMap
 
-def write_records(path: str | Path, records: Iterable[Record]) -> int:
-    """Write records as JSON lines; the file appears under its name when it is whole. Returns the count."""
-    count = 0
-    with whole_file(path, sync=True) as part, part.open("w", encoding="utf-8", newline="\n") as lines:
-        for record in records:
-            lines.write(f"{to_line(record_values(record))}\n")
-            count += 1
-    return count
+    def __iter__(self) -> Iterator[Record]:
+        return (record for _, record, _ in self.all() if record is not None)
+
+    def all(self) -> Iterator[tuple[str, Record | None, list[Issue]]]:
+        """Of every image its ``file_name``, its record if it was not dropped, and all that was found."""
+        number = 0
+        with self.file.open(encoding="utf-8") as lines:
+            for line in lines:
+                values = json.loads(line)
+                record, issues = None, issues_from_lists(values["issues"])
+                if values["record"] is not None:
+                    number += 1
+                    record = replace(record_from_values(values["record"]), image_id=number)
+                    record, left_out = with_classes(record, self.labels)
+                    issues += left_out
+                yield values["file"], record, issues
 
 
 def issues_to_lists(issues: Iterable[Issue]) -> list[list[str]]:

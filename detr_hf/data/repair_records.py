@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,13 +15,7 @@ from PIL import Image
 
 from detr_hf.data.boxes import BoxFormat
 from detr_hf.data.issues import Issue
-from detr_hf.data.records import (
-    Record,
-    issues_to_lists,
-    record_from_values,
-    record_values,
-    to_line,
-)
+from detr_hf.data.records import Record, issues_to_lists, record_values, to_line
 from detr_hf.data.repair import Repair, Repaired
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Source
@@ -122,21 +115,6 @@ class RecordRepair:
         path, root = os.path.abspath(content), os.path.abspath(self.root)
         below = path.startswith(root + os.sep)
         return Path(os.path.relpath(path, root) if below else path)
-
-
-def repaired_records(path: Path) -> Iterator[Record]:
-    """The records of a file of ``RecordRepair``'s lines, one at a time."""
-    return (record_from_values(line["record"]) for line in _lines(path) if line["record"] is not None)
-
-
-def counts_in(path: Path) -> Iterator[tuple[str, bool]]:
-    """Of each such line the file's name and whether it has a record; cheaper than the whole."""
-    return ((line["file"], line["record"] is not None) for line in _lines(path))
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
 
 
 def difference_hash(image: NDArray[np.uint8]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detr_hf.data.records import Record, read_records, write_records
+from detr_hf.data.records import Record
 from detr_hf.data.sample import Annotation
 from detr_hf.data.split import Splits
 from detr_hf.geometry import id_to_rgb
@@ -31,13 +31,10 @@ LABELS = LabelMap.from_coco(
 class Prepared:
     """What `write_dataset` gets."""
 
-    records: Path
+    records: list[Record]
     raw: Path
     stuff: Path
     splits: Splits
-
-    def all(self) -> list[Record]:
-        return list(read_records(self.records))
 
 
 def prepared(folder: Path, count: int = 8) -> Prepared:
@@ -54,10 +51,9 @@ def prepared(folder: Path, count: int = 8) -> Prepared:
     stuff.mkdir()
     for record in records[:-1]:
         _write_stuff(stuff, record)
-    write_records(folder / "records.jsonl", records)
     places = ["validation" if at % 4 == 0 else "train" for at in range(count)]
     of = {record.file_name: place for record, place in zip(records, places, strict=True)}
-    return Prepared(folder / "records.jsonl", raw, stuff, Splits(of, ("train", "validation"), seed=0))
+    return Prepared(records, raw, stuff, Splits(of, ("train", "validation"), seed=0))
 
 
 def outlined(category: str, *outlines: list[float], number: int = 9, iscrowd: bool = False) -> Annotation:

@@ -15,7 +15,7 @@ from detr_hf.data.check import check, fix, open_target
 from detr_hf.data.convert import convert
 from detr_hf.data.image_files import is_image
 from detr_hf.data.issues import KINDS
-from detr_hf.data.records import Record, read_records
+from detr_hf.data.records import Outcomes, Record
 from detr_hf.data.sinks import sinks
 from detr_hf.data.sources.base import Opened
 from detr_hf.errors import UserError
@@ -147,7 +147,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def records_of(out: Path) -> dict[str, Record]:
-    found = list(read_records(out / "steps" / "merge" / "records.jsonl"))
+    found = list(Outcomes(out / "steps" / "repair" / "outcomes.jsonl", LabelMap.load(out)))
     assert [record.image_id for record in found] == list(range(1, len(found) + 1))
     return {record.file_name.replace("/images/", "/"): record for record in found}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from PIL import Image
 
 from detr_hf.data.merge import merged_labels
 from detr_hf.data.pipeline import STEPS
-from detr_hf.data.records import write_records
+from detr_hf.data.records import Outcomes
 from detr_hf.data.repair import Repair
-from detr_hf.data.repair_records import RecordRepair, repaired_records
+from detr_hf.data.repair_records import RecordRepair
 from detr_hf.data.sample import Sample
 from detr_hf.data.sinks.prepared import write_dataset
 from detr_hf.data.split import Splits
@@ -73,8 +72,8 @@ def test_steps_one_by_one_give_what_all_at_once_give(tmp_path: Path) -> None:
 
 def test_a_step_before_its_forerunners_is_refused(tmp_path: Path) -> None:
     raw = write_tidy_raw(tmp_path / "raw")
-    with pytest.raises(UserError, match="--only merge: the step `repair` is not done"):
-        pipeline(raw, tmp_path / "out").run(only="merge")
+    with pytest.raises(UserError, match="--only split: the step `repair` is not done"):
+        pipeline(raw, tmp_path / "out").run(only="split")
 
 
 def test_what_is_done_is_not_done_again_until_something_changes(
@@ -258,11 +257,10 @@ def test_bytes_of_a_source_become_files_of_the_data_set(tmp_path: Path) -> None:
     sample = Sample((tmp_path / "a.png").read_bytes(), "a.png", 1, [])
     work = RecordRepair(tmp_path / "source", tmp_path / "kept", {"train": Repair()})
     (tmp_path / "lines").write_text(work(("train", sample)) + "\n")
-    (record,) = repaired_records(tmp_path / "lines")
-    assert record.image.parent == tmp_path / "kept"
-    write_records(tmp_path / "records.jsonl", [replace(record, image_id=1)])
+    records = Outcomes(tmp_path / "lines", LabelMap.from_names(["a"]))
+    assert [record.image.parent for record in records] == [tmp_path / "kept"]
     labels, splits = LabelMap.from_names(["a"]), Splits({"a.png": "train"}, ("train",), 0)
-    write_dataset(tmp_path / "records.jsonl", tmp_path / "source", None, splits, labels, tmp_path / "out")
+    write_dataset(records, tmp_path / "source", None, splits, labels, tmp_path / "out")
     assert (tmp_path / "out" / "images" / "a.png").read_bytes() == sample.image
 
 

@@ -20,7 +20,7 @@ from detr_hf.data.pseudo_label import (
     read_pseudo_stuff,
     summarize_stuff,
 )
-from detr_hf.data.records import Record, write_records
+from detr_hf.data.records import Record
 from detr_hf.data.stuff_mapping import StuffMapping, load_mapping
 from detr_hf.errors import UserError
 from detr_hf.geometry import id_to_rgb
@@ -65,9 +65,8 @@ def raw(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Path:
-    write_records(tmp_path / "records.jsonl", [record(1), record(2), record(3)])
-    return tmp_path / "records.jsonl"
+def records() -> list[Record]:
+    return [record(1), record(2), record(3)]
 
 
 def files_of(out: Path) -> dict[str, bytes]:
@@ -117,7 +116,7 @@ def test_classes_under_void_and_no_stuff_at_all_leave_void() -> None:
 
 
 def test_every_picture_gets_a_map_of_its_own_size_and_its_segments(
-    raw: Path, records: Path, tmp_path: Path
+    raw: Path, records: list[Record], tmp_path: Path
 ) -> None:
     teacher, out = TwoHalves(), tmp_path / "out"
     pseudo_label(records, raw, teacher, MAPPING, out, StuffSettings(0.6, 0.4))
@@ -135,7 +134,9 @@ def test_every_picture_gets_a_map_of_its_own_size_and_its_segments(
     assert summary.mean_score == {"ground": 0.9, "sky": 0.95} and summary.empty == []
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(raw: Path, records: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(
+    raw: Path, records: list[Record], tmp_path: Path
+) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     pseudo_label(records, raw, TwoHalves(), MAPPING, whole)
 
@@ -158,7 +159,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(raw: Path, records: Path,
 
 @pytest.mark.parametrize("changed", ["nothing", "teacher", "threshold", "mapping", "picture", "map lost"])
 def test_what_is_done_is_done_anew_only_when_something_changed(
-    changed: str, raw: Path, records: Path, tmp_path: Path
+    changed: str, raw: Path, records: list[Record], tmp_path: Path
 ) -> None:
     out, mapping, settings, teacher = tmp_path / "out", MAPPING, StuffSettings(), TwoHalves()
     pseudo_label(records, raw, TwoHalves(), mapping, out, settings)
@@ -169,7 +170,7 @@ def test_what_is_done_is_done_anew_only_when_something_changed(
     elif changed == "mapping":
         mapping = StuffMapping("other", {**MAPPING.to_class, "dirt": "floor"})
     elif changed == "picture":
-        write_records(records, [record(1, sha256="f" * 64), record(2), record(3)])
+        records[0] = record(1, sha256="f" * 64)
     elif changed == "map lost":
         (out / "3.png").unlink()
     pseudo_label(records, raw, teacher, mapping, out, settings)
@@ -178,7 +179,7 @@ def test_what_is_done_is_done_anew_only_when_something_changed(
 
 
 def test_processes_share_the_pictures_without_overlap(
-    raw: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raw: Path, records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     pseudo_label(records, raw, TwoHalves(), MAPPING, alone)
@@ -195,9 +196,10 @@ def test_processes_share_the_pictures_without_overlap(
     assert files_of(shared) == files_of(alone)
 
 
-def test_pictures_that_came_with_an_id_map_need_no_teacher(raw: Path, records: Path, tmp_path: Path) -> None:
-    came = record(2, id_map=Path("crane/annotations/2.png"))
-    write_records(records, [record(1), came, record(3)])
+def test_pictures_that_came_with_an_id_map_need_no_teacher(
+    raw: Path, records: list[Record], tmp_path: Path
+) -> None:
+    records[1] = record(2, id_map=Path("crane/annotations/2.png"))
     teacher, out = TwoHalves(), tmp_path / "out"
     pseudo_label(records, raw, teacher, MAPPING, out)
     assert len(teacher.asked) == 2 and "2.png" not in files_of(out)
@@ -208,7 +210,7 @@ def test_pictures_that_came_with_an_id_map_need_no_teacher(raw: Path, records: P
 
 
 def test_all_unmapped_names_are_listed_before_a_picture_is_opened(
-    raw: Path, records: Path, tmp_path: Path
+    raw: Path, records: list[Record], tmp_path: Path
 ) -> None:
     teacher = TwoHalves()
     teacher.stuff_names = ("dirt", "lava", "cloud", "tar")
@@ -218,14 +220,14 @@ def test_all_unmapped_names_are_listed_before_a_picture_is_opened(
 
 
 def test_a_picture_that_changed_its_size_or_leaves_the_folder_is_refused(
-    raw: Path, records: Path, tmp_path: Path
+    raw: Path, records: list[Record], tmp_path: Path
 ) -> None:
-    write_records(records, [record(1, size_hw=(4, 9))])
+    records[0] = record(1, size_hw=(4, 9))
     with pytest.raises(UserError, match=r"crane/images/1.png: is 8 x 4 pixels now and was 9 x 4"):
         pseudo_label(records, raw, TwoHalves(), MAPPING, tmp_path / "out")
 
 
-def test_missing_and_foreign_results_are_not_taken(raw: Path, records: Path, tmp_path: Path) -> None:
+def test_missing_and_foreign_results_are_not_taken(raw: Path, records: list[Record], tmp_path: Path) -> None:
     out = tmp_path / "out"
     pseudo_label(records, raw, TwoHalves(), MAPPING, out)
     with pytest.raises(UserError, match="run the step `pseudo` first"):

@@ -1,29 +1,30 @@
 """Step `write`: the records, painted and split, as a data set that training reads.
 
-``OUT/steps/write`` holds the painted images, which a killed run finds again, and the finished files until
-all are there and read back; then they take their places in OUT. The same input gives the same bytes.
+All is made in ``OUT/steps/write``, and takes its place in OUT once it is whole. The same input gives the same
+bytes.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from detr_hf.data.card import CARD_FILE, CardFacts, SplitSummary, card_text
-from detr_hf.data.painted_files import PaintJob
-from detr_hf.data.records import Record, issues_to_lists, read_records, to_line
-from detr_hf.data.sample import Annotation
+from detr_hf.data.issues import Issue
+from detr_hf.data.paint import Stuff, paint
+from detr_hf.data.pseudo_label import read_pseudo_stuff
+from detr_hf.data.records import Record, issues_to_lists, to_line
+from detr_hf.data.repair_id_map import png_bytes
 from detr_hf.data.sinks.coco import data_yaml, split_entry
 from detr_hf.data.sinks.coco_files import CocoSplit
 from detr_hf.data.sinks.coco_panoptic import PANOPTIC_FILE, PNG_FOLDER
-from detr_hf.data.sinks.verify import DETECTION_FILE, verify_lists, verify_pixels
 from detr_hf.data.split import TRAIN, VALIDATION, Splits
 from detr_hf.data.workers import in_order, progress
 from detr_hf.errors import UserError
@@ -35,7 +36,7 @@ from detr_hf.recipe.data import DATA_FILE
 from detr_hf.recipe.fields import section
 from detr_hf.recipe.prepare import Writing
 
-SPLIT_FILE = "splits.json"
+SPLIT_FILE, ISSUES_FILE, DETECTION_FILE = "splits.json", "issues.jsonl", "detection.json"
 OURS = re.compile(r"train|validation|test|fold_\d+|data\.yaml")
 
 
@@ -54,29 +55,16 @@ class WriteSettings(Writing):
     teacher: str | None = None
 
 
-@dataclass
-class Written:
-    """What was written.
-
-    Attributes:
-        splits: summary by folder relative to OUT: "train", "validation", or "fold_1/train", ...
-        issues: file of JSON lines with what was left out while painting (see ``records.issues_in``).
-    """
-
-    issues: Path
-    splits: dict[str, SplitSummary] = field(default_factory=dict)
-
-
 def write_dataset(
-    records: Path,
+    records: Iterable[Record],
     root: Path,
     stuff: Path | None,
     splits: Splits,
     labels: LabelMap,
     out: Path,
     settings: WriteSettings | None = None,
-) -> Written:
-    """Write the data set into ``out`` and read it back.
+) -> dict[str, SplitSummary]:
+    """Write the data set into ``out``; what was left out while painting is in ``steps/write/issues.jsonl``.
 
     Per split: ``panoptic.json`` with its folder ``panoptic``, and ``detection.json`` with the boxes of all
     segments. Beside them ``label_map.json``, ``splits.json``, ``data.yaml`` (what a recipe's ``data`` needs)
@@ -84,89 +72,108 @@ def write_dataset(
     part.
 
     Args:
-        records: the JSON lines of the step ``merge``.
+        records: are gone through several times.
         root: the source's folder, which their files are relative to; only read.
         stuff: what ``pseudo_label`` wrote; None for no stuff but that of given id maps.
         splits: where every record goes.
         labels: a class for every category name of records and stuff.
         out: folder of the data set; an older one in it is replaced.
 
+    Returns:
+        What each folder of OUT holds: "train", "validation", or "fold_1/train", ...
+
     Raises:
-        UserError: a image or map changed since it was read, a class is not in the label map, a record is in
-            no split, or what was written does not read back.
+        UserError: an image or map changed since it was read, a class is not in the label map, or a record is
+            in no split.
     """
     settings = settings or WriteSettings()
-    if any(record.image.is_absolute() for record in read_records(records)):
+    if any(record.image.is_absolute() for record in records):
         settings = replace(settings, copy_images=True)
-    steps, images = out / "steps" / "write", out / "images" if settings.copy_images else root
-    job = PaintJob(root, stuff, steps / "painted", settings.most_hidden)
-    job.folder.mkdir(parents=True, exist_ok=True)
-    total = sum(1 for _ in read_records(records))
-    _run(in_order(job, read_records(records), settings.num_proc), total, "paint id maps")
+    images, total = out / "images" if settings.copy_images else root, len(splits.of)
     if settings.copy_images:
-        copy = partial(_copy_image, root, images)
-        _run(in_order(copy, read_records(records), settings.num_proc), total, "copy images")
-    fresh = steps / "assembled"
+        copied = in_order(partial(_copy_image, root, images), records, settings.num_proc)
+        for _ in progress(copied, total, "copy images"):
+            pass
+    fresh = out / "steps" / "write" / "assembled"
     shutil.rmtree(fresh, ignore_errors=True)
-    written = _assemble(records, job, splits, labels, fresh, settings.copy_images)
-    for name, summary in written.splits.items():
-        # Folds link the same PNG files: each image is validated in one of them.
-        if not splits.is_folds or name.endswith(VALIDATION):
-            read_back = verify_pixels(fresh / name, images, settings.num_proc)
-            _run(read_back, summary.images, f"read {name} back")
-        assert verify_lists(fresh / name) == summary.images, "as many images as were written"
+    left_out = splits.left_out
+    kept = (record for record in records if record.file_name not in left_out)
+    painted = in_order(_Painter(root, stuff, settings.most_hidden), kept, settings.num_proc)
+    bar = progress(painted, total, "paint id maps")
+    summaries = _assemble(bar, splits, labels, fresh, settings.copy_images)
     splits.save(fresh / SPLIT_FILE)
     labels.save(fresh)
     for fold in splits.names if splits.is_folds else ("",):
         write_text(fresh / fold / DATA_FILE, _data_yaml(out, fold, images, labels))
-    facts = CardFacts(settings.title, settings.license, settings.teacher, splits, written.splits)
+    facts = CardFacts(settings.title, settings.license, settings.teacher, splits, summaries)
     write_text(fresh / CARD_FILE, card_text(labels, facts))
     _put_in_place(fresh, out)
-    return written
+    return summaries
 
 
-def _run(work: Iterator[object], total: int, what: str) -> None:
-    for _ in progress(work, total, what):
-        pass
+Painted = tuple[Record, bytes, list[Issue]]
+"""A record with the objects that are seen, its id map as a PNG, and what was left out."""
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """Paints records; picklable."""
+
+    root: Path
+    stuff: Path | None
+    most_hidden: float
+
+    def __call__(self, record: Record) -> Painted:
+        stuff = None
+        if record.id_map is not None:
+            record = replace(record, id_map=self.root / record.id_map)
+        elif self.stuff is not None:
+            stuff = Stuff(*read_pseudo_stuff(record, self.stuff))
+        painted = paint(record, stuff, self.most_hidden)
+        return replace(record, objects=painted.objects), png_bytes(painted.id_map), painted.issues
 
 
 def _assemble(
-    records: Path, job: PaintJob, splits: Splits, labels: LabelMap, folder: Path, copied: bool
-) -> Written:
+    painted: Iterable[Painted], splits: Splits, labels: LabelMap, folder: Path, copied: bool
+) -> dict[str, SplitSummary]:
     """All splits in one pass over the records."""
-    written = Written(folder.parent / "issues.jsonl")
     homes = _homes(splits)
     category_ids = {one.name: one.source_id for one in labels.categories}
+    names = sorted({name for found in homes.values() for name in found})
+    summaries = {name: SplitSummary() for name in names}
     coco: dict[str, CocoSplit] = {}
     with ExitStack() as stack:
-        for name in sorted({name for found in homes.values() for name in found}):
+        for name in names:
             coco[name] = CocoSplit(folder / name, category_ids)
             stack.callback(coco[name].close)
             (folder / name / PNG_FOLDER).mkdir()
-            written.splits[name] = SplitSummary()
-        notes = stack.enter_context(written.issues.open("w", encoding="utf-8", newline="\n"))
-        left_out = splits.left_out
-        for record in (one for one in read_records(records) if one.file_name not in left_out):
+        issues_file = folder.with_name(ISSUES_FILE)
+        notes = stack.enter_context(issues_file.open("w", encoding="utf-8", newline="\n"))
+        for record, png, issues in painted:
             place = splits.of.get(record.file_name)
             if place is None:
                 raise UserError(f"{record.file_name} is in no split; run the step `split` again")
-            objects, issues = job.result(record)
-            _require_classes(record, objects, labels)
+            _require_classes(record, labels)
+            first = None
             for name in homes[place]:
                 coco[name].add_image(record, record.file_name if copied else record.image.as_posix())
-                coco[name].add_boxes(record.image_id, objects, outlines=False)
-                png = coco[name].add_segments(record.image_id, objects)
-                link_or_copy(job.png(record), folder / name / PNG_FOLDER / png)
-                written.splits[name].count(objects)
+                coco[name].add_boxes(record.image_id, record.objects, outlines=False)
+                file = folder / name / PNG_FOLDER / coco[name].add_segments(record.image_id, record.objects)
+                if first is None:
+                    file.write_bytes(png)
+                else:  # folds share one file
+                    link_or_copy(first, file)
+                first = first or file
+                summaries[name].count(record.objects)
             if issues:
                 notes.write(to_line({"issues": issues_to_lists(issues)}) + "\n")
         for split in coco.values():
             split.write(labels.to_coco_categories(), DETECTION_FILE, PANOPTIC_FILE)
-    return written
+    return summaries
 
 
-def _require_classes(record: Record, objects: Sequence[Annotation], labels: LabelMap) -> None:
-    for found in objects:
+def _require_classes(record: Record, labels: LabelMap) -> None:
+    for found in record.objects:
         if found.category not in labels.label2id:
             raise UserError(
                 f"{record.file_name}: class '{found.category}' is not in the label map; add it there, or "

@@ -8,18 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from panopticapi.evaluation import pq_compute_single_core
-from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detr_hf.data import painted_files
-from detr_hf.data.records import issues_in, write_records
-from detr_hf.data.sinks.prepared import WriteSettings, Written, write_dataset
-from detr_hf.data.sinks.verify import verify_lists, verify_pixels
+from detr_hf.data.card import SplitSummary
+from detr_hf.data.records import issues_in
+from detr_hf.data.sinks.prepared import ISSUES_FILE, WriteSettings, write_dataset
 from detr_hf.data.split import Splits
 from detr_hf.data.workers import FEW
 from detr_hf.errors import UserError
@@ -35,7 +32,7 @@ def given(tmp_path: Path) -> Prepared:
     return prepared(tmp_path)
 
 
-def write(given: Prepared, out: Path, labels: LabelMap = LABELS, **settings: Any) -> Written:
+def write(given: Prepared, out: Path, labels: LabelMap = LABELS, **settings: Any) -> dict[str, SplitSummary]:
     return write_dataset(
         given.records, given.raw, given.stuff, given.splits, labels, out, WriteSettings(**settings)
     )
@@ -131,16 +128,16 @@ def test_a_given_id_map_keeps_its_ids_and_its_stuff_is_marked(given: Prepared, t
 def test_hidden_objects_are_listed_and_what_was_written_is_counted(given: Prepared, tmp_path: Path) -> None:
     """Of the cone's 40 pixels the brick of 36 hides all but 4: nine tenths, which the default just allows."""
     written = write(given, tmp_path / "a")
-    assert list(issues_in(written.issues)) == []
-    assert written.splits["train"].images == 6
-    assert written.splits["train"].segments_of == {"brick": 3, "cone": 5, "sky": 6, "ground": 5}
-    assert written.splits["train"].pseudo == {"brick": 0, "cone": 0, "sky": 6, "ground": 5}
-    assert written.splits["train"].scored == {"sky": 5, "ground": 5}
+    assert list(issues_in(tmp_path / "a" / "steps" / "write" / ISSUES_FILE)) == []
+    assert written["train"].images == 6
+    assert written["train"].segments_of == {"brick": 3, "cone": 5, "sky": 6, "ground": 5}
+    assert written["train"].pseudo == {"brick": 0, "cone": 0, "sky": 6, "ground": 5}
+    assert written["train"].scored == {"sky": 5, "ground": 5}
     written = write(given, tmp_path / "b", most_hidden=0.8)
-    assert [(found.code, found.file) for found in issues_in(written.issues)] == [
-        ("hidden", "brick/images/2 (1).png")
-    ]
-    assert written.splits["train"].segments_of["cone"] == 4
+    assert [
+        (found.code, found.file) for found in issues_in(tmp_path / "b" / "steps" / "write" / ISSUES_FILE)
+    ] == [("hidden", "brick/images/2 (1).png")]
+    assert written["train"].segments_of["cone"] == 4
 
 
 def test_without_stuff_only_objects_and_given_id_maps_are_painted(given: Prepared, tmp_path: Path) -> None:
@@ -151,11 +148,10 @@ def test_without_stuff_only_objects_and_given_id_maps_are_painted(given: Prepare
 
 def test_numbers_are_plain_and_text_is_ascii(given: Prepared, tmp_path: Path) -> None:
     """Guards: numpy numbers are no JSON, and pycocotools opens files in the platform's encoding."""
-    records = given.all()
+    records = given.records
     file = given.raw / "brick" / "images" / "größe.png"
     (given.raw / records[0].image).rename(file)
     records[0] = replace(records[0], image=file.relative_to(given.raw))
-    write_records(given.records, records)
     write(given, tmp_path / "out")
     for name in ("panoptic.json", "detection.json"):
         text = (tmp_path / "out" / "validation" / name).read_bytes().decode("ascii")
@@ -170,61 +166,10 @@ def test_numbers_are_plain_and_text_is_ascii(given: Prepared, tmp_path: Path) ->
             )
 
 
-class KilledError(Exception):
-    """As at a kill, nothing of ours goes on after it."""
-
-
-@pytest.mark.parametrize("at", [0, 3, 7])
-def test_after_a_kill_the_rest_is_painted_and_the_bytes_are_the_same(
-    given: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
-    write(given, tmp_path / "all", title="x")
-    painted: list[int] = []
-    original = painted_files.paint
-
-    def until_killed(record: Any, *settings: Any) -> Any:
-        if len(painted) == at:
-            raise KilledError
-        painted.append(record.image_id)
-        return original(record, *settings)
-
-    monkeypatch.setattr(painted_files, "paint", until_killed)
-    out = tmp_path / "out"
-    with pytest.raises(KilledError):
-        write(given, out, title="x")
-    done = list(painted)
-    at = 99
-    write(given, out, title="x")
-    assert painted == list(range(1, 9)), "none is painted twice"
-    assert len(done) < 8
-    whole = {name: data.replace(b"/all/", b"/out/") for name, data in bytes_of(tmp_path / "all").items()}
-    assert bytes_of(out) == whole
-
-
-def test_a_half_written_image_is_painted_again(given: Prepared, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    write(given, out)
-    before = bytes_of(out)
-    painted = out / "steps" / "write" / "painted"
-    (painted / "1.json").write_text('{"made_from": "')
-    (painted / "2.png").unlink()
-    write(given, out)
-    assert bytes_of(out) == before
-
-
 def test_nothing_in_raw_is_written(given: Prepared, tmp_path: Path) -> None:
     before = bytes_of(given.raw)
     write(given, tmp_path / "out", copy_images=True)
     assert bytes_of(given.raw) == before
-
-
-def test_changed_stuff_is_painted_again(given: Prepared, tmp_path: Path) -> None:
-    write(given, tmp_path / "out")
-    file = given.stuff / "1.json"
-    file.write_text(file.read_text().replace("0.95", "0.851"))
-    write(given, tmp_path / "out")
-    annotation = content(tmp_path / "out" / "validation" / "panoptic.json")["annotations"][0]
-    assert annotation["segments_info"][2]["score"] == 0.851
 
 
 @pytest.mark.slow
@@ -269,7 +214,7 @@ def test_each_fold_is_a_data_set_and_every_image_is_validated_once(given: Prepar
 def test_images_are_copied_on_request_and_compared(given: Prepared, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(given, out, copy_images=True)
-    for record in given.all():
+    for record in given.records:
         assert (out / "images" / record.file_name).read_bytes() == (given.raw / record.image).read_bytes()
     data = yaml.safe_load((out / "data.yaml").read_text())["data"]
     assert data["train"]["images"] == (out / "images").as_posix()
@@ -290,64 +235,3 @@ def test_a_class_outside_the_label_map_and_a_image_outside_the_split_are_refused
     with pytest.raises(UserError, match=r"cone/images/3 \(1\)\.png is in no split"):
         write(replace(given, splits=Splits(of, given.splits.names, 0)), tmp_path / "b")
     assert not (tmp_path / "b" / "train").exists(), "nothing half done takes its place"
-
-
-def repaint(folder: Path, color: tuple[int, int, int] = (1, 0, 0)) -> None:
-    file = folder / "panoptic" / "000000000001.png"
-    pixels = np.array(Image.open(file))
-    pixels[0, 0] = color
-    file.unlink()
-    Image.fromarray(pixels).save(file)
-
-
-def add_an_id(folder: Path) -> None:
-    repaint(folder, (9, 9, 0))
-
-
-def shrink(folder: Path) -> None:
-    file = folder / "panoptic" / "000000000001.png"
-    image = Image.open(file).crop((0, 0, 20, 20))
-    file.unlink()
-    image.save(file)
-
-
-def remove(folder: Path) -> None:
-    (folder / "panoptic" / "000000000001.png").unlink()
-
-
-def replace_in(name: str, old: str, new: str) -> Any:
-    def change(folder: Path) -> None:
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new, 1))
-
-    return change
-
-
-def cut(folder: Path) -> None:
-    text = (folder / "panoptic.json").read_text()
-    (folder / "panoptic.json").write_text(text[:-200])
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (repaint, "areas in the JSON are not those in the PNG"),
-        (add_an_id, "ids that the JSON does not list"),
-        (shrink, "differ in shape"),
-        (remove, "PNG files are missing"),
-        (replace_in("detection.json", '"area": 100', '"area": 101'), "has other boxes"),
-        (replace_in("panoptic.json", '"area": 100', '"area": 101'), "areas in the JSON"),
-        (replace_in("detection.json", '"width": 40', '"width": 41'), "lists other images"),
-        (replace_in("panoptic.json", '"image_id": 1', '"image_id": 2'), "no panoptic annotation, or several"),
-        (replace_in("detection.json", "\n]\n}", ',\n{"id": 7}\n]\n}'), "has other boxes"),
-        (cut, "is not valid JSON"),
-    ],
-)
-def test_what_does_not_read_back_is_found(given: Prepared, tmp_path: Path, damage: Any, message: str) -> None:
-    write(given, tmp_path / "out")
-    folder = tmp_path / "out" / "validation"
-    assert len(list(verify_pixels(folder, given.raw))) == verify_lists(folder) == 2
-    damage(folder)
-    with pytest.raises(UserError, match=message):
-        assert (list(verify_pixels(folder, given.raw)), verify_lists(folder)) is None
