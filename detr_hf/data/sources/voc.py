@@ -29,7 +29,7 @@ from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.pairing import Entry, FilePerImage, Scan
 from detr_hf.data.sources.shapes import rotated_box
 from detr_hf.data.sources.splits import open_all
-from detr_hf.data.sources.voc_files import VocFiles, key_of
+from detr_hf.data.sources.voc_files import KIND_FOLDERS, VocFiles, key_of
 from detr_hf.data.xml_files import xml_elements
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import open_file
@@ -66,7 +66,7 @@ def open_splits(place: Place) -> Opened:
     """The image sets, or the folders that are named like splits, or all as "train".
 
     Raises:
-        UserError: there is no XML file of Pascal VOC.
+        UserError: there is no XML file of Pascal VOC, or the folder is but that of the XML files.
     """
     return open_all(FORMAT, _Voc(place))
 
@@ -78,6 +78,11 @@ class _Voc(FilePerImage):
 
     def __init__(self, place: Place) -> None:
         layout = VocFiles(place)
+        if place.path.name.lower() in KIND_FOLDERS and not layout.images.names:
+            raise UserError(
+                f"{place.name}: holds the XML files of Pascal VOC and no images; name the folder above, "
+                f"{place.path.parent}, or the folder of their images, too (`images`)"
+            )
         super().__init__(place, layout.files, layout.images)
         self.arrange(key_of, partial(layout.in_splits, kind="main"))
         layout.tell_skipped()

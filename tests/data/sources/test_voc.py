@@ -410,3 +410,15 @@ def test_what_supervision_writes_is_read_as_it_was(tmp_path: Path) -> None:
             if path in paths[2:]:  # its outlines run through the centers of the outermost pixels
                 points = np.concatenate([np.array(part).reshape(-1, 2) for part in found.segmentation])
                 assert (*points.min(0), *points.max(0)) == pytest.approx((x0, y0, x1 - 1, y1 - 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("folder", ["Annotations", "xmls"])
+def test_the_folder_of_the_xml_files_alone_names_the_one_above(tmp_path: Path, folder: str) -> None:
+    write(tmp_path, {f"{folder}/a.xml": xml(box_xml()), "JPEGImages/a.jpg": None})
+    with pytest.raises(UserError, match="holds the XML files of Pascal VOC and no images") as caught:
+        opened(tmp_path / folder)
+    assert f"name the folder above, {tmp_path}," in str(caught.value)
+    apart = voc.open_splits(Place(tmp_path / folder, "data", images=tmp_path / "JPEGImages"))
+    assert [sample.issues for sample in apart.splits["train"].samples()] == [()]
+    write(tmp_path, {f"{folder}/a.jpg": None})
+    assert only(tmp_path / folder).issues == (), "each beside its image"
