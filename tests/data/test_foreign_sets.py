@@ -19,6 +19,8 @@ from detr_hf.data.sources.base import Place
 from detr_hf.images import decode_id_map, decode_image, decode_labels
 
 FOREIGN = Path(__file__).parent / "foreign"
+if not FOREIGN.exists() and not (Path(__file__).parents[2] / ".git").exists():
+    pytest.skip("a source distribution is without these sets", allow_module_level=True)
 TRUTH: dict[str, Any] = json.loads((FOREIGN / "truth.json").read_text())
 SIZE_HW = (40, 48)
 ROUNDED, SHARES, EXACT = 0.005, 1e-4, 1e-6  # pixels: two digits, six digits of a share of 48 pixels, and all

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +18,7 @@ from detr_hf.data.sample import Sample
 from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.errors import UserError
+from detr_hf.images import decode_image
 from detr_hf.labels import LabelMap
 from detr_hf.recipe.prepare import Reading
 from tests.data.sources.table_factories import BOXES, png
@@ -200,3 +203,43 @@ def test_the_key_follows_the_files(tmp_path: Path) -> None:
     assert open_at(folder).splits["train"].key == before
     (folder / "a.png").write_bytes(png((50, 50)))
     assert open_at(folder).splits["train"].key != before
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("layout", ["dict of lists", "list of dicts"])
+def test_what_datasets_reads_is_read_as_the_same(tmp_path: Path, kind: str, layout: str) -> None:
+    """Splits, images, boxes to the last digit, and classes, as `load_dataset("imagefolder")` has them."""
+    boxes = {
+        "a.png": [[2.25, 3.5, 12.5, 9.75], [0, 0, 8.125, 8]],
+        "sub/b c.png": [[1, 2, 3, 4.1]],
+        "d.png": [],
+    }
+    for split, names in {"train": ("a.png", "sub/b c.png"), "valid": ("d.png", "sub/b c.png")}.items():
+        rows: list[dict[str, Any]] = []
+        for value, name in enumerate(names):
+            classes = ["cone", "brick"][: len(boxes[name])]
+            objects: Any = {"bbox": boxes[name], "category": classes}
+            if layout == "list of dicts":
+                pairs = zip(boxes[name], classes, strict=True)
+                objects = [{"bbox": box, "category": one} for box, one in pairs]
+            rows.append({"file_name": name, "objects": objects})
+            (tmp_path / "set" / split / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "set" / split / name).write_bytes(png(value=90 + value + 50 * (split == "valid")))
+        plant(tmp_path / "set" / split, rows)
+        if kind == "parquet":
+            (tmp_path / "set" / split / "metadata.jsonl").unlink()
+            pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set" / split / "metadata.parquet")
+    theirs = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "set"), cache_dir=str(tmp_path / "cache")
+    )
+    ours = open_at(tmp_path / "set").splits
+    assert list(ours) == list(theirs)
+    for split, source in ours.items():
+        for sample, row in zip(source.samples(), theirs[split], strict=True):
+            assert isinstance(sample.image, Path) and sample.issues == ()
+            np.testing.assert_array_equal(decode_image(sample.image), np.array(row["image"]))
+            objects = row["objects"]
+            if isinstance(objects, list):
+                objects = {key: [one[key] for one in objects] for key in ("bbox", "category")}
+            assert [found.bbox for found in sample.objects] == objects["bbox"]
+            assert [found.category for found in sample.objects] == objects["category"]

@@ -17,6 +17,7 @@ from detr_hf.data.sources import detect, labelme
 from detr_hf.data.sources.base import Place, Source
 from detr_hf.errors import UserError
 from detr_hf.recipe.prepare import Reading
+from tests.data.rings import ell, ring
 
 SIZE_HW = (48, 64)
 
@@ -300,10 +301,9 @@ def test_what_supervision_writes_is_read_as_it_was(tmp_path: Path) -> None:
     sv = pytest.importorskip("supervision")
     paths = [str(save_image(tmp_path / f"images/{index}.png")) for index in range(2)]
     boxes = np.array([[3, 4, 20.5, 30.25], [10, 11, 40, 47]])
-    masks = np.zeros((2, *SIZE_HW), bool)
-    masks[0, 4:30, 3:20], masks[1, 11:47, 10:40] = True, True
+    masks, rings = zip(ell(3, 4, 20, 30, SIZE_HW), ell(10, 11, 40, 47, SIZE_HW), strict=True)
     truth = [sv.Detections(boxes, class_id=np.array([0, 1]))]
-    truth += [sv.Detections(boxes, mask=masks, class_id=np.array([0, 1]))]
+    truth += [sv.Detections(boxes, mask=np.array(masks), class_id=np.array([0, 1]))]
     data = sv.DetectionDataset(["cat", "dog"], paths, dict(zip(paths, truth, strict=True)))
     data.as_labelme(annotations_directory_path=str(tmp_path / "labels"))
     plain, outlined = source_of(tmp_path).samples()
@@ -314,7 +314,6 @@ def test_what_supervision_writes_is_read_as_it_was(tmp_path: Path) -> None:
         assert [found.category for found in sample.objects] == ["cat", "dog"]
     for found, (x0, y0, x1, y1) in zip(plain.objects, boxes, strict=True):
         assert found.bbox == pytest.approx([x0, y0, x1 - x0, y1 - y0], abs=1e-4)
-    for found, mask in zip(outlined.objects, masks, strict=True):
-        rows, columns = np.nonzero(mask)  # its outlines run through the centers of the outermost pixels
-        corners = columns.min(), rows.min(), np.ptp(columns), np.ptp(rows)
-        assert bounds_of(found.segmentation) == pytest.approx(corners, abs=1e-4)
+    for found, drawn in zip(outlined.objects, rings, strict=True):
+        (polygon,) = found.segmentation
+        np.testing.assert_allclose(ring(polygon), drawn, atol=1e-4, rtol=0)

@@ -14,6 +14,7 @@ from detr_hf.data.sources import detect, voc
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.errors import UserError
 from detr_hf.recipe.prepare import Reading
+from tests.data.rings import ell, ring
 
 BOX = (10, 12, 30, 40)
 
@@ -386,13 +387,12 @@ def test_what_supervision_writes_is_read_as_it_was(tmp_path: Path) -> None:
     far = np.array([[0, 0], [3, 3]])
     corners = {path: np.sort(rng.integers(0, 24, (3, 2, 2)) * 2, axis=1) + far for path in paths}
     boxes = {path: corners[path].reshape(3, 4).astype(float) for path in paths}
-    masks = {path: np.zeros((3, 48, 64), bool) for path in paths}
-    for path in paths[2:]:
-        for mask, (x0, y0, x1, y1) in zip(masks[path], boxes[path].astype(int), strict=True):
-            mask[y0:y1, x0:x1] = True
+    drawn = {path: [ell(*box, (48, 64)) for box in boxes[path].astype(int)] for path in paths[2:]}
     truth = {
         path: sv.Detections(
-            boxes[path], mask=masks[path] if path in paths[2:] else None, class_id=np.array([0, 1, 1])
+            boxes[path],
+            mask=np.array([mask for mask, _ in drawn[path]]) if path in drawn else None,
+            class_id=np.array([0, 1, 1]),
         )
         for path in paths
     }
@@ -406,10 +406,10 @@ def test_what_supervision_writes_is_read_as_it_was(tmp_path: Path) -> None:
         read[:, 2:] += read[:, :2]
         assert read == pytest.approx(boxes[path], abs=1e-6)
         assert [found.category for found in sample.objects] == ["cat", "dog", "dog"]
-        for found, (x0, y0, x1, y1) in zip(sample.objects, boxes[path], strict=True):
-            if path in paths[2:]:  # its outlines run through the centers of the outermost pixels
-                points = np.concatenate([np.array(part).reshape(-1, 2) for part in found.segmentation])
-                assert (*points.min(0), *points.max(0)) == pytest.approx((x0, y0, x1 - 1, y1 - 1), abs=1e-6)
+        if path in drawn:
+            for found, (_, outline) in zip(sample.objects, drawn[path], strict=True):
+                (polygon,) = found.segmentation
+                np.testing.assert_allclose(ring(polygon), outline, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("folder", ["Annotations", "xmls"])

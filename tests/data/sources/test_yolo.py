@@ -13,6 +13,7 @@ from detr_hf.data.sample import Sample
 from detr_hf.data.sources import detect, yolo
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.errors import UserError
+from tests.data.rings import ell, ring
 
 WIDTH, HEIGHT = 200, 100
 BOX = "0 0.5 0.5 0.25 0.5"
@@ -447,13 +448,11 @@ def test_what_supervision_writes_is_read_as_it_was(tmp_path):
     """Boxes and polygons to 0.01 px: five digits of a share of 640 pixels."""
     sv = pytest.importorskip("supervision")
     boxes = np.array([[10.25, 20.5, 300.75, 200.0], [0, 0, 640, 480]], np.float32)
-    mask = np.zeros((2, 480, 640), bool)
-    mask[0, 100:300, 50:400] = True
-    mask[1, 10:20, 600:640] = True
+    mask, rings = zip(ell(50, 100, 400, 300, (480, 640)), ell(600, 10, 640, 20, (480, 640)), strict=True)
     outlined = np.array([[50, 100, 399, 299], [600, 10, 639, 19]], np.float32)
     cases = {
         "boxes": sv.Detections(boxes, class_id=np.array([1, 0])),
-        "masks": sv.Detections(outlined, mask, class_id=np.array([0, 1])),
+        "masks": sv.Detections(outlined, np.array(mask), class_id=np.array([0, 1])),
         "none": sv.Detections.empty(),
     }
     images = [str(tmp_path / "drawn" / f"{name}.png") for name in cases]
@@ -470,9 +469,9 @@ def test_what_supervision_writes_is_read_as_it_was(tmp_path):
     corners = np.array([[x, y, x + w, y + h] for x, y, w, h in (one.bbox for one in read)])
     np.testing.assert_allclose(corners, boxes, atol=0.01)
     assert [one.category for one in read] == ["dog", "cat"]
-    for one, box in zip(found["images/masks.png"].objects, cases["masks"].xyxy, strict=True):
-        points = np.array(one.segmentation[0]).reshape(-1, 2)
-        np.testing.assert_allclose([*points.min(0), *points.max(0)], box, atol=0.01)
+    for one, drawn in zip(found["images/masks.png"].objects, rings, strict=True):
+        (polygon,) = one.segmentation
+        np.testing.assert_allclose(ring(polygon), drawn, atol=0.01, rtol=0)
     assert codes(root) == []
 
 
