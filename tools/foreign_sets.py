@@ -105,6 +105,8 @@ DATUMARO: dict[str, tuple[str, str, dict[str, Any]]] = {  # the exporter, the sh
     "voc": ("voc", "boxes and masks", {}),
     "voc_detection": ("voc_detection", "boxes", {}),
     "voc_segmentation": ("voc_segmentation", "masks", {}),
+    "voc_instance_segmentation": ("voc_instance_segmentation", "masks", {}),
+    "label_me": ("label_me", "drawn", {}),
     "camvid": ("camvid", "masks", {}),
     "cityscapes": ("cityscapes", "masks", {}),
 }

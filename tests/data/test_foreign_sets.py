@@ -36,6 +36,8 @@ SETS = {  # the format that is recognized, what was written, and how far a coord
     "datumaro/voc": ("voc", "boxes", EXACT),
     "datumaro/voc_detection": ("voc", "boxes", EXACT),
     "datumaro/voc_segmentation": ("voc-panoptic", "masks", 0.0),
+    "datumaro/voc_instance_segmentation": ("voc-panoptic", "masks", 0.0),
+    "datumaro/label_me": ("voc", "outlines", EXACT),  # LabelMe's XML has outlines alone
     "datumaro/camvid": ("class-pngs", "classes", 0.0),
     "datumaro/cityscapes": ("class-pngs", "classes", 0.0),
     "label_studio/json": ("label-studio", "drawn", EXACT),
@@ -59,13 +61,13 @@ def box_of(found: dict[str, Any]) -> list[float]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def require_drawn(sample: Sample, truth: list[dict[str, Any]], atol: float, outlines: bool) -> None:
+def require_drawn(sample: Sample, truth: list[dict[str, Any]], atol: float, kind: str) -> None:
     """The same boxes, and where these were written the same outlines, point by point."""
     assert [one.category for one in sample.objects] == [one["class"] for one in truth]
     for here, there in zip(sample.objects, truth, strict=True):
         assert not here.iscrowd
         np.testing.assert_allclose(here.bbox, box_of(there), atol=atol, rtol=0)
-        if outlines and "polygon" in there:
+        if kind == "outlines" or (kind == "drawn" and "polygon" in there):
             (polygon,) = here.segmentation
             np.testing.assert_allclose(np.reshape(polygon, (-1, 2)), outline_of(there), atol=atol, rtol=0)
         else:
@@ -124,7 +126,7 @@ def test_a_foreign_set_is_read_as_it_was_drawn(path: str) -> None:
             require_painted(sample, name, by_class=kind == "classes")
         else:
             truth = [one for one in truth if kind != "boxes of boxes" or "box" in one]
-            require_drawn(sample, truth, atol, outlines=kind == "drawn")
+            require_drawn(sample, truth, atol, kind)
 
 
 def test_no_foreign_set_is_left_out() -> None:

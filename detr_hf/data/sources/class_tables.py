@@ -17,7 +17,7 @@ VOID_NAMES = frozenset(
     {"void", "unlabeled", "unlabelled", "ignore", "ignored", "background", "_background_", "__ignore__"}
 )
 FILE_NAMES = (
-    *("class_dict.csv", "classes.csv", "_classes.csv", "labels.csv", "labelmap.txt"),
+    *("class_dict.csv", "classes.csv", "_classes.csv", "labels.csv", "label_colors.txt", "labelmap.txt"),
     *("classes.txt", "labels.txt", "classes.json", "labels.json", "id2label.json"),
 )
 
@@ -78,7 +78,8 @@ def read_table(path: Path, name: str) -> ClassTable:
         elif kind.endswith(".csv"):
             rows = list(_of_csv(text))
         else:
-            rows = list(_of_labelmap(text) if kind == "labelmap.txt" else _of_lines(text))
+            readers = {"labelmap.txt": _of_labelmap, "label_colors.txt": _of_colors}
+            rows = list(readers.get(kind, _of_lines)(text))
     except csv.Error as error:  # a word longer than csv takes
         raise UserError(f"{name}: is no CSV file ({error})") from None
     rows = [replace(row, is_void=row.name.lower() in VOID_NAMES) for row in rows]
@@ -110,6 +111,12 @@ def _of_labelmap(text: str) -> Iterator[ClassRow]:
     lines = (line.split(":") for line in text.splitlines() if not line.lstrip().startswith("#"))
     for value, words in enumerate(words for words in lines if words[0].strip()):
         yield ClassRow(words[0].strip(), value, _color(words[1].split(",")) if words[1:] else None)
+
+
+def _of_colors(text: str) -> Iterator[ClassRow]:
+    """CamVid's, and datumaro's beside Cityscapes' folders: r g b name."""
+    for value, match in enumerate(re.finditer(r"(?m)^\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", text)):
+        yield ClassRow(match[4].strip(), value, _color(match.groups()[:3]))
 
 
 def _of_csv(text: str) -> Iterator[ClassRow]:

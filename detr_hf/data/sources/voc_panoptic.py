@@ -28,7 +28,7 @@ from detr_hf.errors import UserError
 
 FORMAT = "voc-panoptic"
 TITLE = "Pascal VOC's segmentation (PNGs of classes and objects)"
-LOOKS_FOR = "SegmentationClass, SegmentationObject and ImageSets/Segmentation, without ImageSets/Main"
+LOOKS_FOR = "SegmentationClass, SegmentationObject and ImageSets/Segmentation, without XML files"
 ORDER = 54  # before "voc", which reads the boxes of the same folder
 
 VOC_CLASSES = (
@@ -47,7 +47,8 @@ def detect(path: Path) -> bool:
 
 def _is_root(root: Path) -> bool:
     sets = root / "ImageSets"
-    of_masks = (sets / "Segmentation").is_dir() and not (sets / "Main").is_dir()
+    has_boxes = (sets / "Main").is_dir() and any((root / "Annotations").glob("*.xml"))
+    of_masks = (sets / "Segmentation").is_dir() and not has_boxes
     of_labelme = (root / "class_names.txt").is_file() and not (root / "Annotations").is_dir()
     return (root / MASK_FOLDERS[1]).is_dir() and (of_masks or of_labelme)
 
