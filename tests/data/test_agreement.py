@@ -21,7 +21,13 @@ from detr_hf.data.reading import checked_rows
 from detr_hf.data.report import Report
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from tests.data.valid_sets import BOXES, FORMATS, IMAGES
+from tests.data.valid_sets import BOXES, IMAGES
+from tests.data.valid_sets import FORMATS as FILES
+from tests.data.valid_tables import TABLES, mutate_table
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+FORMATS = FILES | TABLES
 
 SEEN_IN_PIXELS = {"image-damaged", "leak"}
 """What a check finds in decoded pixels and by comparing splits, and training meets later or not at all."""
@@ -98,16 +104,17 @@ MUTATE = {
 
 
 def mutate(folder: Path, files: list[Path], draw: st.DataObject) -> None:
-    if draw.draw(st.integers(0, 9)) == 0:  # now and then it is an image that is broken
+    if (file := draw.draw(st.sampled_from(files))).suffix not in MUTATE:
+        mutate_table(file, draw)
+    elif draw.draw(st.integers(0, 9)) == 0:  # now and then it is an image that is broken
         image = draw.draw(st.sampled_from(sorted(folder.rglob("*.png"))))
         how = draw.draw(st.sampled_from(["cut", "gone", "text"]))
         if how == "gone":
             image.unlink()
         else:
             image.write_bytes(image.read_bytes()[:300] if how == "cut" else b"no image")
-        return
-    file = draw.draw(st.sampled_from(files))
-    MUTATE[file.suffix](file, draw)
+    else:
+        MUTATE[file.suffix](file, draw)
 
 
 # ---- what must agree

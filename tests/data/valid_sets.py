@@ -214,6 +214,22 @@ def image_folder(folder: Path) -> tuple[Path, list[Path]]:
     return folder, [file]
 
 
+def voc_panoptic(folder: Path) -> tuple[Path, list[Path]]:
+    for name in ("SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
+        (folder / name).mkdir(parents=True)
+    values = np.zeros(SIZE_WH[::-1], np.uint8)
+    for at, (x, y, w, h) in enumerate(BOXES.values(), start=1):
+        values[y : y + h, x : x + w] = at
+    found = images(folder / "JPEGImages")
+    for path in found:
+        for name in ("SegmentationClass", "SegmentationObject"):
+            Image.fromarray(values).save(folder / name / path.name)
+    (folder / "class_names.txt").write_text("_background_\ncat\ndog\n")
+    sets = folder / "ImageSets" / "Segmentation" / "train.txt"
+    sets.write_text("\n".join(path.stem for path in found))
+    return folder, [sets, folder / "class_names.txt"]
+
+
 FORMATS: dict[str, Callable[[Path], tuple[Path, list[Path]]]] = {
     "coco": coco,
     "coco-panoptic": coco_panoptic,
@@ -224,5 +240,6 @@ FORMATS: dict[str, Callable[[Path], tuple[Path, list[Path]]]] = {
     "class-folders": class_folders,
     "label-studio": label_studio,
     "class-pngs": class_pngs,
+    "voc-panoptic": voc_panoptic,
     "imagefolder": image_folder,
 }
