@@ -13,12 +13,13 @@ from typing import Any
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.convert import Converted, convert
 from detr_hf.data.issues import ERROR, INFO, KINDS, WARNING, Issue, Kind
-from detr_hf.data.open_data import open_data, open_split
+from detr_hf.data.open_data import open_data, open_split, split_of_role
 from detr_hf.data.repair import Repair, Repaired
 from detr_hf.data.report import Report
 from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Opened, Source
+from detr_hf.data.sources.splits import TRAIN
 from detr_hf.data.validate import validate, validate_classes
 from detr_hf.data.workers import in_threads, progress
 from detr_hf.errors import UserError
@@ -42,7 +43,7 @@ class Target:
         splits: the sources, training first.
         labels: the label map; None where it is to come from the data.
         remarks: what format was recognized.
-        fault: why the data cannot be opened; None where it can.
+        fault: why the data cannot be opened, or which of its splits to train on is not known.
         fraction: of the images that would be held out for validation.
     """
 
@@ -50,7 +51,7 @@ class Target:
     splits: Mapping[str, Source]
     labels: LabelMap | None = None
     remarks: tuple[str, ...] = ()
-    fault: str | None = None
+    fault: Issue | None = None
     fraction: float = 0.1
 
 
@@ -73,8 +74,13 @@ def open_target(
     try:
         opened, remark = open_split(split, path, reading=reading)
     except UserError as error:
-        return Target(path, {}, fault=str(error))
-    return Target(path, opened.splits, opened.labels, (remark,))
+        return Target(path, {}, fault=Issue("data", str(error)))
+    fault = None
+    try:
+        split_of_role(opened, TRAIN, TRAIN, path)
+    except UserError as error:
+        fault = Issue("split-train", str(error))
+    return Target(path, opened.splits, opened.labels, (remark,), fault)
 
 
 def target_of_data(data: Data, name: str) -> Target:
@@ -92,7 +98,7 @@ def target_of_data(data: Data, name: str) -> Target:
     try:
         opened = open_data(data)
     except UserError as error:
-        return Target(name, {}, fault=str(error))
+        return Target(name, {}, fault=Issue("data", str(error)))
     remarks, fraction = tuple(opened.remarks), data.validation_fraction
     return Target(name, opened.splits, labels or opened.labels, remarks, fraction=fraction)
 
@@ -206,7 +212,7 @@ class _Check:
     def run(self) -> CheckResult:
         self.report = Report(self.target.name)
         if self.target.fault is not None:
-            self.report.add([Issue("data", self.target.fault)])
+            self.report.add([self.target.fault])
         labels = self.target.labels or self._labels()
         for split, source in self.target.splits.items():
             held = self.splits[split] = SplitCount()
@@ -335,8 +341,8 @@ def fix(target: Target, out: str | Path, threads: int | None = None) -> Converte
     Raises:
         UserError: the data cannot be opened, ``out`` is in use, or nothing is left; see ``convert``.
     """
-    if target.fault is not None:
-        raise UserError(target.fault)
+    if target.fault is not None and not target.splits:
+        raise UserError(target.fault.text)
     sources = list(target.splits.values())
     to = "hf" if sources[0].images_apart else "coco-panoptic" if sources[0].is_panoptic else "coco"
     return convert(Opened(target.splits, target.labels), out, to, threads=threads)

@@ -80,6 +80,9 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("png-resized", "PNG and image differ in size", f"resize the PNG: {_FIX}"),
         ("png-unknown-ids", "PNGs hold ids that the JSON does not list", f"make them void: {_FIX}"),
     ),
+    (ERROR, "noted"): (
+        ("split-train", "no split is for training", "name one in a recipe: data.train_split"),
+    ),
     (WARNING, "image dropped"): (
         ("unlisted", "images are not in the annotations", "list them, or leave them"),
         ("no-annotations", "images have no annotation file", "annotate them"),

@@ -44,21 +44,23 @@ def open_data(data: Data) -> OpenedData:
     names = load_labels(data.labels) if data.labels not in (None, CONSTRUCTION) else None
     opened, remark = open_split(whole, f"data.{key}", data.revision, labels=names)
     remarks = [remark] if remark else []
-    train = _split_of(opened, TRAIN, data.train_split, f"data.{key}")
+    train = split_of_role(opened, TRAIN, data.train_split, f"data.{key}")
     assert train is not None
     splits, labels = {TRAIN: train}, opened.labels
     if data.overfit is None:
         if data.validation is not None:
             other, remark = open_split(data.validation, "data.validation", labels=names)
             remarks += [remark] if remark else []
-            found = _split_of(other, VALIDATION, data.validation_split, "data.validation")
+            found = split_of_role(other, VALIDATION, data.validation_split, "data.validation")
             labels = labels or other.labels
         else:
-            found = _split_of(opened, VALIDATION, data.validation_split, f"data.{key}", is_needed=False)
+            found = split_of_role(opened, VALIDATION, data.validation_split, f"data.{key}", is_needed=False)
             if found is None and len(opened.splits) > 1:
                 remarks.append(f"data.{key} has no validation split among {', '.join(opened.splits)}")
         if found is not None:
             splits[VALIDATION] = found
+    for role, source in splits.items():  # of the data set, the first split may be one that is not read
+        source.has_set_issues = role == TRAIN or data.validation not in (None, whole)
     _require_one_kind(splits)
     return OpenedData(splits, labels, remarks)
 
@@ -114,8 +116,12 @@ def split_name(known: Iterable[str], role: str) -> str | None:
     return next((by_key[spelling] for spelling in SPELLINGS[role] if spelling in by_key), None)
 
 
-def _split_of(opened: Opened, role: str, name: str, where: str, is_needed: bool = True) -> Source | None:
-    """The split of a role: the one that is named, one under a usual name, or the only one."""
+def split_of_role(opened: Opened, role: str, name: str, where: str, is_needed: bool = True) -> Source | None:
+    """The split of a role: the one that is named, one under a usual name, or the only one.
+
+    Raises:
+        UserError: there is none, where one is needed or named.
+    """
     known: Mapping[str, Source] = opened.splits
     called = name if name in known or name != role else split_name(known, role)
     found = known.get(called) if called is not None else None

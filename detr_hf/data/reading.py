@@ -40,7 +40,8 @@ def read_source(source: Source, labels: LabelMap) -> tuple[datasets.Dataset, Rep
         UserError: the data has errors; the first of each kind are listed.
     """
     signature = [f"{category.name} {category.is_thing}" for category in labels.categories]
-    key = hash_of_words([READER_VERSION, source.key, *signature, "void", *labels.void])[:32]
+    words = [READER_VERSION, source.key, str(source.has_set_issues), *signature, "void", *labels.void]
+    key = hash_of_words(words)[:32]
     notes_file = _cache_folder() / "notes" / f"{key}.json"
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -63,9 +64,14 @@ def read_source(source: Source, labels: LabelMap) -> tuple[datasets.Dataset, Rep
 
 def cached_categories(source: Source) -> list[dict[str, Any]]:
     """The source's categories, without reading large annotations again in every process of every run."""
-    file = _cache_folder() / "categories" / f"{hash_of_words([READER_VERSION, source.key])[:32]}.json"
+    return cached("categories", [source.key], source.categories)
+
+
+def cached(kind: str, words: list[str], make: Callable[[], Any]) -> Any:
+    """Plain JSON that is made once for a kind and the words that decide it."""
+    file = _cache_folder() / kind / f"{hash_of_words([READER_VERSION, *words])[:32]}.json"
     if not file.is_file():
-        write_json(file, source.categories(), shared=True)
+        write_json(file, make(), shared=True)
     return json.loads(file.read_text(encoding="utf-8"))
 
 

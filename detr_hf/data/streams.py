@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import datasets
 
 from detr_hf.data.boxes import judge_format
 from detr_hf.data.bundle import DataBundle, ImageStream, content_key, truth_features
+from detr_hf.data.issues import Issue
 from detr_hf.data.numbers import is_int64
 from detr_hf.data.reading import count_row, read_source
 from detr_hf.data.repair import Repair
@@ -22,7 +23,13 @@ from detr_hf.data.sources import hub, parquet
 from detr_hf.data.sources.base import Place
 from detr_hf.data.sources.columns import columns_of
 from detr_hf.data.sources.row_reader import RowReader
-from detr_hf.data.sources.table import TableSource, labels_in_folder, names_by_number, undecoded
+from detr_hf.data.sources.table import (
+    TableSource,
+    image_ids,
+    labels_in_folder,
+    names_by_number,
+    undecoded,
+)
 from detr_hf.errors import UserError
 from detr_hf.hub_access import offline_unless_reached
 from detr_hf.labels import CONSTRUCTION, LabelMap, load_labels
@@ -112,7 +119,7 @@ def open_streamed(data: Data) -> StreamedData:
     folder = parquet.folder_of(place.path)
     return StreamedData(
         streams[data.train_split],
-        _read_split(builder, data.validation_split),
+        _read_split(builder, data.validation_split, None if is_here else builder.info.features),
         labels_in_folder(folder) if is_here else hub.labels_on_hub(hub.id_of(place), data.revision),
         (folder.resolve(),) if is_here else hub.cache_roots(),
         _declared_images(builder, data.train_split),
@@ -130,13 +137,13 @@ def _hub_builder(place: Place) -> datasets.DatasetBuilder:
     return datasets.load_dataset_builder(name, revision=place.revision)
 
 
-def _read_split(builder: datasets.DatasetBuilder, split: str) -> datasets.Dataset:
-    """One split as a table, without fetching the others."""
+def _read_split(
+    builder: datasets.DatasetBuilder, split: str, features: datasets.Features | None
+) -> datasets.Dataset:
+    """One split as a table, without fetching the others; without ``features`` its files say what they are."""
     files = {split: [_as_pattern(file) for file in builder.config.data_files[split]]}
     try:
-        return datasets.load_dataset(
-            builder.name, data_files=files, split=split, features=builder.info.features
-        )
+        return datasets.load_dataset(builder.name, data_files=files, split=split, features=features)
     except Exception as error:  # as above
         raise UserError(f"data.dataset: split '{split}' cannot be read ({error})") from error
 
@@ -232,13 +239,17 @@ def look_at_the_first(stream: ImageStream, labels: LabelMap, may_be_bad: bool) -
     check = stream.check
     assert isinstance(check, RowCheck)
     report = Report(f"{check.name}, of the first {LOOKED_AT} images")
-    samples = [check.sample(raw, place) for place, raw in enumerate(islice(stream.rows, LOOKED_AT))]
+    rows = list(islice(stream.rows, LOOKED_AT))
+    column = check.reader.columns.image_id
+    wrong = image_ids([raw[column] for raw in rows])[1] if column else {}
+    samples = [check.sample(raw, place) for place, raw in enumerate(rows)]
     box_format = judge_format([] if stream.is_panoptic else samples)
     report.add([box_format.issue] if box_format.issue else [])
     report.raise_errors()
     features, kept = truth_features(labels.names), []
-    for sample in samples:
-        row, issues = check.make_row(sample)
+    for place, sample in enumerate(samples):
+        found = [Issue(*wrong[place], sample.file_name)] if place in wrong else []
+        row, issues = check.make_row(replace(sample, issues=(*sample.issues, *found)))
         report.add(issues)
         if row is not None:
             count_row(row, report)

@@ -14,20 +14,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detr_hf.data.build import require_something_to_learn
+from detr_hf.data.build import build_bundle, require_something_to_learn
 from detr_hf.data.check import check, fix, open_target
 from detr_hf.data.issues import KINDS
 from detr_hf.data.reading import checked_rows
 from detr_hf.data.report import Report
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
+from detr_hf.recipe import Data
 from tests.data.valid_sets import BOXES, IMAGES
 from tests.data.valid_sets import FORMATS as FILES
-from tests.data.valid_tables import TABLES, mutate_table
+from tests.data.valid_tables import TABLES, mutate_table, streamed
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 FORMATS = FILES | TABLES
+SETTINGS = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 
 SEEN_IN_PIXELS = {"image-damaged", "leak"}
 """What a check finds in decoded pixels and by comparing splits, and training meets later or not at all."""
@@ -146,13 +154,7 @@ def same_boxes(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@SETTINGS
 @given(draw=st.data())
 def test_check_repair_and_training_agree_on_every_mutant(name: str, draw: st.DataObject) -> None:
     folder = Path(tempfile.mkdtemp())
@@ -218,3 +220,43 @@ def test_the_valid_set_of_each_format_is_sound(name: str, tmp_path: Path) -> Non
     result = check(open_target(str(path)), threads=1)
     assert result.exit_code(strict=name != "class-folders") == 0, result.report.sentences()
     assert sum(held.objects for held in result.splits.values()) == len(BOXES) * IMAGES
+
+
+# ---- streams
+
+
+Rows = tuple[list[list[list[float]]], dict[str, int]]
+
+
+def read_both_ways(path: Path, run: Path) -> tuple[Rows | None, Rows | None]:
+    """Boxes of each row and what was found in training, streamed and as a table; None where refused."""
+    made: list[Rows | None] = []
+    for is_streamed in (True, False):
+        try:
+            bundle = build_bundle(Data(dataset=str(path), streaming=is_streamed), run)
+        except UserError:
+            made.append(None)
+            continue
+        if bundle.stream is not None:
+            rows = [bundle.stream.check(raw, place) for place, raw in enumerate(bundle.stream.rows)]
+        else:
+            rows = list(bundle.dataset["train"].remove_columns("image"))
+        sources = json.loads((run / "data_report.json").read_text())["sources"]
+        made.append(([row["objects"]["bbox"] for row in rows], next(iter(sources.values()))["counts"]))
+    return made[0], made[1]
+
+
+@settings(SETTINGS, max_examples=12)
+@given(draw=st.data())
+def test_a_stream_is_understood_as_its_table_is(draw: st.DataObject) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        path, (file,) = streamed(folder / "set")
+        for _ in range(draw.draw(st.integers(1, 2))):
+            mutate_table(file, draw)
+        stream, table = read_both_ways(path, folder / "run")
+        assert (stream is None) == (table is None), f"only the {'stream' if table else 'table'} is refused"
+        if stream is not None and table is not None:
+            assert stream == table
+    finally:
+        shutil.rmtree(folder)

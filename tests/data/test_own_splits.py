@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detr_hf.data.check import check, fix, open_target
+from detr_hf.data.check import check, fix, open_target, target_of_data
 from detr_hf.data.convert import convert
 from detr_hf.data.open_data import open_data
 from detr_hf.data.sources.base import Opened
 from detr_hf.errors import UserError
 from detr_hf.recipe import Data, Split
 from tests.data.pipeline_runs import pipeline
+from tests.data.valid_sets import yolo
 
 
 def roboflow(folder: Path, *splits: str) -> Path:
@@ -56,10 +57,18 @@ def test_names_of_splits_are_known_in_any_case(tmp_path: Path) -> None:
     assert codes_and_splits(tmp_path / "yolo") == (set(), ["train", "val"])
 
 
-def test_a_copy_without_training_images_is_recognized(tmp_path: Path) -> None:
+def test_without_training_images_check_says_what_training_says_and_a_copy_is_written(tmp_path: Path) -> None:
     path = roboflow(tmp_path / "set", "valid", "test")
-    fix(open_target(str(path)), tmp_path / "fixed", threads=1)
-    assert codes_and_splits(tmp_path / "fixed") == (set(), ["test", "validation"])
+    said = "there is no split 'train'; it has valid, test. Name one with data.train_split"
+    with pytest.raises(UserError, match=said):
+        open_data(Data(train=Split(path=str(path))))
+    target = open_target(str(path))
+    (place,) = check(target, threads=1).report.places("split-train")
+    assert place.examples == [f"{path}: {said}"]
+    fix(target, tmp_path / "fixed", threads=1)
+    assert codes_and_splits(tmp_path / "fixed") == ({"split-train"}, ["test", "validation"])
+    named = Data(train=Split(path=str(path)), train_split="valid", validation_split="test")
+    assert check(target_of_data(named, "data"), threads=1).exit_code() == 0
     with pytest.raises(UserError, match=r"no split 'train'; it has .*data\.train_split"):
         open_data(Data(train=Split(path=str(path))))
 
@@ -92,3 +101,20 @@ def test_objects_of_validation_alone_are_nothing_to_learn_from(tmp_path: Path) -
     assert codes_and_splits(path)[0] == {"nothing-to-learn"}
     with pytest.raises(UserError, match="no object to learn from is left"):
         pipeline(path, tmp_path / "out").run()
+
+
+def test_what_concerns_a_whole_data_set_is_told_once_whichever_splits_are_read(tmp_path: Path) -> None:
+    folder, _ = yolo(tmp_path / "set")
+    (folder / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [cat, dog]\n")
+    for at, split in enumerate(("train", "val")):
+        (folder / f"{split}.txt").write_text(f"images/p{at}.png\n")
+    path = Split(path=str(folder))
+    for data in (
+        Data(train=path),
+        Data(train=path, validation=Split(path=str(folder))),
+        Data(train=path, train_split="val", overfit=1),
+    ):
+        told = [issue.text for source in open_data(data).splits.values() for issue in source.issues()]
+        assert told == ["1 images are in no split: images/p2.png"]
+        assert check(target_of_data(data, "data"), threads=1).report.count("not-read") == 1
+    assert check(open_target(str(folder)), threads=1).report.count("not-read") == 1

@@ -34,7 +34,14 @@ FEATURES = {
 }
 NAN = float("nan")
 ODD_BOXES = [
-    *([NAN, 6, 20, 18], [5, 6, float("inf"), 18], [-4, -3, 20, 18], [5, 6, 25, 24], [5, 6, 0, 18], [5, 6, -2, 9]),
+    *(
+        [NAN, 6, 20, 18],
+        [5, 6, float("inf"), 18],
+        [-4, -3, 20, 18],
+        [5, 6, 25, 24],
+        [5, 6, 0, 18],
+        [5, 6, -2, 9],
+    ),
     *([60, 40, 30, 30], [900, 900, 5, 5], [0.1, 0.1, 0.3, 0.4], [5, 6, 20], [], None, [None, 6, 20, 18]),
 ]
 ODD: dict[str, list[Any]] = {
@@ -124,10 +131,14 @@ def mutate_table(path: Path, draw: st.DataObject) -> None:
     elif what == "image":
         content = (row["image"] or {}).get("bytes") or b""
         odd = [None, {"bytes": content[:300], "path": None}, {"bytes": b"no image", "path": None}]
-        elsewhere = [{"bytes": None, "path": "../a.png"}] if path.suffix == ".parquet" else []  # else embedded
+        elsewhere = (
+            [{"bytes": None, "path": "../a.png"}] if path.suffix == ".parquet" else []
+        )  # else embedded
         row["image"] = draw.draw(st.sampled_from(odd + elsewhere))
     elif what == "box" and "bbox" in lists:
-        objects["bbox"][draw.draw(st.integers(0, len(objects["bbox"]) - 1))] = draw.draw(st.sampled_from(ODD_BOXES))
+        objects["bbox"][draw.draw(st.integers(0, len(objects["bbox"]) - 1))] = draw.draw(
+            st.sampled_from(ODD_BOXES)
+        )
     elif what == "all boxes":
         _change_all(rows, draw.draw(st.booleans()))
     elif what == "list" and lists:
@@ -166,5 +177,3 @@ def _changed(box: Any, to_shares: bool) -> Any:
     x, y, w, h = box
     width, height = SIZE_WH
     return [x / width, y / height, w / width, h / height] if to_shares else [x, y, x + w, y + h]
-
-

@@ -56,7 +56,10 @@ def open_place(place: Place, format: str | None = None) -> tuple[Door, Opened]:
         raise UserError(f"{seen}. What is looked for:\n  {door.LOOKS_FOR}")
     # Not the alphabet's order: classes are judged in the first, and a doubled image stays in the later one.
     splits = sorted(opened.splits, key=lambda split: FIRST.index(split) if split in FIRST else len(FIRST))
-    return door, replace(opened, splits={split: opened.splits[split] for split in splits})
+    opened = replace(opened, splits={split: opened.splits[split] for split in splits})
+    for at, source in enumerate(opened.splits.values()):
+        source.has_set_issues = at == 0
+    return door, opened
 
 
 def require_door(path: Path, name: str, format: str | None = None) -> Door:

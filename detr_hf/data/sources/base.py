@@ -53,12 +53,15 @@ class Source(ABC):
         xywh_px: whether the format itself says what the numbers of a box are; else they are judged on
             many boxes together (`boxes.judge_format`).
         images_apart: whether images stay where they are (a saved data set), so that rows hold only the truth.
+        has_set_issues: whether ``issues`` has those of the data set as a whole, too: of the splits that are
+            read together, one has.
     """
 
     name: str
     is_panoptic: bool = False
     xywh_px: bool = True
     images_apart: bool = False
+    has_set_issues: bool = True
 
     @property
     @abstractmethod

@@ -227,7 +227,7 @@ class CocoSource(Source):
 
     def issues(self) -> Iterator[Issue]:
         known = {id_key(entry.get("id")) for entry in self.content["images"]} - {None}
-        yield from self._remarks
+        yield from self._remarks if self.has_set_issues else ()
         yield from self._malformed
         yield from self._categories.issues
         for key, entries in self._by_image.items():

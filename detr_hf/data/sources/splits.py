@@ -61,7 +61,7 @@ class DataSet(ABC):
             yield self.sample(entry, number)
 
     def issues(self) -> Iterable[Issue]:
-        """Of the data set as a whole; its first split has them."""
+        """Of the data set as a whole."""
         return ()
 
     def unlisted(self, image: str, why: str) -> Issue:
@@ -93,7 +93,7 @@ class _Split(Source):
         return self._data.categories()
 
     def issues(self) -> Iterable[Issue]:
-        return self._data.issues() if self._split == next(iter(self._data.splits)) else ()
+        return self._data.issues() if self.has_set_issues else ()
 
     def samples(self) -> Iterator[Sample]:
         return self._data.samples(self._split)

@@ -14,6 +14,7 @@ from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Opened, Place, Source, hash_of_words
 from detr_hf.data.sources.columns import FILE_NAMES, Columns, columns_of
 from detr_hf.data.sources.row_reader import RowReader, renamed
+from detr_hf.data.sources.splits import TRAIN, role_of
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import inside
 from detr_hf.labels import LABEL_MAP_FILE, LabelMap
@@ -103,10 +104,12 @@ class TableSource(Source):
         return sorted(found - {""})
 
     def issues(self) -> Iterable[Issue]:
-        return self._remarks
+        return self._remarks if self.has_set_issues else ()
 
     def samples(self) -> Iterator[Sample]:
-        numbers, wrong = self._image_ids()
+        numbers, wrong = list(range(len(self))), {}
+        if self.columns.image_id is not None:
+            numbers, wrong = image_ids(list(self._dataset[self.columns.image_id]))
         seen: set[str] = set()
         for position, row in enumerate(self._rows(undecoded(self._dataset, self.columns))):
             sample = self.reader.sample(row, numbers[position], position)
@@ -123,21 +126,6 @@ class TableSource(Source):
         except (OSError, ValueError) as error:  # pyarrow's errors are of these
             raise UserError(f"{self.name}: it cannot be read to its end ({error})") from error
 
-    def _image_ids(self) -> tuple[list[int], dict[int, tuple[str, str]]]:
-        """The id of each row, its position where ids are no whole numbers; issues (code, text) by row."""
-        positions = list(range(len(self)))
-        if self.columns.image_id is None:
-            return positions, {}
-        ids = list(self._dataset[self.columns.image_id])
-        if not all(is_int64(number) for number in ids):
-            return positions, {at: ("text-ids", f"'{raw}' is now {at}") for at, raw in enumerate(ids)}
-        first: dict[int, int] = {}
-        wrong = {}
-        for at, number in enumerate(ids):
-            if first.setdefault(number, at) != at:
-                wrong[at] = ("image-id", f"image id {number} is in row {first[number]} and in row {at}")
-        return ids, wrong
-
 
 def open_tables(
     splits: Mapping[str, datasets.Dataset],
@@ -149,23 +137,35 @@ def open_tables(
     """The splits that hold images and objects; the others are said to be left out.
 
     Raises:
-        UserError: none does.
+        UserError: none does, or the training split does not: another must not take its place.
     """
     sources: dict[str, Source] = {}
     errors: dict[str, UserError] = {}
-    said = list(remarks)  # by the first source, for all of them
+    said = list(remarks)
     for split, dataset in splits.items():
         name = place.name if len(splits) == 1 else f"{place.name}, split '{split}'"
         try:
-            sources[split] = TableSource(
-                dataset, name, roots, labels or place.labels, () if sources else said
-            )
+            sources[split] = TableSource(dataset, name, roots, labels or place.labels, said)
         except UserError as error:
+            if role_of(split) == TRAIN:
+                raise
             errors[split] = error
     if errors and not sources:
         raise next(iter(errors.values()))
     said += [Issue("not-read", f"split '{split}': {error}") for split, error in errors.items()]
     return Opened(sources, labels)
+
+
+def image_ids(ids: Sequence[Any]) -> tuple[list[int], dict[int, tuple[str, str]]]:
+    """The id of each row, its position where ids are no whole numbers; issues (code, text) by row."""
+    if not all(is_int64(number) for number in ids):
+        return list(range(len(ids))), {at: ("text-ids", f"'{raw}' is now {at}") for at, raw in enumerate(ids)}
+    first: dict[int, int] = {}
+    wrong = {}
+    for at, number in enumerate(ids):
+        if first.setdefault(number, at) != at:
+            wrong[at] = ("image-id", f"image id {number} is in row {first[number]} and in row {at}")
+    return list(ids), wrong
 
 
 def names_by_number(columns: Columns, labels: LabelMap | None) -> dict[int, str]:

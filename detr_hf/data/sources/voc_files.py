@@ -81,13 +81,17 @@ class VocFiles:
         for root, sets in self._image_sets(kind):
             starts.append(key_of(f"{root}/") if root else "")
             for split, (file, names) in sets.items():
+                own: set[str] = set()
                 for name in names:
                     # As the devkit has it; then as people write it, with a folder before it.
                     keys = (starts[-1] + key_of(said) for said in (name, PurePosixPath(name).name))
                     key = next((key for key in keys if key in pairs), "")
+                    if key in own:  # "a" and "a.png"
+                        continue
                     missing = Issue("image-missing", f"{file} lists '{name}'", name)
                     splits[split] += pairs[key] if key else [Entry(said=name, issues=(missing,))]
-                    listed.add(key)
+                    own |= {key} - {""}
+                listed |= own
         self.has_sets = bool(starts)
         for key, entries in sorted(pairs.items()):
             for entry in entries if key not in listed else ():

@@ -160,6 +160,15 @@ def test_columns_that_hold_no_objects_are_named_and_such_a_split_is_left_out(tmp
     assert issue.code == "not-read" and "split 'extra'" in issue.text
 
 
+def test_another_split_does_not_take_the_place_of_training(tmp_path: Path) -> None:
+    no_boxes = {"image": datasets.Image(), "objects": {"category": List(ClassLabel(names=NAMES))}}
+    bare = table(no_boxes, [{"image": cell(), "objects": {"category": [1]}}])
+    good = table(CLASS_LABELS[0], [CLASS_LABELS[1] | {"image": cell()}])
+    datasets.DatasetDict({"train": bare, "validation": good}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match="split 'train': no column holds 'bbox'"):
+        open_at(tmp_path / "saved")
+
+
 def test_a_dataset_alone_is_train_and_its_key_follows_its_content(tmp_path: Path) -> None:
     keys = set()
     for count in (1, 2):

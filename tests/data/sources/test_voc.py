@@ -10,7 +10,7 @@ from PIL import Image
 
 from detr_hf.data.issues import ERROR
 from detr_hf.data.sample import Sample
-from detr_hf.data.sources import detect, voc
+from detr_hf.data.sources import detect, open_place, voc
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.errors import UserError
 from detr_hf.recipe.prepare import Reading
@@ -47,7 +47,7 @@ def write(folder: Path, files: dict[str, str | None]) -> Path:
 
 
 def opened(folder: Path, **reading: Any) -> Opened:
-    return voc.open_splits(Place(folder, "data", reading=Reading(**reading)))
+    return open_place(Place(folder, "data", reading=Reading(**reading)), voc.FORMAT)[1]
 
 
 def only(folder: Path, split: str = "train", **reading: Any) -> Sample:
@@ -290,6 +290,13 @@ def test_image_sets_are_the_splits(tmp_path: Path) -> None:
     assert codes(list(splits["test"].samples())[1]) == ["image-missing"]
     told = [(issue.code, Path(issue.file).stem) for source in splits.values() for issue in source.issues()]
     assert told == [("unlisted", "d"), ("unlisted", "f")]
+
+
+def test_an_image_that_a_set_lists_under_two_names_is_one(tmp_path: Path) -> None:
+    files: dict[str, str | None] = {f"Annotations/{name}.xml": xml() for name in "ab"}
+    files |= {f"JPEGImages/{name}.jpg": None for name in "ab"}
+    files["ImageSets/Main/train.txt"] = "a\nb\na.jpg\n"
+    assert len(opened(write(tmp_path, files)).splits["train"]) == 2
 
 
 def test_trainval_where_there_is_no_train(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from detr_hf.data.repair import Repair
 from detr_hf.data.sample import Sample
-from detr_hf.data.sources import detect, yolo
+from detr_hf.data.sources import detect, open_place, yolo
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.errors import UserError
 from tests.data.rings import ell, ring
@@ -53,7 +53,7 @@ def ultralytics(root: Path, config: str = YAML) -> Path:
 
 def opened(path: Path, images: Path | None = None) -> Opened:
     assert yolo.detect(path)
-    return yolo.open_splits(Place(path, str(path), images=images))
+    return open_place(Place(path, str(path), images=images), yolo.FORMAT)[1]
 
 
 def samples(path: Path, split: str = "train", images: Path | None = None) -> list[Sample]:
