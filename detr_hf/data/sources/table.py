@@ -107,9 +107,8 @@ class TableSource(Source):
         return self._remarks if self.has_set_issues else ()
 
     def samples(self) -> Iterator[Sample]:
-        numbers, wrong = list(range(len(self))), {}
-        if self.columns.image_id is not None:
-            numbers, wrong = image_ids(list(self._dataset[self.columns.image_id]))
+        column = self.columns.image_id
+        numbers, wrong = image_ids(list(range(len(self))) if column is None else list(self._dataset[column]))
         seen: set[str] = set()
         for position, row in enumerate(self._rows(undecoded(self._dataset, self.columns))):
             sample = self.reader.sample(row, numbers[position], position)
