@@ -284,7 +284,7 @@ def test_image_sets_are_the_splits(tmp_path: Path) -> None:
         for split, source in splits.items()
     }
     assert stems == {"train": ["a", "b"], "val": ["c"], "test": ["e", "z"]}
-    assert [len(source) for source in splits.values()] == [2, 2, 1]
+    assert [len(source) for source in splits.values()] == [2, 1, 2]
     listed = [{"id": id_, "name": name} for id_, name in enumerate("abce", start=1)]
     assert splits["val"].categories() == listed
     assert codes(list(splits["test"].samples())[1]) == ["image-missing"]
