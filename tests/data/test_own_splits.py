@@ -105,7 +105,7 @@ def test_objects_of_validation_alone_are_nothing_to_learn_from(tmp_path: Path) -
 
 def test_what_concerns_a_whole_data_set_is_told_once_whichever_splits_are_read(tmp_path: Path) -> None:
     folder, _ = yolo(tmp_path / "set")
-    (folder / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [cat, dog]\n")
+    (folder / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [cat, dog]\nnc: 5\n")
     for at, split in enumerate(("train", "val")):
         (folder / f"{split}.txt").write_text(f"images/p{at}.png\n")
     path = Split(path=str(folder))
@@ -114,7 +114,7 @@ def test_what_concerns_a_whole_data_set_is_told_once_whichever_splits_are_read(t
         Data(train=path, validation=Split(path=str(folder))),
         Data(train=path, train_split="val", overfit=1),
     ):
-        told = [issue.text for source in open_data(data).splits.values() for issue in source.issues()]
-        assert told == ["1 images are in no split: images/p2.png"]
-        assert check(target_of_data(data, "data"), threads=1).report.count("not-read") == 1
-    assert check(open_target(str(folder)), threads=1).report.count("not-read") == 1
+        told = [issue.code for source in open_data(data).splits.values() for issue in source.issues()]
+        assert told.count("category-invalid") == 1
+        assert check(target_of_data(data, "data"), threads=1).report.count("category-invalid") == 1
+    assert check(open_target(str(folder)), threads=1).report.count("category-invalid") == 1

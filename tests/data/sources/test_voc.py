@@ -351,7 +351,7 @@ def test_folders_named_like_splits(tmp_path: Path, layout: str) -> None:
         image = layout.format(split, f"{split}_jpg.rf.1.jpg")
         files |= {image: None, image.replace("images/", "annotations/").replace(".jpg", ".xml"): xml()}
     splits = opened(write(tmp_path, files)).splits
-    assert list(splits) == ["test", "train", "valid"]
+    assert list(splits) == ["train", "valid", "test"]
     assert all([sample.issues for sample in source.samples()] == [()] for source in splits.values())
 
 
