@@ -25,9 +25,8 @@ from detr_hf.data.prepare_report import (
     PrepareReport,
     about_rectangles,
     about_split,
-    about_stuff,
 )
-from detr_hf.data.pseudo_label import StuffSettings, Teacher, pseudo_label, summarize_stuff
+from detr_hf.data.pseudo_label import Teacher, pseudo_label, summarize_stuff
 from detr_hf.data.records import Outcomes, cut_to_whole_lines, issues_from_lists, issues_in
 from detr_hf.data.repair import Repair
 from detr_hf.data.repair_records import RecordRepair, about_source, split_samples
@@ -236,8 +235,7 @@ class Pipeline:
             step.begin()
         if self.mapping is not None:
             stuff = self.recipe.pseudo_stuff
-            settings = StuffSettings(stuff.score_threshold, stuff.mask_threshold)
-            pseudo_label(self.records, self._root, self.load_teacher(), self.mapping, step.folder, settings)
+            pseudo_label(self.records, self._root, self.load_teacher(), self.mapping, step.folder, stuff)
         if PROCESS == 0:
             step.finish()
 
@@ -285,8 +283,7 @@ class Pipeline:
         if "split" in done:
             report.sections["split"] = about_split(load_splits(self._steps / "split" / SPLIT_FILE))
         if self.mapping is not None and "pseudo" in done:
-            summary = summarize_stuff(self.records, self._steps / "pseudo")
-            report.sections["pseudo stuff"] = about_stuff(summary)
+            report.sections["pseudo stuff"] = summarize_stuff(self.records, self._steps / "pseudo")
         report.write(self.out)
 
     # -- what the steps have left

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from detr_hf.data.issues import KINDS, Effect, Issue
-from detr_hf.data.pseudo_label import StuffSummary
 from detr_hf.data.records import Outcomes, Record, folder_of, issues_to_lists
 from detr_hf.data.sample_sheets import sample_sheet
 from detr_hf.data.split import Splits
@@ -156,18 +155,3 @@ def about_split(splits: Splits) -> list[str]:
     counted = ", ".join(f"{sizes[name]} images in {name}" for name in splits.names)
     how = "as the source has them" if splits.is_own else f"drawn with seed {splits.seed}"
     return [f"{counted}, {how}"]
-
-
-def about_stuff(summary: StuffSummary) -> list[str]:
-    """What the teacher painted, in sentences; every image without stuff is named."""
-    sentences = [
-        f"{summary.images} images were labeled by machine; {summary.void_share:.1%} of their pixels are "
-        "covered by no stuff"
-    ]
-    sentences += [
-        f"{name}: {count} segments, mean score {summary.mean_score[name]:.2f}"
-        for name, count in summary.segments.items()
-    ]
-    if summary.empty:
-        sentences.append(f"no stuff was found in {len(summary.empty)}: {', '.join(summary.empty)}")
-    return sentences

@@ -8,10 +8,9 @@ setting that changed is done anew.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from io import BytesIO
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,14 +20,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.data.records import Record
+from detr_hf.data.repair_id_map import png_bytes
 from detr_hf.data.sources.base import hash_of_words
 from detr_hf.data.stuff_mapping import StuffMapping
 from detr_hf.data.workers import progress
 from detr_hf.errors import UserError
 from detr_hf.files import write_bytes, write_json
 from detr_hf.foreign_files import readable_json
-from detr_hf.geometry import id_to_rgb
 from detr_hf.images import decode_id_map, decode_image
+from detr_hf.recipe.prepare import PseudoStuff
 
 STEP_VERSION = "1"
 """Raise it whenever the same image, teacher and settings would give another map."""
@@ -70,40 +70,13 @@ class Teacher(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class StuffSettings:
-    """Both from 0 to 1.
-
-    Queries must be surer of their class than ``score_threshold``; a pixel whose best mask probability is
-    below ``mask_threshold`` is uncovered and stays void (0 covers every pixel).
-    """
-
-    score_threshold: float = 0.85
-    mask_threshold: float = 0.5
-
-
-@dataclass
-class StuffSummary:
-    """Of all images that were pseudo-labeled: counts by class, and what stayed void.
-
-    ``mean_score`` is over segments; ``void_share`` is the share of all pixels that no stuff covers, among
-    them those of things; ``empty`` lists the images in which no stuff was found.
-    """
-
-    images: int = 0
-    segments: dict[str, int] = field(default_factory=dict)
-    mean_score: dict[str, float] = field(default_factory=dict)
-    void_share: float = 0.0
-    empty: list[str] = field(default_factory=list)
-
-
 def pseudo_label(
     records: Iterable[Record],
     root: Path,
     teacher: Teacher,
     mapping: StuffMapping,
     out: Path,
-    settings: StuffSettings | None = None,
+    settings: PseudoStuff | None = None,
 ) -> None:
     """Pseudo-label every image that did not come with an id map of its own.
 
@@ -116,59 +89,35 @@ def pseudo_label(
         teacher: finds stuff under its own names.
         mapping: from those names to the data set's.
         out: folder of the results, made when missing.
-        settings: thresholds.
+        settings: their thresholds count.
 
     Raises:
-        UserError: a stuff class of the teacher is not mapped (before the first image is opened), or a
-            image cannot be read or is not the one of the record.
+        UserError: a stuff class of the teacher is not mapped (before the first image is opened), or an image
+            cannot be read or is not the one of the record.
     """
     from accelerate import PartialState  # not above: it brings torch along, which no other step needs
 
-    settings = settings or StuffSettings()
+    settings = settings or PseudoStuff()
     mapping.require(teacher.stuff_names, teacher.name)
-    made_with = fingerprint(teacher, mapping, settings)
+    thresholds = settings.score_threshold, settings.mask_threshold
+    words = [STEP_VERSION, teacher.fingerprint, mapping.fingerprint, f"{thresholds[0]!r} {thresholds[1]!r}"]
+    made_with = hash_of_words(words)
     out.mkdir(parents=True, exist_ok=True)
     state = PartialState()
     total = sum(1 for _ in _unlabeled(records))
     mine = range(state.process_index, total, state.num_processes)
     here = islice(_unlabeled(records), state.process_index, None, state.num_processes)
     for record in progress(here, len(mine), "pseudo-label stuff", is_shown=state.process_index == 0):
-        if not _is_done(record, out, made_with):
-            _label_one(record, root, teacher, mapping, out, settings, made_with)
+        json_file, png_file = (out / f"{record.image_id}.{kind}" for kind in ("json", "png"))
+        made_from = {"file_name": record.file_name, "sha256": record.sha256, "made_with": made_with}
+        if png_file.is_file() and made_from.items() <= readable_json(json_file).items():
+            continue
+        found = teacher.find(_decoded(record, root), *thresholds)
+        id_map, segments = paint_mapped(found, mapping, record.size_hw)
+        json_file.unlink(missing_ok=True)  # an older one must not vouch for the new map
+        write_bytes(png_file, png_bytes(id_map))
+        write_json(json_file, made_from | {"segments": segments}, indent=None)
     state.wait_for_everyone()
-
-
-def fingerprint(teacher: Teacher, mapping: StuffMapping, settings: StuffSettings) -> str:
-    """Of all that decides a map, but for the image itself."""
-    thresholds = f"{settings.score_threshold!r} {settings.mask_threshold!r}"
-    return hash_of_words([STEP_VERSION, teacher.fingerprint, mapping.fingerprint, thresholds])
-
-
-def summarize_stuff(records: Iterable[Record], out: Path) -> StuffSummary:
-    """Count what `pseudo_label` wrote for these records; one small file is read at a time.
-
-    Raises:
-        UserError: an image has no result; the step has not been run to its end.
-    """
-    found: Counter[str] = Counter()
-    scores: Counter[str] = Counter()
-    summary, pixels, covered = StuffSummary(), 0, 0
-    for record in _unlabeled(records):
-        content = readable_json(out / f"{record.image_id}.json")
-        if not content:
-            raise UserError(f"{record.file_name}: has no pseudo-labels in {out}; run the step `pseudo` first")
-        summary.images += 1
-        pixels += record.size_hw[0] * record.size_hw[1]
-        for segment in content["segments"]:
-            found[segment["category"]] += 1
-            scores[segment["category"]] += segment["score"]
-            covered += segment["area"]
-        if not content["segments"]:
-            summary.empty.append(record.file_name)
-    summary.segments = dict(sorted(found.items()))
-    summary.mean_score = {name: round(scores[name] / found[name], 4) for name in sorted(found)}
-    summary.void_share = round(1 - covered / pixels, 4) if pixels else 0.0
-    return summary
 
 
 def _unlabeled(records: Iterable[Record]) -> Iterator[Record]:
@@ -176,40 +125,43 @@ def _unlabeled(records: Iterable[Record]) -> Iterator[Record]:
     return (record for record in records if record.id_map is None)
 
 
-def _is_done(record: Record, out: Path, made_with: str) -> bool:
-    content = readable_json(out / f"{record.image_id}.json")
-    made_from = content.get("sha256"), content.get("made_with")
-    return made_from == (record.sha256, made_with) and (out / f"{record.image_id}.png").is_file()
-
-
-def _label_one(
-    record: Record,
-    root: Path,
-    teacher: Teacher,
-    mapping: StuffMapping,
-    out: Path,
-    settings: StuffSettings,
-    made_with: str,
-) -> None:
+def _decoded(record: Record, root: Path) -> NDArray[np.uint8]:
     image = decode_image(root / record.image, record.file_name)
     if image.shape[:2] != record.size_hw:
         raise UserError(
             f"{record.file_name}: is {image.shape[1]} x {image.shape[0]} pixels now and was "
             f"{record.size_hw[1]} x {record.size_hw[0]} when it was read; prepare the folder anew"
         )
-    found = teacher.find(image, settings.score_threshold, settings.mask_threshold)
-    id_map, segments = paint_mapped(found, mapping, record.size_hw)
-    png = BytesIO()
-    Image.fromarray(id_to_rgb(id_map)).save(png, "PNG")
-    content = {
-        "file_name": record.file_name,
-        "sha256": record.sha256,
-        "made_with": made_with,
-        "segments": segments,
-    }
-    (out / f"{record.image_id}.json").unlink(missing_ok=True)  # an older one must not vouch for the new map
-    write_bytes(out / f"{record.image_id}.png", png.getvalue())
-    write_json(out / f"{record.image_id}.json", content, indent=None)
+    return image
+
+
+def summarize_stuff(records: Iterable[Record], out: Path) -> list[str]:
+    """What `pseudo_label` painted, in sentences: segments by class, and every image without stuff by name.
+
+    Raises:
+        UserError: an image has no result; the step has not been run to its end.
+    """
+    scores: dict[str, list[float]] = defaultdict(list)
+    images = pixels = covered = 0
+    empty = []
+    for record in _unlabeled(records):
+        segments = _segments_of(record, out)
+        images += 1
+        pixels += record.size_hw[0] * record.size_hw[1]
+        for segment in segments:
+            scores[segment["category"]].append(segment["score"])
+            covered += segment["area"]
+        if not segments:
+            empty.append(record.file_name)
+    void = 1 - covered / pixels if pixels else 0.0
+    sentences = [
+        f"{images} images were labeled by machine; {void:.1%} of their pixels are covered by no stuff"
+    ]
+    for name, found in sorted(scores.items()):
+        sentences.append(f"{name}: {len(found)} segments, mean score {sum(found) / len(found):.2f}")
+    if empty:
+        sentences.append(f"no stuff was found in {len(empty)}: {', '.join(empty)}")
+    return sentences
 
 
 def paint_mapped(
@@ -228,25 +180,21 @@ def paint_mapped(
         target = mapping.to_class[name]
         if target is not None:
             scores[target] = max(score, scores.get(target, 0.0))
-    numbers = {name: number for number, name in enumerate(scores, start=1)}
+    names = list(scores)
     lookup = np.zeros(max((number for number, _, _ in found.segments), default=0) + 1, np.int32)
     for number, name, _ in found.segments:
-        lookup[number] = numbers.get(mapping.to_class[name] or "", 0)
+        target = mapping.to_class[name]
+        lookup[number] = 0 if target is None else names.index(target) + 1
     large = np.array(Image.fromarray(lookup[found.id_map]).resize(size_hw[::-1], Image.Resampling.NEAREST))
-    areas = np.bincount(large.ravel(), minlength=len(numbers) + 1)
-    seen = [name for name, number in numbers.items() if areas[number]]
-    compact = np.zeros(len(numbers) + 1, np.int32)
-    for number, name in enumerate(seen, start=1):
-        compact[numbers[name]] = number
-    segments = [
-        {
-            "id": number,
-            "category": name,
-            "score": round(float(scores[name]), 4),
-            "area": int(areas[numbers[name]]),
-        }
-        for number, name in enumerate(seen, start=1)
-    ]
+    areas = np.bincount(large.ravel(), minlength=len(names) + 1)
+    seen = [number for number in range(1, len(names) + 1) if areas[number]]
+    compact = np.zeros(len(names) + 1, np.int32)
+    compact[seen] = range(1, len(seen) + 1)
+    segments = []
+    for number in seen:
+        name = names[number - 1]
+        values = {"category": name, "score": round(float(scores[name]), 4), "area": int(areas[number])}
+        segments.append({"id": int(compact[number]), **values})
     return compact[large], segments
 
 
@@ -256,10 +204,15 @@ def read_pseudo_stuff(record: Record, out: Path) -> tuple[NDArray[np.int32], lis
     Raises:
         UserError: there is no result for it, or its map is not of the image's size.
     """
-    content, path = readable_json(out / f"{record.image_id}.json"), out / f"{record.image_id}.png"
-    if content.get("sha256") != record.sha256:
-        raise UserError(f"{record.file_name}: has no pseudo-labels in {out}; run the step `pseudo` first")
+    segments, path = _segments_of(record, out), out / f"{record.image_id}.png"
     id_map = decode_id_map(path)
     if id_map.shape != record.size_hw:
         raise UserError(f"{path}: is not of the size of {record.file_name}; delete it and run `pseudo` again")
-    return id_map, content["segments"]
+    return id_map, segments
+
+
+def _segments_of(record: Record, out: Path) -> list[dict[str, Any]]:
+    content = readable_json(out / f"{record.image_id}.json")
+    if content.get("sha256") != record.sha256:
+        raise UserError(f"{record.file_name}: has no pseudo-labels in {out}; run the step `pseudo` first")
+    return content["segments"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +67,8 @@ def load_mapping(setting: str) -> StuffMapping:
     """
     if setting == CONSTRUCTION:
         return StuffMapping(CONSTRUCTION, dict(COCO_STUFF_TO_CONSTRUCTION))
-    path = Path(setting)
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        content = yaml.safe_load(Path(setting).read_text(encoding="utf-8"))  # JSON is YAML, too
     except FileNotFoundError:
         raise UserError(
             f"stuff mapping {setting}: there is no such file; give `{CONSTRUCTION}` or a YAML or JSON file"

@@ -14,7 +14,6 @@ from PIL import Image
 from detr_hf.data import pseudo_label as stuff_step
 from detr_hf.data.pseudo_label import (
     FoundStuff,
-    StuffSettings,
     paint_mapped,
     pseudo_label,
     read_pseudo_stuff,
@@ -26,6 +25,7 @@ from detr_hf.errors import UserError
 from detr_hf.geometry import id_to_rgb
 from detr_hf.images import decode_id_map
 from detr_hf.labels import construction_labels
+from detr_hf.recipe.prepare import PseudoStuff
 
 MAPPING = StuffMapping("test", {"dirt": "ground", "road": "ground", "cloud": "sky", "soup": None})
 
@@ -119,7 +119,7 @@ def test_every_picture_gets_a_map_of_its_own_size_and_its_segments(
     raw: Path, records: list[Record], tmp_path: Path
 ) -> None:
     teacher, out = TwoHalves(), tmp_path / "out"
-    pseudo_label(records, raw, teacher, MAPPING, out, StuffSettings(0.6, 0.4))
+    pseudo_label(records, raw, teacher, MAPPING, out, PseudoStuff(score_threshold=0.6, mask_threshold=0.4))
     assert teacher.asked == [((4, 8, 3), 0.6, 0.4)] * 3
     assert set(files_of(out)) == {f"{number}.{kind}" for number in (1, 2, 3) for kind in ("png", "json")}
     id_map, segments = read_pseudo_stuff(record(2), out)
@@ -129,9 +129,11 @@ def test_every_picture_gets_a_map_of_its_own_size_and_its_segments(
         ("ground", 0.9, 16),
         ("sky", 0.95, 16),
     ]
-    summary = summarize_stuff(records, out)
-    assert (summary.images, summary.segments, summary.void_share) == (3, {"ground": 3, "sky": 3}, 0.0)
-    assert summary.mean_score == {"ground": 0.9, "sky": 0.95} and summary.empty == []
+    assert summarize_stuff(records, out) == [
+        "3 images were labeled by machine; 0.0% of their pixels are covered by no stuff",
+        "ground: 3 segments, mean score 0.90",
+        "sky: 3 segments, mean score 0.95",
+    ]
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(
@@ -161,12 +163,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
 def test_what_is_done_is_done_anew_only_when_something_changed(
     changed: str, raw: Path, records: list[Record], tmp_path: Path
 ) -> None:
-    out, mapping, settings, teacher = tmp_path / "out", MAPPING, StuffSettings(), TwoHalves()
+    out, mapping, settings, teacher = tmp_path / "out", MAPPING, PseudoStuff(), TwoHalves()
     pseudo_label(records, raw, TwoHalves(), mapping, out, settings)
     if changed == "teacher":
         teacher = TwoHalves(fingerprint="2")
     elif changed == "threshold":
-        settings = StuffSettings(mask_threshold=0.25)
+        settings = PseudoStuff(mask_threshold=0.25)
     elif changed == "mapping":
         mapping = StuffMapping("other", {**MAPPING.to_class, "dirt": "floor"})
     elif changed == "picture":
@@ -203,7 +205,7 @@ def test_pictures_that_came_with_an_id_map_need_no_teacher(
     teacher, out = TwoHalves(), tmp_path / "out"
     pseudo_label(records, raw, teacher, MAPPING, out)
     assert len(teacher.asked) == 2 and "2.png" not in files_of(out)
-    assert summarize_stuff(records, out).images == 2
+    assert summarize_stuff(records, out)[0].startswith("2 images")
 
 
 # ---- refusals
