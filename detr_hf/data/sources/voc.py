@@ -1,9 +1,8 @@
 """Pascal VOC: an XML file of boxes for each image.
 
 Its specification: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. What else is read
-so: exports of labelImg, CVAT ("PASCAL VOC 1.1"), Roboflow, supervision, RectLabel, roLabelImg, LabelMe's
-XML. The image of a file is the one of the same name, as all of these have it; where there is none, the one
-that the file names.
+so: exports of labelImg, CVAT ("PASCAL VOC 1.1"), Roboflow, supervision, RectLabel, LabelMe's XML. The image
+of a file is the one of the same name, as all of these have it; else the one that the file names.
 
 Corners. The devkit counts pixels from 1 and names the last one inside: (1, 1, W, H) is the whole image, and
 x = xmin - 1, w = xmax - xmin + 1. labelImg, CVAT, datumaro and nearly all others write plain corners: x =
@@ -14,7 +13,6 @@ below 1; any other by the plain rule. A file that is read by the wrong rule is w
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,7 +25,6 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.pairing import Entry, FilePerImage, Scan
-from detr_hf.data.sources.shapes import rotated_box
 from detr_hf.data.sources.splits import open_all
 from detr_hf.data.sources.voc_files import KIND_FOLDERS, VocFiles, key_of
 from detr_hf.data.xml_files import xml_elements
@@ -43,7 +40,7 @@ HEAD_BYTES = 4096
 MAX_FILE_BYTES = 64_000_000
 """Largest annotation file of one image."""
 
-NOT_TAKEN = ("part", "keypoints", "bezier", "cubic_bezier")
+NOT_TAKEN = ("robndbox", "part", "keypoints", "bezier", "cubic_bezier")
 _COUNTS_FROM_1 = re.compile(r"\s*(The VOC ?20\d\d Database|roboflow)", re.IGNORECASE)
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -152,8 +149,6 @@ class VocObjects:
                 self._note("not-taken", f"{where}: {len(parts)} <{tag}>")
         polygons = (self._outline(one, where, offset) for one in element.iterfind("polygon"))
         outlines = [outline for outline in polygons if outline]
-        if (rotated := element.find("robndbox")) is not None and not outlines:
-            outlines = self._rotated(rotated, where)
         name = element.findtext("name") or ""
         return Annotation(
             id=number,
@@ -192,16 +187,6 @@ class VocObjects:
             self._note("outline-invalid", f"{where}: {len(xs)} x and {len(ys)} y in its <polygon>")
             return []
         return [value for point in zip(xs, ys, strict=True) for value in point]
-
-    def _rotated(self, element: Element, where: str) -> list[list[float]]:
-        """roLabelImg's rotated box: center, width, height and an angle in radians, clockwise."""
-        values = [_number(element.findtext(tag)) for tag in ("cx", "cy", "w", "h", "angle")]
-        if not all(isinstance(value, float) and math.isfinite(value) for value in values):
-            self._note("outline-invalid", f"{where}: <robndbox> {values}")
-            return []
-        cx, cy, w, h, angle = values
-        self._note("box-rotated", f"{where}: by {math.degrees(angle):.1f} degrees")
-        return [rotated_box(cx - w / 2, cy - h / 2, w, h, math.degrees(angle), (cx, cy))]
 
 
 def _extra(element: Element) -> dict[str, Any]:

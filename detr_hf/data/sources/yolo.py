@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,60 +80,10 @@ def _class_file(folder: Path) -> Path | None:
 
 
 def open_splits(place: Place) -> Opened:
-    """Open the data set.
-
-    Raises:
-        UserError: its configuration or a list of images cannot be read, or its training images are not there.
+    """Raises:
+    UserError: a configuration or list cannot be read, there are no classes, or no training images.
     """
     return open_all(FORMAT, _Yolo(place))
-
-
-@dataclass
-class _Layout:
-    """What the data set says of itself."""
-
-    names: dict[int, str]  # of the classes, by number
-    splits: dict[str, list[Path]] = field(default_factory=dict)  # folders, lists and images
-    pose_values: int = 0  # how many values of a pose follow a box
-    issues: list[Issue] = field(default_factory=list)
-
-
-def _layout_of(config: Path | None, files: YoloFiles, name: str) -> _Layout:
-    """The layout that a configuration describes, or that of the folders.
-
-    Raises:
-        UserError: it cannot be read, lists no classes, or its training images are not in its folder.
-    """
-    if config is None and (files.root / BROKEN).is_file():
-        _read_yaml(files.root / BROKEN)
-    file = config or _class_file(files.root)
-    if file is None:
-        raise UserError(f"{name}: there is no data.yaml, obj.data or classes.txt in {files.root}")
-    if config is None:
-        content: dict[str, Any] = {"names": _lines_by_number(file)}
-    else:
-        content = _read_darknet(file, files) if file.suffix == _DARKNET else _read_yaml(file)
-    issues: list[Issue] = []
-    layout = _Layout(_names_in(content, file, issues), pose_values=_pose_values(content), issues=issues)
-    if layout.pose_values:
-        issues.append(Issue("not-taken", "`kpt_shape`: boxes are read, key points are not", file.name))
-    for split in SPLITS:
-        if found := _found(split, content, files, issues, file):
-            layout.splits[split] = found
-    if not any(content.get(split) for split in SPLITS):  # as supervision writes it, too
-        layout.splits = _splits_of_folders(files)
-    return layout
-
-
-def _splits_of_folders(files: YoloFiles) -> dict[str, list[Path]]:
-    """As the folders have them: ``train/images``, ``images/train``, or all images as "train"."""
-    home, splits = files.images.folder, {}
-    for split in SPLITS:
-        starts = (f"{split}/images/", f"images/{split}/")
-        found = [home / start for start in starts if any(name.startswith(start) for name in files.names)]
-        if found:
-            splits[split] = found
-    return splits or {TRAIN: [home / "images" if (home / "images").is_dir() else home]}
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -165,40 +115,10 @@ def _lines_by_number(file: Path) -> dict[str, str]:
     return {str(number - 1): line for number, line in lines_of(content)}
 
 
-def _pose_values(content: dict[str, Any]) -> int:
+def _pose_values(shape: Any) -> int:
     """Values of a pose behind its box: K points of 2 or 3 values, ``kpt_shape: [K, 2 or 3]``."""
-    shape = content.get("kpt_shape")
     said = re.fullmatch(r"(\d{1,4}) (\d)", " ".join(map(str, shape)) if isinstance(shape, list) else "")
     return int(said[1]) * int(said[2]) if said else 0
-
-
-def _found(
-    split: str, content: dict[str, Any], files: YoloFiles, issues: list[Issue], file: Path
-) -> list[Path]:
-    """What the entries of one split mean.
-
-    Raises:
-        UserError: training images are not there.
-    """
-    below = str(content.get("path") or "")
-    said_here = content.get(split)
-    entries = said_here if isinstance(said_here, list) else [said_here]
-    found = []
-    for entry in entries:
-        if not entry:
-            continue
-        said = f"`{split}: {str(entry)[:200]}`" + (f" with `path: {below[:200]}`" if below else "")
-        paths, guessed = files.find_entry(str(entry), below)
-        if not paths:
-            text = f"{said}: there is no such place in {files.images.folder}, and no other folder is read"
-            if split == TRAIN:
-                raise UserError(f"{file}: {text}; put the images there, or name their folder")
-            issues.append(Issue("split-missing" if len(entries) == 1 else "image-missing", text, file.name))
-        elif guessed:
-            shown = paths[0].relative_to(files.home_of(paths[0])).as_posix()
-            issues.append(Issue("file-renamed", f"{said} is taken as '{shown}'", file.name))
-        found += paths
-    return found
 
 
 def _names_in(content: dict[str, Any], file: Path, issues: list[Issue]) -> dict[int, str]:
@@ -230,13 +150,69 @@ def _names_in(content: dict[str, Any], file: Path, issues: list[Issue]) -> dict[
 class _Yolo(DataSet):
     def __init__(self, place: Place) -> None:
         self.place = place
-        path, config = place.path, config_of(place.path)
-        if config is None and not path.is_dir():
-            _read_yaml(path)  # says what is wrong with it
-            raise UserError(f"{place.name}: there are no `names` and no `train` in it")
-        self._files = YoloFiles(path if path.is_dir() else path.parent, place.images)
-        self._layout = _layout_of(config, self._files, place.name)
-        self.splits = {split: self._listed(split, paths) for split, paths in self._layout.splits.items()}
+        self._files = YoloFiles(place.path if place.path.is_dir() else place.path.parent, place.images)
+        self._issues: list[Issue] = []
+        file, content = self._configuration()
+        self._names = _names_in(content, file, self._issues)
+        self._pose_values = _pose_values(content.get("kpt_shape"))
+        if self._pose_values:
+            text = "`kpt_shape`: boxes are read, key points are not"
+            self._issues.append(Issue("not-taken", text, file.name))
+        paths = {split: self._found(split, content, file) for split in SPLITS}
+        if not any(content.get(split) for split in SPLITS):  # as supervision writes it, too
+            paths = self._by_folders()
+        self.splits = {split: self._listed(split, found) for split, found in paths.items() if found}
+
+    def _configuration(self) -> tuple[Path, dict[str, Any]]:
+        """The file that names the classes, and what it says in the terms of a data.yaml."""
+        path = self.place.path
+        if (config := config_of(path)) is not None:
+            is_darknet = config.suffix == _DARKNET
+            return config, _read_darknet(config, self._files) if is_darknet else _read_yaml(config)
+        broken = path / BROKEN if path.is_dir() else path
+        if broken.is_file():
+            _read_yaml(broken)  # says what is wrong with it
+        if (listed := _class_file(path)) is None:
+            raise UserError(f"{self.place.name}: there is no data.yaml, obj.data or classes.txt in {path}")
+        return listed, {"names": _lines_by_number(listed)}
+
+    def _found(self, split: str, content: dict[str, Any], file: Path) -> list[Path]:
+        """Folders, lists and images that the entries of one split mean.
+
+        Raises:
+            UserError: training images are not there.
+        """
+        below = str(content.get("path") or "")
+        said_here = content.get(split)
+        entries = said_here if isinstance(said_here, list) else [said_here]
+        found = []
+        for entry in filter(None, entries):
+            said = f"`{split}: {str(entry)[:200]}`" + (f" with `path: {below[:200]}`" if below else "")
+            paths, guessed = self._files.find_entry(str(entry), below)
+            if not paths:
+                home = self._files.images.folder
+                text = f"{said}: there is no such place in {home}, and no other folder is read"
+                if split == TRAIN:
+                    raise UserError(f"{file}: {text}; put the images there, or name their folder")
+                code = "split-missing" if len(entries) == 1 else "image-missing"
+                self._issues.append(Issue(code, text, file.name))
+            elif guessed:
+                shown = paths[0].relative_to(self._files.home_of(paths[0])).as_posix()
+                self._issues.append(Issue("file-renamed", f"{said} is taken as '{shown}'", file.name))
+            found += paths
+        return found
+
+    def _by_folders(self) -> dict[str, list[Path]]:
+        """As the folders have them: ``train/images``, ``images/train``, or all images as "train"."""
+        home, splits = self._files.images.folder, {}
+        for split in SPLITS:
+            starts = (f"{split}/images/", f"images/{split}/")
+            splits[split] = [
+                home / start for start in starts if any(name.startswith(start) for name in self._files.names)
+            ]
+        if any(splits.values()):
+            return splits
+        return {TRAIN: [home / "images" if (home / "images").is_dir() else home]}
 
     def _listed(self, split: str, paths: list[Path]) -> list[Listed]:
         """The images of a split, each once, in the order of their folders and lists."""
@@ -244,18 +220,18 @@ class _Yolo(DataSet):
         found = {image.name or image.said: image for image in reversed(every)}
         counts = Counter(image.name or image.said for image in every)
         repeated = (key for key, count in counts.items() if count > 1)
-        self._layout.issues += [Issue("image-twice", f"in split '{split}'", key) for key in repeated]
+        self._issues += [Issue("image-twice", f"in split '{split}'", key) for key in repeated]
         if not found:
             code = "image-missing" if split == TRAIN else "split-missing"
-            self._layout.issues.append(Issue(code, f"split '{split}' holds no image"))
+            self._issues.append(Issue(code, f"split '{split}' holds no image"))
         return [found[key] for key in counts]
 
     def categories(self) -> list[dict[str, Any]]:
-        first = {name: number for number, name in reversed(self._layout.names.items())}
+        first = {name: number for number, name in reversed(self._names.items())}
         return [{"id": number, "name": name} for name, number in reversed(first.items())]
 
     def issues(self) -> Iterator[Issue]:
-        yield from self._layout.issues
+        yield from self._issues
         for link in self._files.images.links_out:
             if not is_image(link) and (self._files.images.folder / link).is_dir():
                 yield Issue("image-link", "it leads out of the data's folder", link)
@@ -281,9 +257,7 @@ class _Yolo(DataSet):
         objects: list[Annotation] = []
         try:
             lines = read_lines(label, name) if label is not None else []
-            objects, found = annotations_of(
-                lines, facts.size_hw, self._layout.names, self._layout.pose_values
-            )
+            objects, found = annotations_of(lines, facts.size_hw, self._names, self._pose_values)
             issues += [Issue(code, f"{name}, {text}", image.name) for code, text in found]
         except UserError as error:
             issues.append(Issue("annotation-unreadable", str(error), image.name))
