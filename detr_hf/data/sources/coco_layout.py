@@ -163,16 +163,9 @@ def _json_names(files: Files) -> Iterator[str]:
         # A folder that was zipped whole is the one folder in its zip.
         yield from inside or (name for name in names if top and _NAMES.fullmatch(name.removeprefix(top)))
         return
-    if not files.path.is_dir():
-        return
-    entries = sorted(os.scandir(files.path), key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.name.lower().endswith(".json"):
-            yield entry.name
-        elif entry.name == "annotations" and os.path.isdir(entry.path):
-            yield from (f"annotations/{name}" for name in sorted(os.listdir(entry)) if name.endswith(".json"))
-        elif os.path.isdir(entry.path) and files.has(f"{entry.name}/{ROBOFLOW}"):
-            yield f"{entry.name}/{ROBOFLOW}"
+    patterns = ("*.json", "annotations/*.json", f"*/{ROBOFLOW}")
+    found = {file for pattern in patterns for file in files.path.glob(pattern)}
+    yield from sorted(file.relative_to(files.path).as_posix() for file in found)
 
 
 def _groups(names: list[str], kind: Kind) -> Iterator[list[str]]:

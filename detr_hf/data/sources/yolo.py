@@ -115,12 +115,6 @@ def _lines_by_number(file: Path) -> dict[str, str]:
     return {str(number - 1): line for number, line in lines_of(content)}
 
 
-def _pose_values(shape: Any) -> int:
-    """Values of a pose behind its box: K points of 2 or 3 values, ``kpt_shape: [K, 2 or 3]``."""
-    said = re.fullmatch(r"(\d{1,4}) (\d)", " ".join(map(str, shape)) if isinstance(shape, list) else "")
-    return int(said[1]) * int(said[2]) if said else 0
-
-
 def _names_in(content: dict[str, Any], file: Path, issues: list[Issue]) -> dict[int, str]:
     """The classes by number, without those that have no number or no name.
 
@@ -154,8 +148,8 @@ class _Yolo(DataSet):
         self._issues: list[Issue] = []
         file, content = self._configuration()
         self._names = _names_in(content, file, self._issues)
-        self._pose_values = _pose_values(content.get("kpt_shape"))
-        if self._pose_values:
+        self._is_pose = bool(content.get("kpt_shape"))
+        if self._is_pose:
             text = "`kpt_shape`: boxes are read, key points are not"
             self._issues.append(Issue("not-taken", text, file.name))
         paths = {split: self._found(split, content, file) for split in SPLITS}
@@ -257,7 +251,7 @@ class _Yolo(DataSet):
         objects: list[Annotation] = []
         try:
             lines = read_lines(label, name) if label is not None else []
-            objects, found = annotations_of(lines, facts.size_hw, self._names, self._pose_values)
+            objects, found = annotations_of(lines, facts.size_hw, self._names, self._is_pose)
             issues += [Issue(code, f"{name}, {text}", image.name) for code, text in found]
         except UserError as error:
             issues.append(Issue("annotation-unreadable", str(error), image.name))

@@ -54,7 +54,7 @@ def looks_like_labels(path: Path) -> bool:
 
 
 def annotations_of(
-    lines: list[tuple[int, str]], size_hw: tuple[int, int], names: Mapping[int, str], pose_values: int
+    lines: list[tuple[int, str]], size_hw: tuple[int, int], names: Mapping[int, str], is_pose: bool
 ) -> tuple[list[Annotation], list[tuple[str, str]]]:
     """The objects of a label file in pixels, and codes and texts of issues for the lines that are none.
 
@@ -62,12 +62,12 @@ def annotations_of(
         lines: with their numbers.
         size_hw: of the upright image, in pixels.
         names: of the classes, by number.
-        pose_values: how many values of a pose follow a box (``kpt_shape``); 0 where there are none.
+        is_pose: whether the values of a pose follow each box (``kpt_shape``).
     """
     objects, issues = [], []
     for number, line in lines:
         try:
-            objects.append(_annotation(_numbers(line), size_hw, names, pose_values, number))
+            objects.append(_annotation(_numbers(line), size_hw, names, is_pose, number))
         except LineError as error:
             issues.append((error.code, f"line {number}: {error}"))
     return objects, issues
@@ -81,14 +81,14 @@ def _numbers(line: str) -> list[float]:
 
 
 def _annotation(
-    values: list[float], size_hw: tuple[int, int], names: Mapping[int, str], pose_values: int, number: int
+    values: list[float], size_hw: tuple[int, int], names: Mapping[int, str], is_pose: bool, number: int
 ) -> Annotation:
     if len(values) < FEWEST_VALUES:
         raise LineError("entry-invalid", f"{len(values)} values; a box has {FEWEST_VALUES}")
     if not values[0].is_integer():
         raise LineError("entry-invalid", f"class {values[0]:g} is no whole number")
     shape, score = values[1:], None
-    if pose_values and len(shape) == 4 + pose_values:
+    if is_pose:
         shape = shape[:4]
     elif len(shape) % 2:
         # The confidence that Ultralytics writes behind predictions; where it is no share, a track's number.
