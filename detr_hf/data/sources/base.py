@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
+from detr_hf.errors import UserError
+from detr_hf.foreign_files import open_file
+from detr_hf.images import image_size
 from detr_hf.labels import LabelMap
 from detr_hf.recipe.prepare import Reading
 
@@ -156,3 +159,22 @@ def hash_of_words(words: Iterable[str]) -> str:
     for word in words:
         digest.update(word.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
+
+
+def head_of(path: Path, size: int = 1 << 16) -> bytes:
+    """The first bytes of a file, by which its format is recognized; none where it cannot be read."""
+    try:
+        with open_file(path) as file:
+            return file.read(size)
+    except (UserError, OSError):
+        return b""
+
+
+def annotated_size(declared_hw: tuple[Any, Any] | None, image: Path | bytes | None) -> tuple[int, int] | None:
+    """Height and width of an image as it was annotated: as declared, else the file's; None where unknown."""
+    if declared_hw and all(type(side) is int and 0 < side < 1 << 20 for side in declared_hw):
+        return declared_hw
+    try:
+        return image_size(image) if image is not None else None
+    except UserError:  # `repair` says what is wrong with the image
+        return None

@@ -20,12 +20,11 @@ from detr_hf.data.archive import Files, FolderFiles, ZipFiles, is_zip
 from detr_hf.data.image_files import ImageFiles
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.base import Opened, Place, annotated_size
 from detr_hf.data.sources.cvat_shapes import SHAPES, drawn, extra_of
 from detr_hf.data.sources.splits import SPLITS, TRAIN, DataSet, open_all
 from detr_hf.data.xml_files import elements_of_stream
 from detr_hf.errors import UserError
-from detr_hf.images import image_size
 
 FORMAT = "cvat-xml"
 TITLE = "CVAT for images 1.1 (XML)"
@@ -224,7 +223,7 @@ class _CvatXml(DataSet):
     def _annotation(
         self, shape: Element, where: str, made: Sample
     ) -> tuple[Annotation, tuple[str, str] | None]:
-        bbox, segmentation, issue = drawn(shape, partial(_size_of, made))
+        bbox, segmentation, issue = drawn(shape, partial(annotated_size, made.declared_hw, made.image))
         label = shape.get("label")
         found = Annotation(
             id=0,
@@ -242,17 +241,6 @@ class _CvatXml(DataSet):
         if self.place.images:
             return self.place.images / image
         return self._files.image(f"{self._root}/{image}".removeprefix("/"))
-
-
-def _size_of(sample: Sample) -> tuple[int, int] | None:
-    """As declared; that of the file where nothing is."""
-    declared_hw = sample.declared_hw
-    if declared_hw and all(isinstance(side, int) and 0 < side < 1 << 20 for side in declared_hw):
-        return declared_hw
-    try:
-        return image_size(sample.image) if sample.image is not None else None
-    except UserError:
-        return None
 
 
 def _length(text: str | None) -> Any:

@@ -21,12 +21,12 @@ from detr_hf.data.image_files import ImageFiles, is_image
 from detr_hf.data.issues import Issue
 from detr_hf.data.numbers import is_int64
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.sources.base import MAX_JSON_BYTES, Opened, Place
+from detr_hf.data.sources.base import MAX_JSON_BYTES, Opened, Place, annotated_size, head_of
 from detr_hf.data.sources.label_studio_regions import Regions, is_shape, labels_in
 from detr_hf.data.sources.splits import SPLITS, TRAIN, DataSet, numbered, open_all
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import open_file, parse_json, read_bytes
-from detr_hf.images import MAX_PIXELS, image_size
+from detr_hf.foreign_files import parse_json, read_bytes
+from detr_hf.images import MAX_PIXELS
 
 FORMAT = "label-studio"
 TITLE = "Label Studio (JSON)"
@@ -58,11 +58,7 @@ def _exports(path: Path) -> list[Path]:
 
 
 def _is_export(file: Path) -> bool:
-    try:
-        with open_file(file) as opened:
-            head = opened.read(HEAD_BYTES).decode("utf-8", "replace")
-    except UserError:
-        return False
+    head = head_of(file, HEAD_BYTES).decode("utf-8", "replace")
     return all(pattern.search(head) for pattern in (_HEAD, _ANNOTATIONS, _OWN_KEYS))
 
 
@@ -254,7 +250,4 @@ def _size_of(path: Path, results: list[Any]) -> tuple[int, int] | None:
         height, width = said.get("original_height"), said.get("original_width")
         if is_int64(height) and is_int64(width) and min(height, width) > 0 and height * width <= MAX_PIXELS:
             return height, width
-    try:
-        return image_size(path) if any(map(is_shape, results)) else None
-    except UserError:  # `repair` says what is wrong with the image
-        return None
+    return annotated_size(None, path) if any(map(is_shape, results)) else None

@@ -25,13 +25,13 @@ from detr_hf.data.image_files import ImageFiles, first_files, is_image, plain_ke
 from detr_hf.data.issues import Issue
 from detr_hf.data.numbers import is_coordinate
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.base import Opened, Place, annotated_size, head_of
 from detr_hf.data.sources.pairing import Entry, FilePerImage, Scan
 from detr_hf.data.sources.shapes import ellipse, flat_points, placed_mask
 from detr_hf.data.sources.splits import TRAIN, open_all
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import open_file, parse_json, read_bytes
-from detr_hf.images import MAX_PIXELS, decode_image, image_size
+from detr_hf.foreign_files import parse_json, read_bytes
+from detr_hf.images import MAX_PIXELS, decode_image
 
 FORMAT = "labelme"
 TITLE = "labelme (a JSON file an image)"
@@ -58,14 +58,10 @@ def detect(path: Path) -> bool:
 
 
 def _is_labelme(path: Path) -> bool:
-    if path.suffix.lower() != ".json":
-        return False
-    try:
-        with open_file(path) as file:
-            head = file.read(HEAD_BYTES)
-        if re.search(rb'"shapes"\s*:\s*\[', head) and not _COCO.search(head):
-            return _OWN_KEY.search(head) is not None
-        # Only an image may stand before the shapes.
+    head = head_of(path, HEAD_BYTES) if path.suffix.lower() == ".json" else b""
+    if re.search(rb'"shapes"\s*:\s*\[', head) and not _COCO.search(head):
+        return _OWN_KEY.search(head) is not None
+    try:  # only an image may stand before the shapes
         return b'"imageData"' in head and _content(path, "") is not None
     except UserError:
         return False
@@ -120,7 +116,7 @@ class _Labelme(FilePerImage):
         content = _content(self.folder / str(entry.file), str(entry.file)) or {}
         image = _from_base64(content.get("imageData")) if entry.is_inside else made.image
         declared_hw = content.get("imageHeight"), content.get("imageWidth")
-        reader = ShapeReader(entry.file_name, lambda: _size(declared_hw, image))
+        reader = ShapeReader(entry.file_name, lambda: annotated_size(declared_hw, image))
         return replace(
             made,
             image=image,
@@ -133,17 +129,6 @@ class _Labelme(FilePerImage):
 
 def _key(name: str) -> str:
     return plain_key(posixpath.splitext(name)[0])
-
-
-def _size(declared_hw: tuple[Any, Any], image: Path | bytes | None) -> tuple[int, int] | None:
-    """Of the image as it was annotated: as declared, else as the file has it."""
-    height, width = declared_hw
-    if type(height) is int and type(width) is int and height > 0 and width > 0:
-        return height, width
-    try:
-        return image_size(image) if image is not None else None
-    except UserError:
-        return None
 
 
 @dataclass

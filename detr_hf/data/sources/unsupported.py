@@ -14,13 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from detr_hf.errors import UserError
-from detr_hf.foreign_files import open_file
+from detr_hf.data.sources.base import head_of
 
 DEEPEST = 3  # folders below the path whose names are looked at
 MOST_NAMES = 5000
 MOST_HEADS = 8  # files whose beginning is looked at
-HEAD_BYTES = 1 << 16
 NEVER = "(?!)"  # a pattern that matches nothing
 _TEXT = (".json", ".ndjson", ".jsonl", ".csv", ".manifest")
 
@@ -138,8 +136,4 @@ def _heads(path: Path, names: list[str]) -> Iterator[str]:
     """The beginnings of the text files nearest to the root."""
     texts = [name for name in names if name.lower().endswith(_TEXT)]
     for name in sorted(texts, key=lambda one: (one.count("/"), one))[:MOST_HEADS]:
-        try:
-            with open_file(path / name if path.is_dir() else path) as file:
-                yield file.read(HEAD_BYTES).decode("utf-8-sig", "replace")
-        except UserError:
-            continue
+        yield head_of(path / name if path.is_dir() else path).decode("utf-8-sig", "replace")

@@ -23,20 +23,17 @@ from xml.etree.ElementTree import Element
 from detr_hf.data.image_files import first_files
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.base import Opened, Place, head_of
 from detr_hf.data.sources.pairing import Entry, FilePerImage, Scan
 from detr_hf.data.sources.splits import open_all
 from detr_hf.data.sources.voc_files import KIND_FOLDERS, VocFiles, key_of
 from detr_hf.data.xml_files import xml_elements
-from detr_hf.errors import UserError
-from detr_hf.foreign_files import open_file
 
 FORMAT = "voc"
 TITLE = "Pascal VOC (an XML file an image)"
 LOOKS_FOR = "Annotations/*.xml with JPEGImages, or images with an .xml beside each"
 ORDER = 55
 
-HEAD_BYTES = 4096
 MAX_FILE_BYTES = 64_000_000
 """Largest annotation file of one image."""
 
@@ -51,12 +48,8 @@ def detect(path: Path) -> bool:
 
 
 def _is_voc(path: Path) -> bool:
-    try:
-        with open_file(path) as file:
-            head = file.read(HEAD_BYTES)
-    except UserError:
-        return False
-    return re.search(rb"<annotation[\s/>]", head.replace(b"\0", b"")) is not None  # also in UTF-16
+    head = head_of(path).replace(b"\0", b"")  # also in UTF-16
+    return re.search(rb"<annotation[\s/>]", head) is not None
 
 
 def open_splits(place: Place) -> Opened:

@@ -21,12 +21,12 @@ import yaml
 from detr_hf.data.image_files import first_files, is_image
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.data.sources.base import Opened, Place
+from detr_hf.data.sources.base import Opened, Place, head_of
 from detr_hf.data.sources.splits import SPLITS, TRAIN, DataSet, open_all
 from detr_hf.data.sources.yolo_files import Listed, YoloFiles
 from detr_hf.data.sources.yolo_labels import annotations_of, lines_of, looks_like_labels, read_lines
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import open_file, read_bytes
+from detr_hf.foreign_files import read_bytes
 from detr_hf.images import look_at_image
 
 FORMAT = "yolo"
@@ -65,12 +65,7 @@ def config_of(path: Path) -> Path | None:
 
 
 def _is_config(file: Path) -> bool:
-    try:
-        with open_file(file) as opened:
-            head = opened.read(1_000_000).decode("utf-8-sig", "replace")
-    except UserError:
-        return False
-    keys = set(_KEY.findall(head))
+    keys = set(_KEY.findall(head_of(file, 1_000_000).decode("utf-8-sig", "replace")))
     # Two of the three: `nc` alone is in the description of a network, too.
     return sum(("names" in keys, "nc" in keys, not keys.isdisjoint(SPLITS))) >= 2
 
