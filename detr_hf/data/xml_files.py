@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -54,6 +54,15 @@ def elements_of_stream(
             raise UserError(f"{name}: refused, the XML file has more than {max_bytes / 1e6:,.0f} MB")
         yield from reader.feed(chunk, name)
     yield from reader.feed(b"", name, is_last=True)
+
+
+def number_in(text: str | None) -> Any:
+    """The number that a text spells, else the text; None where there is none."""
+    text = (text or "").strip()
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
 
 
 class _RefusedError(Exception):

@@ -25,7 +25,6 @@ SAME_COLORS = 0.5  # of the pixels of a palette PNG that must have a color of th
 MOST_LISTED = 5
 MOST_SEGMENTS = 10_000
 VOID, UNKNOWN = 0, -1
-INSTANCES_FROM = 1000  # Cityscapes: class * 1000 + number; below, a class or a group of its objects
 
 Values = NDArray[np.int32]
 
@@ -45,8 +44,7 @@ class ClassPng:
 
     classes: Path  # gray and palette PNGs count by value, RGB ones by color
     table: ClassTable
-    instances: Path | None = None  # of the objects of things; without it, their connected parts are
-    is_voc: bool = False  # whether it has Pascal VOC's object numbers or colors, not Cityscapes' ids
+    instances: Path | None = None  # Pascal VOC's of the objects; without it, connected parts are objects
 
 
 @dataclass
@@ -92,7 +90,7 @@ def segments_of(png: ClassPng, file: str) -> Segments:
     if png.instances is None:
         numbers = _parts(classes, is_thing, names, issues, file)
     else:
-        numbers = _instances(png.instances, png.is_voc)
+        numbers = _instances(png.instances)
         if numbers.shape != classes.shape:
             raise UserError(f"{png.classes.name}: the PNGs of classes and of objects differ in size")
         lost = np.setdiff1d(numbers[found == VOID], numbers[found != VOID])
@@ -107,14 +105,12 @@ def segments_of(png: ClassPng, file: str) -> Segments:
     for id_ in np.flatnonzero(np.bincount(classes[~is_thing])).tolist():
         made.objects += [] if id_ == VOID else [_segment(id_, names[id_ - 1])]
     for id_, pair in enumerate(pairs.tolist(), start=len(names) + 1):
-        # In Cityscapes, pixels of a thing outside of any instance are a group.
-        is_group = png.instances is not None and not png.is_voc and not pair & (1 << 32) - 1
-        made.objects.append(_segment(id_, names[(pair >> 32) - 1], is_group))
+        made.objects.append(_segment(id_, names[(pair >> 32) - 1]))
     return made
 
 
-def _segment(id_: int, name: str, iscrowd: bool = False) -> Annotation:
-    return Annotation(id_, name, iscrowd=iscrowd, where=f"segment {id_}", category_id=name)
+def _segment(id_: int, name: str) -> Annotation:
+    return Annotation(id_, name, where=f"segment {id_}", category_id=name)
 
 
 def _parts(
@@ -132,14 +128,11 @@ def _parts(
     return numbers
 
 
-def _instances(png: Path, is_voc: bool) -> NDArray[np.int64]:
-    """Numbers of objects, [H, W]; 0 for none and for Pascal VOC's border."""
+def _instances(png: Path) -> NDArray[np.int64]:
+    """Numbers of objects, [H, W]; 0 for none and for the border."""
     pixels = decode_labels(png, png.name)
-    if not is_voc and pixels.ndim == 3:
-        raise UserError(f"{png.name}: an instance PNG is gray with 16 bits")
     numbers = (pixels if pixels.ndim == 2 else rgb_to_id(pixels)).astype(np.int64)
-    border = IGNORED if pixels.ndim == 2 else _packed(voc_color(IGNORED))
-    return np.where(numbers == border if is_voc else numbers < INSTANCES_FROM, VOID, numbers)
+    return np.where(numbers == (IGNORED if pixels.ndim == 2 else _packed(voc_color(IGNORED))), VOID, numbers)
 
 
 def _classes(png: Path, table: ClassTable) -> tuple[Values, str]:

@@ -1,9 +1,9 @@
 """Class PNGs: beside each image a PNG of the same stem with one class id or one color a pixel.
 
-Formats: Cityscapes (https://github.com/mcordts/cityscapesScripts), CVAT's "Segmentation mask 1.1", Roboflow's
-"Semantic Segmentation Masks", and folders of that kind, as CamVid and ADE20K have them. A class is one
-segment of an image; what `read.things` names is split into connected parts. An image and its PNG are known by
-what their paths have in common.
+Formats: Cityscapes (https://github.com/mcordts/cityscapesScripts; its createPanopticImgs.py makes COCO
+panoptic files of instances), CVAT's "Segmentation mask 1.1", Roboflow's "Semantic Segmentation Masks", and
+folders of that kind, as CamVid and ADE20K have them. A class is one segment of an image; what `read.things`
+names is split into connected parts. An image and its PNG are known by what their paths have in common.
 """
 
 from __future__ import annotations
@@ -19,14 +19,7 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.class_maps import ClassPng, with_segments
-from detr_hf.data.sources.class_tables import (
-    FILE_NAMES,
-    FIRST_CITYSCAPES_THING,
-    ClassTable,
-    cityscapes_table,
-    find_table,
-    read_table,
-)
+from detr_hf.data.sources.class_tables import FILE_NAMES, ClassTable, cityscapes_table, find_table, read_table
 from detr_hf.data.sources.splits import DataSet, open_all, split_folder
 from detr_hf.errors import UserError
 
@@ -45,8 +38,7 @@ _IMAGE_ENDING = re.compile(r"[_-](?:images?|imgs?)$")
 _LABEL_STEM = re.compile(r"_(?:gt(?:Fine|Coarse)_labelIds|labelIds|masks?|labels?|seg|semantic|gt|L)$")
 _IMAGE_STEM = re.compile(r"_leftImg8bit$")
 _SURE_STEM = re.compile(r"_(?:labelIds|masks?|labels?)$")  # says so outside of a folder of labels, too
-_INSTANCES = re.compile(r"_gt(?:Fine|Coarse)_instanceIds$")
-_OTHERS = re.compile(r"_(?:color|labelTrainIds|labelLevel\d+Ids)$")
+_OTHERS = re.compile(r"_(?:color|instanceIds|labelTrainIds|labelLevel\d+Ids)$")
 
 
 def detect(path: Path) -> bool:
@@ -75,7 +67,6 @@ class Pair:
 
     image: str = ""
     png: str = ""
-    instances: str | None = None
 
     @property
     def file_name(self) -> str:
@@ -107,14 +98,11 @@ class _ClassPngs(DataSet):
         """
         pairs: dict[str, Pair] = {}
         labels: list[tuple[list[str], str]] = []
-        instances: dict[str, str] = {}
         for name in self._files.names:
             folders, in_labels, in_images = _kind_of(name)
             stem, suffix = name.rpartition("/")[2].rsplit(".", 1)
             is_png = suffix.lower() == "png"
-            if _INSTANCES.search(stem):
-                instances[folders + _INSTANCES.sub("", stem)] = name
-            elif in_labels and (not is_png or _OTHERS.search(stem)):
+            if in_labels and (not is_png or _OTHERS.search(stem)):
                 self._not_read.append(name)
             elif is_png and (in_labels or (not in_images and _SURE_STEM.search(stem))):
                 labels.append(([folders + stem, folders + _LABEL_STEM.sub("", stem)], name))
@@ -124,8 +112,7 @@ class _ClassPngs(DataSet):
                 pairs[key if key not in pairs else name] = Pair(image=name)
         for keys, name in labels:
             own = next((one for one in keys if one in pairs and not pairs[one].png), name)
-            pair = pairs.setdefault(own, Pair())
-            pair.png, pair.instances = name, instances.get(keys[-1])
+            pairs.setdefault(own, Pair()).png = name
         return pairs.values()
 
     def _table(self, pairs: list[Pair]) -> ClassTable:
@@ -142,8 +129,6 @@ class _ClassPngs(DataSet):
         if missing := sorted(things - set(table.names)):
             known = ", ".join(table.names[:20])
             raise UserError(f"{self.place.name}: read.things: '{missing[0]}' is no class of {known}")
-        if self._table_name is None and any(pair.instances for pair in pairs):
-            things |= {row.name for row in table.rows if (row.value or 0) >= FIRST_CITYSCAPES_THING}
         return replace(table, things=frozenset(things))
 
     def categories(self) -> list[dict[str, Any]]:
@@ -168,8 +153,7 @@ class _ClassPngs(DataSet):
         if not pair.png:
             issue = Issue("no-annotations", "there is no class PNG for it", pair.image)
             return replace(made, issues=(issue,))
-        instances = folder / pair.instances if pair.instances else None
-        return with_segments(made, ClassPng(folder / pair.png, self.table, instances))
+        return with_segments(made, ClassPng(folder / pair.png, self.table))
 
 
 def _kind_of(name: str) -> tuple[str, bool, bool]:

@@ -158,7 +158,6 @@ _CITYSCAPES = """
 26 car 0,0,142|27 truck 0,0,70|28 bus 0,60,100|29 caravan 0,0,90|30 trailer 0,0,110|31 train 0,80,100
 32 motorcycle 0,0,230|33 bicycle 119,11,32
 """
-FIRST_CITYSCAPES_THING = 24
 
 
 def cityscapes_table() -> ClassTable:

@@ -12,7 +12,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from detr_hf.data.numbers import is_coordinate
 from detr_hf.data.sources.shapes import ellipse, placed_mask, rotated_box
+from detr_hf.data.xml_files import number_in
 from detr_hf.images import MAX_PIXELS
 
 CORNERS = {
@@ -35,12 +37,11 @@ def drawn(shape: Element, size: Callable[[], tuple[int, int] | None]) -> Drawn:
         size: gives height and width of the image, where these can be known; masks need them.
     """
     if shape.tag == "polygon":
-        words = [word.strip() for pair in shape.get("points", "").split(";") for word in pair.split(",")]
-        return None, [[word if (value := _number(word)) is None else value for word in words]], None
+        words = [word for pair in shape.get("points", "").split(";") for word in pair.split(",")]
+        return None, [[number_in(word) for word in words]], None
     names = CORNERS[shape.tag]
-    found = [_number(shape.get(name)) for name in names]
-    found.append(_number(shape.get("rotation", "0")))
-    values = [value for value in found if value is not None and abs(value) < 1e9]
+    found = [number_in(shape.get(name, "0" if name == "rotation" else None)) for name in (*names, "rotation")]
+    values = [value for value in found if is_coordinate(value)]
     if len(values) < len(found):
         return [shape.get(name) for name in names], None, None
     x0, y0, x1, y1, rotation = values
@@ -82,10 +83,3 @@ def extra_of(shape: Element) -> dict[str, Any]:
         extra["occluded"] = shape.get("occluded") == "1"
     attributes = {one.get("name", ""): one.text or "" for one in shape.iter("attribute")}
     return extra | ({"attributes": attributes} if attributes else {})
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None

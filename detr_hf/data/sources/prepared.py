@@ -58,22 +58,17 @@ def _file(path: Path) -> Path:
 
 
 def _section(file: Path) -> dict[str, Any]:
-    """The section `data` of the file with its other splits; empty where it names none."""
+    """The section `data` of the file with its other splits; empty where it names none or cannot be read."""
     if file.name != DATA_FILE:
         return {}
-    values = _values(file)
-    section, others = values.get("data"), values.get(OTHER_SPLITS)
-    if not isinstance(section, dict):
-        return {}
-    section = section | (others if isinstance(others, dict) else {})
-    return section if any(isinstance(entry, dict) and "images" in entry for entry in section.values()) else {}
-
-
-def _values(file: Path) -> dict[str, Any]:
-    """What the file holds; empty where that cannot be read."""
     text = read_bytes(file, MAX_YAML_BYTES).decode("utf-8", "replace")
     values, faults = read_yaml(text, str(file))
-    return values if isinstance(values, dict) and not faults else {}
+    section = values.get("data") if isinstance(values, dict) and not faults else None
+    if not isinstance(section, dict):
+        return {}
+    others = values.get(OTHER_SPLITS)
+    section = section | (others if isinstance(others, dict) else {})
+    return section if any(isinstance(entry, dict) and "images" in entry for entry in section.values()) else {}
 
 
 def _found_from(folder: Path, entry: dict[str, Any], key: str, file: Path) -> Path:
@@ -84,9 +79,9 @@ def _found_from(folder: Path, entry: dict[str, Any], key: str, file: Path) -> Pa
     path = Path(value)
     if path.exists():
         return path
-    for start in range(len(path.parts)):
-        moved = folder.joinpath(*path.parts[start:]) if start or not path.is_absolute() else folder
-        if start < len(path.parts) and moved != folder and moved.exists():
+    parts = path.relative_to(path.anchor).parts
+    for start in range(len(parts)):
+        if (moved := folder.joinpath(*parts[start:])).exists():
             return moved
     raise UserError(f"{file}: `{key}` names {value}, and there is no such file or folder")
 

@@ -27,7 +27,8 @@ from detr_hf.data.sources.base import Opened, Place, head_of
 from detr_hf.data.sources.pairing import Entry, FilePerImage, Scan
 from detr_hf.data.sources.splits import open_all
 from detr_hf.data.sources.voc_files import KIND_FOLDERS, VocFiles, key_of
-from detr_hf.data.xml_files import xml_elements
+from detr_hf.data.xml_files import number_in, xml_elements
+from detr_hf.errors import UserError
 
 FORMAT = "voc"
 TITLE = "Pascal VOC (an XML file an image)"
@@ -100,7 +101,7 @@ class _Voc(FilePerImage):
 
 def _declared_size(annotation: Element) -> tuple[Any, Any] | None:
     """Height and width as they are declared, numbers where they spell any; None where it declares none."""
-    said = [_number(annotation.findtext(f"size/{tag}")) for tag in ("height", "width")]
+    said = [number_in(annotation.findtext(f"size/{tag}")) for tag in ("height", "width")]
     if all(value is None or value == 0 for value in said):
         return None
     height, width = (
@@ -126,7 +127,7 @@ class VocObjects:
     def _counts_from_1(self) -> bool:
         if not _COUNTS_FROM_1.match(self.annotation.findtext("source/database") or ""):
             return False
-        values = [_number(box.findtext(tag)) for box in self.annotation.iter("bndbox") for tag in _CORNERS]
+        values = [number_in(box.findtext(tag)) for box in self.annotation.iter("bndbox") for tag in _CORNERS]
         return not any(isinstance(value, float) and value < 1 for value in values)
 
     def _note(self, code: str, text: str) -> None:
@@ -158,7 +159,7 @@ class VocObjects:
     def _box(self, element: Element | None, where: str, offset: float) -> list[Any] | None:
         if element is None:
             return None
-        values = [_number(element.findtext(tag)) for tag in _CORNERS]
+        values = [number_in(element.findtext(tag)) for tag in _CORNERS]
         if not all(isinstance(value, float) for value in values):
             return values  # for `repair` to tell
         x0, y0, x1, y1 = values
@@ -173,7 +174,7 @@ class VocObjects:
         values: dict[str, list[Any]] = {"x": [], "y": []}
         for child in element.iter():
             if re.fullmatch(r"[xy]\d*", child.tag):
-                value = _number(child.text)
+                value = number_in(child.text)
                 values[child.tag[0]].append(value - offset if isinstance(value, float) else value)
         xs, ys = values["x"], values["y"]
         if len(xs) != len(ys) or not xs:
@@ -189,15 +190,6 @@ def _extra(element: Element) -> dict[str, Any]:
     if attributes := element.findall("attributes/attribute"):
         extra["attributes"] = {one.findtext("name") or "": one.findtext("value") for one in attributes}
     return extra
-
-
-def _number(text: str | None) -> Any:
-    """The number that a text spells, else the text; None where there is none."""
-    text = (text or "").strip()
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text
 
 
 def _is_true(text: str | None) -> bool:

@@ -121,4 +121,4 @@ class _VocPanoptic(DataSet):
             issue = Issue("png-missing", f"in {' and '.join(missing)}", entry.image)
             return replace(made, issues=(*entry.issues, issue))
         classes, objects = (self.place.path / name for name in names)
-        return with_segments(made, ClassPng(classes, self._table, objects, is_voc=True))
+        return with_segments(made, ClassPng(classes, self._table, objects))

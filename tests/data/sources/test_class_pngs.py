@@ -162,40 +162,24 @@ def test_the_id_map_has_the_segments_that_the_sample_lists(tmp_path: Path) -> No
     assert ((id_map > 0) == (VALUES > 0)).all()
 
 
-def cityscapes(folder: Path, with_instances: bool) -> Path:
+def test_cityscapes_needs_no_table(tmp_path: Path) -> None:
     values = np.select([VALUES == 1, VALUES == 2], [7, 26], 0).astype(np.uint8)
-    instances = values.astype(np.uint16)
-    instances[2:5, 2:5], instances[2:5, 9:12] = 26000, 26001  # the rest of the second car: a group
     for split, city in (("train", "ulm"), ("val", "lindau")):
         stem = f"{split}/{city}/{city}_000001_000019"
-        save(folder / f"leftImg8bit/{stem}_leftImg8bit.png")
-        save(folder / f"gtFine/{stem}_gtFine_labelIds.png", values)
-        save(folder / f"gtFine/{stem}_gtFine_color.png", COLORS[VALUES])
-        if with_instances:
-            save(folder / f"gtFine/{stem}_gtFine_instanceIds.png", instances)
-    return folder
-
-
-def test_cityscapes_needs_no_table_and_has_its_instances(tmp_path: Path) -> None:
-    folder = cityscapes(tmp_path, with_instances=True)
-    assert detect(folder) is class_pngs
-    assert list(opened(folder).splits) == ["train", "val"]
-    (sample,) = read(folder, "val")
+        save(tmp_path / f"leftImg8bit/{stem}_leftImg8bit.png")
+        save(tmp_path / f"gtFine/{stem}_gtFine_labelIds.png", values)
+        save(tmp_path / f"gtFine/{stem}_gtFine_color.png", COLORS[VALUES])
+        save(tmp_path / f"gtFine/{stem}_gtFine_instanceIds.png", values.astype(np.uint16) * 1000)
+    assert detect(tmp_path) is class_pngs
+    assert list(opened(tmp_path).splits) == ["train", "val"]
+    (sample,) = read(tmp_path, "val")
     assert sample.file_name == "leftImg8bit/val/lindau/lindau_000001_000019_leftImg8bit.png"
-    assert areas(sample) == {"road": [64.0], "car": [6.0, 9.0, 9.0]}
-    assert [one.iscrowd for one in sample.objects if one.category == "car"] == [True, False, False]
-    things = {one["name"] for one in opened(folder).splits["val"].categories() if one["isthing"]}
-    assert {"car", "person", "bicycle"} <= things and "road" not in things
-    issues = list(opened(folder).splits["train"].issues())
+    assert areas(sample) == EXPECTED
+    assert not any(one["isthing"] for one in opened(tmp_path).splits["train"].categories())
+    issues = list(opened(tmp_path).splits["train"].issues())
     unread = [one.text for one in issues if one.code == "not-read"]
-    assert "2 files, such as gtFine/train/ulm/ulm_000001_000019_gtFine_color.png" in unread
+    assert "4 files, such as gtFine/train/ulm/ulm_000001_000019_gtFine_color.png" in unread
     assert {one.text for one in issues if one.code == "class-void"} >= {"'ground'", "'unlabeled'"}
-
-
-def test_cityscapes_without_instances_is_all_stuff(tmp_path: Path) -> None:
-    folder = cityscapes(tmp_path, with_instances=False)
-    assert areas(read(folder)[0]) == EXPECTED
-    assert not any(one["isthing"] for one in opened(folder).splits["train"].categories())
 
 
 def test_the_ids_of_cityscapes() -> None:
