@@ -182,7 +182,7 @@ def test_prepare_from_a_raw_folder(tmp_path: Path, capsys: pytest.CaptureFixture
         ("./nowhere", "./nowhere: there is no such folder"),
         ("boxes", "boxes: holds DetrForObjectDetection, where a DetrForSegmentation is needed"),
         ("things", "no label_map.json beside it says which of them are stuff"),
-        ("masks", "of the teacher masks have no place in it: ground"),
+        ("masks", "no place in it for 1 stuff class of the teacher masks: ground"),
     ],
 )
 def test_a_wrong_teacher_shows_before_the_first_step(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.images import decode_image, image_size
 from detr_hf.inference import Predictor
 from detr_hf.inference.video import predict_video
@@ -162,7 +162,8 @@ class Viewer:
             done = predict_video(mine, film.path, out, seconds=MAX_VIDEO_SECONDS, lines=lines)
         except UserError as error:
             raise UserError(str(error).replace(str(film.path), film.path.name)) from error
-        said = f"{film.path.name}: what is surer than {score_threshold:.2f}, {done.frames} frames at "
+        frames = quantity(done.frames, "frame")
+        said = f"{film.path.name}: what is surer than {score_threshold:.2f}, {frames} at "
         return out, said + f"{done.frames_per_second:.1f} a second", lines
 
     def _ask(self, image: NDArray[np.uint8], score_threshold: float) -> Prediction:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from detr_hf.cli.number_types import count
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.files import require_outside
 
 HELP = "Write a data set in another format, with its faults put right or left out, and all listed."
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{out}: {sinks()[arguments.to].TITLE}")
     for split, images_read in made.read.items():
         written = made.written[split]
-        kept = f"{written.get('images', 0)} of {images_read} images"
-        print(f"  {split}: {kept}, {written.get('objects', 0)} objects")
+        kept = f"{written.get('images', 0)} of {quantity(images_read, 'image')}"
+        print(f"  {split}: {kept}, {quantity(written.get('objects', 0), 'object')}")
     if made.report.found:
         print("\n".join(["what was found; all of it is in " + CHANGES_FILE, *lines_of(made.report)]))
     if arguments.strict and not made.is_unchanged:

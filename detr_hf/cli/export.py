@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
+    from detr_hf.errors import quantity
     from detr_hf.inputs import find_images
 
     given = None if arguments.check_images is None else find_images(Path(arguments.check_images))
@@ -50,7 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
     images = _images(given)
     exported = export_onnx(model_path(arguments.model), Path(arguments.out), images, arguments.opset)
     found = exported.differences
-    print(f"as PyTorch on {len(images)} images in {found.passes} passes; largest differences: {found}")
+    asked = f"{quantity(len(images), 'image')} in {quantity(found.passes, 'pass')}"
+    print(f"as PyTorch on {asked}; largest differences: {found}")
     print(f"{exported.folder}: {exported.megabytes:.1f} MB, opset {arguments.opset}")
 
 

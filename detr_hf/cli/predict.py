@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.cli.number_types import count, share
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 
 HELP = "Find objects in images, folders of images, videos or what a camera sees."
 PLACE = 5
@@ -99,7 +99,9 @@ def _images(predictor: Any, images: list[Path], out: Path, arguments: argparse.N
         predictor, images, out, batch_size, arguments.format, pictures, arguments.explain
     )
     found = sum(len(record.get("segments", record["objects"])) for record in records)
-    print(f"{len(records)} images, {found} objects above {arguments.threshold}: {out}")
+    print(
+        f"{quantity(len(records), 'image')}, {quantity(found, 'object')} above {arguments.threshold}: {out}"
+    )
 
 
 def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Namespace) -> None:
@@ -107,7 +109,8 @@ def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Na
 
     lines = file.with_suffix(".jsonl") if arguments.format == "json" else None
     done = predict_video(predictor, video, file, arguments.batch_size, arguments.seconds, lines)
-    print(f"{file}: {done.frames} frames in {done.took:.1f} s, {done.frames_per_second:.1f} frames/s")
+    speed = f"{done.took:.1f} s, {done.frames_per_second:.1f} frames/s"
+    print(f"{file}: {quantity(done.frames, 'frame')} in {speed}")
 
 
 def _video_files(videos: list[Path | int], out: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from detr_hf.data.reading import cached_categories, read_source
 from detr_hf.data.report import Report
 from detr_hf.data.sources.base import Source
 from detr_hf.data.sources.splits import TRAIN, VALIDATION
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.files import write_json
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe import Data
@@ -60,7 +60,9 @@ def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
         remarks.append(_held_out_sentence(splits, data.validation_fraction))
     if data.overfit is not None:
         splits = _overfit(splits[TRAIN], data.overfit)
-        remarks.append(f"overfit: training and evaluation both use the first {data.overfit} training images")
+        remarks.append(
+            f"overfit: training and evaluation both use the first {quantity(data.overfit, 'training image')}"
+        )
     notes = remarks + [sentence for report in reports for sentence in report.sentences()]
     _write_report(Path(output_dir), notes, reports, splits)
     is_panoptic = "panoptic" in splits[TRAIN].column_names
@@ -93,7 +95,7 @@ def require_something_to_learn(report: Report) -> None:
     if totals["objects"] > totals["crowd_objects"]:
         return
     held = (
-        f"all {totals['objects']} objects are crowds, which are not trained on"
+        f"{quantity(totals['objects'], 'object')}, and no other than crowds, which are not trained on"
         if totals["objects"]
         else "no image has an object that can be used"
     )
@@ -107,7 +109,7 @@ def _hold_out(train: datasets.Dataset, fraction: float) -> tuple[datasets.Datase
     held_out = max(1, round(count * fraction))
     if held_out >= count:
         raise UserError(
-            f"data: {count} image(s) cannot be split into training and validation; "
+            f"data: {quantity(count, 'image')} cannot be split into training and validation; "
             "give a validation split, or overfit: N to train and evaluate on the same images"
         )
     order = np.random.default_rng(HOLD_OUT_SEED).permutation(count)
@@ -116,8 +118,8 @@ def _hold_out(train: datasets.Dataset, fraction: float) -> tuple[datasets.Datase
 
 def _held_out_sentence(splits: dict[str, datasets.Dataset], fraction: float) -> str:
     held_out, kept = len(splits[VALIDATION]), len(splits[TRAIN])
-    share = f"{held_out} of {held_out + kept} images ({fraction:g})"
-    return f"{share} are held out for validation, always the same ones"
+    share = f"{held_out} of {quantity(held_out + kept, 'image')} ({fraction:g})"
+    return f"held out for validation, always the same: {share}"
 
 
 def _overfit(train: datasets.Dataset, count: int) -> dict[str, datasets.Dataset]:

@@ -22,7 +22,7 @@ from detr_hf.data.sources.base import Opened, Source
 from detr_hf.data.sources.splits import TRAIN
 from detr_hf.data.validate import validate, validate_classes
 from detr_hf.data.workers import in_threads, progress
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe import Data, Split
 from detr_hf.recipe.prepare import Reading
@@ -223,7 +223,8 @@ class _Check:
         if labels is not None and self.splits:
             first, held = next(iter(self.splits.items()))
             if held.images and not held.to_learn:
-                text = f"of {held.objects} objects and {held.crowd} crowds, which are not trained on"
+                counted = f"{quantity(held.objects, 'object')} and {quantity(held.crowd, 'crowd')}"
+                text = f"of {counted}; crowds are not trained on"
                 self.report.add([Issue("nothing-to-learn", text)], first)
             counts = {split: held.classes for split, held in self.splits.items()}
             for split, issue in validate_classes(counts, labels.names, self.target.fraction):

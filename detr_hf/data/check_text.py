@@ -5,6 +5,7 @@ from __future__ import annotations
 from detr_hf.data.check import CheckResult
 from detr_hf.data.issues import ERROR, INFO, WARNING, Kind
 from detr_hf.data.report import texts_of
+from detr_hf.errors import quantity
 from detr_hf.sanitize import printable
 
 FILES_SHOWN = 5
@@ -14,8 +15,8 @@ def as_text(result: CheckResult, files_shown: int = FILES_SHOWN) -> str:
     """What each split holds, every kind of issue with its first files, and the sum."""
     lines = [*(result.target.remarks or (result.target.name,))]
     for name, held in result.splits.items():
-        crowd = f", {held.crowd} crowds" if held.crowd else ""
-        lines.append(f"  {name}: {held.images} images, {held.objects} objects{crowd}")
+        crowd = f", {quantity(held.crowd, 'crowd')}" if held.crowd else ""
+        lines.append(f"  {name}: {quantity(held.images, 'image')}, {quantity(held.objects, 'object')}{crowd}")
     for kind in result.report.kinds():
         shown = files_shown if kind.severity != INFO else min(files_shown, 3)
         lines += ["", *_kind_lines(result, kind, shown)]
@@ -25,10 +26,9 @@ def as_text(result: CheckResult, files_shown: int = FILES_SHOWN) -> str:
 def verdict(result: CheckResult) -> str:
     """The sum in one line."""
     errors, warnings = (result.report.count_of(severity) for severity in (ERROR, WARNING))
-    said = f"{warnings} warning{'' if warnings == 1 else 's'}"
+    said = quantity(warnings, "warning")
     if errors:
-        plural = "" if errors == 1 else "s"
-        return f"{errors} error{plural}, {said}: a training run would stop, or learn something false"
+        return f"{quantity(errors, 'error')}, {said}: a training run would stop, or learn something false"
     return f"no errors, {said}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from detr_hf.errors import UserError, listed
+from detr_hf.errors import UserError, listed, quantity
 from detr_hf.labels import LabelMap, construction_labels, load_labels
 
 
@@ -29,7 +29,7 @@ def merged_labels(
         labels = load_labels(wanted)
         if unknown := _unknown(classes, labels):
             raise UserError(
-                f"labels: {len(unknown)} classes of the data are not in the label map {wanted}: "
+                f"labels: the label map {wanted} lacks {quantity(len(unknown), 'class')} of the data: "
                 f"{listed(unknown)}. Rename them, give a label map that has them, or take the classes of the "
                 "data (labels=null)"
             )

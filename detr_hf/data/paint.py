@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from detr_hf.data.id_maps import id_map_bytes
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_xyxy_to_xywh
 from detr_hf.images import decode_id_map
 
@@ -78,7 +78,7 @@ def paint(sample: Sample, stuff: Stuff | None = None, most_hidden: float = MOST_
     hidden = {at for at in kept if _is_hidden(objects[at], int(visible[at + 1]), areas[at], most_hidden)}
     if hidden:
         issues += [
-            _left_out("hidden", sample, at, f"{visible[at + 1]} of {areas[at]} pixels seen")
+            _left_out("hidden", sample, at, f"{visible[at + 1]} of {quantity(areas[at], 'pixel')} seen")
             for at in sorted(hidden)
         ]
         id_map = _layered(ground, shapes, [at for at in kept if at not in hidden])

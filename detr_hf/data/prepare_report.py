@@ -152,6 +152,6 @@ def about_rectangles(records: Iterable[Record]) -> str | None:
 def about_split(splits: Splits) -> list[str]:
     """What the split step did, in sentences."""
     sizes = Counter(splits.of.values())
-    counted = ", ".join(f"{sizes[name]} images in {name}" for name in splits.names)
+    counted = ", ".join(f"{quantity(sizes[name], 'image')} in {name}" for name in splits.names)
     how = "as the source has them" if splits.is_own else f"drawn with seed {splits.seed}"
     return [f"{counted}, {how}"]

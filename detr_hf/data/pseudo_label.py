@@ -24,7 +24,7 @@ from detr_hf.data.repair_id_map import png_bytes
 from detr_hf.data.sources.base import hash_of_words
 from detr_hf.data.stuff_mapping import StuffMapping
 from detr_hf.data.workers import progress
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.files import write_bytes, write_json
 from detr_hf.foreign_files import readable_json
 from detr_hf.images import decode_id_map, decode_image
@@ -155,10 +155,12 @@ def summarize_stuff(records: Iterable[Record], out: Path) -> list[str]:
             empty.append(record.file_name)
     void = 1 - covered / pixels if pixels else 0.0
     sentences = [
-        f"{images} images were labeled by machine; {void:.1%} of their pixels are covered by no stuff"
+        f"{quantity(images, 'image')} labeled by machine; {void:.1%} of the pixels are covered by no stuff"
     ]
     for name, found in sorted(scores.items()):
-        sentences.append(f"{name}: {len(found)} segments, mean score {sum(found) / len(found):.2f}")
+        sentences.append(
+            f"{name}: {quantity(len(found), 'segment')}, mean score {sum(found) / len(found):.2f}"
+        )
     if empty:
         sentences.append(f"no stuff was found in {len(empty)}: {', '.join(empty)}")
     return sentences

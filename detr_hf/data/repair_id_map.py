@@ -18,7 +18,7 @@ from PIL import Image
 from detr_hf.data.frames import SIDEWAYS, is_same_shape
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Annotation, Sample
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.geometry import (
     boxes_and_areas_of_segments,
     boxes_xyxy_to_xywh,
@@ -64,7 +64,7 @@ def repair_id_map(sample: Sample, facts: ImageFacts) -> tuple[Sample | None, lis
         ids = np.unique(fitted[unknown]).tolist()
         more = f" and {len(ids) - MOST_LISTED} more" if len(ids) > MOST_LISTED else ""
         shown = ", ".join(map(str, ids[:MOST_LISTED]))
-        note("png-unknown-ids", f"{int(unknown.sum())} pixels of ids {shown}{more}")
+        note("png-unknown-ids", f"{quantity(int(unknown.sum()), 'pixel')} of ids {shown}{more}")
         fitted = np.where(unknown, 0, fitted)
     classless = [one.id for one in segments if one.category is None]
     for one in segments:

@@ -17,6 +17,7 @@ from detr_hf.data.numbers import is_coordinate, is_int64, is_number
 from detr_hf.data.outlines import Points
 from detr_hf.data.run_lengths import runs_of_text
 from detr_hf.data.sample import Annotation
+from detr_hf.errors import quantity
 
 TOLERANCE_PX = 0.01  # rounding of exporters, not worth an issue
 DIGITS = 3  # of a coordinate that was scaled, turned or clipped
@@ -149,7 +150,9 @@ class ObjectRepair:
             return None
         points = outlines.without_repeats(np.array(part, float).reshape(-1, 2))
         if len(points) < 3:
-            self._note("outline-invalid", found, f"{len(points)} points, at least three are needed")
+            self._note(
+                "outline-invalid", found, f"{quantity(len(points), 'point')}, at least three are needed"
+            )
             return None
         if outlines.area(points) < outlines.NO_AREA and not outlines.crosses_itself(points):
             self._note("outline-invalid", found, "it has no area")

@@ -21,7 +21,7 @@ from detr_hf.data.records import Record, issues_from_lists, issues_to_lists
 from detr_hf.data.sources.base import MAX_JSON_BYTES
 from detr_hf.data.sources.splits import TRAIN, VALIDATION
 from detr_hf.data.stratify import Item, stratify
-from detr_hf.errors import UserError, listed
+from detr_hf.errors import UserError, listed, quantity
 from detr_hf.files import write_json
 from detr_hf.foreign_files import read_json
 from detr_hf.recipe.prepare import Splitting
@@ -130,8 +130,8 @@ def split_records(
     groups = _groups(images, settings.duplicate_distance, issues)
     if len(groups) < len(shares) and not is_own:
         raise UserError(
-            f"{len(images)} image(s), of which {len(groups)} differ, cannot be split into {len(shares)} "
-            "parts; duplicates stay together"
+            f"{quantity(len(images), 'image')}, of which {len(groups)} differ, cannot be split into "
+            f"{len(shares)} parts; duplicates stay together"
         )
     items, places, spanning = _items(groups, known, tuple(shares), settings.seed)
     of = dict(known)

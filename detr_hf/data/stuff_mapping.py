@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from detr_hf.data.sources.base import hash_of_words
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.labels import COCO_STUFF_TO_CONSTRUCTION, CONSTRUCTION
 
 VOID = "void"
@@ -47,9 +47,9 @@ class StuffMapping:
         """
         if unmapped := [name for name in names if name not in self.to_class]:
             raise UserError(
-                f"stuff mapping {self.source}: {len(unmapped)} stuff classes of the teacher {teacher} have "
-                f"no place in it: {', '.join(unmapped)}. List each under a class, or under `{VOID}` to "
-                "leave it out."
+                f"stuff mapping {self.source}: no place in it for {quantity(len(unmapped), 'stuff class')} "
+                f"of the teacher {teacher}: {', '.join(unmapped)}. List each under a class, or under "
+                f"`{VOID}` to leave it out."
             )
 
 

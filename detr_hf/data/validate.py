@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detr_hf.data.issues import Issue
 from detr_hf.data.sample import Sample
+from detr_hf.errors import quantity
 from detr_hf.labels import LabelMap
 
 TINY_PX = 2.0
@@ -31,7 +32,7 @@ def validate(sample: Sample, labels: LabelMap, queries: int) -> list[Issue]:
 def _about(sample: Sample, labels: LabelMap, queries: int) -> Iterator[tuple[str, str]]:
     single = [found for found in sample.objects if not found.iscrowd]
     if len(single) > queries:
-        yield "too-many-objects", f"{len(single)} objects, {queries} queries"
+        yield "too-many-objects", f"{quantity(len(single), 'object')}, {quantity(queries, 'query')}"
     for found in sample.objects:
         if found.iscrowd:
             yield "crowd", found.where
@@ -93,10 +94,10 @@ def validate_classes(
             text = f"'{name}': 0 here, {elsewhere} elsewhere"
             yield first, Issue("class-only-in-validation", text)
         if here and (here < RARE_OBJECTS or here * IMBALANCE <= most):
-            text = f"'{name}': {here} object(s), the most frequent class has {most}"
+            text = f"'{name}': {quantity(here, 'object')}, the most frequent class has {most}"
             yield first, Issue("class-imbalance", text)
         if here and not others and here * fraction < 1:
-            text = f"'{name}': {here} object(s), of which {fraction:g} would be held out for validation"
+            text = f"'{name}': {quantity(here, 'object')}, {fraction:g} of them to be held out for validation"
             yield first, Issue("class-few", text)
 
 

@@ -14,7 +14,7 @@ from detr_hf.data.pipeline import Pipeline
 from detr_hf.demo.raw_layout import RawFolders, RawSpec, ensure_raw
 from detr_hf.demo.resolve import model_path, panoptic_split, teacher_of
 from detr_hf.demo.run import SUMMARY_FILE, Train, recipe_file, run_stage, stage_summary
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.images import decode_id_map
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.panoptic_quality import PanopticQuality
@@ -73,7 +73,7 @@ def prepare_yard(folders: RawFolders, out: Path) -> Path:
 
 def _stuff_text(stuff: dict[str, Any]) -> str:
     return (
-        f"\nPseudo-labeled stuff against the true stuff, {stuff['images']} images:\n\n"
+        f"\nPseudo-labeled stuff against the true stuff, {quantity(stuff['images'], 'image')}:\n\n"
         f"{panoptic_table(stuff)}\n\n{per_class_table(stuff)}"
     )
 

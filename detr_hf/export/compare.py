@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detr_hf.errors import quantity
 from detr_hf.export.graph import DetectorGraph, SegmenterGraph
 from detr_hf.inference.onnx import run_session
 from detr_hf.loading.collate import Target, collate
@@ -55,7 +56,7 @@ class Differences:
         boxes = f"boxes {self.boxes:.1e}, probabilities {self.probabilities:.1e}, other labels {self.labels}"
         if self.mask_iou is None:
             return boxes
-        return f"{boxes}, least mask IoU {self.mask_iou:.5f} over {self.masks} masks"
+        return f"{boxes}, least mask IoU {self.mask_iou:.5f} over {quantity(self.masks, 'mask')}"
 
     def within_tolerance(self) -> bool:
         """Whether the file may be trusted; what is not a number is not."""

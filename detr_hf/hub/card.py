@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from detr_hf import __version__
+from detr_hf.errors import quantity
 from detr_hf.hub.access import UNSTATED
 from detr_hf.hub.facts import RunFacts
 from detr_hf.hub.plain_paths import public_recipe, without_paths
@@ -70,7 +71,10 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
     recipe, ran = facts.recipe, facts.environment
     optim, libraries = recipe.optim, ran.get("libraries") or {}
     rows = [
-        ("epochs", f"{optim.epochs}" + (f", at most {optim.max_steps} steps" if optim.max_steps else "")),
+        (
+            "epochs",
+            f"{optim.epochs}" + (f", at most {quantity(optim.max_steps, 'step')}" if optim.max_steps else ""),
+        ),
         ("chosen", f"epoch {facts.results.get('epoch', '?')}, the best by {recipe.checkpoint.best}"),
         ("images a step", str(optim.batch_size)),
         ("optimizer", f"AdamW, learning rate {optim.lr:g}, {optim.schedule.name} schedule"),

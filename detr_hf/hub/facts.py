@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import DatasetCard
 
 from detr_hf.data.card import CARD_FILE, TRUTH_HEADING
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.foreign_files import read_json
 from detr_hf.hub_access import looks_like_a_folder
 from detr_hf.labels import LabelMap
@@ -185,8 +185,8 @@ def _marks(splits: list[Split]) -> str:
     if not count:
         return ""
     return (
-        f"**{count} segments are marked as pseudo-labeled: a model drew them, and nobody checked each "
-        "one.** Numbers for these classes measure agreement with that model as much as with the world."
+        f"**Marked as pseudo-labeled: {quantity(count, 'segment')} that a model drew and nobody checked one "
+        "by one.** Numbers for these classes measure agreement with that model as much as with the world."
     )
 
 

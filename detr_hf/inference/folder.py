@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from accelerate.utils import tqdm
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.files import unwritable, write_json
 from detr_hf.foreign_files import own_file
 from detr_hf.images import save_image
@@ -136,6 +136,6 @@ def _raise_failures(failures: list[str], done: int, out: Path) -> None:
     if failures:
         listed = "\n  ".join(failures)
         raise UserError(
-            f"{len(failures)} of {len(failures) + done} images could not be done; the others are in {out}:"
-            f"\n  {listed}"
+            f"{len(failures)} of {quantity(len(failures) + done, 'image')} could not be done; the others are "
+            f"in {out}:\n  {listed}"
         )

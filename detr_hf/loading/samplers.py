@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.loading.rows import Key
 
 Order = NDArray[np.int64]
@@ -101,7 +101,7 @@ class BatchPlan:
         if self.batch_size % (self.pass_size * self.world_size):
             raise UserError(
                 f"optim.batch_size {self.batch_size} cannot be shared out as micro-batches of "
-                f"{self.pass_size} on {self.world_size} process(es); make it a multiple of "
+                f"{self.pass_size} on {quantity(self.world_size, 'process')}; make it a multiple of "
                 f"{self.pass_size * self.world_size}"
             )
 

@@ -19,7 +19,7 @@ import datasets
 import numpy as np
 from datasets.distributed import split_dataset_by_node
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.loading.rows import Row, StreamKey
 from detr_hf.loading.samplers import BatchPlan, TrainingSampler
 
@@ -191,7 +191,7 @@ class StreamSampler(TrainingSampler):
         next_pass = 1 + max(saved["pass"] for saved in state.values())
         self._stream.restore({"taken": step * self.plan.share, "pass": next_pass, "stream": None})
         return (
-            f"data.streaming: the checkpoint was written on {len(state)} process(es) and resumed on "
+            f"data.streaming: the checkpoint was written on {quantity(len(state), 'process')} and resumed on "
             f"{self.plan.world_size}: the rest of epoch {step // self.steps_per_epoch + 1} takes its images "
             "in a new order, so it may show some again and leave others to the next epochs"
         )

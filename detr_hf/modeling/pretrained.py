@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.families.registry import FAMILIES, family_of
 from detr_hf.modeling.model_files import (
@@ -164,7 +164,9 @@ def _from_pretrained(cls: Any, source: str, revision: str | None, config: Any) -
     if faults := _loading_faults(info):
         shown = faults[:20] + ([f"and {len(faults) - 20} more"] if len(faults) > 20 else [])
         raise UserError(
-            "\n  ".join([f"{source}: {len(faults)} tensors do not fit a {cls.__name__}:", *shown])
+            "\n  ".join(
+                [f"{source}: no place in a {cls.__name__} for {quantity(len(faults), 'tensor')}:", *shown]
+            )
         )
     if broken := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
         raise UserError(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.recipe.faults import Fault, nearest, quoted
 from detr_hf.recipe.tree import Path, fields_of, section_at
 from detr_hf.recipe.yaml_text import read_yaml
@@ -76,7 +76,7 @@ def _key_in(place: Any, path: tuple[str, ...]) -> Any:
         return part
     if not isinstance(place, list):
         raise _RefusedError(f"`{path[-2]}` is {quoted(place)}, a single value without parts")
-    held = f"`{path[-2]}` holds {len(place)} entries"
+    held = f"`{path[-2]}` holds {quantity(len(place), 'entry')}"
     if not part.isdecimal():
         named = [str(entry.get("name")).lower() if isinstance(entry, dict) else "" for entry in place]
         guess = nearest(part, named)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from detr_hf.errors import quantity
 from detr_hf.files import write_text
 from detr_hf.metrics.tables import panoptic_rows
 from detr_hf.report import tables
@@ -112,7 +113,7 @@ def _threshold_charts(numbers: Mapping[str, Any]) -> list[Chart]:
     classes = [Line.of(name, recall, values, faint=True) for name, values in curves["classes"].items()]
     means = [Line.of(name, recall, curves[name]) for name in curves if name.startswith("IoU")]
     swept = [Line.of(name, sweep["threshold"], sweep[key]) for name, key in SWEPT]
-    bars = [(row["size"], row["AP"], f"{row['objects']} objects") for row in numbers["sizes"]]
+    bars = [(row["size"], row["AP"], f"{quantity(row['objects'], 'object')}") for row in numbers["sizes"]]
     return [
         line_chart(
             "Precision and recall",

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object, tqdm
 from torch import Tensor
 
+from detr_hf.errors import quantity
 from detr_hf.loading.collate import Batch, collate
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import BatchLoader
@@ -91,8 +92,8 @@ def train_one_epoch(run: Run, signals: SignalHandler) -> None:
         facts["skipped_steps"] = state.skipped
     run.log.write(state.step, "train", facts)
     if bad := facts.get("bad_samples"):
-        what = f"epoch {epoch + 1}: {bad} images could not be loaded and were replaced by others"
-        run.accelerator.print(f"{what}; they are listed in {run.log.bad_samples_path}")
+        what = f"epoch {epoch + 1}: {quantity(bad, 'image')} could not be loaded; others took their place"
+        run.accelerator.print(f"{what}; see {run.log.bad_samples_path}")
 
 
 def optimizer_step(run: Run, micro_batches: list[Batch]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from detr_hf.data.bundle import DataBundle
+from detr_hf.errors import quantity
 from detr_hf.files import unwritable, write_json, write_text
 from detr_hf.foreign_files import harmless_name, read_json
 from detr_hf.images import decode_image, save_image
@@ -54,7 +55,7 @@ def _finish_on_main(run: Run) -> dict[str, Any]:
     print(f"tables, by class:   {run.folder / RESULTS_FILE}")
     print(f"numbers:            {best / METRICS_FILE}")
     print(f"all epochs:         {run.log.path}")
-    print(f"truth | prediction: {folder} ({len(images)} images)", flush=True)
+    print(f"truth | prediction: {folder} ({quantity(len(images), 'image')})", flush=True)
     return results
 
 

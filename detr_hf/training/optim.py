@@ -8,7 +8,7 @@ import re
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.modeling.task import Task
 from detr_hf.recipe import Optim, Schedule
 
@@ -86,8 +86,8 @@ def build_schedule(
     """
     if schedule.warmup_steps >= total_steps:
         raise UserError(
-            f"optim.schedule.warmup_steps: {schedule.warmup_steps} steps, but the whole run has only "
-            f"{total_steps}; warm up for fewer or train for longer."
+            f"optim.schedule.warmup_steps: {quantity(schedule.warmup_steps, 'step')}, but the whole run has "
+            f"only {total_steps}; warm up for fewer or train for longer."
         )
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # what LambdaLR asks of an optimizer that is not at its start

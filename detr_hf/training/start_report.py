@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from detr_hf.data.bundle import DataBundle
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.images import save_image
 from detr_hf.labels import LabelMap
@@ -37,8 +37,10 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     things, stuff = len(data.labels.thing_ids), len(data.labels.stuff_ids)
     learned = sum(p.numel() for p in run.task.parameters() if p.requires_grad)
     every = sum(p.numel() for p in run.task.parameters())
-    print(f"data: {sizes['train']} {kind} and {sizes['validation']} validation images; ", end="")
-    print(f"{data.labels.num_classes} classes ({things} things, {stuff} stuff)")
+    validation = quantity(sizes["validation"], "validation image")
+    classes = quantity(data.labels.num_classes, "class")
+    print(f"data: {sizes['train']} {kind} and {validation}; ", end="")
+    print(f"{classes} ({quantity(things, 'thing')}, {stuff} stuff)")
     for note in data.notes:
         print(f"  note: {note}")
     for note in _notes_on_fit(run, data):
@@ -46,7 +48,9 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
     for split, images in (("train", run.train_loader.dataset), ("validation", run.validation_loader.dataset)):
         print(f"transforms ({split}): " + _steps(images))
-    print(f"steps: {run.total_steps} of {run.recipe.optim.batch_size} images; output: {run.folder}")
+    print(
+        f"steps: {run.total_steps} of {quantity(run.recipe.optim.batch_size, 'image')}; output: {run.folder}"
+    )
     skip_bad = run.recipe.data.on_bad_sample == "skip"
     path = save_training_grid(
         run.train_loader.dataset, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad
@@ -64,7 +68,7 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
     crowded, most = (0, 0) if data.stream else images_with_more_objects(data.dataset["train"], queries)
     if crowded:
         yield (
-            f"{crowded} training images have more objects (up to {most}) than the model has queries "
+            f"{crowded} of the training images hold more objects (up to {most}) than the model has queries "
             f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
     side, size_hw = run.task.patch_side, _first_size(run.validation_loader.dataset)
@@ -107,7 +111,8 @@ def save_training_grid(
         target = sample.target
         images.append(draw_sample(_colors(sample.image, dataset), target, labels))
         height, width = target["size_hw"]
-        titles.append(f"image {target['image_id']}, {width}x{height}, {len(target['class_labels'])} objects")
+        held = quantity(len(target["class_labels"]), "object")
+        titles.append(f"image {target['image_id']}, {width}x{height}, {held}")
     path = Path(path)
     save_image(contact_sheet(images, columns=COLUMNS, titles=titles), path)
     return path

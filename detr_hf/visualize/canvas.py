@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from detr_hf.errors import quantity
 from detr_hf.labels import Color
 
 Rectangle = tuple[int, int, int, int]
@@ -80,7 +81,7 @@ class Captions:
         for place, text, color in reversed(self._placed):
             _draw_tag(pen, place, text, color, font_for(text, self._size))
         if self._left_out:
-            text, font = f"{self._left_out} more names", font_for("", self._size)
+            text, font = f"{quantity(self._left_out, 'more name')}", font_for("", self._size)
             right, bottom = self._canvas.size
             width, height = _tag_size(text, font)
             _draw_tag(pen, (right - width, bottom - height, right, bottom), text, BLACK, font)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from detr_hf.errors import quantity
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import Detections, Explanation, PanopticPrediction, QueryView
 from detr_hf.visualize.boxes import draw_detections
@@ -49,7 +50,7 @@ def draw_explanation(explanation: Explanation, labels: LabelMap, score_threshold
     predicted, image = explanation.prediction, explanation.image
     boxes = predicted.detections.above(score_threshold)
     top: list[tuple[str, Image.Image]] = [
-        (f"image, {len(explanation.queries)} queries kept", Image.fromarray(image)),
+        (f"image, {quantity(len(explanation.queries), 'query')} kept", Image.fromarray(image)),
         ("boxes", draw_detections(image, boxes, labels)),
     ]
     if isinstance(predicted, PanopticPrediction):

@@ -157,8 +157,8 @@ def test_the_command_says_what_it_read_wrote_and_found(
     assert said[:4] == [
         f"{path}: YOLO (Ultralytics or Darknet) (format: yolo); images: train 1, val 1",
         f"{out}: COCO detection",
-        "  train: 1 of 1 images, 3 objects",
-        "  val: 1 of 1 images, 3 objects",
+        "  train: 1 of 1 image, 3 objects",
+        "  val: 1 of 1 image, 3 objects",
     ]
     assert "  1 x boxes reach over the edge of their image (repaired)" in said
     assert content_of(out)["annotations"][2]["bbox"] == pytest.approx([44.8, 19.2, 19.2, 9.6])

@@ -177,7 +177,7 @@ def test_labels_of_the_data_where_the_preset_does_not_fit(tmp_path: Path) -> Non
     pipeline(tmp_path / "raw", tmp_path / "out").run()
     labels = LabelMap.load(tmp_path / "out")
     assert labels.names == ("zebra_crossing",) and labels.color(0) == (1, 2, 3)
-    with pytest.raises(UserError, match=r"1 classes .* not in the label map construction.*labels=null"):
+    with pytest.raises(UserError, match=r"label map construction lacks 1 class of the data.*labels=null"):
         pipeline(tmp_path / "raw", tmp_path / "out", "labels=construction").run()
 
 

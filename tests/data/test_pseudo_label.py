@@ -130,7 +130,7 @@ def test_every_picture_gets_a_map_of_its_own_size_and_its_segments(
         ("sky", 0.95, 16),
     ]
     assert summarize_stuff(records, out) == [
-        "3 images were labeled by machine; 0.0% of their pixels are covered by no stuff",
+        "3 images labeled by machine; 0.0% of the pixels are covered by no stuff",
         "ground: 3 segments, mean score 0.90",
         "sky: 3 segments, mean score 0.95",
     ]
@@ -216,7 +216,7 @@ def test_all_unmapped_names_are_listed_before_a_picture_is_opened(
 ) -> None:
     teacher = TwoHalves()
     teacher.stuff_names = ("dirt", "lava", "cloud", "tar")
-    with pytest.raises(UserError, match=r"2 stuff classes of the teacher two halves .*: lava, tar"):
+    with pytest.raises(UserError, match=r"2 stuff classes of the teacher two halves: lava, tar"):
         pseudo_label(records, raw, teacher, MAPPING, tmp_path / "out")
     assert teacher.asked == [] and not (tmp_path / "out").exists()
 

@@ -99,7 +99,7 @@ def test_machine_made_segments_are_told_only_where_the_data_has_them(tmp_path: P
     assert "machine" not in filled(run) and "pseudo" not in filled(run)
     annotations.write_text('{"segments_info": [{"id": 1, "pseudo": true}, {"id": 2, "pseudo":true}]}')
     # the same file is training and validation split here
-    assert "**4 segments are marked as pseudo-labeled: a model drew them" in filled(run)
+    assert "**Marked as pseudo-labeled: 4 segments that a model drew" in filled(run)
 
 
 def test_a_prepared_data_set_tells_its_own_story(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_data_set_of_the_hub_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 def test_marks_of_pseudo_labels_are_counted(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.json").write_text("x".join(['{"id": 1, "pseudo": true}'] * 40))
-    assert "**80 segments are marked" in filled(finished_run(tmp_path / "run"))
+    assert "**Marked as pseudo-labeled: 80 segments" in filled(finished_run(tmp_path / "run"))
 
 
 def test_the_installed_package_finds_its_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

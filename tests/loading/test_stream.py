@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import pytest
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.loading.rows import FOLLOWERS, StreamKey
 from detr_hf.loading.samplers import BatchPlan
 from detr_hf.loading.stream import ShuffledStream, StreamSampler
@@ -238,7 +238,10 @@ def test_another_number_of_processes_takes_a_new_order_and_says_so(before: int, 
     for sampler in resumed:
         remark = sampler.restore(state, 3)
         assert remark is not None
-        assert f"written on {before} process(es) and resumed on {after}: the rest of epoch 2 takes" in remark
+        assert (
+            f"written on {quantity(before, 'process')} and resumed on {after}: the rest of epoch 2 takes"
+            in remark
+        )
         sampler.set_position(1, 1)
     shares = [steps_of(sampler, 2) for sampler in resumed]
     places = sorted(key.place for share in shares for step in share for key in step)

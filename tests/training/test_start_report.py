@@ -32,7 +32,7 @@ def test_images_with_more_objects_than_queries_are_told(
     split = write_coco_detection(tmp_path / "data", sizes_hw=[(96, 128)])
     few, enough = (save_detector(tmp_path / f"start{n}", num_queries=n) for n in (2, 20))
     told = said(detection_recipe(tmp_path / "a", split, few), capsys)
-    assert "training images have more objects (up to 4) than the model has queries (2)" in told
+    assert "of the training images hold more objects (up to 4) than the model has queries (2)" in told
     assert "more objects" not in said(detection_recipe(tmp_path / "b", split, enough), capsys)
 
 

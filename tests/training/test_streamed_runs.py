@@ -165,4 +165,4 @@ def test_two_processes_go_on_exactly_and_one_says_that_it_cannot(tmp_path: Path)
     assert all(torch.equal(value, again[name]) for name, value in known.items())
     alone = run_on(1, recipe_of("alone"), tmp_path)
     assert alone.returncode == 0, alone.stderr
-    assert alone.stdout.count("written on 2 process(es) and resumed on 1: the rest of epoch") == 1
+    assert alone.stdout.count("written on 2 processes and resumed on 1: the rest of epoch") == 1

@@ -20,6 +20,7 @@ from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sinks.base import IMAGES_FOLDER, Sink, copy_image, folder_of, image_name
 from detr_hf.data.sources.splits import TRAIN, VALIDATION, role_of
+from detr_hf.errors import quantity
 from detr_hf.files import write_text
 from detr_hf.labels import LabelMap
 from detr_hf.recipe.data import DATA_FILE
@@ -121,7 +122,7 @@ class Writer(Sink):
             for split, file_name, label_file in self._of_boxes:
                 lines = label_file.read_text(encoding="ascii").splitlines(keepends=True)
                 boxes = sum(len(line.split()) == 5 for line in lines)
-                self.note(split, [Issue("rectangle", f"{boxes} boxes among outlines", file_name)])
+                self.note(split, [Issue("rectangle", f"{quantity(boxes, 'box')} among outlines", file_name)])
                 label_file.write_text("".join(map(_as_outline, lines)), encoding="ascii", newline="\n")
         values: dict[str, Any] = {}
         for split in self.written_splits:

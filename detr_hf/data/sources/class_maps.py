@@ -16,7 +16,7 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.repair_id_map import png_bytes
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.class_tables import ClassTable, Color
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.geometry import rgb_to_id
 from detr_hf.images import decode_labels
 
@@ -95,7 +95,7 @@ def segments_of(png: ClassPng, file: str) -> Segments:
             raise UserError(f"{png.classes.name}: the PNGs of classes and of objects differ in size")
         lost = np.setdiff1d(numbers[found == VOID], numbers[found != VOID])
         if len(lost := lost[lost != VOID]):
-            issues.append(Issue("category-unknown", f"{len(lost)} objects on background", file))
+            issues.append(Issue("category-unknown", f"{quantity(len(lost), 'object')} on background", file))
     keys = classes[is_thing].astype(np.int64) << 32 | numbers[is_thing]
     pairs, places = np.unique(keys, return_inverse=True)
     if len(pairs) > MOST_SEGMENTS:
@@ -124,7 +124,7 @@ def _parts(
         here = classes == id_
         parts, count = ndimage.label(here, np.ones((3, 3)))
         numbers[here] = parts[here]
-        issues.append(Issue("things-split", f"{count} parts of '{names[id_ - 1]}'", file))
+        issues.append(Issue("things-split", f"{quantity(count, 'part')} of '{names[id_ - 1]}'", file))
     return numbers
 
 

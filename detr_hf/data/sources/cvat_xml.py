@@ -24,7 +24,7 @@ from detr_hf.data.sources.base import Opened, Place, annotated_size
 from detr_hf.data.sources.cvat_shapes import SHAPES, drawn, extra_of
 from detr_hf.data.sources.splits import SPLITS, TRAIN, DataSet, open_all
 from detr_hf.data.xml_files import elements_of_stream
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 
 FORMAT = "cvat-xml"
 TITLE = "CVAT for images 1.1 (XML)"
@@ -183,7 +183,7 @@ class _CvatXml(DataSet):
     def issues(self) -> Iterable[Issue]:
         """Tracks, which are not taken, and links out of the folder."""
         if self._tracks:
-            text = f'{self._tracks} tracks; export "CVAT for images 1.1" to have their frames'
+            text = f'{quantity(self._tracks, "track")}; export "CVAT for images 1.1" to have the frames'
             yield Issue("not-taken", text, self._xml)
         for name in self._images.links_out:
             yield Issue("image-link", f"'{name}' is a link out of {self._images.folder}", name)

@@ -17,6 +17,7 @@ from detr_hf.data.issues import Issue
 from detr_hf.data.sources.base import Place
 from detr_hf.data.sources.pairing import Entry
 from detr_hf.data.sources.splits import SPLITS, TRAIN, split_folder
+from detr_hf.errors import quantity
 from detr_hf.foreign_files import read_bytes
 
 MASK_FOLDERS = ("SegmentationClass", "SegmentationObject")
@@ -65,7 +66,7 @@ class VocFiles:
         )
         for folder, count in sorted(skipped.items()):
             if PurePosixPath(folder).name not in apart_from:
-                text = f"{count} files; they are no images to annotate"
+                text = f"{quantity(count, 'file')} with no images to annotate"
                 self.issues.append(Issue("not-read", text, folder))
 
     def in_splits(self, pairs: dict[str, list[Entry]], kind: str) -> dict[str, list[Entry]]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from detr_hf.data.image_files import ImageFiles, is_image, plain_key
 from detr_hf.data.issues import Issue
 from detr_hf.data.sources.yolo_labels import lines_of, looks_like_labels, read_lines
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.foreign_files import is_within, read_bytes
 
 MAX_LIST_BYTES = 200_000_000
@@ -165,7 +165,7 @@ class YoloFiles:
                     lines = len(read_lines(path, name))
                 except UserError:
                     continue
-                text = f"{lines} object{'s' if lines != 1 else ''} without an image"
+                text = f"{quantity(lines, 'object')} without an image"
                 yield Issue("annotation-orphan", text, name)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from detr_hf.data.sample import Annotation
 from detr_hf.data.sources.base import head_of
+from detr_hf.errors import quantity
 from detr_hf.foreign_files import read_bytes
 
 MAX_LABEL_BYTES = 64_000_000
@@ -83,7 +84,7 @@ def _annotation(
     values: list[float], size_hw: tuple[int, int], names: Mapping[int, str], is_pose: bool, number: int
 ) -> Annotation:
     if len(values) < FEWEST_VALUES:
-        raise LineError("entry-invalid", f"{len(values)} values; a box has {FEWEST_VALUES}")
+        raise LineError("entry-invalid", f"{quantity(len(values), 'value')}; a box has {FEWEST_VALUES}")
     if not values[0].is_integer():
         raise LineError("entry-invalid", f"class {values[0]:g} is no whole number")
     shape, score = values[1:], None

@@ -135,7 +135,7 @@ def test_a_class_without_object_numbers_is_one_object_and_an_object_without_clas
     (sample,) = source_of(tmp_path).samples()
     assert [found.category for found in sample.objects] == ["cat", "cat"]
     assert [(issue.code, issue.text) for issue in sample.issues] == [
-        ("category-unknown", "1 objects on background")
+        ("category-unknown", "1 object on background")
     ]
 
 
