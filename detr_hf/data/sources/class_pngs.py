@@ -21,7 +21,7 @@ from detr_hf.data.sources.base import Opened, Place
 from detr_hf.data.sources.class_maps import ClassPng, with_segments
 from detr_hf.data.sources.class_tables import FILE_NAMES, ClassTable, cityscapes_table, find_table, read_table
 from detr_hf.data.sources.splits import DataSet, open_all, split_folder
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 
 FORMAT = "class-pngs"
 TITLE = "class PNGs (Cityscapes, CamVid, ADE20K and the like)"
@@ -140,7 +140,7 @@ class _ClassPngs(DataSet):
             if row.is_void:
                 yield Issue("class-void", f"'{row.name}'", self._table_name or "")
         if self._not_read:
-            yield Issue("not-read", f"{len(self._not_read)} files, such as {self._not_read[0]}")
+            yield Issue("not-read", f"{quantity(len(self._not_read), 'file')}, such as {self._not_read[0]}")
         for name in self._files.links_out:
             yield Issue("image-link", f"'{name}' is a link out of {self._files.folder}", name)
 
