@@ -102,13 +102,13 @@ def split_records(
 ) -> Splits:
     """Divide the images, duplicates together, stratified by folder and by the things annotated.
 
-    Of each image a few words are kept, so the records may be streamed. Splits that the source has of its own,
-    training and validation among them, stay as they are, but for files that are in several, unless folds, a
-    split file or ``keep_own: false`` ask for others.
+    Splits that the source has of its own, training and validation among them, stay as they are, but for files
+    that are in several, unless folds, a split file or ``keep_own: false`` ask for others.
 
     Args:
-        settings: the recipe's ``split``. What its split file names stays where that says, in its splits or
-            folds; the rest is placed as without it.
+        records: may be streamed; a few words of each are kept.
+        settings: the recipe's ``split``. What its split file names stays where that says; the rest is placed
+            as without it.
         stuff: classes that are nearly everywhere, and do not count.
 
     Raises:
@@ -122,41 +122,42 @@ def split_records(
     if given is not None and folds is None and given.is_folds:
         folds = len(given.names)
     is_own = given is not None and settings.fixed is None
-    shares = (
-        dict.fromkeys(given.names, 0.0) if is_own and given else _shares(settings.validation_fraction, folds)
-    )
+    if given is not None and is_own:
+        shares = dict.fromkeys(given.names, 0.0)
+    else:
+        shares = _shares(settings.validation_fraction, folds)
+    names = tuple(shares)
     issues: list[Issue] = []
-    known = _fixed_places(given, tuple(shares), {image.name for image in images}, issues)
+    known = _fixed_places(given, names, {image.name for image in images}, issues)
     groups = _groups(images, settings.duplicate_distance, issues)
-    if len(groups) < len(shares) and not is_own:
+    if len(groups) < len(names) and not is_own:
         raise UserError(
             f"{quantity(len(images), 'image')}, of which {len(groups)} differ, cannot be split into "
-            f"{len(shares)} parts; duplicates stay together"
+            f"{len(names)} parts; duplicates stay together"
         )
-    items, places, spanning = _items(groups, known, tuple(shares), settings.seed)
+    items, places, spanning = _items(groups, known, names, settings.seed)
     of = dict(known)
     for place, group in zip(stratify(items, list(shares.values()), places), groups, strict=True):
         for image in group:
-            of.setdefault(image.name, list(shares)[place])
-    leaks = list(_leaks(spanning, of, tuple(shares))) if is_own else []
+            of.setdefault(image.name, names[place])
+    leaks = list(_leaks(spanning, of, names)) if is_own else []
     left_out = {issue.file for issue in leaks}
     for group in ([image for image in group if image.name not in left_out] for group in spanning):
         if len({of[image.name] for image in group}) > 1:
             issues.append(Issue("torn", _others(group), group[0].name))
-    issues += leaks
     images = [image for image in images if image.name not in left_out]
     in_order = {image.name: of[image.name] for image in images}
-    _require_no_empty(in_order, tuple(shares))
-    issues += _incomplete_classes(images, in_order, tuple(shares))
-    return Splits(in_order, tuple(shares), settings.seed, issues, is_own)
+    if empty := [name for name in names if name not in in_order.values()]:
+        raise UserError(f"{listed(empty)} would hold no image; give more images or another fraction")
+    issues += [*leaks, *_incomplete_classes(images, in_order, names)]
+    return Splits(in_order, names, settings.seed, issues, is_own)
 
 
 @dataclass(frozen=True)
-class _Image:
+class _Image(Fingerprint):
     """The few words of a record that splitting needs."""
 
     name: str
-    fingerprint: Fingerprint
     folder: str
     labels: frozenset[str]
     split: str
@@ -166,8 +167,7 @@ class _Image:
         things = set(record.categories).difference(stuff)
         # An image without an object has its folder; the folder of a split says nothing.
         labels = frozenset(things | {"" if record.split else record.folder})
-        fingerprint = Fingerprint(record.sha256, record.dhash)
-        return _Image(record.file_name, fingerprint, record.folder, labels, record.split)
+        return _Image(record.sha256, record.dhash, record.file_name, record.folder, labels, record.split)
 
 
 def _own_splits(images: list[_Image], settings: Splitting) -> Splits | None:
@@ -204,11 +204,11 @@ def _fixed_places(
 
 def _groups(images: list[_Image], distance: int, issues: list[Issue]) -> list[list[_Image]]:
     """Duplicates together, all others alone."""
-    duplicates = find_duplicates([image.fingerprint for image in images], distance)
+    duplicates = find_duplicates(images, distance)
     together = {at for group in duplicates for at in group}
     groups = [[images[at] for at in group] for group in duplicates]
     for group in groups:
-        if len({image.fingerprint.sha256 for image in group}) > 1:  # equal files are the same image
+        if len({image.sha256 for image in group}) > 1:  # equal files are the same image
             issues.append(Issue("alike", _others(group), group[0].name))
         if len({image.folder for image in group}) > 1:
             issues.append(Issue("alike-across", _others(group), group[0].name))
@@ -241,27 +241,18 @@ def _leaks(groups: list[list[_Image]], of: Mapping[str, str], names: tuple[str, 
     """Equal files in several splits stay in the last of these: training is what loses them."""
     for group in groups:
         in_order = sorted(group, key=lambda image: names.index(of[image.name]))
-        last = {image.fingerprint.sha256: image for image in in_order}
+        last = {image.sha256: image for image in in_order}
         for image in group:
-            kept = last[image.fingerprint.sha256]
+            kept = last[image.sha256]
             if of[image.name] != of[kept.name]:
                 yield Issue("leak", f"it is in {of[kept.name]}, too, as {kept.name}", image.name)
 
 
-def _require_no_empty(of: dict[str, str], names: tuple[str, ...]) -> None:
-    filled = set(of.values())
-    if empty := [name for name in names if name not in filled]:
-        raise UserError(f"{listed(empty)} would hold no image; give more images or another fraction")
-
-
-def _incomplete_classes(images: list[_Image], of: dict[str, str], names: tuple[str, ...]) -> list[Issue]:
+def _incomplete_classes(images: list[_Image], of: dict[str, str], names: tuple[str, ...]) -> Iterator[Issue]:
     seen: dict[str, set[str]] = defaultdict(set)
     for image in images:
         for label in image.labels:
             seen[label].add(of[image.name])
-    absent = {label: [name for name in names if name not in seen[label]] for label in sorted(seen)}
-    return [
-        Issue("not-everywhere", f"not in {', '.join(lacking)}", label)
-        for label, lacking in absent.items()
-        if lacking
-    ]
+    for label in sorted(seen):
+        if lacking := [name for name in names if name not in seen[label]]:
+            yield Issue("not-everywhere", f"not in {', '.join(lacking)}", label)
