@@ -31,15 +31,10 @@ UNCLEAR = "unclear"
 
 @dataclass(frozen=True)
 class BoxFormat:
-    """How the boxes of a source are written.
+    """How the boxes of a source are written."""
 
-    Attributes:
-        name: one of the constants above.
-        why: what was seen, for messages; empty for ``XYWH``.
-    """
-
-    name: str = XYWH
-    why: str = ""
+    name: str = XYWH  # one of the constants above
+    why: str = ""  # what was seen, for messages; empty for ``XYWH``
 
     def to_xywh(self, bbox: list[float], drawn_hw: tuple[int, int]) -> list[float]:
         """Four numbers as x, y, width, height in pixels of the image as it was annotated."""

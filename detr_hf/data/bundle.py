@@ -26,41 +26,27 @@ class Check(Protocol):
 
 @dataclass(frozen=True)
 class ImageStream:
-    """A training split that is read while it is trained on.
+    """A training split that is read while it is trained on."""
 
-    Attributes:
-        rows: undecoded rows, in the columns of the source.
-        check: what makes them ours.
-        images: that count as an epoch.
-        is_panoptic: whether checked rows carry a ``panoptic`` PNG.
-    """
-
-    rows: datasets.IterableDataset
-    check: Check
-    images: int
-    is_panoptic: bool
+    rows: datasets.IterableDataset  # undecoded rows, in the columns of the source
+    check: Check  # what makes them ours
+    images: int  # that count as an epoch
+    is_panoptic: bool  # whether checked rows carry a ``panoptic`` PNG
 
 
 @dataclass
 class DataBundle:
-    """A data set that is ready for loading, with its one label map.
+    """A data set that is ready for loading, with its one label map."""
 
-    Attributes:
-        dataset: splits "train" and "validation", both with :func:`dataset_features`; of a streamed set
-            "validation" alone.
-        labels: the classes that ``objects.category`` counts, things first.
-        is_panoptic: whether the rows carry a ``panoptic`` PNG.
-        notes: one sentence for everything that was mended, dropped or is worth knowing, each with its count.
-        stream: the training split of a streamed set.
-        training_key: :func:`content_key` of the training split, of a stream of its first images.
-    """
-
+    # splits "train" and "validation", both with :func:`dataset_features`; of a streamed set "validation"
+    # alone
     dataset: datasets.DatasetDict
-    labels: LabelMap
-    is_panoptic: bool
+    labels: LabelMap  # the classes that ``objects.category`` counts, things first
+    is_panoptic: bool  # whether the rows carry a ``panoptic`` PNG
+    # one sentence for everything that was mended, dropped or is worth knowing, each with its count
     notes: list[str] = field(default_factory=list)
-    stream: ImageStream | None = None
-    training_key: str = ""
+    stream: ImageStream | None = None  # the training split of a streamed set
+    training_key: str = ""  # :func:`content_key` of the training split, of a stream of its first images
 
     def save(self, folder: str | Path) -> None:
         """Write a self-contained copy (images embedded) that ``data.dataset`` reads back, with its label

@@ -49,21 +49,13 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What the card tells, beside the classes.
+    """What the card tells, beside the classes."""
 
-    Attributes:
-        title: name of the data set.
-        license: as the Hub spells licenses.
-        teacher: the model that drew the stuff; None where none was used or its name is not known.
-        splits: how the images were divided.
-        summaries: by folder, as ``writing.Written`` has them.
-    """
-
-    title: str
-    license: str
-    teacher: str | None
-    splits: Splits
-    summaries: Mapping[str, SplitSummary]
+    title: str  # name of the data set
+    license: str  # as the Hub spells licenses
+    teacher: str | None  # the model that drew the stuff; None where none was used or its name is not known
+    splits: Splits  # how the images were divided
+    summaries: Mapping[str, SplitSummary]  # by folder, as ``write_dataset`` gives them
 
 
 def card_text(labels: LabelMap, facts: CardFacts) -> str:

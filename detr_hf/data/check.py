@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +35,15 @@ OK, FAULTY = 0, 1
 
 @dataclass(frozen=True)
 class Target:
-    """What to check.
+    """What to check."""
 
-    Attributes:
-        name: for people.
-        splits: the sources, training first.
-        labels: the label map; None where it is to come from the data.
-        remarks: what format was recognized.
-        fault: why the data cannot be opened, or which of its splits to train on is not known.
-        fraction: of the images that would be held out for validation.
-    """
-
-    name: str
-    splits: Mapping[str, Source]
-    labels: LabelMap | None = None
-    remarks: tuple[str, ...] = ()
+    name: str  # for people
+    splits: Mapping[str, Source]  # the sources, training first
+    labels: LabelMap | None = None  # the label map; None where it is to come from the data
+    remarks: tuple[str, ...] = ()  # what format was recognized
+    # why the data cannot be opened, or which of its splits to train on is not known
     fault: Issue | None = None
-    fraction: float = 0.1
+    fraction: float = 0.1  # of the images that would be held out for validation
 
 
 def open_target(
@@ -105,52 +96,36 @@ def target_of_data(data: Data, name: str) -> Target:
 
 @dataclass
 class SplitCount:
-    """What a split holds: images, objects but for crowds, crowds, objects by class, all classes used; and how
-    many of these objects are left to learn from.
-    """
+    """What a split holds."""
 
     images: int = 0
-    objects: int = 0
+    objects: int = 0  # but for crowds
     crowd: int = 0
-    classes: Counter[str] = field(default_factory=Counter)
-    used: set[str | None] = field(default_factory=set)
-    to_learn: int = 0
+    classes: Counter[str] = field(default_factory=Counter)  # of these objects
+    used: set[str | None] = field(default_factory=set)  # by crowds, too
+    to_learn: int = 0  # objects that repair leaves
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One image as it was checked.
-
-    Attributes:
-        sample: as the source gives it.
-        repaired: what became of it.
-        issues: all that was found, the repair's first.
-        to_learn: objects that are left, but for crowds.
-    """
+    """One image as it was checked."""
 
     split: str
-    sample: Sample
-    repaired: Repaired
-    issues: list[Issue]
-    to_learn: int = 0
+    sample: Sample  # as the source gives it
+    repaired: Repaired  # what became of it
+    issues: list[Issue]  # all that was found, the repair's first
+    to_learn: int = 0  # objects that are left, but for crowds
 
 
 @dataclass
 class CheckResult:
-    """All that a check found.
+    """All that a check found."""
 
-    Attributes:
-        target: what was checked, for people.
-        labels: None where no class could be read.
-        splits: counts of each split.
-        samples: the worst images, the worst first.
-    """
-
-    target: Target
-    labels: LabelMap | None
-    splits: dict[str, SplitCount]
+    target: Target  # what was checked, for people
+    labels: LabelMap | None  # None where no class could be read
+    splits: dict[str, SplitCount]  # counts of each split
     report: Report
-    samples: list[Seen]
+    samples: list[Seen]  # the worst images, the worst first
 
     def exit_code(self, strict: bool = False) -> int:
         """0 without errors, else 1; ``strict`` counts warnings as well."""
@@ -207,6 +182,7 @@ class _Check:
     _worst: list[tuple[int, int, Seen]] = field(default_factory=list)
     _unlisted: list[tuple[str, Issue]] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
+    _refusals: set[str] = field(default_factory=set)
     _taken: int = 0
 
     def run(self) -> CheckResult:
@@ -216,7 +192,10 @@ class _Check:
         labels = self.target.labels or self._labels()
         for split, source in self.target.splits.items():
             held = self.splits[split] = SplitCount()
-            self._guarded(split, partial(self._check_split, split, source, labels, held))
+            try:
+                self._check_split(split, source, labels, held)
+            except UserError as error:
+                self._refuse(split, error)
         for split, issue in {issue.file: (split, issue) for split, issue in self._unlisted}.values():
             if issue.file not in self._names:
                 self.report.add([issue], split)
@@ -232,32 +211,21 @@ class _Check:
         worst = [seen for _, _, seen in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
         return CheckResult(self.target, labels, self.splits, self.report, worst)
 
-    def _guarded(self, split: str, work: Callable[[], None]) -> bool:
-        """Do it; where that raises, it is an issue of the split."""
-        try:
-            work()
-        except UserError as error:
-            if not self.report.count("data") or str(error) not in self._data_texts():
-                self.report.add([Issue("data", str(error))], split)
-            return False
-        return True
-
-    def _data_texts(self) -> set[str]:
-        return {text for place in self.report.places("data") for text in place.examples}
+    def _refuse(self, split: str, error: UserError) -> None:
+        """What cannot be read is an issue, once."""
+        if str(error) not in self._refusals:
+            self._refusals.add(str(error))
+            self.report.add([Issue("data", str(error))], split)
 
     def _labels(self) -> LabelMap | None:
         """The label map that a run would make of the first split that has classes."""
-        found: list[LabelMap] = []
-
-        def read(source: Source) -> None:
-            categories = source.categories()
-            if not categories:
-                raise UserError(f"{source.name}: there is no class, so there is nothing to learn")
-            found.append(LabelMap.from_coco(categories))
-
         for split, source in self.target.splits.items():
-            if self._guarded(split, partial(read, source)):
-                return found[0]
+            try:
+                if categories := source.categories():
+                    return LabelMap.from_coco(categories)
+                raise UserError(f"{source.name}: there is no class, so there is nothing to learn")
+            except UserError as error:
+                self._refuse(split, error)
         return None
 
     def _check_split(self, split: str, source: Source, labels: LabelMap | None, held: SplitCount) -> None:

@@ -23,17 +23,11 @@ from detr_hf.labels import LabelMap
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        read: images of the source by split.
-        written: images and objects by split.
-        report: all issues, by kind and file.
-    """
-
-    read: Mapping[str, int]
-    written: Mapping[str, Mapping[str, int]]
-    report: Report
+    read: Mapping[str, int]  # images of the source by split
+    written: Mapping[str, Mapping[str, int]]  # images and objects by split
+    report: Report  # all issues, by kind and file
 
     @property
     def is_unchanged(self) -> bool:

@@ -20,19 +20,13 @@ ROUNDING_PX = 2  # sides that differ by no more are one size: tools round differ
 
 @dataclass(frozen=True)
 class Frame:
-    """The image as its annotations see it.
+    """The image as its annotations see it."""
 
-    Attributes:
-        drawn_hw: the size that coordinates refer to.
-        upright_hw: the size of the upright image.
-        orientation: the EXIF orientation (1 to 8) by which coordinates are to be turned; 1 where they are
-            upright already.
-        issue: code of the issue that the declared size gives reason to; None where it is the file's.
-    """
-
-    drawn_hw: tuple[int, int]
-    upright_hw: tuple[int, int]
+    drawn_hw: tuple[int, int]  # the size that coordinates refer to
+    upright_hw: tuple[int, int]  # the size of the upright image
+    # the EXIF orientation (1 to 8) by which coordinates are to be turned; 1 where they are upright already
     orientation: int = 1
+    # code of the issue that the declared size gives reason to; None where it is the file's
     issue: str | None = None
 
     @property

@@ -16,23 +16,17 @@ SEVERITIES: tuple[Severity, ...] = (ERROR, WARNING, INFO)
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of issue.
+    """A kind of issue."""
 
-    Attributes:
-        code: its name in JSON and on pages.
-        severity: an error ends a training run before its first step; a warning does not, but is told; info is
-            worth knowing.
-        effect: what `repair` does: `check --fix`, `convert` and `prepare` with every kind, training with
-            those that are no errors. "stops": nothing can be done about it, so that they refuse, too.
-        title: the end of "17 x ...".
-        remedy: what to do.
-    """
-
-    code: str
+    code: str  # its name in JSON and on pages
+    # an error ends a training run before its first step; a warning does not, but is told; info is worth
+    # knowing
     severity: Severity
+    # what `repair` does: `check --fix`, `convert` and `prepare` with every kind, training with those that are
+    # no errors. "stops": nothing can be done about it, so that they refuse, too.
     effect: Effect
-    title: str
-    remedy: str
+    title: str  # the end of "17 x ..."
+    remedy: str  # what to do
 
 
 _FIX = "`detr-hf check ... --fix OUT` does it"
@@ -188,16 +182,11 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Issue:
-    """One thing found.
+    """One thing found."""
 
-    Attributes:
-        code: of its kind in ``KINDS``.
-        text: what exactly, and where in the file: "annotation 12: box [...]".
-        file: the image's ``file_name``, or the annotation file; empty where it concerns the whole source.
-    """
-
-    code: str
-    text: str = ""
+    code: str  # of its kind in ``KINDS``
+    text: str = ""  # what exactly, and where in the file: "annotation 12: box [...]"
+    # the image's ``file_name``, or the annotation file; empty where it concerns the whole source
     file: str = ""
 
     @property

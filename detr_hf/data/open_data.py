@@ -17,16 +17,11 @@ from detr_hf.recipe.prepare import Reading
 
 @dataclass(frozen=True)
 class OpenedData:
-    """The data of a recipe.
+    """The data of a recipe."""
 
-    Attributes:
-        splits: by role, "train" and maybe "validation".
-        labels: the label map that lies beside the data, if any.
-        remarks: one sentence for each thing that was recognized or chosen.
-    """
-
-    splits: dict[str, Source]
-    labels: LabelMap | None = None
+    splits: dict[str, Source]  # by role, "train" and maybe "validation"
+    labels: LabelMap | None = None  # the label map that lies beside the data, if any
+    # one sentence for each thing that was recognized or chosen
     remarks: list[str] = field(default_factory=list)
 
 

@@ -36,19 +36,13 @@ class Stuff:
 
 @dataclass(frozen=True)
 class Painted:
-    """An id map ``int32 [H, W]`` and what is in it.
-
-    Attributes:
-        objects: with box and area in whole pixels of what is visible; those that a machine
-            drew have ``extra["pseudo"]``.
-        issues: what was left out.
-        is_changed: whether it is another id map than the sample came with.
-    """
+    """An id map ``int32 [H, W]`` and what is in it."""
 
     id_map: IdMap
+    # with box and area in whole pixels of what is visible; those that a machine drew have ``extra["pseudo"]``
     objects: list[Annotation]
-    issues: list[Issue] = field(default_factory=list)
-    is_changed: bool = True
+    issues: list[Issue] = field(default_factory=list)  # what was left out
+    is_changed: bool = True  # whether it is another id map than the sample came with
 
 
 def paint(sample: Sample, stuff: Stuff | None = None, most_hidden: float = MOST_HIDDEN) -> Painted:

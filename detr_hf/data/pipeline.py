@@ -55,25 +55,17 @@ OURS = ("steps", REPORT_JSON)  # what a folder holds that an earlier run has mad
 
 @dataclass
 class Pipeline:
-    """The way from PATH to OUT.
+    """The way from PATH to OUT."""
 
-    Args:
-        path: the source, in any format that a door knows; only read.
-        out: made when missing.
-        recipe: all settings.
-        load_teacher: makes the teacher of stuff, when it is needed.
-        strict: stop at the first issue instead of repairing or dropping.
-        teacher_files: the teacher's folder where that is not what the recipe says; other files in it, and
-            its stuff is painted anew.
-        teacher_stuff: gives the teacher's stuff classes without loading it, for a look before the first step.
-    """
-
-    path: Path
-    out: Path
-    recipe: PrepareRecipe
-    load_teacher: Callable[[], Teacher]
-    strict: bool = False
+    path: Path  # the source, in any format that a door knows; only read
+    out: Path  # made when missing
+    recipe: PrepareRecipe  # all settings
+    load_teacher: Callable[[], Teacher]  # makes the teacher of stuff, when it is needed
+    strict: bool = False  # stop at the first issue instead of repairing or dropping
+    # the teacher's folder where that is not what the recipe says; other files in it, and its stuff is painted
+    # anew
     teacher_files: Path | None = None
+    # gives the teacher's stuff classes without loading it, for a look before the first step
     teacher_stuff: Callable[[], Iterable[str]] | None = None
 
     def run(self, only: str | None = None) -> None:

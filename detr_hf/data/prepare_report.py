@@ -30,22 +30,14 @@ EFFECTS: tuple[Effect, ...] = ("image dropped", "object dropped", "repaired", "n
 
 @dataclass
 class PrepareReport:
-    """All that the report tells.
+    """All that the report tells."""
 
-    Args:
-        root: the source's folder, for the sample images.
-        outcomes: what the step `repair` left.
-        issues: gives all issues, anew on each call.
-        statistics: of the records.
-        labels: None where no class is known, because nothing is left.
-        sections: what steps tell, by heading: sentences each.
-    """
-
-    root: Path
-    outcomes: Outcomes
-    issues: Callable[[], Iterable[Issue]]
-    statistics: Statistics
-    labels: LabelMap | None
+    root: Path  # the source's folder, for the sample images
+    outcomes: Outcomes  # what the step `repair` left
+    issues: Callable[[], Iterable[Issue]]  # gives all issues, anew on each call
+    statistics: Statistics  # of the records
+    labels: LabelMap | None  # None where no class is known, because nothing is left
+    # what steps tell, by heading: sentences each
     sections: dict[str, list[str]] = field(default_factory=dict)
 
     def write(self, out: Path) -> None:

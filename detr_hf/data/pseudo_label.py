@@ -36,15 +36,10 @@ STEP_VERSION = "1"
 
 @dataclass(frozen=True)
 class FoundStuff:
-    """What a teacher sees of stuff in one image.
+    """What a teacher sees of stuff in one image."""
 
-    Attributes:
-        id_map: ``int32 [h, w]`` at the teacher's own resolution, without padding; 0 is void.
-        segments: (id, the teacher's class name, score from 0 to 1).
-    """
-
-    id_map: NDArray[np.int32]
-    segments: list[tuple[int, str, float]]
+    id_map: NDArray[np.int32]  # ``int32 [h, w]`` at the teacher's own resolution, without padding; 0 is void
+    segments: list[tuple[int, str, float]]  # (id, the teacher's class name, score from 0 to 1)
 
 
 class Teacher(Protocol):

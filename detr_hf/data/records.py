@@ -24,19 +24,14 @@ class Record(Sample):
 
     Paths are relative to the source's folder where they lie in it, else absolute. ``image_id`` counts from 1
     in the order of the source. Of a source with several splits, ``file_name`` begins with the split's name.
-
-    Attributes:
-        sha256: of the image's file, hex.
-        dhash: 64-bit difference hash of the upright gray image, 16 hex digits.
-        split: "train", "validation" or another name, where the source has several.
     """
 
     image: Path
     id_map: Path | None = None
     size_hw: tuple[int, int] = (0, 0)
-    sha256: str = ""
-    dhash: str = ""
-    split: str = ""
+    sha256: str = ""  # of the image's file, hex
+    dhash: str = ""  # 64-bit difference hash of the upright gray image, 16 hex digits
+    split: str = ""  # "train", "validation" or another name, where the source has several
 
     @property
     def folder(self) -> str:
@@ -96,14 +91,10 @@ class Outcomes:
 
     Iterating gives the records, numbered from 1, without objects of void classes. Each pass reads the file
     anew, one line at a time.
-
-    Args:
-        file: of JSON lines.
-        labels: the label map of the data set.
     """
 
-    file: Path
-    labels: LabelMap
+    file: Path  # of JSON lines
+    labels: LabelMap  # the label map of the data set
 
     def __iter__(self) -> Iterator[Record]:
         return (record for _, record, _ in self.all() if record is not None)

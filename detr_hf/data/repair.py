@@ -28,17 +28,11 @@ SLACK_PX = 1.0  # an overshoot that no wrong size of the image explains
 
 @dataclass(frozen=True)
 class Repaired:
-    """What became of a sample.
+    """What became of a sample."""
 
-    Attributes:
-        sample: put right, in pixels of the upright image; None where the image is dropped.
-        issues: all that was found, the door's first.
-        facts: of the image's file; None where it cannot be opened.
-    """
-
-    sample: Sample | None
-    issues: list[Issue]
-    facts: ImageFacts | None = None
+    sample: Sample | None  # put right, in pixels of the upright image; None where the image is dropped
+    issues: list[Issue]  # all that was found, the door's first
+    facts: ImageFacts | None = None  # of the image's file; None where it cannot be opened
 
     @property
     def has_error(self) -> bool:
@@ -48,17 +42,11 @@ class Repaired:
 
 @dataclass(frozen=True)
 class Repair:
-    """Puts samples right; thread safe, picklable, and never raises for what is wrong with one.
+    """Puts samples right; thread safe, picklable, and never raises for what is wrong with one."""
 
-    Args:
-        box_format: of the source, see :func:`detr_hf.data.boxes.judge_format`.
-        decode: look at the pixels too (damaged files, hashes), not at the file's header alone.
-        outlines: put outlines right, too; without, they serve only where a box is none.
-    """
-
-    box_format: BoxFormat = COCO_BOXES
-    decode: bool = True
-    outlines: bool = True
+    box_format: BoxFormat = COCO_BOXES  # of the source, see :func:`detr_hf.data.boxes.judge_format`
+    decode: bool = True  # look at the pixels too (damaged files, hashes), not at the file's header alone
+    outlines: bool = True  # put outlines right, too; without, they serve only where a box is none
 
     def __call__(self, sample: Sample) -> Repaired:
         """The repaired sample, with all that was found."""

@@ -31,19 +31,12 @@ Shape = list[list[float]] | dict[str, Any]
 
 @dataclass
 class ObjectRepair:
-    """Puts the annotations of one image right and remembers what it found.
+    """Puts the annotations of one image right and remembers what it found."""
 
-    Args:
-        file: the image, for issues.
-        frame: what its coordinates refer to.
-        box_format: how its boxes are written.
-        outlines: put outlines right, too; without, they serve only where a box is none.
-    """
-
-    file: str
-    frame: Frame
-    box_format: BoxFormat
-    outlines: bool = True
+    file: str  # the image, for issues
+    frame: Frame  # what its coordinates refer to
+    box_format: BoxFormat  # how its boxes are written
+    outlines: bool = True  # put outlines right, too; without, they serve only where a box is none
     issues: list[Issue] = field(default_factory=list)
 
     def __call__(self, found: Annotation) -> Annotation | None:

@@ -54,19 +54,12 @@ def about_source(splits: Mapping[str, Source], formats: Mapping[str, BoxFormat])
 
 @dataclass(frozen=True)
 class RecordRepair:
-    """From a sample to its line; picklable.
+    """From a sample to its line; picklable."""
 
-    Args:
-        root: the source's folder.
-        kept: folder for images and id maps that are no files of the source.
-        repairs: by the name of the split.
-        drops_empty: whether images without objects are left out.
-    """
-
-    root: Path
-    kept: Path
-    repairs: Mapping[str, Repair]
-    drops_empty: bool = False
+    root: Path  # the source's folder
+    kept: Path  # folder for images and id maps that are no files of the source
+    repairs: Mapping[str, Repair]  # by the name of the split
+    drops_empty: bool = False  # whether images without objects are left out
 
     def __call__(self, item: tuple[str, Sample]) -> str:
         """The line of a split's sample; never raises for what is wrong with it."""

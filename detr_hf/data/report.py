@@ -28,16 +28,11 @@ class Place:
 
 @dataclass
 class Report:
-    """Issues counted by kind and place. Memory grows with the number of faulty files, not of issues.
+    """Issues counted by kind and place. Memory grows with the number of faulty files, not of issues."""
 
-    Attributes:
-        source: for messages.
-        totals: of what is sound: images, objects, ...
-        found: places by code, then by split and file.
-    """
-
-    source: str
-    totals: Counter[str] = field(default_factory=Counter)
+    source: str  # for messages
+    totals: Counter[str] = field(default_factory=Counter)  # of what is sound: images, objects,
+    # places by code, then by split and file
     found: dict[str, dict[tuple[str, str], Place]] = field(default_factory=dict)
 
     def add(self, issues: Iterable[Issue], split: str = "") -> None:

@@ -63,16 +63,11 @@ def _stored(content: Any, name: str) -> Any:
 
 @dataclass(frozen=True)
 class RowMaker:
-    """A sample to a row with its issues, or to None where training must not see it. Picklable, thread safe.
+    """A sample to a row, or to None where training must not see it; picklable, thread safe."""
 
-    Args:
-        repair: of the source.
-        labels: of the run.
-        with_images: whether rows hold ``image`` and ``panoptic``; not where they stay in a saved data set.
-    """
-
-    repair: Repair
-    labels: LabelMap
+    repair: Repair  # of the source
+    labels: LabelMap  # of the run
+    # whether rows hold ``image`` and ``panoptic``; not where they stay in a saved data set
     with_images: bool = True
 
     def __call__(self, sample: Sample) -> tuple[dict[str, Any] | None, list[Issue]]:

@@ -29,21 +29,14 @@ from detr_hf.recipe.prepare import Splitting
 
 @dataclass(frozen=True)
 class Splits:
-    """Where every image goes.
+    """Where every image goes."""
 
-    Attributes:
-        of: file_name of an image -> name of its split.
-        names: "train" and "validation", or "fold_1" to "fold_K".
-        seed: what it was drawn with.
-        issues: duplicates, classes that are not in every split, and what a split file did not settle.
-        is_own: whether the source came so divided.
-    """
-
-    of: Mapping[str, str]
-    names: tuple[str, ...]
-    seed: int
+    of: Mapping[str, str]  # file_name of an image -> name of its split
+    names: tuple[str, ...]  # "train" and "validation", or "fold_1" to "fold_K"
+    seed: int  # what it was drawn with
+    # duplicates, classes that are not in every split, and what a split file did not settle
     issues: list[Issue] = field(default_factory=list)
-    is_own: bool = False
+    is_own: bool = False  # whether the source came so divided
 
     @property
     def left_out(self) -> set[str]:

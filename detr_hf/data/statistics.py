@@ -23,20 +23,16 @@ class Statistics:
     """Counts over records. Areas are those of the annotations, one over another.
 
     Attributes:
-        images: images with an object of the class, by class.
-        objects: objects and segments, by class.
         sizes: objects (not segments of an id map) by class and COCO size.
-        short_edges: images by the range of their short edge.
-        objects_per_image: images by their number of objects.
         samples: a few records of each class, whichever come first by the hash of their name.
     """
 
     records: int = 0
-    images: Counter[str] = field(default_factory=Counter)
-    objects: Counter[str] = field(default_factory=Counter)
+    images: Counter[str] = field(default_factory=Counter)  # images with an object of the class, by class
+    objects: Counter[str] = field(default_factory=Counter)  # objects and segments, by class
     sizes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    short_edges: Counter[str] = field(default_factory=Counter)
-    objects_per_image: Counter[int] = field(default_factory=Counter)
+    short_edges: Counter[str] = field(default_factory=Counter)  # images by the range of their short edge
+    objects_per_image: Counter[int] = field(default_factory=Counter)  # images by their number of objects
     _samples: dict[str, list[tuple[int, int, Record]]] = field(default_factory=lambda: defaultdict(list))
 
     @classmethod

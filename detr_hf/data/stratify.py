@@ -9,17 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Item:
-    """What is placed as one: images that belong together.
+    """What is placed as one: images that belong together."""
 
-    Attributes:
-        size: number of images.
-        labels: label -> how many of its images have it.
-        lot: text that decides among equals.
-    """
-
-    size: int
-    labels: Mapping[str, int]
-    lot: str
+    size: int  # number of images
+    labels: Mapping[str, int]  # label -> how many of its images have it
+    lot: str  # text that decides among equals
 
 
 def stratify(items: Sequence[Item], shares: Sequence[float], places: Mapping[int, int]) -> list[int]:

@@ -190,17 +190,11 @@ def _reader_of(
 
 @dataclass(frozen=True)
 class RowCheck:
-    """What is checked and repaired in a table before a run, done to one row of a stream. Picklable.
+    """What is checked and repaired in a table before a run, done to one row of a stream. Picklable."""
 
-    Args:
-        reader: of the rows.
-        make_row: what every sample goes through.
-        name: of the stream, for messages.
-    """
-
-    reader: RowReader
-    make_row: RowMaker
-    name: str
+    reader: RowReader  # of the rows
+    make_row: RowMaker  # what every sample goes through
+    name: str  # of the stream, for messages
 
     def __call__(self, raw: Mapping[str, Any], place: int) -> dict[str, Any]:
         """A raw row as one of a `DataBundle`.

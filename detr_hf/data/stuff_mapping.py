@@ -19,15 +19,10 @@ VOID = "void"
 
 @dataclass(frozen=True)
 class StuffMapping:
-    """Teacher's name -> name in the data set; None leaves a class out, so that its pixels become void.
+    """Teacher's name -> name in the data set; None leaves a class out, so that its pixels become void."""
 
-    Attributes:
-        source: where it stands, for messages: a preset's name or a file.
-        to_class: every name of a teacher's stuff class that is known.
-    """
-
-    source: str
-    to_class: Mapping[str, str | None]
+    source: str  # where it stands, for messages: a preset's name or a file
+    to_class: Mapping[str, str | None]  # every name of a teacher's stuff class that is known
 
     @property
     def classes(self) -> tuple[str, ...]:
