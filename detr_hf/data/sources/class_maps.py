@@ -5,7 +5,7 @@ The functions here are picklable, so that worker processes make the id maps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -47,36 +47,27 @@ class ClassPng:
     instances: Path | None = None  # Pascal VOC's of the objects; without it, connected parts are objects
 
 
-@dataclass
-class Segments:
-    """What a class PNG holds."""
-
-    id_map: Values  # int32 [H, W] of segment ids, 0 is void
-    objects: list[Annotation] = field(default_factory=list)
-    issues: list[Issue] = field(default_factory=list)
-
-
 def with_segments(sample: Sample, png: ClassPng) -> Sample:
     """A sample with the segments of its PNGs, or with the issue why there are none.
 
     Each PNG is decoded here for the list of segments, and again where the id map is made.
     """
     try:
-        found = segments_of(png, sample.file_name)
+        _, objects, issues = segments_of(png, sample.file_name)
     except UserError as error:
         issue = Issue("png-unreadable", str(error), sample.file_name)
         return replace(sample, issues=(*sample.issues, issue))
-    issues = (*sample.issues, *found.issues)
-    return replace(sample, objects=found.objects, id_map=partial(id_map_png, png), issues=issues)
+    issues = [*sample.issues, *issues]
+    return replace(sample, objects=objects, id_map=partial(id_map_png, png), issues=tuple(issues))
 
 
 def id_map_png(png: ClassPng) -> bytes:
     """The id map as a PNG in COCO panoptic's colors; UserError as ``segments_of``."""
-    return png_bytes(segments_of(png, "").id_map)
+    return png_bytes(segments_of(png, "")[0])
 
 
-def segments_of(png: ClassPng, file: str) -> Segments:
-    """Read the PNGs of the image ``file``.
+def segments_of(png: ClassPng, file: str) -> tuple[Values, list[Annotation], list[Issue]]:
+    """The id map int32 [H, W] of the image ``file``, 0 for void, its segments, and what was found.
 
     Raises:
         UserError: a file cannot be read as such a PNG, holds more segments than labels do, or the two differ
@@ -100,13 +91,12 @@ def segments_of(png: ClassPng, file: str) -> Segments:
     pairs, places = np.unique(keys, return_inverse=True)
     if len(pairs) > MOST_SEGMENTS:
         raise UserError(f"{png.classes.name}: {len(pairs)} combinations of class and object; no labels")
-    made = Segments(classes.copy(), issues=issues)
-    made.id_map[is_thing] = places + len(names) + 1
-    for id_ in np.flatnonzero(np.bincount(classes[~is_thing])).tolist():
-        made.objects += [] if id_ == VOID else [_segment(id_, names[id_ - 1])]
+    id_map, shown = classes.copy(), np.flatnonzero(np.bincount(classes[~is_thing])).tolist()
+    id_map[is_thing] = places + len(names) + 1
+    objects = [_segment(id_, names[id_ - 1]) for id_ in shown if id_ != VOID]
     for id_, pair in enumerate(pairs.tolist(), start=len(names) + 1):
-        made.objects.append(_segment(id_, names[(pair >> 32) - 1]))
-    return made
+        objects.append(_segment(id_, names[(pair >> 32) - 1]))
+    return id_map, objects, issues
 
 
 def _segment(id_: int, name: str) -> Annotation:

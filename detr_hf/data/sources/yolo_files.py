@@ -146,21 +146,17 @@ class YoloFiles:
                     return None, link, issue
         return None, wished[0], Issue("label-missing", f"there is no '{wished[0]}'", image.name)
 
-    def label_files(self) -> Iterator[tuple[Path, str]]:
-        """All files that hold labels, with their names."""
-        for folder in self.folders:
-            for name in folder.with_suffix(".txt"):
-                if looks_like_labels(folder.folder / name):
-                    yield folder.folder / name, name
-
     def orphans(self, missing: Iterable[str]) -> Iterator[Issue]:
         """Label files with objects whose image is not there; ``missing`` images are told by themselves."""
         claimed = {plain_key(label) for name in self.images.names for label in _label_names(name)}
         stems = {_stem(name) for name in missing}
         if len(self.folders) > 1:  # images elsewhere: their folders need not be those of their labels
             stems.update(map(_stem, self.images.names))
-        for path, name in self.label_files():
-            if plain_key(name) not in claimed and _stem(name) not in stems:
+        for folder in self.folders:
+            for name in folder.with_suffix(".txt"):
+                path = folder.folder / name
+                if plain_key(name) in claimed or _stem(name) in stems or not looks_like_labels(path):
+                    continue
                 try:
                     lines = len(read_lines(path, name))
                 except UserError:
