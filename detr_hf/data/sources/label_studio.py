@@ -115,7 +115,6 @@ class Entry:
     said: str  # what the first task says
     issues: list[Issue]
     tasks: list[Task] = field(default_factory=list)
-    number: int = 0
 
 
 class _LabelStudio(DataSet):
@@ -131,12 +130,13 @@ class _LabelStudio(DataSet):
         for file in files:
             content = read_bytes(file, MAX_JSON_BYTES, "annotation file")
             entries = parse_json(content, str(file), any_number=True)
+            found = tasks[file.stem.lower() if by_split else TRAIN]
             for position, entry in enumerate(entries if isinstance(entries, list) else [entries], start=1):
                 if isinstance(entry, dict) and isinstance(entry.get("data"), dict):
-                    tasks[file.stem.lower() if by_split else TRAIN].append(_task_of(entry, position))
+                    found.append(_task_of(entry, position))
                 else:
                     self._found.append(Issue("entry-invalid", f"entry {position} is no task", file.name))
-        self.splits = {split: self._entries(found) for split, found in tasks.items()} or {TRAIN: []}
+        self.splits = {split: self._entries(found) for split, found in tasks.items()}
         taken = (task.results or [] for found in tasks.values() for task in found)
         self._labels = {label for results in taken for label in labels_in(results)}
 
@@ -151,10 +151,6 @@ class _LabelStudio(DataSet):
             if entry is not made:
                 text = f"{entry.tasks[0].name} and {task.name}"
                 entry.issues.append(Issue("image-twice", text, name or said))
-        ids = [entry.tasks[0].number for entry in entries.values()]
-        are_ids = all(map(is_int64, ids)) and len(set(ids)) == len(ids)
-        for position, (entry, id_) in enumerate(zip(entries.values(), ids, strict=True), start=1):
-            entry.number = id_ if are_ids else position
         return list(entries.values())
 
     @cached_property
@@ -200,7 +196,7 @@ class _LabelStudio(DataSet):
 
     def sample(self, entry: Entry, number: int) -> Sample:
         if entry.name is None:
-            return Sample(None, entry.said, entry.number, [], issues=tuple(entry.issues))
+            return Sample(None, entry.said, number, [], issues=tuple(entry.issues))
         path = self._images.folder / entry.name
         issues, regions = list(entry.issues), []
         for task in entry.tasks:
@@ -210,14 +206,14 @@ class _LabelStudio(DataSet):
         if not regions:
             names = " and ".join(task.name for task in entry.tasks)
             issues.append(Issue("no-annotations", f"{names}: not annotated", entry.name))
-            return Sample(path, entry.name, entry.number, [], issues=tuple(issues))
+            return Sample(path, entry.name, number, [], issues=tuple(issues))
         size_hw = _size_of(path, [result for results in regions for result in results])
         objects: list[Annotation] = []
         if size_hw is not None:
             reader = Regions(size_hw, entry.name)
             objects = [found for results in regions for found in reader.annotations(results)]
             issues += reader.issues
-        return Sample(path, entry.name, entry.number, objects, size_hw, issues=tuple(issues))
+        return Sample(path, entry.name, number, objects, size_hw, issues=tuple(issues))
 
 
 def _said(data: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ def brushed(seed: int = 0) -> tuple[np.ndarray, list[int]]:
 def test_rectangles_in_pixels(tmp_path):
     sample = of_results(tmp_path, result())
     (found,) = sample.objects
-    assert (sample.file_name, sample.image_id, sample.declared_hw) == ("images/a.jpg", 7, (HEIGHT, WIDTH))
+    assert (sample.file_name, sample.image_id, sample.declared_hw) == ("images/a.jpg", 1, (HEIGHT, WIDTH))
     assert (found.category, found.bbox, found.segmentation) == ("cat", BOX_PX, None)
     assert codes(sample) == []
     assert opened(tmp_path).splits["train"].categories() == [{"id": 1, "name": "cat"}]
