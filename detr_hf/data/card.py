@@ -51,28 +51,30 @@ class SplitSummary:
 class CardFacts:
     """What the card tells, beside the classes."""
 
-    title: str  # name of the data set
+    title: str
     license: str  # as the Hub spells licenses
     teacher: str | None  # the model that drew the stuff; None where none was used or its name is not known
-    splits: Splits  # how the images were divided
+    splits: Splits
     summaries: Mapping[str, SplitSummary]  # by folder, as ``write_dataset`` gives them
 
 
 def card_text(labels: LabelMap, facts: CardFacts) -> str:
     """The card: metadata as the Hub reads it, then text."""
     parts = _parts(facts)
-    images = sum(summary.images for _, summary in parts)
+    whole = _sum(parts)
+    by_machine = whole.pseudo.total()
+    by_people = whole.segments_of.total() - by_machine
+    creators = {"expert-generated": by_people, "machine-generated": by_machine}
     metadata = {
         "pretty_name": facts.title,
         "license": facts.license,
         "task_categories": ["object-detection", "image-segmentation"],
         "task_ids": ["panoptic-segmentation"],
-        "annotations_creators": _creators(parts),
-        "size_categories": [SIZE_NAMES[sum(images >= size for size in SIZES)]],
+        "annotations_creators": [name for name, count in creators.items() if count] or ["no-annotation"],
+        "size_categories": [SIZE_NAMES[sum(whole.images >= size for size in SIZES)]],
         "tags": ["detr", "coco", "panoptic"],
     }
     kinds = Counter(found.code for found in facts.splits.issues)
-    by_machine = sum(_machine_made(parts).values())
     return render_markdown(
         "dataset_card.md",
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
@@ -80,7 +82,7 @@ def card_text(labels: LabelMap, facts: CardFacts) -> str:
         labels=labels,
         parts=parts,
         truth_heading=TRUTH_HEADING,
-        by_people=sum(_total(parts).values()) - by_machine,
+        by_people=by_people,
         by_machine=by_machine,
         teacher=facts.teacher,
         is_folds=facts.splits.is_folds,
@@ -103,30 +105,23 @@ def _parts(facts: CardFacts) -> list[tuple[str, SplitSummary]]:
     return [(name, facts.summaries[f"{name}/{VALIDATION}"]) for name in facts.splits.names]
 
 
-def _creators(parts: Iterable[tuple[str, SplitSummary]]) -> list[str]:
-    drawn, all_segments = _machine_made(parts), _total(parts)
-    by_people = sum(all_segments.values()) > sum(drawn.values())
-    return (["expert-generated"] if by_people else []) + (["machine-generated"] if drawn else []) or [
-        "no-annotation"
-    ]
-
-
-def _machine_made(parts: Iterable[tuple[str, SplitSummary]]) -> Counter[str]:
-    return +sum((summary.pseudo for _, summary in parts), Counter[str]())
-
-
-def _total(parts: Iterable[tuple[str, SplitSummary]]) -> Counter[str]:
-    return sum((summary.segments_of for _, summary in parts), Counter[str]())
+def _sum(parts: Iterable[tuple[str, SplitSummary]]) -> SplitSummary:
+    whole = SplitSummary()
+    for _, summary in parts:
+        whole.images += summary.images
+        whole.segments_of += summary.segments_of
+        whole.pseudo += summary.pseudo
+        whole.scored += summary.scored
+        whole.score_sum += summary.score_sum
+    return whole
 
 
 def _class_rows(labels: LabelMap, parts: list[tuple[str, SplitSummary]]) -> list[list[Any]]:
     """Every class of the label map, with what is machine-made of it."""
-    total, drawn = _total(parts), _machine_made(parts)
-    scored: Counter[str] = sum((summary.scored for _, summary in parts), Counter[str]())
+    whole = _sum(parts)
     rows = []
     for name in labels.names:
         images = [summary.images_of[name] for _, summary in parts]
-        scores = sum(summary.score_sum[name] for _, summary in parts)
-        mean = f"{scores / scored[name]:.3f}" if scored[name] else ""
-        rows.append([name, labels.kind(name), *images, total[name], drawn[name], mean])
+        mean = f"{whole.score_sum[name] / whole.scored[name]:.3f}" if whole.scored[name] else ""
+        rows.append([name, labels.kind(name), *images, whole.segments_of[name], whole.pseudo[name], mean])
     return rows

@@ -15,7 +15,6 @@ from detr_hf.data.frames import Frame
 from detr_hf.data.issues import Issue
 from detr_hf.data.numbers import is_coordinate, is_int64, is_number
 from detr_hf.data.outlines import Points
-from detr_hf.data.run_lengths import runs_of_text
 from detr_hf.data.sample import Annotation
 from detr_hf.errors import quantity
 
@@ -218,6 +217,29 @@ def decoded_mask(shape: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.
         return None
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return flat.reshape(width, height).T
+
+
+def runs_of_text(text: str) -> list[int] | None:
+    """COCO's compressed counts as runs, five bits a character; None where the text is cut off or no counts.
+
+    From the third run on, the text holds the difference to the run two before (pycocotools, `rleFrString`).
+    Decoded here because the library reads past the end of a damaged text.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return None if shift else runs
 
 
 def encoded_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from detr_hf.data.repair_objects import decoded_mask, encoded_mask
-from detr_hf.data.run_lengths import runs_of_text
+from detr_hf.data.repair_objects import decoded_mask, encoded_mask, runs_of_text
 
 
 def test_run_length_text_is_read_as_pycocotools_writes_it() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -23,38 +22,13 @@ from detr_hf.labels import LabelMap
 
 if TYPE_CHECKING:
     import datasets
-    import pyarrow
+    from datasets.arrow_writer import ArrowWriter
 
 FORMAT = "hf"
 TITLE = "Hugging Face data set (DatasetDict)"
 
 ARROW_FILE = "data-00000-of-00001.arrow"
-BATCH_BYTES = 32_000_000  # of images that are in memory before they are written
-BATCH_ROWS = 100
-
-
-@dataclass
-class SplitTable:
-    """The Arrow file of a split under way."""
-
-    features: datasets.Features
-    writer: pyarrow.RecordBatchStreamWriter
-    rows: list[dict[str, Any]]
-    held: int = 0
-
-    def add(self, row: dict[str, Any], size: int) -> None:
-        self.rows.append(self.features.encode_example(row))
-        self.held += size
-        if len(self.rows) >= BATCH_ROWS or self.held >= BATCH_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        import pyarrow
-
-        if self.rows:
-            batch = pyarrow.RecordBatch.from_pylist(self.rows, schema=self.features.arrow_schema)
-            self.writer.write_batch(batch)
-        self.rows, self.held = [], 0
+BATCH_ROWS = 16  # images that are in memory before they are written
 
 
 class Writer(Sink):
@@ -66,7 +40,7 @@ class Writer(Sink):
     def begin(self) -> None:
         """Classes are numbered by the label map."""
         self._labels = self.labels or LabelMap.from_coco(self.categories)
-        self._tables: dict[str, SplitTable] = {}
+        self._tables: dict[str, tuple[datasets.Features, ArrowWriter]] = {}
 
     def write(self, split: str, sample: Sample) -> int:
         """One row."""
@@ -74,7 +48,6 @@ class Writer(Sink):
         self.note(split, left_out)
         if outlines := sum(one.segmentation is not None for one in sample.objects):
             self.note(split, [Issue("outline-dropped", f"{outlines} outlines", sample.file_name)])
-        table = self._table(split, sample.id_map is not None)
         row = to_row(sample, self._labels, with_images=False)
         image = sample.image
         content = read_bytes(image, MAX_FILE_BYTES, "image file") if isinstance(image, Path) else image
@@ -85,22 +58,24 @@ class Writer(Sink):
         row["image"] = {"bytes": content, "path": PurePosixPath(name).name}
         if sample.id_map is not None:
             row["panoptic"] = {"bytes": id_map_bytes(sample), "path": f"{PurePosixPath(name).stem}.png"}
-        table.add(row, len(content))
+        features, table = self._table(split, sample.id_map is not None)
+        table.write(features.encode_example(row))
         return len(sample.objects)
 
-    def _table(self, split: str, is_panoptic: bool) -> SplitTable:
+    def _table(self, split: str, is_panoptic: bool) -> tuple[datasets.Features, ArrowWriter]:
         """Made when the split's first sample comes."""
         if split not in self._tables:
-            import pyarrow
+            from datasets.arrow_writer import ArrowWriter
 
             from detr_hf.data.bundle import dataset_features
 
             features = dataset_features(self._labels.names, is_panoptic)
             folder = self.partial / _split_name(split)
             folder.mkdir()
-            stream = self.open_files.enter_context(pyarrow.OSFile(str(folder / ARROW_FILE), "wb"))
-            writer = pyarrow.ipc.new_stream(stream, features.arrow_schema)
-            self._tables[split] = SplitTable(features, self.open_files.enter_context(writer), [])
+            file = str(folder / ARROW_FILE)
+            writer = ArrowWriter(path=file, features=features, writer_batch_size=BATCH_ROWS)
+            self.open_files.callback(writer.close)
+            self._tables[split] = features, writer
         return self._tables[split]
 
     def finish(self) -> None:
@@ -108,11 +83,10 @@ class Writer(Sink):
         import datasets
 
         for split in self.written_splits:
-            table = self._tables[split]
-            table.flush()
-            table.writer.close()
+            features, writer = self._tables[split]
+            writer.finalize()
             folder = self.partial / _split_name(split)
-            datasets.DatasetInfo(features=table.features).write_to_directory(str(folder))
+            datasets.DatasetInfo(features=features).write_to_directory(str(folder))
             # `datasets` caches what it makes of these rows by their fingerprint: it depends on them alone.
             write_json(folder / "state.json", _state(sha256_of(folder / ARROW_FILE)[:16]))
         names = [_split_name(split) for split in self.written_splits]

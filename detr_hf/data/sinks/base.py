@@ -64,20 +64,17 @@ class Sink(ABC):
         self.counts: dict[str, Counter[str]] = {split: Counter() for split in splits}
         self.report = Report(str(folder))
         self._names = {category["name"] for category in categories}
-        self._stack = ExitStack()
         self.open_files = ExitStack()  # is closed whatever happens, and after ``finish``
 
     def __enter__(self) -> Self:
-        self.partial = self._stack.enter_context(replacing(self.folder))
-        try:
-            self._stack.enter_context(self.open_files)
+        with ExitStack() as stack:  # undoes what has begun where something fails here
+            self.partial = stack.enter_context(replacing(self.folder))
+            stack.enter_context(self.open_files)
             self._changes = JsonList(self.partial / "changes.part")
             self.open_files.callback(self._changes.close)
-            self._stack.push(self._finish_if_whole)
+            stack.push(self._finish_if_whole)
             self.begin()
-        except BaseException as error:
-            self._stack.__exit__(type(error), error, error.__traceback__)
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
