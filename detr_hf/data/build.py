@@ -11,8 +11,10 @@ import numpy as np
 
 from detr_hf.data.bundle import DataBundle, content_key
 from detr_hf.data.issues import Issue
+from detr_hf.data.leaks import leaks
 from detr_hf.data.open_data import open_data
-from detr_hf.data.reading import cached_categories, read_source
+from detr_hf.data.reading import cached, cached_categories, read_source
+from detr_hf.data.records import issues_from_lists, issues_to_lists
 from detr_hf.data.report import Report
 from detr_hf.data.sources.base import Source
 from detr_hf.data.sources.splits import TRAIN, VALIDATION
@@ -55,7 +57,9 @@ def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
         splits[role] = with_images(source, truth)
         reports.append(report)
     require_something_to_learn(reports[0])
-    if VALIDATION not in splits and data.overfit is None:
+    if VALIDATION in splits:
+        require_no_leaks(opened.splits, splits)
+    elif data.overfit is None:
         splits[TRAIN], splits[VALIDATION] = _hold_out(splits[TRAIN], data.validation_fraction)
         remarks.append(_held_out_sentence(splits, data.validation_fraction))
     if data.overfit is not None:
@@ -101,6 +105,17 @@ def require_something_to_learn(report: Report) -> None:
     )
     report.add([Issue("nothing-to-learn", held)])
     raise UserError("\n  ".join(report.sentences()))
+
+
+def require_no_leaks(sources: Mapping[str, Source], splits: Mapping[str, datasets.Dataset]) -> None:
+    """Raises UserError: images are in training and in validation, and not because both are the same split."""
+    keys = [sources[role].key for role in (TRAIN, VALIDATION)]
+    if keys[0] == keys[1]:
+        return
+    found = cached("leaks", keys, lambda: issues_to_lists(leaks(splits[TRAIN], splits[VALIDATION])))
+    report = Report("data")
+    report.add(issues_from_lists(found), VALIDATION)
+    report.raise_errors()
 
 
 def _hold_out(train: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:

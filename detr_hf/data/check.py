@@ -104,6 +104,7 @@ class SplitCount:
     classes: Counter[str] = field(default_factory=Counter)  # of these objects
     used: set[str | None] = field(default_factory=set)  # by crowds, too
     to_learn: int = 0  # objects that repair leaves
+    key: str = ""  # of its source
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class _Check:
             self.report.add([self.target.fault])
         labels = self.target.labels or self._labels()
         for split, source in self.target.splits.items():
-            held = self.splits[split] = SplitCount()
+            held = self.splits[split] = SplitCount(key=source.key)
             try:
                 self._check_split(split, source, labels, held)
             except UserError as error:
@@ -269,14 +270,15 @@ class _Check:
 
     def _repeated(self, seen: Seen) -> Iterator[Issue]:
         """Whether the same file was there before, in this split or another."""
-        digest = seen.repaired.facts.sha256 if seen.repaired.facts is not None else ""
-        if not digest:
+        if not (digest := seen.repaired.facts.sha256 if seen.repaired.facts is not None else ""):
             return
         here = (seen.split, seen.sample.file_name)
         split, file = self._first.setdefault(digest, here)
-        if (split, file) != here:
-            code = "image-duplicate" if split == seen.split else "leak"
-            yield Issue(code, f"the same file as {file} of {split}", seen.sample.file_name)
+        text = f"the same file as {file} of {split}"
+        if split == seen.split and (split, file) != here:
+            yield Issue("image-duplicate", text, seen.sample.file_name)
+        elif self.splits[split].key != self.splits[seen.split].key:  # else one was named for both
+            yield Issue("leak", text, seen.sample.file_name)
 
 
 @dataclass(frozen=True)

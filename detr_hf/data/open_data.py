@@ -54,6 +54,10 @@ def open_data(data: Data) -> OpenedData:
                 remarks.append(f"data.{key} has no validation split among {', '.join(opened.splits)}")
         if found is not None:
             splits[VALIDATION] = found
+            if found.key == train.key:
+                remarks.append(
+                    "validation has the training images themselves: its score says what is learned by heart"
+                )
     for role, source in splits.items():  # of the data set, the first split may be one that is not read
         source.has_set_issues = role == TRAIN or data.validation not in (None, whole)
     _require_one_kind(splits)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detr_hf.data.build import build_bundle
 from detr_hf.data.check import check, fix, open_target, target_of_data
 from detr_hf.data.convert import convert
 from detr_hf.data.open_data import open_data
@@ -17,7 +18,9 @@ from detr_hf.data.sources.base import Opened
 from detr_hf.errors import UserError
 from detr_hf.recipe import Data, Split
 from tests.data.pipeline_runs import pipeline
-from tests.data.valid_sets import yolo
+from tests.data.valid_sets import voc, yolo
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def roboflow(folder: Path, *splits: str) -> Path:
@@ -101,6 +104,31 @@ def test_objects_of_validation_alone_are_nothing_to_learn_from(tmp_path: Path) -
     assert codes_and_splits(path)[0] == {"nothing-to-learn"}
     with pytest.raises(UserError, match="no object to learn from is left"):
         pipeline(path, tmp_path / "out").run()
+
+
+def test_the_same_file_in_training_and_validation_stops_a_run_as_check_says(tmp_path: Path) -> None:
+    (train, _), (validation, _) = yolo(tmp_path / "a"), voc(tmp_path / "b")
+    for name in ("p1.png", "p2.png"):
+        image = Image.open(validation / "JPEGImages" / name)
+        image.transpose(Image.Transpose.ROTATE_180).save(validation / "JPEGImages" / name)
+    data = Data(train=Split(path=str(train)), validation=Split(path=str(validation)))
+    (place,) = check(target_of_data(data, "data"), threads=1).report.places("leak")
+    assert (place.split, place.file) == ("validation", "JPEGImages/p0.png")
+    assert place.examples == ["the same file as images/p0.png of train"]
+    for _ in range(2):  # read, then from the cache
+        with pytest.raises(UserError, match=rf"1 x the same image is in two splits[^$]*{place.examples[0]}"):
+            build_bundle(data, tmp_path / "run")
+    (validation / "JPEGImages" / "p0.png").write_bytes((validation / "JPEGImages" / "p1.png").read_bytes())
+    assert check(target_of_data(data, "data"), threads=1).report.count("leak") == 0
+    assert len(build_bundle(data, tmp_path / "run").dataset["validation"]) == 3
+
+
+def test_a_split_that_is_named_for_both_is_meant(tmp_path: Path) -> None:
+    path = str(yolo(tmp_path / "set")[0])
+    data = Data(train=Split(path=path), validation=Split(path=path))
+    target = target_of_data(data, "data")
+    assert check(target, threads=1).exit_code() == 0 and "by heart" in target.remarks[-1]
+    assert any("by heart" in note for note in build_bundle(data, tmp_path / "run").notes)
 
 
 def test_what_concerns_a_whole_data_set_is_told_once_whichever_splits_are_read(tmp_path: Path) -> None:

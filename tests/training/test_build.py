@@ -43,7 +43,12 @@ def test_boxes_alone_are_refused_in_stage_two(tmp_path: Path) -> None:
     build_bundle(detection_recipe(tmp_path, boxes, tmp_path).data, tmp_path).save(tmp_path / "saved")
     start1 = save_detector(tmp_path / "stage1", THING_LABELS)
     stand_in = Split(annotations="a", images="i", panoptic="p")
-    changes = ["data.train=null", "data.validation=null", f"data.dataset={tmp_path / 'saved'}"]
+    changes = [
+        "data.train=null",
+        "data.validation=null",
+        "data.overfit=2",
+        f"data.dataset={tmp_path / 'saved'}",
+    ]
     with pytest.raises(UserError, match="stage 2 learns masks"):
         assembled(panoptic_recipe(tmp_path / "run", stand_in, start1, "fresh", *changes))
 
