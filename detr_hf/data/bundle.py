@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -15,13 +15,11 @@ import pyarrow.compute as pc
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 
+Check = Callable[[Mapping[str, Any], int], dict[str, Any]]
+"""Makes a raw row of a stream one with :func:`dataset_features`; its place numbers it in messages.
 
-class Check(Protocol):
-    """Makes a raw row of a stream one with :func:`dataset_features`; ``place`` numbers it in messages."""
-
-    def __call__(self, raw: Mapping[str, Any], place: int) -> dict[str, Any]:
-        """Raises UserError: the row cannot be used; the image is named."""
-        ...
+It raises ``UserError`` with the image's name where the row cannot be used.
+"""
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class Pipeline:
     # -- keys: each step's holds that of the step before
 
     def _step(self, name: str) -> StepFolder:
-        return StepFolder(self._steps, name, self._keys[name], keeps=name == "pseudo")
+        return StepFolder(self._steps / name, self._keys[name], keeps=name == "pseudo")
 
     @cached_property
     def _keys(self) -> dict[str, str]:
@@ -207,17 +207,15 @@ class Pipeline:
         self._stop_if_strict(self._issues_of({"source", "repair"}))
 
     def _require_something_left(self) -> None:
-        left = "object to learn from" if any(True for _ in self.records) else "image"
-        if left == "image" or (self.mapping is None and not self._has_objects):
-            self._report()
-            why = self.out / REPORT_MD
-            raise UserError(f"{self.path}: no {left} is left; {why} says why each was dropped")
-
-    @property
-    def _has_objects(self) -> bool:
-        """Whether there is something to learn from; validation alone is not."""
-        to_learn = (one for one in self.records if one.split != VALIDATION)
-        return any(not found.iscrowd for record in to_learn for found in record.objects)
+        left = "image"
+        for record in self.records:
+            left = "object to learn from"
+            to_learn = record.split != VALIDATION and any(not one.iscrowd for one in record.objects)
+            if to_learn or self.mapping is not None:
+                return
+        self._report()
+        why = self.out / REPORT_MD
+        raise UserError(f"{self.path}: no {left} is left; {why} says why each was dropped")
 
     def _pseudo(self) -> None:
         step = self._step("pseudo")

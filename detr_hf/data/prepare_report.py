@@ -113,10 +113,10 @@ class PrepareReport:
         """Sample images by class: paths relative to ``out``."""
         shutil.rmtree(out / SAMPLES, ignore_errors=True)
         made: dict[str, str] = {}
-        for category in self.labels.categories if self.labels is not None else ():
-            records = self.statistics.samples(category.name)
-            if records:
-                assert self.labels is not None
+        if self.labels is None:
+            return made
+        for category in self.labels.categories:
+            if records := self.statistics.samples(category.name):
                 slug = re.sub(r"[^a-z0-9]+", "_", category.name.lower()).strip("_")[:60]
                 file = out / SAMPLES / f"{category.id:03d}_{slug}.jpg"
                 file.parent.mkdir(exist_ok=True)

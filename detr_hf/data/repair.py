@@ -34,11 +34,6 @@ class Repaired:
     issues: list[Issue]  # all that was found, the door's first
     facts: ImageFacts | None = None  # of the image's file; None where it cannot be opened
 
-    @property
-    def has_error(self) -> bool:
-        """Whether a training run must not start with this sample."""
-        return any(issue.is_error for issue in self.issues)
-
 
 @dataclass(frozen=True)
 class Repair:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from detr_hf.files import write_json
 from detr_hf.foreign_files import readable_json
 
 
+@dataclass(frozen=True)
 class StepFolder:
     """``OUT/steps/<name>/``: ``key.json`` says what is being made there, ``done.json`` that it is made.
 
@@ -16,11 +18,9 @@ class StepFolder:
     ``keeps`` says that the step itself knows what of it still holds.
     """
 
-    def __init__(self, steps: Path, name: str, key: str, keeps: bool = False) -> None:
-        self.name = name
-        self.folder = steps / name
-        self.key = key
-        self._keeps = keeps
+    folder: Path
+    key: str
+    keeps: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -30,7 +30,7 @@ class StepFolder:
         """Make the folder ready: empty, or with what a run with the same key left when it was killed."""
         if readable_json(self.folder / "key.json").get("key") == self.key:
             return
-        if self._keeps:
+        if self.keeps:
             (self.folder / "done.json").unlink(missing_ok=True)
         elif self.folder.exists():
             shutil.rmtree(self.folder)
