@@ -20,7 +20,7 @@ from detr_hf.labels import PRESETS
 from detr_hf.loading.collate import collate
 from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.families.base import ImageProcessor
-from detr_hf.modeling.families.registry import family_of
+from detr_hf.modeling.families.registry import family_of, mask_head_of
 from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.panoptic_merge import merge_masks
 from detr_hf.modeling.postprocess import QueryScores, resize_masks
@@ -54,7 +54,7 @@ class DetrTeacher:
         self.name = name
         self.device = usable_device(device)
         self.model, self.family = model.eval(), family_of(model)
-        self.detector = self.family.detector_of(model)
+        self.detector = mask_head_of(model).detector_of(model)
         norm_in_one_pass(self.family.backbone(self.detector))
         nn.Module.to(model, self.device)  # the stock model's own `to` has lost its types
         self.processor = processor
@@ -94,7 +94,8 @@ class DetrTeacher:
         kept = torch.nonzero(sure & torch.isin(labels, stuff_ids))[:, 0]
         size_hw = sample[1]["size_hw"]
         canvas_hw = (batch.pixel_values.shape[-2], batch.pixel_values.shape[-1])
-        masks = self.family.mask_logits(self.model, detected, torch.zeros_like(kept), kept, MASK_CHUNK)
+        images = torch.zeros_like(kept)  # of the one there is
+        masks = mask_head_of(self.model).logits(self.model, detected, images, kept, MASK_CHUNK)
         logits = resize_masks(masks, canvas_hw, size_hw, size_hw)
         id_map, found = merge_masks(logits, labels[kept], scores[kept], list(self.stuff), mask_threshold)
         segments = [(number, self.stuff[label], score) for number, label, score in found]

@@ -72,13 +72,14 @@ def test_only_sure_queries_of_stuff_reach_the_mask_head(
 ) -> None:
     scores, labels, _ = stock_answer(teacher, photograph)
     seen: list[int] = []
-    original = DETR.mask_logits
+    head = DETR.mask_head
+    original = head.logits
 
     def record(model, detected, image, query, chunk):  # type: ignore[no-untyped-def]
         seen.extend(query.tolist())
         return original(model, detected, image, query, chunk)
 
-    monkeypatch.setattr(DETR, "mask_logits", record)
+    monkeypatch.setattr(head, "logits", record)
     teacher.find(photograph, SURE, 0.5)
     assert seen == [at for at in range(len(scores)) if scores[at] > SURE and int(labels[at]) in STUFF]
     assert 0 < len(seen) < len(scores)

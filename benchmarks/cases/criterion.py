@@ -17,15 +17,9 @@ from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, config_of, targets_of
 from benchmarks.settings import Settings
 from detr_hf.geometry import masks_of_segments
-from detr_hf.modeling.criterion import (
-    BOX_TERMS,
-    MASK_TERMS,
-    LossSettings,
-    Matched,
-    MatchedMasks,
-    SetCriterion,
-)
-from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.class_scores import SOFTMAX
+from detr_hf.modeling.criterion import SetCriterion
+from detr_hf.modeling.loss_terms import BOX_TERMS, MASK_TERMS, LossSettings, Matched, MatchedMasks
 from detr_hf.modeling.matcher import Matches
 
 LAYERS = 6
@@ -52,8 +46,8 @@ class _Outputs:
 def ours(settings: Settings) -> Side:
     """All layers in one go."""
     out, targets = _Outputs(settings), targets_of(settings)
-    boxes_only = SetCriterion(LossSettings(), BOX_TERMS, DETR.class_probabilities)
-    masks_only = SetCriterion(LossSettings(), MASK_TERMS, DETR.class_probabilities)
+    boxes_only = SetCriterion(LossSettings(), BOX_TERMS, SOFTMAX)
+    masks_only = SetCriterion(LossSettings(), MASK_TERMS, SOFTMAX)
     normalizers = boxes_only.normalizers(targets, settings.queries)
     pairs = Matches(torch.zeros_like(out.image), out.image, out.object_index, out.object_index)
     found: dict[str, Any] = {}

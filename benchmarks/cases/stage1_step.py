@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.cases import Side
 from benchmarks.inputs import LABELS, detector_of, gradients_of, images_of, targets_of
 from benchmarks.settings import Settings
-from detr_hf.modeling.criterion import LossSettings
+from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.task import DetectionTask
 
 TERMS = ("loss", "loss_ce", "loss_bbox", "loss_giou")

@@ -130,7 +130,7 @@ def _threshold(graph: SegmenterGraph, pixels: Tensor, mask: Tensor) -> float:
 def _add(found: Differences, family: Family, expected: Sequence[Tensor], actual: Sequence[Tensor]) -> None:
     found.passes += 1
     found.boxes = _larger(found.boxes, (expected[1] - actual[1]).abs().max())
-    ours, theirs = family.class_probabilities(expected[0]), family.class_probabilities(actual[0])
+    ours, theirs = family.scores.probabilities(expected[0]), family.scores.probabilities(actual[0])
     found.probabilities = _larger(found.probabilities, (ours - theirs).abs().max())
     best = ours.topk(min(2, ours.shape[-1]), dim=-1).values
     decided = best[..., 0] - best[..., -1] > 2 * PROBABILITY_TOLERANCE

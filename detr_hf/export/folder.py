@@ -22,7 +22,7 @@ from detr_hf.files import replacing
 from detr_hf.inference import resize_as, sample_of
 from detr_hf.inference.onnx import FACTS_FILE, MODEL_FILE, is_export, open_session
 from detr_hf.modeling.backbones import patch_side
-from detr_hf.modeling.families.registry import family_of, is_segmenter
+from detr_hf.modeling.families.registry import detector_of, family_of, is_segmenter
 from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.pretrained import load_finished
 
@@ -60,7 +60,7 @@ def export_onnx(
     model = load_finished(source)
     labels, processor = load_label_map(source, model.config), load_processor(source)
     family = family_of(model)
-    side = patch_side(family.backbone(family.detector_of(model)))
+    side = patch_side(family.backbone(detector_of(model)))
     resize = resize_as(processor, multiple_of=side)
     graph = graph_of(model)
     with replacing(out) as partial:

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from detr_hf.modeling.compute import norm_in_one_pass
-from detr_hf.modeling.families.registry import family_of, is_segmenter
+from detr_hf.modeling.families.registry import (
+    detector_of,
+    family_of,
+    is_segmenter,
+    mask_head_of,
+)
 from detr_hf.modeling.postprocess import QueryScores
 
 
@@ -34,7 +39,7 @@ class SegmenterGraph(nn.Module):
 
     def __init__(self, model: Any):
         super().__init__()
-        self.model, self.family = model, family_of(model)
+        self.model, self.family, self.mask_head = model, family_of(model), mask_head_of(model)
 
     def forward(
         self, pixel_values: Tensor, pixel_mask: Tensor, score_threshold: Tensor
@@ -44,14 +49,14 @@ class SegmenterGraph(nn.Module):
         A mask is drawn for a query whose best class, "no object" aside, is likelier than ``score_threshold``,
         ``float32 [1]``. Below 0 that is every query, in order.
         """
-        detector = self.family.detector_of(self.model)
+        detector = self.mask_head.detector_of(self.model)
         detected = self.family.run(detector, pixel_values, pixel_mask, all_layers=False)
         logits = detected.logits[-1]
         # more than are kept at the end: whoever runs the graph has the logits, and decides with the same code
         sure = QueryScores.of(self.family, logits).kept(score_threshold, with_masks=False)
         kept = torch.nonzero(sure)
         drawn = torch.nonzero(_one_at_least(sure))
-        masks = self.family.mask_logits(self.model, detected, drawn[:, 0], drawn[:, 1], chunk=None)
+        masks = self.mask_head.logits(self.model, detected, drawn[:, 0], drawn[:, 1], chunk=None)
         return logits, detected.boxes_cxcywh_norm[-1], masks[: kept.shape[0]], kept
 
 
@@ -72,10 +77,10 @@ class TraceableGroupNorm(nn.GroupNorm):
 def graph_of(model: Any) -> DetectorGraph | SegmenterGraph:
     """The function of a model of either stage, in eval mode; the model is left as it was."""
     model, family = copy.deepcopy(model).eval(), family_of(model)
-    norm_in_one_pass(family.backbone(family.detector_of(model)))
+    norm_in_one_pass(family.backbone(detector_of(model)))
     if not is_segmenter(model):
         return DetectorGraph(model).eval()
-    for part in family.mask_parts(model).values():
+    for part in mask_head_of(model).parts(model).values():
         for module in part.modules():
             if type(module) is nn.GroupNorm:
                 module.__class__ = TraceableGroupNorm

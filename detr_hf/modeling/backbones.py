@@ -60,7 +60,7 @@ def freeze_backbone(backbone: Any, what: str) -> list[str]:
     Raises:
         UserError: the first stage of this kind of backbone is unknown.
     """
-    network: nn.Module = backbone.model
+    network = network_of(backbone)
     network.requires_grad_(True)
     if what == "none":
         return []
@@ -73,6 +73,11 @@ def freeze_backbone(backbone: Any, what: str) -> list[str]:
             parameter.requires_grad_(False)
             frozen.append(name)
     return frozen
+
+
+def network_of(backbone: Any) -> Any:
+    """The network that learns; some families of transformers keep timm's in a wrapper."""
+    return getattr(backbone.model, "_backbone", backbone.model)
 
 
 def patch_side(backbone: nn.Module) -> int | None:

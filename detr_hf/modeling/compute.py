@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detr_hf.errors import UserError
+from detr_hf.modeling.backbones import network_of
 
 
 @cache
@@ -57,7 +58,7 @@ def checkpoint_activations(detector: Any, backbone: Any) -> None:
     """
     older = detector.gradient_checkpointing_enable  # its name before transformers 5.2x
     getattr(detector, "activation_checkpointing_enable", older)({"use_reentrant": False})
-    network = backbone.model
+    network = network_of(backbone)
     if hasattr(network, "set_grad_checkpointing"):  # timm
         network.set_grad_checkpointing(True)
     elif not getattr(network, "supports_gradient_checkpointing", False):

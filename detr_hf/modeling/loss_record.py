@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from typing import Any, cast
 
 from detr_hf.foreign_files import is_finite_number
-from detr_hf.modeling.criterion import LossSettings
+from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 
 RECORD = "detr_hf_losses"

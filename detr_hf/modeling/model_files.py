@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, DetrImageProcessor
+from transformers import AutoConfig
 
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import inside, is_finite_number, read_json
@@ -60,7 +60,8 @@ def load_processor(source: str, revision: str | None = None) -> ImageProcessor:
     if not Path(source).is_dir():
         offline_unless_reached()
     with refused(source, "no image processor could be loaded"):
-        processor: Any = DetrImageProcessor.from_pretrained(source, revision=revision or "main", **TRUSTED)
+        stock = family_of(load_config(source, revision), source).processor_class
+        processor: Any = stock.from_pretrained(source, revision=revision or "main", **TRUSTED)
     if not processor.do_normalize:
         processor.image_mean, processor.image_std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if faults := list(_processor_faults(processor)):

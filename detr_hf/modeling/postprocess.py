@@ -32,8 +32,8 @@ class QueryScores:
     @classmethod
     def of(cls, family: Family, logits: Tensor) -> QueryScores:
         """Of logits ``[B, Q, K]``."""
-        scores, labels = family.class_probabilities(logits).max(-1)
-        return cls(scores, labels, family.is_object(logits))
+        scores, labels = family.scores.probabilities(logits).max(-1)
+        return cls(scores, labels, family.scores.is_object(logits))
 
     def kept(self, score_threshold: float | Tensor, with_masks: bool) -> Tensor:
         """``bool [B, Q]``: the queries that count as found.
@@ -46,7 +46,7 @@ class QueryScores:
 
 
 def detections(family: Family, detected: DetectorOutput, targets: Sequence[Mapping]) -> list[Detections]:
-    """All queries as boxes, best first: one class each, the best that is not "no object".
+    """What is found in each image as boxes, best first; see ``ClassScores.ranked``.
 
     Args:
         family: says what the logits mean.
@@ -54,19 +54,18 @@ def detections(family: Family, detected: DetectorOutput, targets: Sequence[Mappi
         targets: B dicts with ``image_id`` and ``original_size_hw``; boxes are scaled to the latter and
             clipped to it.
     """
-    queries = QueryScores.of(family, detected.logits[-1])
+    scores, queries, labels = family.scores.ranked(detected.logits[-1])
     boxes = boxes_cxcywh_to_xyxy(detected.boxes_cxcywh_norm[-1])
     found = []
     for index, target in enumerate(targets):
         size_hw = target["original_size_hw"]
-        order = queries.scores[index].argsort(descending=True, stable=True)  # ties stay in order everywhere
-        pixels = clip_boxes_xyxy(denormalize_boxes(boxes[index, order], size_hw), size_hw)
+        pixels = clip_boxes_xyxy(denormalize_boxes(boxes[index, queries[index]], size_hw), size_hw)
         found.append(
             Detections(
                 image_id=target["image_id"],
                 boxes_xyxy_px=pixels.float().cpu().numpy(),
-                scores=queries.scores[index, order].float().cpu().numpy(),
-                labels=queries.labels[index, order].cpu().numpy(),
+                scores=scores[index].float().cpu().numpy(),
+                labels=labels[index].cpu().numpy(),
             )
         )
     return found

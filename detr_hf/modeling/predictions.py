@@ -125,7 +125,9 @@ class QueryView:
         box_xyxy_px: ``float32 [4]`` in pixels of the image.
         mask: ``float32 [H, W]`` probabilities; None in stage 1.
         attention: ``float32 [H, W]``, the cross attention of the last decoder layer, mean over the heads,
-            scaled so that its largest value is 1.
+            scaled so that its largest value is 1; None where the family samples points instead.
+        points_xyw: ``float32 [P, 3]``, x and y in pixels and weight of the points that the last decoder layer
+            samples, scaled so that the largest weight is 1; None where it attends to the whole image.
     """
 
     query: int
@@ -133,7 +135,8 @@ class QueryView:
     score: float
     box_xyxy_px: NDArray[np.float32]
     mask: NDArray[np.float32] | None
-    attention: NDArray[np.float32]
+    attention: NDArray[np.float32] | None = None
+    points_xyw: NDArray[np.float32] | None = None
 
 
 @dataclass

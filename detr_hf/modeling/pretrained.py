@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from detr_hf.errors import UserError, quantity
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.families.registry import FAMILIES, family_of
+from detr_hf.modeling.families.registry import FAMILIES, detector_of, family_of, mask_head_of
 from detr_hf.modeling.model_files import (
     TRUSTED,
     load_config,
@@ -61,13 +61,16 @@ def load_stage1(
     config = load_config(pretrained, revision)
     family = family_of(config)
     if scratch:
-        config.id2label, config.label2id = labels.id2label, labels.label2id
-        detector = family.detector_class(config)
-        names = [name for name, _ in detector.named_parameters()]
-        return detector, LoadReport([f"architecture: {pretrained}"], names)
-    detector = _load_detector(pretrained, revision, config)
+        detector, source = family.detector_class(config), f"architecture: {pretrained}"
+        family.initialize(detector)
+    else:
+        detector = _load_detector(pretrained, revision, config)
+        source = f"backbone, transformer and box head: {pretrained}"
     new = family.replace_classes(detector, labels)
-    return detector, LoadReport([f"backbone, transformer and box head: {pretrained}"], new)
+    detector.config.id2label, detector.config.label2id = labels.id2label, labels.label2id
+    if scratch:
+        new = [name for name, _ in detector.named_parameters()]
+    return detector, LoadReport([source], new)
 
 
 def load_stage2(
@@ -92,19 +95,23 @@ def load_stage2(
     """
     config = load_config(detector, detector_revision)
     family = family_of(config)
-    if family.segmenter_class is None:
-        able = ", ".join(f"`{name}`" for name, one in FAMILIES.items() if one.segmenter_class is not None)
-        raise UserError(f"{detector}: a {family.model_type!r} model takes no mask head; {able} does.")
+    head = family.mask_head
+    if head is None:
+        able = ", ".join(f"`{name}`" for name, one in FAMILIES.items() if one.mask_head is not None)
+        raise UserError(
+            f"model.detector: {detector} is a {family.model_type!r} model, and transformers has no "
+            f"sound class of these with a mask head; for masks, train stage 1 from a {able} model."
+        )
     refuse_other_labels(config, f"model.detector: {detector}", labels)
-    model = family.segmenter_of(_load_detector(detector, detector_revision, config), detector)
-    report, parts = LoadReport([f"detector: {detector}"]), family.mask_parts(model)
+    model = head.segmenter_of(_load_detector(detector, detector_revision, config), detector)
+    report, parts = LoadReport([f"detector: {detector}"]), head.parts(model)
     if mask_head == "fresh":
         report.new = [
             f"{part}.{name}" for part, module in parts.items() for name, _ in module.named_parameters()
         ]
         return model, report
     donor = load_segmenter(mask_head, revision)
-    for part, module in family_of(donor).mask_parts(donor).items():
+    for part, module in mask_head_of(donor).parts(donor).items():
         _copy(module, parts.get(part), f"{mask_head}: its {part} does not fit the detector {detector}")
     report.sources.append(f"mask head and its attention: {mask_head}")
     return model, report
@@ -113,7 +120,7 @@ def load_stage2(
 def load_segmenter(source: str, revision: str | None = None) -> Any:
     """A whole model of stage 2 from a folder or the Hub, every tensor accounted for."""
     config = segmenter_config(source, revision)
-    return _from_pretrained(family_of(config).segmenter_class, source, revision, config)
+    return _from_pretrained(mask_head_of(config).segmenter_class, source, revision, config)
 
 
 def segmenter_config(source: str, revision: str | None = None) -> Any:
@@ -125,7 +132,8 @@ def segmenter_config(source: str, revision: str | None = None) -> Any:
     config = load_config(source, revision)
     if not _holds_segmenter(config):
         holds = ", ".join(config.architectures or ["an unnamed architecture"])
-        needed = getattr(family_of(config).segmenter_class, "__name__", "model with masks")
+        head = family_of(config).mask_head
+        needed = "model with masks" if head is None else head.segmenter_class.__name__
         raise UserError(f"{source}: holds {holds}, where a {needed} is needed.")
     return config
 
@@ -137,14 +145,14 @@ def load_finished(source: str) -> Any:
 
 
 def _holds_segmenter(config: Any) -> bool:
-    segmenter = family_of(config).segmenter_class
-    return segmenter is not None and segmenter.__name__ in (config.architectures or [])
+    head = family_of(config).mask_head
+    return head is not None and head.segmenter_class.__name__ in (config.architectures or [])
 
 
 def _load_detector(source: str, revision: str | None, config: Any) -> Any:
-    family = family_of(config)
-    cls = family.segmenter_class if _holds_segmenter(config) else family.detector_class
-    return family.detector_of(_from_pretrained(cls, source, revision, config))
+    if _holds_segmenter(config):
+        return detector_of(load_segmenter(source, revision))
+    return _from_pretrained(family_of(config).detector_class, source, revision, config)
 
 
 def _from_pretrained(cls: Any, source: str, revision: str | None, config: Any) -> Any:

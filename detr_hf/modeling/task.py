@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
-from detr_hf.modeling.criterion import MASK_TERMS, LossSettings, MatchedMasks, SetCriterion
-from detr_hf.modeling.families.registry import family_of, is_segmenter
+from detr_hf.modeling.criterion import SetCriterion
+from detr_hf.modeling.families.registry import family_of, is_segmenter, mask_head_of
+from detr_hf.modeling.loss_terms import MASK_TERMS, LossSettings, MatchedMasks
 from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.postprocess import detections, panoptic_predictions
@@ -33,8 +34,8 @@ class DetectionTask(nn.Module):
     def __init__(self, model: Any, labels: LabelMap, settings: LossSettings | None = None):
         super().__init__()
         self.model, self.labels, self.family = model, labels, family_of(model)
-        terms, probabilities = self.family.box_terms, self.family.class_probabilities
-        self.criterion = SetCriterion(settings or LossSettings(), terms, probabilities)
+        settings = settings or self.family.defaults.losses
+        self.criterion = SetCriterion(settings, self.family.box_terms, self.family.scores)
         norm_in_one_pass(self.family.backbone(model))
 
     @property
@@ -63,17 +64,18 @@ class DetectionTask(nn.Module):
             targets: B dicts with ``class_labels`` and ``boxes_cxcywh_norm``.
             normalizers: of the whole optimizer step.
         """
-        all_layers = self.criterion.settings.auxiliary
-        detected = self.family.run(self.model, pixel_values, pixel_mask, all_layers)
-        return self.criterion(
-            self.criterion.matched(detected.logits, detected.boxes_cxcywh_norm, targets, normalizers)
+        criterion = self.criterion
+        detected = self.family.run(self.model, pixel_values, pixel_mask, criterion.settings.auxiliary)
+        matched = criterion.matched(detected.logits, detected.boxes_cxcywh_norm, targets, normalizers)
+        return criterion(
+            matched, [criterion.matched_set(queries, targets, normalizers) for queries in detected.further]
         )
 
     @torch.no_grad()
     def predict(
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping]
     ) -> list[Detections]:
-        """All queries of each image as boxes in original pixels; ``targets`` give ids and sizes only."""
+        """The boxes of each image in original pixels; ``targets`` give ids and sizes only."""
         detected = self.family.run(self.model, pixel_values, pixel_mask, all_layers=False)
         return detections(self.family, detected, targets)
 
@@ -106,9 +108,11 @@ class PanopticTask(nn.Module):
     ):
         super().__init__()
         self.model, self.labels, self.family = model, labels, family_of(model)
+        self.mask_head = mask_head_of(model)
         self.merge, self.mask_chunk, self.frozen = merge or MergeSettings(), mask_chunk, frozen
         terms = MASK_TERMS if frozen else (*self.family.box_terms, *MASK_TERMS)
-        self.criterion = SetCriterion(settings or LossSettings(), terms, self.family.class_probabilities)
+        settings = settings or self.family.defaults.losses
+        self.criterion = SetCriterion(settings, terms, self.family.scores)
         norm_in_one_pass(self.family.backbone(self.detector))
         if frozen:
             self.detector.requires_grad_(False).eval()
@@ -116,7 +120,7 @@ class PanopticTask(nn.Module):
     @property
     def detector(self) -> Any:
         """Stage 1's part of the model."""
-        return self.family.detector_of(self.model)
+        return self.mask_head.detector_of(self.model)
 
     @property
     def patch_side(self) -> int | None:
@@ -159,7 +163,7 @@ class PanopticTask(nn.Module):
         if len(image) == 0:  # every process must reach every parameter, so one query passes with weight zero
             image = query = torch.zeros(1, dtype=torch.int64, device=pixel_values.device)
         # float32: under autocast the head gives half precision, too coarse for sums over pixels
-        masks = self.family.mask_logits(self.model, detected, image, query, self.mask_chunk).to(logits.dtype)
+        masks = self.mask_head.logits(self.model, detected, image, query, self.mask_chunk).to(logits.dtype)
         canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
         return self.criterion(replace(matched, masks=MatchedMasks.of(masks, targets, last, canvas_hw)))
 
@@ -171,7 +175,7 @@ class PanopticTask(nn.Module):
         detected = self.family.run(self.detector, pixel_values, pixel_mask, all_layers=False)
 
         def masks_of(image: Tensor, query: Tensor) -> Tensor:
-            return self.family.mask_logits(self.model, detected, image, query, self.mask_chunk)
+            return self.mask_head.logits(self.model, detected, image, query, self.mask_chunk)
 
         canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
         stuff_ids = self.labels.stuff_ids

@@ -63,7 +63,7 @@ UNUSED = (
         "the detector is frozen; remove it, or set model.freeze_detector: false",
         (
             *("model.freeze_backbone", "detection_loss", "optim.backbone_lr", "optim.class_head_lr"),
-            *("optim.backbone_layer_decay", "compute.gradient_checkpointing"),
+            *("optim.backbone_layer_decay", "optim.offsets_lr_share", "compute.gradient_checkpointing"),
         ),
     ),
     Unused(

@@ -32,7 +32,7 @@ from detr_hf.recipe.fields import (
 
 @section
 class DetectionModel:
-    """Stage 1: a pretrained DETR with a new class head."""
+    """Stage 1: a pretrained detector of the DETR family with a new class head."""
 
     # Hub id or folder; "demo": the tiny checkpoint in the package.
     pretrained: Text = "facebook/detr-resnet-50"
@@ -57,18 +57,21 @@ class PanopticModel:
 
 @section
 class DetectionLoss:
-    """Weights of DETR's set loss, and the costs of the matching that precedes it (defaults: the paper's)."""
+    """Weights of the set loss, and the costs of the matching that precedes it.
 
-    class_loss_coefficient: NotNegative = 1.0
-    bbox_loss_coefficient: NotNegative = 5.0
-    giou_loss_coefficient: NotNegative = 2.0
-    eos_coefficient: NotNegative = 0.1  # weight of the "no object" class inside the class loss
+    None: as the authors of the model's family trained it; for DETR 1, 5, 2, 0.1 and costs 1, 5, 2.
+    """
+
+    class_loss_coefficient: NotNegative | None = None
+    bbox_loss_coefficient: NotNegative | None = None
+    giou_loss_coefficient: NotNegative | None = None
+    eos_coefficient: NotNegative | None = None  # weight of the "no object" class inside the class loss
     class_weights: dict[str, Positive] | None = None  # weights of classes by name; 1 for the others
     balanced: bool = False  # weights from the training data: the fewer objects of a class, the higher
     auxiliary: bool = True  # the same loss after every decoder layer
-    class_cost: NotNegative = 1.0
-    bbox_cost: NotNegative = 5.0
-    giou_cost: NotNegative = 2.0
+    class_cost: NotNegative | None = None
+    bbox_cost: NotNegative | None = None
+    giou_cost: NotNegative | None = None
 
 
 @section
@@ -102,10 +105,11 @@ class Optim:
     max_steps: Count | None = None  # stop after this many optimizer steps, even inside an epoch
     batch_size: Count = 16  # images per optimizer step, over all processes and accumulation
     micro_batch_size: Count = 4  # images per forward pass on one process; sets the memory, not the result
-    lr: Positive = 1e-4
-    backbone_lr: Positive | None = None  # None: 1e-5
+    lr: Positive | None = None  # None: as the family's authors; DETR: 1e-4
+    backbone_lr: Positive | None = None  # None: as the family's authors; DETR: 1e-5
     backbone_layer_decay: InnerShare | None = None  # a stage learns at this share of the next one's rate
     class_head_lr: Positive | None = None  # None: as `lr`
+    offsets_lr_share: Positive | None = None  # rate of sampling offsets and reference points, times `lr`
     weight_decay: NotNegative = 1e-4
     clip_norm: Positive = 0.1  # largest norm of the gradient
     skip_non_finite: NonNegativeInt = 3  # steps of a run that may be left out; one more ends it

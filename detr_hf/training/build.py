@@ -17,7 +17,7 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.compute import checkpoint_activations, compile_layers
 from detr_hf.modeling.families.base import ImageProcessor
-from detr_hf.modeling.families.registry import family_of, is_segmenter
+from detr_hf.modeling.families.registry import detector_of, is_segmenter
 from detr_hf.modeling.loss_record import write_losses
 from detr_hf.modeling.model_files import load_processor, refuse_other_labels
 from detr_hf.modeling.panoptic_merge import MergeSettings
@@ -27,6 +27,7 @@ from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recip
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
 from detr_hf.training.distributed import set_up_device
 from detr_hf.training.ema import AveragedWeights
+from detr_hf.training.family_defaults import loss_settings_of, settled
 from detr_hf.training.fit import refuse_unfit
 from detr_hf.training.folder import refuse_unwritable
 from detr_hf.training.loaders import (
@@ -35,7 +36,6 @@ from detr_hf.training.loaders import (
     class_weights_of,
 )
 from detr_hf.training.log import RunLog, tracker_names
-from detr_hf.training.loss_settings import loss_settings_of
 from detr_hf.training.optim import build_optimizer, build_schedule
 from detr_hf.training.state import Run, TrainState, total_steps
 
@@ -127,7 +127,7 @@ def finished_task(recipe: Recipe, labels: LabelMap, source: str) -> Task:
     model = load_finished(source)
     refuse_other_labels(model.config, source, labels)
     if isinstance(recipe, DetectionRecipe):
-        return DetectionTask(family_of(model).detector_of(model), labels)
+        return DetectionTask(detector_of(model), labels)
     if not is_segmenter(model):
         raise UserError(
             f"{source} holds a detector (stage 1), but the recipe is of stage 2; give a model with masks."
@@ -166,6 +166,7 @@ def build_run(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: 
         UserError: the data do not fit the task or the label map, or the checkpoint is of another run.
     """
     refuse_unfit(recipe, data)
+    recipe = settled(recipe, task.model.config)
     folder = Path(recipe.output_dir)
     processor = build_processor(recipe)
     train_loader = build_train_loader(recipe, data, processor, accelerator)

@@ -11,8 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from detr_hf.errors import UserError, quantity
 from detr_hf.modeling.task import Task
 from detr_hf.recipe import Optim, Schedule
-
-DEFAULT_BACKBONE_LR = 1e-5
+from detr_hf.training.family_defaults import rates_of
 
 STAGE = re.compile(r"\b(layer\d+|stages[._]\d+)(?=\.)")
 """A stage of a backbone as timm's ResNets (`layer3`), its ConvNeXts (`stages_2`) and transformers name it."""
@@ -26,7 +25,8 @@ def build_optimizer(task: Task, optim: Optim) -> Optimizer:
 def parameter_groups(task: Task, optim: Optim) -> list[dict]:
     """AdamW parameter groups of everything that wants a gradient, in the order of ``named_parameters``.
 
-    As in DETR the backbone has a rate of its own; the class head may have one too. With
+    As in DETR the backbone has a rate of its own, and as in Deformable DETR the sampling offsets have; the
+    class head may have one too. With
     ``backbone_layer_decay`` the last stage of the backbone has the backbone's rate, the one before it that
     times the decay, and so on down to the stem (as in BEiT and other fine-tuning of deep encoders). Norms,
     biases and other vectors are not decayed.
@@ -35,10 +35,12 @@ def parameter_groups(task: Task, optim: Optim) -> list[dict]:
         Groups with ``params``, ``lr``, ``weight_decay`` and a ``name`` such as "backbone" or "other, no
         decay"; with layer decay "backbone layer3".
     """
+    settled = rates_of(optim, task.family)
     rates = {
-        "class_head": optim.class_head_lr or optim.lr,
-        "other": optim.lr,
-        **_backbone_rates(task, optim),
+        "class_head": optim.class_head_lr or settled.lr,
+        "offsets": settled.lr * (settled.offsets_lr_share or 1.0),
+        "other": settled.lr,
+        **_backbone_rates(task, optim, settled.backbone_lr),
     }
     groups: dict[str, dict] = {}
     for name, parameter in task.named_parameters():
@@ -52,9 +54,8 @@ def parameter_groups(task: Task, optim: Optim) -> list[dict]:
     return list(groups.values())
 
 
-def _backbone_rates(task: Task, optim: Optim) -> dict[str, float]:
+def _backbone_rates(task: Task, optim: Optim, top: float) -> dict[str, float]:
     """The rate of the backbone, or of each of its stages, frozen ones too, from the stem to the last."""
-    top = optim.backbone_lr or DEFAULT_BACKBONE_LR
     if optim.backbone_layer_decay is None:
         return {"backbone": top}
     names = [name for name, _ in task.named_parameters() if task.family.group_of(name) == "backbone"]

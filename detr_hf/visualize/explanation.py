@@ -37,7 +37,7 @@ def fitted(image: NDArray[np.uint8], longest: int = SHEET_EDGE) -> NDArray[np.ui
 
 
 def draw_explanation(explanation: Explanation, labels: LabelMap, score_threshold: float) -> Image.Image:
-    """The image, its boxes and its segments; below, mask and decoder attention of every kept query.
+    """The image, its boxes and its segments; below, the mask of every kept query, and where it looked.
 
     Args:
         explanation: of an image of up to about ``SHEET_EDGE`` pixels.
@@ -70,22 +70,47 @@ def heat_over(image: NDArray[np.uint8], heat: NDArray[np.float32], colors: int) 
     levels = np.rint(heat.clip(0, 1) * 255).astype(np.uint8)
     paint = cv2.applyColorMap(levels, colors)[..., ::-1].astype(np.float32)
     share = _HEAT * heat[..., None].clip(0, 1)
-    gray = image.mean(-1, keepdims=True, dtype=np.float32)
-    ground = _DIMMED * (0.5 * image + 0.5 * gray)
-    return Image.fromarray(np.rint((1 - share) * ground + share * paint).astype(np.uint8))
+    return Image.fromarray(np.rint((1 - share) * _dimmed(image) + share * paint).astype(np.uint8))
+
+
+def points_over(image: NDArray[np.uint8], points_xyw: NDArray[np.float32]) -> Image.Image:
+    """Points over the dimmed image ``uint8 [H, W, 3]``, the heavier the larger and the brighter.
+
+    Args:
+        image: that the points were sampled from.
+        points_xyw: ``float32 [P, 3]``, x and y in pixels and a weight from 0 to 1; some lie outside.
+    """
+    canvas = np.rint(_dimmed(image)).astype(np.uint8)
+    largest = max(image.shape[:2]) / 80
+    for x, y, weight in points_xyw[points_xyw[:, 2].argsort()]:  # the heavy ones on top
+        strength = float(weight) ** 0.5
+        level = np.array([[round(255 * strength)]], np.uint8)
+        shade = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[0, 0, ::-1].tolist()
+        center, radius = (round(float(x)), round(float(y))), max(1, round(largest * strength))
+        cv2.circle(canvas, center, radius, shade, -1, cv2.LINE_AA)
+    return Image.fromarray(canvas)
+
+
+def _dimmed(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Darker, and half its color gone."""
+    return _DIMMED * (0.5 * image + 0.5 * image.mean(-1, keepdims=True, dtype=np.float32))
 
 
 def query_cells(image: NDArray[np.uint8], view: QueryView, labels: LabelMap) -> list[tuple[str, Image.Image]]:
-    """Mask (in stage 2) and attention of one query, with their titles."""
+    """Mask (in stage 2) of one query, and where it looked, with their titles."""
     title = f"{labels.names[view.label]} {view.score:.2f}"
-    looked = heat_over(image, np.sqrt(view.attention), cv2.COLORMAP_INFERNO)
+    if view.attention is not None:
+        what, looked = "attention", heat_over(image, np.sqrt(view.attention), cv2.COLORMAP_INFERNO)
+    else:
+        assert view.points_xyw is not None, "a query that looked nowhere"
+        what, looked = "points sampled", points_over(image, view.points_xyw)
     box = Detections(
         0, view.box_xyxy_px[None], np.array([view.score], np.float32), np.array([view.label], np.int64)
     )
-    attention = (f"{title}: attention", draw_detections(np.asarray(looked), box, labels))
+    look = (f"{title}: {what}", draw_detections(np.asarray(looked), box, labels))
     if view.mask is None:
-        return [attention]
-    return [(f"{title}: mask", heat_over(image, view.mask, cv2.COLORMAP_VIRIDIS)), attention]
+        return [look]
+    return [(f"{title}: mask", heat_over(image, view.mask, cv2.COLORMAP_VIRIDIS)), look]
 
 
 def _sheet(cells: list[tuple[str, Image.Image]], columns: int) -> Image.Image:

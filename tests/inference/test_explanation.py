@@ -26,12 +26,16 @@ def test_attention_is_what_stock_puts_out_with_eager_attention(ours: str, apart:
     pixels, mask, _ = random_batch([1, 1], [(64, 96), (96, 70)])  # the second one is padded
     with torch.no_grad():
         expected = stock(pixels, mask, output_attentions=True)
-        with DETR.record_attention(detector) as recorded:
+        with DETR.record_looks(detector) as recorded:
             found = DETR.run(detector, pixels, mask, all_layers=False)
     assert len(recorded) == 1
-    torch.testing.assert_close(recorded[0], expected.cross_attentions[-1], atol=apart, rtol=apart)
+    weights = recorded[0].weights.flatten(3)
+    torch.testing.assert_close(weights, expected.cross_attentions[-1], atol=apart, rtol=apart)
     torch.testing.assert_close(found.logits[-1], expected.logits, atol=1e-4, rtol=1e-4)
-    assert not detector.model.decoder.layers[-1].encoder_attn._forward_pre_hooks, "left as it was"
+    attention = detector.model.decoder.layers[-1].encoder_attn
+    assert attention.config is detector.config and not detector.model.backbone._forward_hooks, (
+        "left as it was"
+    )
 
 
 def test_an_explanation_of_stage_2(segmenter: Path, images_dir: Path) -> None:

@@ -12,7 +12,8 @@ from torch.nn import functional
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, sigmoid_focal_loss
 
 from detr_hf.modeling import matcher
-from detr_hf.modeling.criterion import (
+from detr_hf.modeling.class_scores import SOFTMAX
+from detr_hf.modeling.loss_terms import (
     LossSettings,
     Matched,
     MatchedMasks,
@@ -22,7 +23,6 @@ from detr_hf.modeling.criterion import (
     giou_loss,
     mask_loss,
 )
-from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.matcher import Matches, MatchingCosts
 from detr_hf.modeling.normalizers import Normalizers
 from tests.tiny_models import LABELS, random_batch, relative_difference, stock_labels
@@ -48,7 +48,7 @@ def leaves(images: int, mask_hw: tuple[int, int] = (16, 24)) -> dict[str, Tensor
 
 
 def match(logits: Tensor, boxes: Tensor, targets: list[dict], costs: MatchingCosts) -> Matches:
-    return matcher.match(DETR.class_probabilities(logits), boxes, targets, costs)
+    return matcher.match(-SOFTMAX.probabilities(logits), boxes, targets, costs)
 
 
 def class_term(

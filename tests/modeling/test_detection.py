@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from detr_hf.modeling.criterion import BOX_TERMS, LossSettings, LossTerm, Matched, SetCriterion, bbox_loss
-from detr_hf.modeling.families.detr import DETR, Detr
+from detr_hf.modeling.class_scores import SOFTMAX
+from detr_hf.modeling.criterion import SetCriterion
+from detr_hf.modeling.families.detr import Detr
+from detr_hf.modeling.loss_terms import BOX_TERMS, LossSettings, LossTerm, Matched, bbox_loss
 from detr_hf.modeling.matcher import MatchingCosts
 from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.task import DetectionTask
@@ -220,7 +222,7 @@ def test_a_coefficient_may_be_a_setting_or_a_number() -> None:
 
     def loss(coefficient: str | float) -> float:
         terms = [LossTerm("loss_bbox", coefficient, bbox_loss)]
-        criterion = SetCriterion(LossSettings(), terms, DETR.class_probabilities)
+        criterion = SetCriterion(LossSettings(), terms, SOFTMAX)
         return criterion(criterion.matched(logits, boxes, targets, Normalizers(1.0, 1.0)))["loss"].item()
 
     assert loss(1.0) == pytest.approx(0.4)

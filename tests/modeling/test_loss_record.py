@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from transformers import DetrConfig, DetrForObjectDetection
 
-from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.loss_record import RECORD, read_losses, write_losses
+from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 from tests.tiny_models import tiny_config, tiny_detector
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.loss.loss_for_object_detection import HungarianMatcher
 
 from detr_hf.modeling import matcher
-from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.class_scores import SOFTMAX
 from detr_hf.modeling.matcher import Matches, MatchingCosts
 from tests.tiny_models import stock_labels
 
@@ -21,7 +21,7 @@ CLASSES = 5
 
 
 def match(logits: Tensor, boxes: Tensor, targets: list[dict], costs: MatchingCosts) -> Matches:
-    return matcher.match(DETR.class_probabilities(logits), boxes, targets, costs)
+    return matcher.match(-SOFTMAX.probabilities(logits), boxes, targets, costs)
 
 
 def predictions(layers: int, images: int, queries: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.criterion import LossSettings
+from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.task import PanopticTask
 from tests.tiny_models import (

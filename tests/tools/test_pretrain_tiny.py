@@ -15,8 +15,8 @@ from transformers import DetrForObjectDetection, DetrForSegmentation
 
 from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.loss_terms import LossSettings
 from tests.tiny_models import random_batch
 from tools.pretrain_tiny.aids import DENSE_TERMS, VOID, DenseHeads, QueryGroups, rasters
 from tools.pretrain_tiny.architecture import tiny_config

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, paired_giou
-from detr_hf.modeling.criterion import LossTerm, Matched
 from detr_hf.modeling.families.base import PanopticFeatures
+from detr_hf.modeling.loss_terms import LossTerm, Matched
 
 VOID = -100  # what cross_entropy leaves out
 STRIDE_8 = 1  # number of the feature map

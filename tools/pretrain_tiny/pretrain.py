@@ -23,8 +23,8 @@ from detr_hf.data.bundle import DataBundle
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.demo.worlds import categories_of
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.criterion import LossSettings
-from detr_hf.modeling.families.registry import family_of
+from detr_hf.modeling.families.registry import detector_of
+from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import Task
 from detr_hf.recipe import Recipe, recipe_from_text
@@ -141,7 +141,7 @@ def task_of(plan: Plan, phase: str, recipe: Recipe, data: DataBundle) -> Task:
     if phase == PHASES[-1]:
         return build_task(recipe, data)[0]
     model = load_finished(recipe.model.pretrained)  # with the class head, which `build_task` would make anew
-    detector = family_of(model).detector_of(model)
+    detector = detector_of(model)
     settings = LossSettings(eos_coefficient=NO_OBJECT)
     return AidedDetection(detector, data.labels, settings, plan.groups, dense_alone=phase == PHASES[0])
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.criterion import LossSettings, SetCriterion
+from detr_hf.modeling.criterion import SetCriterion
+from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.task import DetectionTask
 from tools.pretrain_tiny.aids import DENSE_TERMS, STRIDE_8, DenseHeads, DenselyMatched, QueryGroups
@@ -37,7 +38,7 @@ class AidedDetection(DetectionTask):
             for name in ("class_loss_coefficient", "bbox_loss_coefficient", "giou_loss_coefficient")
         }
         terms = (*box_terms, *DENSE_TERMS)
-        self.criterion = SetCriterion(replace(settings, **shares), terms, self.family.class_probabilities)
+        self.criterion = SetCriterion(replace(settings, **shares), terms, self.family.scores)
         channels = self.family.backbone(model).intermediate_channel_sizes[STRIDE_8]
         self.dense = DenseHeads(model.config.d_model, channels, labels.num_classes)
         self.groups = QueryGroups(model, groups)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.criterion import LossTerm
+from detr_hf.modeling.attention import Look
+from detr_hf.modeling.class_scores import ClassScores
+from detr_hf.modeling.criterion import QuerySet
+from detr_hf.modeling.loss_terms import LossSettings, LossTerm
 
 
 @dataclass
@@ -27,11 +30,13 @@ class DetectorOutput:
         logits: ``float32 [L, B, Q, K]`` of the L supervised decoder layers, the last one last.
         boxes_cxcywh_norm: ``float32 [L, B, Q, 4]``.
         panoptic: what a mask head reads; None where the family has none.
+        further: queries that learn beside those of the decoder, such as the encoder's proposals.
     """
 
     logits: Tensor
     boxes_cxcywh_norm: Tensor
     panoptic: PanopticFeatures | None = None
+    further: list[QuerySet] = field(default_factory=list)
 
 
 @dataclass
@@ -64,8 +69,54 @@ class ImageProcessor(Protocol):
         """Write ``preprocessor_config.json``."""
 
 
+@dataclass(frozen=True)
+class Defaults:
+    """What a family was trained with by its authors: what a recipe leaves open.
+
+    Attributes:
+        losses: coefficients and matching costs.
+        lr: of AdamW.
+        backbone_lr: of the backbone.
+        offsets_lr_share: rate of the parameters of group "offsets" as a share of ``lr``; None: it has none.
+    """
+
+    losses: LossSettings
+    lr: float
+    backbone_lr: float
+    offsets_lr_share: float | None = None
+
+
+class MaskHead(Protocol):
+    """What the package asks of the mask head of a family: stage 2."""
+
+    @property
+    def segmenter_class(self) -> Any:
+        """The stock class of stage 2."""
+
+    def segmenter_of(self, detector: Any, source: str) -> Any:
+        """A segmenter around (a copy of) the detector's weights, its mask head random.
+
+        Raises:
+            UserError: the detector of ``source`` cannot carry a mask head.
+        """
+
+    def detector_of(self, segmenter: Any) -> Any:
+        """The detector inside."""
+
+    def parts(self, segmenter: Any) -> dict[str, nn.Module]:
+        """The modules of a segmenter that are not its detector, by name."""
+
+    def logits(
+        self, segmenter: Any, detected: DetectorOutput, image: Tensor, query: Tensor, chunk: int | None
+    ) -> Tensor:
+        """Mask logits ``[M, h, w]`` of M queries, given as images of the batch and queries, ``int64 [M]``.
+
+        At most ``chunk`` pass through the head at once; None: all.
+        """
+
+
 class Family(Protocol):
-    """What the package asks of a kind of network. ``model`` is of either stage, ``detector`` of stage 1."""
+    """What the package asks of a kind of network; ``detector`` is the model of stage 1."""
 
     @property
     def model_type(self) -> str:
@@ -76,17 +127,33 @@ class Family(Protocol):
         """The stock class of stage 1: what is loaded and saved."""
 
     @property
-    def segmenter_class(self) -> Any | None:
-        """The stock class of stage 2; None where there is no mask head for this family."""
+    def processor_class(self) -> Any:
+        """The stock image processor, which ``pipeline()`` reads the outputs with."""
+
+    @property
+    def mask_head(self) -> MaskHead | None:
+        """Stage 2; None where stock transformers has no sound class for it."""
+
+    @property
+    def scores(self) -> ClassScores:
+        """What the class logits mean."""
 
     @property
     def box_terms(self) -> Sequence[LossTerm]:
         """The rows of the criterion's table that this family's outputs are supervised by, masks aside."""
 
+    @property
+    def defaults(self) -> Defaults:
+        """What a recipe leaves open."""
+
+    @property
+    def has_heads_of_layers(self) -> bool:
+        """Whether decoder layers have heads of their own, which learn from auxiliary losses alone."""
+
     def run(
-        self, detector: nn.Module, pixel_values: Tensor, pixel_mask: Tensor, all_layers: bool
+        self, detector: Any, pixel_values: Tensor, pixel_mask: Tensor, all_layers: bool
     ) -> DetectorOutput:
-        """One forward pass; class and box heads in float32, also under autocast.
+        """One forward pass; class and box heads and reference points in float32, also under autocast.
 
         Args:
             detector: of ``detector_class``.
@@ -95,17 +162,8 @@ class Family(Protocol):
             all_layers: every decoder layer (L = their number) or the last one alone (L = 1).
         """
 
-    def class_probabilities(self, logits: Tensor) -> Tensor:
-        """``[..., K]`` to ``float32 [..., C]``: how likely each class is, "no object" left out."""
-
-    def is_object(self, logits: Tensor) -> Tensor:
-        """``[..., K]`` to ``bool [...]``: False where "no object" is likelier than every class."""
-
     def num_queries(self, config: Any) -> int:
         """Queries of an image that are matched with its objects."""
-
-    def detector_of(self, model: nn.Module) -> Any:
-        """The detector inside a segmenter; a detector is its own."""
 
     def backbone(self, detector: Any) -> Any:
         """Gives (map ``[B, c, h, w]``, mask) pairs, finest first, for pixels and mask; its ``model`` is the
@@ -115,7 +173,7 @@ class Family(Protocol):
         """The parts that ``torch.compile`` takes; none whose inner outputs are recorded by hooks."""
 
     def group_of(self, parameter_name: str) -> str:
-        """Where a parameter of either stage belongs: "backbone", "class_head" or "other"."""
+        """Where a parameter of either stage belongs: "backbone", "class_head", "offsets" or "other"."""
 
     def check_config(self, config: Any, source: str) -> None:
         """Switch off what makes another network of the same weights.
@@ -127,23 +185,8 @@ class Family(Protocol):
     def replace_classes(self, detector: Any, labels: LabelMap) -> list[str]:
         """Give the detector new class heads for ``labels``, in place; the names of the new tensors."""
 
-    def segmenter_of(self, detector: Any, source: str) -> Any:
-        """A segmenter around (a copy of) the detector's weights, its mask head random.
+    def initialize(self, detector: Any) -> None:
+        """What stock leaves out where the authors initialize a network that starts from nothing, in place."""
 
-        Raises:
-            UserError: the detector of ``source`` cannot carry a mask head.
-        """
-
-    def mask_parts(self, segmenter: Any) -> dict[str, nn.Module]:
-        """The modules of a segmenter that are not its detector, by name."""
-
-    def mask_logits(
-        self, segmenter: Any, detected: DetectorOutput, image: Tensor, query: Tensor, chunk: int | None
-    ) -> Tensor:
-        """Mask logits ``[M, h, w]`` of M queries, given as images of the batch and queries, ``int64 [M]``.
-
-        At most ``chunk`` pass through the head at once; None: all.
-        """
-
-    def record_attention(self, detector: Any) -> AbstractContextManager[list[Tensor]]:
-        """Collects the last decoder layer's cross attention ``[B, heads, Q, h w]`` of each forward pass."""
+    def record_looks(self, detector: Any) -> AbstractContextManager[list[Look]]:
+        """Collects where the queries of the last decoder layer look, for each forward pass."""

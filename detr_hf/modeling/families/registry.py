@@ -8,7 +8,7 @@ from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.modeling import families
-from detr_hf.modeling.families.base import Family
+from detr_hf.modeling.families.base import Family, MaskHead
 
 
 def find_families() -> dict[str, Family]:
@@ -37,5 +37,17 @@ def family_of(model: Any, source: str = "the model") -> Family:
 
 def is_segmenter(model: Any) -> bool:
     """Whether a model is of stage 2: a detector with a mask head on it."""
-    segmenter = family_of(model).segmenter_class
-    return segmenter is not None and isinstance(model, segmenter)
+    head = family_of(model).mask_head
+    return head is not None and isinstance(model, head.segmenter_class)
+
+
+def mask_head_of(segmenter: Any) -> MaskHead:
+    """The mask head of the family of a model of stage 2."""
+    head = family_of(segmenter).mask_head
+    assert head is not None, "a model with masks of a family without"
+    return head
+
+
+def detector_of(model: Any) -> Any:
+    """The detector inside a segmenter; a detector is its own."""
+    return mask_head_of(model).detector_of(model) if is_segmenter(model) else model

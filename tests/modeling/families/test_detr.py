@@ -139,7 +139,8 @@ def test_heads_stay_in_float32_under_autocast() -> None:
         assert ours.logits.dtype == ours.boxes_cxcywh_norm.dtype == torch.float32
         assert seen == {"class_labels_classifier": torch.float32, "bbox_predictor": torch.float32}
         assert ours.panoptic.projected.dtype == torch.bfloat16  # the rest is as fast as asked for
-        assert detector(pixel_values=pixel_values, pixel_mask=pixel_mask).pred_boxes.dtype == torch.bfloat16
+        stock = tiny_detector()(pixel_values=pixel_values, pixel_mask=pixel_mask)
+        assert stock.pred_boxes.dtype == torch.bfloat16
     assert (ours.boxes_cxcywh_norm != ours.boxes_cxcywh_norm.bfloat16()).any()
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from transformers import DetrForSegmentation
 
 from detr_hf.data.build import build_bundle
-from detr_hf.modeling.criterion import LossSettings
 from detr_hf.modeling.loss_record import read_losses
+from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 from detr_hf.recipe import Recipe
 from detr_hf.training.build import build_task
-from detr_hf.training.loss_settings import loss_settings_of
+from detr_hf.training.family_defaults import loss_settings_of
 from tests.factories import write_coco_panoptic
 from tests.tiny_models import tiny_config
 from tests.tiny_runs import ALL_LABELS, detection_recipe, panoptic_recipe, save_detector
