@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from detr_hf.errors import exit_with_message
+from tools.pretrain_tiny.deformable import STEPS, pretrain_deformable
 from tools.pretrain_tiny.pretrain import PHASES, Plan, pretrain
 
 
@@ -15,6 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the three runs")
     parser.add_argument("--data", type=Path, default=Path("runs/street"), help="folder of the drawn scenes")
+    parser.add_argument("--family", choices=["detr", "deformable_detr"], default="detr")
     parser.add_argument("--start", type=Path, help="continue from the checkpoint of an earlier pretraining")
     parser.add_argument("--shrink", type=float, default=1.0, help="multiply scenes and steps, to try it out")
     full = Plan()
@@ -29,6 +31,10 @@ def main() -> None:
     ]
     plan = replace(full, scenes=int(full.scenes * chosen.shrink), steps=(steps[0], steps[1], steps[2]))
     with exit_with_message():
+        if chosen.family == "deformable_detr":
+            length = chosen.detector_steps or int(STEPS * chosen.shrink)
+            print(f"detector: {pretrain_deformable(plan, chosen.out, chosen.data, length)}")
+            return
         print(f"{' + '.join(PHASES)}: {pretrain(plan, chosen.out, chosen.data, chosen.start)}")
 
 
