@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from detr_hf.errors import UserError
 from detr_hf.export.graph import DetectorGraph, SegmenterGraph
@@ -33,7 +34,7 @@ def write_onnx(graph: DetectorGraph | SegmenterGraph, file: Path, opset: int) ->
     given, dynamic = [pixels, mask], [_dims(0, 2, 3), _dims(0, 1, 2)]
     if has_masks:
         given, dynamic = [*given, torch.tensor([0.0])], [*dynamic, {}]
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), SizesOfTheGraph(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "# The axis name")  # sizes that two inputs share are named once
         try:
             program = torch.onnx.export(
@@ -59,6 +60,27 @@ def write_onnx(graph: DetectorGraph | SegmenterGraph, file: Path, opset: int) ->
     _forget_this_machine(program.model)
     program.save(file)
     return {"inputs": _described(inputs), "outputs": _described(outputs)}
+
+
+class SizesOfTheGraph(TorchFunctionMode):
+    """Two functions that the exporter would compute for the traced image, made of those that it takes along.
+
+    Deformable DETR lays its grids with ``linspace`` and makes a tensor of the sizes of its maps.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Any other function as it is."""
+        given = kwargs or {}
+        if function is torch.linspace:
+            start, end, steps = args
+            step = (end - start) / max(steps - 1, 1)
+            return torch.arange(steps, **given) * step + start
+        if function is torch.as_tensor and isinstance(args[0], list):
+            one = torch.ones((), **given)
+            return torch.stack([torch.stack([one * side for side in sides]) for sides in args[0]])
+        return function(*args, **given)
 
 
 def _dims(batch: int, height: int, width: int) -> dict[int, str]:
