@@ -51,7 +51,7 @@ def test_null_takes_a_setting_back_to_its_default() -> None:
     recipe = recipe_from_text(
         text, ["optim.schedule.name=cosine", "optim.schedule.drop_at=null", "optim.lr=null"]
     )
-    assert recipe.optim.lr == 1e-4 and recipe.optim.schedule.name == "cosine"
+    assert recipe.optim.lr is None and recipe.optim.schedule.name == "cosine"
     assert faults_of(text, "optim.epochs=null") == ["optim.epochs: missing; give it a value"]
 
 

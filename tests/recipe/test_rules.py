@@ -34,7 +34,7 @@ BAD_VALUES = [
     ("optim: {epochs: 3, lr: 0}", "optim.lr: must be greater than 0, got 0"),
     ("optim: {epochs: 3, lr: .inf}", "optim.lr: expected a number, got '.inf'"),
     ("optim: {epochs: 3, lr: 1e999}", "optim.lr: expected a finite number"),
-    ("optim: {epochs: 3, lr: }", "optim.lr: expected a number, got nothing"),
+    ("optim: {epochs: 3, clip_norm: }", "optim.clip_norm: expected a number, got nothing"),
     ("optim: {epochs: 3, clip_norm: -1}", "optim.clip_norm: must be greater than 0, got -1"),
     (
         "optim: {epochs: 3, batch_size: 6}",

@@ -18,13 +18,13 @@ from detr_hf.recipe import (
 from tests.recipe.texts import DETECTION, PANOPTIC
 
 
-def test_the_defaults_are_detrs() -> None:
+def test_the_defaults_are_detrs_or_left_to_the_family() -> None:
     recipe = recipe_from_text(DETECTION)
     assert isinstance(recipe, DetectionRecipe)
     assert recipe.model.pretrained == "facebook/detr-resnet-50"
-    assert (recipe.optim.lr, recipe.optim.weight_decay, recipe.optim.clip_norm) == (1e-4, 1e-4, 0.1)
+    assert (recipe.optim.lr, recipe.optim.weight_decay, recipe.optim.clip_norm) == (None, 1e-4, 0.1)
     weights = [getattr(recipe.loss, f"{name}_loss_coefficient") for name in ("class", "bbox", "giou")]
-    assert [*weights, recipe.loss.eos_coefficient] == [1, 5, 2, 0.1]
+    assert [*weights, recipe.loss.eos_coefficient] == [None] * 4
     assert (recipe.optim.batch_size, recipe.optim.schedule.name, recipe.checkpoint.best) == (16, "step", "AP")
     assert recipe.transforms.train == detr_training_transforms()
     assert recipe.seed == 42 and recipe.resume == "auto" and recipe.mixed_precision == "no"

@@ -74,7 +74,8 @@ def test_the_main_recipes_write_out_detrs_policy(file: str) -> None:
     assert recipe.transforms.train == detr_training_transforms()
     assert recipe.transforms.validation == detr_validation_transforms()
     assert recipe.mixed_precision == "bf16" and recipe.data.train == Split(path="data/prepared")
-    assert (recipe.optim.batch_size, recipe.optim.lr, recipe.optim.clip_norm) == (16, 1e-4, 0.1)
+    assert (recipe.optim.batch_size, recipe.optim.clip_norm) == (16, 0.1)
+    assert recipe.optim.lr in (None, 1e-4), "the family's"
     assert recipe.evaluation.score_threshold == 0.85
 
 
