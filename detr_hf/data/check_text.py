@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from detr_hf.data.check import CheckResult
 from detr_hf.data.issues import ERROR, INFO, WARNING, Kind
-from detr_hf.data.report import texts_of
 from detr_hf.errors import quantity
 from detr_hf.sanitize import printable
 
@@ -34,8 +33,7 @@ def verdict(result: CheckResult) -> str:
 
 def _kind_lines(result: CheckResult, kind: Kind, files_shown: int) -> list[str]:
     count = result.report.count(kind.code)
-    texts = (text for place in result.report.places(kind.code) for text in texts_of(place))
-    shown = [text for text, _ in zip(texts, range(files_shown), strict=False)]
+    shown = result.report.texts(kind.code)[:files_shown]
     rest = count - len(shown)
     remedy = kind.remedy.replace("check ...", f"check {result.target.name}")
     head = f"{kind.severity:7} {kind.code}: {count} x {kind.title}; {remedy}"

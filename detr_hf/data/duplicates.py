@@ -26,7 +26,7 @@ HASH_BITS = 64
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What tells a picture: ``sha256`` of its file (hex) and ``dhash``, 16 hex digits."""
+    """What tells an image: ``sha256`` of its file (hex) and ``dhash``, 16 hex digits."""
 
     sha256: str
     dhash: str

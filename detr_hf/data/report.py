@@ -61,13 +61,17 @@ class Report:
         """Where a kind was found, in the order of the data."""
         return list(self.found.get(code, {}).values())
 
+    def texts(self, code: str) -> list[str]:
+        """The examples of a kind, each with its file."""
+        return [text for place in self.places(code) for text in _texts_of(place)]
+
     def sentences(self) -> list[str]:
         """One sentence a kind, with its count and the first places; errors first."""
         return [self._sentence(kind) for kind in self.kinds()]
 
     def _sentence(self, kind: Kind) -> str:
         count = self.count(kind.code)
-        shown = [text for place in self.places(kind.code) for text in texts_of(place)][:EXAMPLES_SHOWN]
+        shown = self.texts(kind.code)[:EXAMPLES_SHOWN]
         rest = "; ..." if count > len(shown) else ""
         places = f" ({'; '.join(shown)}{rest})" if any(shown) else ""
         return f"{self.source}: {count} x {kind.title}; {kind.remedy}{places}"
@@ -82,9 +86,8 @@ class Report:
         if kinds:
             lines = [f"{self.source}: the data cannot be used as it is:"]
             for kind in kinds:
-                texts = [text for place in self.places(kind.code) for text in texts_of(place)]
                 lines.append(f"  - {self.count(kind.code)} x {kind.title}; {kind.remedy}")
-                lines += [f"      {text}" for text in texts[:EXAMPLES_SHOWN] if text]
+                lines += [f"      {text}" for text in self.texts(kind.code)[:EXAMPLES_SHOWN] if text]
             raise UserError("\n".join(lines[: 3 * ERRORS_SHOWN]))
 
     @classmethod
@@ -103,8 +106,7 @@ class Report:
         }
 
 
-def texts_of(place: Place) -> list[str]:
-    """A place's examples, each with its file."""
+def _texts_of(place: Place) -> list[str]:
     name = f"{place.split} {place.file}".strip()
     return [
         text if not name or (place.file and place.file in text) else f"{name}: {text}".removesuffix(": ")

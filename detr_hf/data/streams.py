@@ -102,7 +102,7 @@ def open_streamed(data: Data) -> StreamedData:
     if is_here and data.revision is not None:
         raise UserError(f"data.revision: {data.dataset} is a folder, which has no revisions; leave it out")
     try:
-        builder = _local_builder(place) if is_here else _hub_builder(place)
+        builder = _builder_of(place)
         streams = builder.as_streaming_dataset()
     except Exception as error:  # network, access, format: the message of the library says which
         raise UserError(f"data.dataset: '{data.dataset}' cannot be streamed ({error})") from error
@@ -126,12 +126,11 @@ def open_streamed(data: Data) -> StreamedData:
     )
 
 
-def _local_builder(place: Place) -> datasets.DatasetBuilder:
-    files = {split: parquet.as_patterns(found) for split, found in parquet.files_of_splits(place)[0].items()}
-    return datasets.load_dataset_builder("parquet", data_files=files)
-
-
-def _hub_builder(place: Place) -> datasets.DatasetBuilder:
+def _builder_of(place: Place) -> datasets.DatasetBuilder:
+    if place.path.exists():
+        splits = parquet.files_of_splits(place)[0]
+        files = {split: parquet.as_patterns(found) for split, found in splits.items()}
+        return datasets.load_dataset_builder("parquet", data_files=files)
     name = hub.id_of(place)
     offline_unless_reached()
     return datasets.load_dataset_builder(name, revision=place.revision)
