@@ -7,17 +7,21 @@ perhaps a detour. Further faults are tested beside the code that goes another wa
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import DetrConfig, DetrImageProcessor
+from transformers import DetrConfig
 from transformers.loss import loss_for_object_detection as stock_loss
 
+from detr_hf.modeling.families.base import Family
 from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.families.registry import FAMILIES
 from detr_hf.modeling.mask_head import mask_logits
+from tests.family_models import VARIANTS, family_detector
 from tests.tiny_models import (
     random_batch,
     relative_difference,
@@ -27,7 +31,7 @@ from tests.tiny_models import (
 )
 
 
-def prepared_boxes(processor: DetrImageProcessor, *sizes_hw: tuple[int, int]) -> list[list[list[float]]]:
+def prepared_boxes(processor: Any, *sizes_hw: tuple[int, int]) -> list[list[list[float]]]:
     """The stock targets of images that hold one object of their own size each, batched together."""
     images = [np.zeros((*size, 3), np.uint8) for size in sizes_hw]
     annotations = [
@@ -41,8 +45,9 @@ def prepared_boxes(processor: DetrImageProcessor, *sizes_hw: tuple[int, int]) ->
     return [label["boxes"].tolist() for label in out["labels"]]
 
 
-def test_the_processor_scales_boxes_to_the_padded_canvas() -> None:
-    processor = DetrImageProcessor(do_resize=False)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_the_processor_scales_boxes_to_the_padded_canvas(family: Family) -> None:
+    processor = family.processor_class(do_resize=False)
     assert prepared_boxes(processor, (100, 200)) == [[[0.5, 0.5, 1.0, 1.0]]]
     beside_a_tall_one = prepared_boxes(processor, (100, 200), (200, 100))
     assert beside_a_tall_one == [[[0.5, 0.25, 1.0, 0.5]], [[0.25, 0.5, 0.5, 1.0]]]
@@ -66,10 +71,14 @@ def test_a_class_too_many_is_trained_as_no_object() -> None:
     assert detector(pixel_values=pixel_values, pixel_mask=pixel_mask, labels=labels).loss.isfinite()
 
 
-def test_box_losses_grow_with_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes with equal batches, in simulation: `reduce` gives the mean, and that is halved again."""
+@pytest.mark.parametrize("model", ["detr", *VARIANTS])
+def test_box_losses_grow_with_the_number_of_processes(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes with equal batches, in simulation: `reduce` gives the mean, and that is halved again.
+
+    So do focal losses, which are divided by the objects, too.
+    """
     assert inspect.signature(stock_loss.reduce).parameters["reduction"].default == "mean"
-    detector = tiny_detector()
+    detector = tiny_detector() if model == "detr" else family_detector(model)
     pixel_values, pixel_mask, targets = random_batch([3, 3], (64, 96))
 
     def terms() -> dict[str, Tensor]:
@@ -83,7 +92,7 @@ def test_box_losses_grow_with_the_number_of_processes(monkeypatch: pytest.Monkey
     two_processes = type("TwoProcesses", (), {"_shared_state": {"there": True}, "num_processes": 2})
     monkeypatch.setattr(stock_loss, "PartialState", two_processes)
     together = terms()
-    for name, factor in (("loss_ce", 1), ("loss_bbox", 2), ("loss_giou", 2)):
+    for name, factor in (("loss_ce", 1 if model == "detr" else 2), ("loss_bbox", 2), ("loss_giou", 2)):
         assert together[name].item() == pytest.approx(factor * alone[name].item(), rel=1e-5)
 
 
