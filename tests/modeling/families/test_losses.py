@@ -1,4 +1,4 @@
-"""What the sigmoid families learn from: the papers' formula, one gradient however a step is cut, all heads."""
+"""What the sigmoid families learn from: the formula, one gradient however a step is cut, all heads."""
 
 from __future__ import annotations
 
