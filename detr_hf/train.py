@@ -48,7 +48,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the recipe (before anything heavy is imported) and run it."""
-    parser = argparse.ArgumentParser(description="Train one stage of DETR from a recipe.")
+    parser = argparse.ArgumentParser(description="Train one stage of a detector from a recipe.")
     parser.add_argument("recipe", help="a YAML file, for example recipes/detection.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=5e-5")
     arguments = parser.parse_args(argv)

@@ -129,7 +129,8 @@ def test_preparing_imports_no_torch_before_the_teacher(tmp_path: Path) -> None:
 def test_a_report_of_stage_one_imports_no_torch(tmp_path: Path) -> None:
     """From what the evaluation kept, drawn images and all."""
     run, split = write_run(tmp_path / "run", THING_LABELS), write_coco_detection(tmp_path / "data", count=3)
-    recipe = detection_recipe(run, split, Path("nowhere"), "evaluation.pictures=2")
+    recorded = ("evaluation.pictures=2", "evaluation.score_threshold=0.85")  # a record leaves nothing open
+    recipe = detection_recipe(run, split, Path("nowhere"), *recorded)
     (run / "recipe.yaml").write_text(recipe_to_yaml(recipe))
     found = [ImageEntry(10 + at, 0, entry.content) for at, entry in enumerate(random_entries(0, images=3))]
     save_per_image(RunFolder(run), PerImageResults(found))

@@ -45,7 +45,7 @@ class Page:
         with gr.Blocks(
             title=f"{title} · detr-hf", analytics_enabled=False, delete_cache=cleaned
         ) as self.blocks:
-            gr.HTML(render_part("app.html", "head", title, viewer.labels, viewer.is_panoptic))
+            gr.HTML(render_part("app.html", "head", title, viewer.labels, viewer.is_panoptic, viewer.family))
             with gr.Row(elem_id="room"):
                 with gr.Column(scale=3, min_width=280, elem_id="side"):
                     self._build_side()

@@ -41,7 +41,7 @@ def serve(
     model: str,
     host: str = "127.0.0.1",
     port: int | None = None,
-    score_threshold: float = 0.85,
+    score_threshold: float | None = None,
     device: str | None = None,
     title: str | None = None,
 ) -> None:
@@ -51,7 +51,7 @@ def serve(
         model: folder or Hub id of either stage, or `demo`.
         host: address to listen at.
         port: a free one from 7860 on when left out.
-        score_threshold: where the slider stands at first (0 to 1).
+        score_threshold: where the slider stands at first (0 to 1); None: see ``Predictor``.
         device: where the model runs; the GPU when there is one.
         title: what the page is called; the model's name when left out.
 

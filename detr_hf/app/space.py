@@ -57,7 +57,7 @@ LARGE = ("*.safetensors", "*.onnx", "*.onnx.data")
 LARGE_FILES = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LARGE)
 
 
-def write_space(model: str, folder: Path, score_threshold: float = 0.85) -> None:
+def write_space(model: str, folder: Path, score_threshold: float | None = None) -> None:
     """Write README.md with the Space's settings, requirements.txt, app.py, this package, and the model.
 
     A model on the Hub is named, a model in a folder is copied beside the page. No token is read or written.
@@ -65,7 +65,7 @@ def write_space(model: str, folder: Path, score_threshold: float = 0.85) -> None
     Args:
         model: folder or Hub id of either stage, or `demo`.
         folder: a new or empty folder.
-        score_threshold: where the slider stands at first (0 to 1).
+        score_threshold: where the slider stands at first (0 to 1); None: see ``Predictor``.
 
     Raises:
         UserError: there is no such model, or ``folder`` holds something.
@@ -124,7 +124,7 @@ def _readme(model: str, is_local: bool, title: str) -> str:
         license="apache-2.0",
         pinned=False,
         models=None if is_local or model == "demo" else [model],
-        short_description="What a fine-tuned DETR finds in an image or video",
+        short_description="What a fine-tuned detector finds in an image or video",
     )
     return render_markdown(
         "space_card.md", metadata=facts.to_yaml(), title=title, version=detr_hf.__version__

@@ -93,7 +93,7 @@ class Viewer:
     def __init__(self, predictor: Predictor, folder: Path):
         self.predictor, self.folder = predictor, folder
         self.labels, self.is_panoptic = predictor.labels, predictor.is_panoptic
-        self.score_threshold = predictor.score_threshold
+        self.score_threshold, self.family = predictor.score_threshold, predictor.task.family.name
         self.explains = isinstance(predictor.task, nn.Module)  # the inside of an exported model is closed
         self._turn = threading.Lock()
 

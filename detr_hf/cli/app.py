@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
     )
     parser.add_argument(
-        "--threshold", type=share, default=0.85, help="where the slider stands at first (default: 0.85)"
+        "--threshold",
+        type=share,
+        help="where the slider stands at first (default: the family's, 0.85 for DETR, else 0.4)",
     )
     parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
     parser.add_argument(

@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, help="folder for the results; for one video also a file, .mp4 or .gif"
     )
-    parser.add_argument("--threshold", type=share, default=0.85, help="least score, 0 to 1 (default: 0.85)")
+    parser.add_argument(
+        "--threshold", type=share, help="least score, 0 to 1 (default: the family's, 0.85 for DETR, else 0.4)"
+    )
     parser.add_argument("--batch-size", type=count, default=1, help="images in one pass (default: 1)")
     parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
@@ -99,9 +101,8 @@ def _images(predictor: Any, images: list[Path], out: Path, arguments: argparse.N
         predictor, images, out, batch_size, arguments.format, pictures, arguments.explain
     )
     found = sum(len(record.get("segments", record["objects"])) for record in records)
-    print(
-        f"{quantity(len(records), 'image')}, {quantity(found, 'object')} above {arguments.threshold}: {out}"
-    )
+    seen = f"{quantity(len(records), 'image')}, {quantity(found, 'object')}"
+    print(f"{seen} above {predictor.score_threshold}: {out}")
 
 
 def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Namespace) -> None:

@@ -53,8 +53,8 @@ def export_onnx(
         opset: version of the ONNX operators, one of ``OPSETS``.
 
     Raises:
-        UserError: something is not installed, ``out`` holds something else, there is no DETR, or the exported
-            file does not give what PyTorch gives.
+        UserError: something is not installed, ``out`` holds something else, there is no model, or the
+            exported file does not give what PyTorch gives.
     """
     _refuse(source, out, opset)
     model = load_finished(source)

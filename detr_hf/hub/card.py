@@ -24,6 +24,8 @@ SHOWN_PICTURES = 4
 PIPELINES = {False: "object-detection", True: "image-segmentation"}
 """What the Hub calls the task, by whether the model is of stage 2."""
 
+TAGS = ("detr-hf", "vision")
+
 PQ_PARTS = {"All": "", "Things": " of things", "Stuff": " of stuff"}
 
 
@@ -41,6 +43,7 @@ def card_text(facts: RunFacts, target: Hub, pictures: Sequence[str] = ()) -> str
         pictures: names of picture files that are pushed beside it; the first few are shown.
     """
     recipe, labels, images = facts.recipe, facts.labels, facts.environment.get("images") or {}
+    family, threshold = facts.family, recipe.evaluation.score_threshold
     return render_markdown(
         template(),
         metadata=metadata_of(facts, target).to_yaml(),
@@ -59,10 +62,11 @@ def card_text(facts: RunFacts, target: Hub, pictures: Sequence[str] = ()) -> str
         truth=without_paths(facts.data.truth),
         results=results_tables(facts.results),
         results_by_class=per_class_table(facts.results["panoptic" if facts.is_panoptic else "detection"]),
-        score_threshold=recipe.evaluation.score_threshold,
+        score_threshold=family.scores.usual_threshold if threshold is None else threshold,
         training=_training(facts),
         recipe=public_recipe(recipe),
-        num_queries=facts.config.get("num_queries", 100),
+        family=family,
+        most_objects=family.scores.most_objects(family.num_queries(facts.config)),
     )
 
 
@@ -97,7 +101,7 @@ def metadata_of(facts: RunFacts, target: Hub) -> ModelCardData:
         pipeline_tag=PIPELINES[facts.is_panoptic],
         base_model=(bases[0] if len(bases) == 1 else bases) or None,
         datasets=[facts.data.hub_id] if facts.data.hub_id else None,
-        tags=["detr", "detr-hf", "vision", *(["panoptic-segmentation"] if facts.is_panoptic else [])],
+        tags=[facts.family.model_type, *TAGS, *(["panoptic-segmentation"] if facts.is_panoptic else [])],
         model_name=target.repo_id.split("/")[-1],
         eval_results=list(eval_results(facts)),
     )

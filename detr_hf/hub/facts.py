@@ -17,6 +17,9 @@ from detr_hf.errors import UserError, quantity
 from detr_hf.foreign_files import read_json
 from detr_hf.hub_access import looks_like_a_folder
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.families.base import Family
+from detr_hf.modeling.families.registry import family_of
+from detr_hf.modeling.model_files import load_config
 from detr_hf.recipe import Data, DetectionRecipe, PanopticRecipe, Recipe, Split, load_recipe
 from detr_hf.run_folder import METRICS_FILE, RunFolder
 
@@ -55,7 +58,7 @@ class RunFacts:
         results: of the model on its validation split, as ``best/metrics.json`` has them.
         environment: what the run ran on; empty where it was not recorded.
         labels: the model's classes.
-        config: the model's ``config.json``.
+        config: the model's.
         data: where the images came from.
         base_models: ids on the Hub that the weights came from, as far as is known.
     """
@@ -66,9 +69,14 @@ class RunFacts:
     results: dict[str, Any]
     environment: dict[str, Any]
     labels: LabelMap
-    config: dict[str, Any]
+    config: Any
     data: DataFacts
     base_models: tuple[str, ...]
+
+    @property
+    def family(self) -> Family:
+        """Of the model's network."""
+        return family_of(self.config)
 
     @property
     def is_panoptic(self) -> bool:
@@ -102,7 +110,7 @@ def run_facts(folder: Path, model: Path | None = None) -> RunFacts:
         results=read_json(model / METRICS_FILE, any_number=True),
         environment=run.environment(),
         labels=LabelMap.load(model),
-        config=read_json(model / CONFIG_FILE, any_number=True),
+        config=load_config(str(model)),
         data=data_facts(recipe.data),
         base_models=tuple(dict.fromkeys(base_models(recipe))),
     )

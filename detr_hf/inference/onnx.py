@@ -30,7 +30,7 @@ SEGMENTER_OUTPUTS = (*DETECTOR_OUTPUTS, "pred_masks", "mask_index")
 
 SLACK = 1e-4
 """The graph is asked for the masks of queries down to so much below the threshold: which of them are kept is
-then decided in one place, whatever the last bits of a softmax are."""
+then decided in one place, whatever the last bits of a score are."""
 
 
 def is_export(source: str | Path) -> bool:
@@ -47,6 +47,7 @@ class OnnxTask:
 
     Attributes:
         labels: the classes.
+        family: of its network.
         is_panoptic: whether there are masks.
         patch_side: pixels; see ``modeling.backbones.patch_side``.
         merge: thresholds of the panoptic merge.
@@ -107,7 +108,7 @@ def run_session(
         score_threshold: of stage 2; None in stage 1.
 
     Returns:
-        ``DETECTOR_OUTPUTS`` or ``SEGMENTER_OUTPUTS`` on the CPU: logits ``[B, Q, C + 1]``, boxes
+        ``DETECTOR_OUTPUTS`` or ``SEGMENTER_OUTPUTS`` on the CPU: logits ``[B, Q, K]``, boxes
         ``[B, Q, 4]``, mask logits ``[M, h, w]``, and image and query of each mask, ``int64 [M, 2]``.
     """
     given = {"pixel_values": pixel_values.float().cpu().numpy(), "pixel_mask": pixel_mask.cpu().numpy()}

@@ -20,7 +20,7 @@ from detr_hf.inference.onnx import OnnxTask, is_export
 from detr_hf.inference.preprocess import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import Target, collate
-from detr_hf.modeling.families.base import ImageProcessor
+from detr_hf.modeling.families.base import Family, ImageProcessor
 from detr_hf.modeling.model_files import load_label_map, load_processor
 from detr_hf.modeling.predictions import Explanation, Prediction
 from detr_hf.modeling.pretrained import load_finished
@@ -39,12 +39,14 @@ class Predicting(Protocol):
 
     Attributes:
         labels: the classes.
+        family: of its network.
         is_panoptic: whether it predicts ``PanopticPrediction``. If so, the predictor sets the
             ``score_threshold`` of its ``merge``, a ``MergeSettings``.
         patch_side: in pixels, see ``modeling.backbones.patch_side``; None where the whole image is seen.
     """
 
     labels: LabelMap
+    family: Family
 
     @property
     def is_panoptic(self) -> bool: ...
@@ -64,7 +66,8 @@ class Predictor:
         task: stage 1 or stage 2, with its label map.
         processor: gives the size and the color statistics that the model expects. Where the backbone cuts
             images into patches, the sides are rounded to whole ones, so that no rim is lost.
-        score_threshold: 0 to 1; a query with a higher score becomes a segment, is drawn and is listed.
+        score_threshold: 0 to 1; what has a higher score becomes a segment, is drawn and is listed. None: the
+            usual one of the model's family, 0.85 for DETR and 0.4 where scores are sigmoids.
         device: where to run; the GPU when there is one.
         precision: "bf16" and "fp16" run the network under autocast; weights and the panoptic merge stay in
             float32.
@@ -81,7 +84,7 @@ class Predictor:
         self,
         task: Predicting,
         processor: ImageProcessor,
-        score_threshold: float = 0.85,
+        score_threshold: float | None = None,
         device: str | torch.device | None = None,
         precision: Precision = "fp32",
     ):
@@ -91,21 +94,23 @@ class Predictor:
         self.task: Any = task.to(self.device).eval() if isinstance(task, nn.Module) else task
         self.labels, self.is_panoptic = task.labels, task.is_panoptic
         self.processor = processor
-        self.score_threshold = score_threshold
+        self.score_threshold = (
+            task.family.scores.usual_threshold if score_threshold is None else score_threshold
+        )
         self.resize = resize_as(processor, multiple_of=task.patch_side)
 
     @classmethod
     def from_pretrained(
         cls,
         source: str | Path,
-        score_threshold: float = 0.85,
+        score_threshold: float | None = None,
         device: str | torch.device | None = None,
         precision: Precision = "fp32",
     ) -> Predictor:
         """Load a folder (a run's ``best/``, for example) or a Hub id of either stage, or an exported folder.
 
         Raises:
-            UserError: there is no DETR, or one of its files is missing or does not fit.
+            UserError: there is no model of a known family, or one of its files is missing or does not fit.
         """
         if is_export(source):
             if precision != "fp32":
@@ -117,7 +122,7 @@ class Predictor:
 
     @property
     def score_threshold(self) -> float:
-        """0 to 1; a query with a higher score becomes a segment, is drawn and is listed."""
+        """0 to 1; what has a higher score becomes a segment, is drawn and is listed."""
         return self._score_threshold
 
     @score_threshold.setter
@@ -136,8 +141,9 @@ class Predictor:
         """One prediction an image, in order, as they are asked for; ``image_id`` counts them from 0.
 
         Images that the model sees at the same size share a batch. Nothing is padded, so a result does not
-        depend on its neighbors. Detections hold all queries, best first; ``above`` keeps those
-        with a higher score.
+        depend on its neighbors. Detections hold all that the model ranks (every query of a DETR, the 100 best
+        pairs of query and class where scores are sigmoids), best first; ``above`` keeps those with a higher
+        score.
 
         Args:
             images: files, ``uint8 [H, W, 3]`` RGB arrays or PIL images. They are read one by one, up to

@@ -69,7 +69,7 @@ def resize_as(
     """
     size = processor.size
     if size is None or size.get("shortest_edge") is None:
-        raise UserError(f"the image processor resizes to {size}; a DETR model needs a shortest_edge.")
+        raise UserError(f"the image processor resizes to {size}; a shortest_edge is needed.")
     own, longest = size["shortest_edge"], size.get("longest_edge")
     if short_edge is not None and longest is not None:
         longest = round(longest * short_edge / own)

@@ -40,8 +40,8 @@ def refuse_vanishing_activations(backbone_config: Any, source: str) -> None:
     lost = sum(not isinstance(module.act, nn.Identity) for module in fused)
     if lost:
         raise UserError(
-            f"{source}: its backbone {name!r} would lose {lost} activation functions inside DETR, because "
-            "batch norm and activation are one layer there. Use a ResNet or ConvNeXt backbone."
+            f"{source}: its backbone {name!r} would lose {lost} activation functions in transformers, "
+            "because batch norm and activation are one layer there. Use a ResNet or ConvNeXt backbone."
         )
 
 

@@ -19,9 +19,15 @@ TINY = 1e-8  # added before a logarithm, as in the reference
 
 
 class ClassScores(Protocol):
-    """The reading of logits ``[..., K]`` of K = C classes, or C + 1 with "no object"."""
+    """The reading of logits ``[..., K]`` of K = C classes, or C + 1 with "no object".
+
+    Attributes:
+        has_no_object: whether the last logit is "no object".
+        usual_threshold: score from 0 to 1 above which a box is shown where nobody says otherwise.
+    """
 
     has_no_object: bool
+    usual_threshold: float
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """``[..., K]`` to ``float32 [..., C]``: how likely each class is, "no object" left out."""
@@ -44,11 +50,15 @@ class ClassScores(Protocol):
         The order of equal scores is the same everywhere.
         """
 
+    def most_objects(self, num_queries: int) -> int:
+        """So many objects of an image can be found by so many queries."""
+
 
 class Softmax:
     """Classes exclude each other, and "no object" is the last logit (Carion et al. 2020)."""
 
     has_no_object = True
+    usual_threshold = 0.85
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax over all classes and "no object"."""
@@ -68,11 +78,16 @@ class Softmax:
         scores, queries = scores.sort(stable=True, dim=-1, descending=True)
         return scores, queries, labels.gather(-1, queries)
 
+    def most_objects(self, num_queries: int) -> int:
+        """One a query."""
+        return num_queries
+
 
 class Sigmoid:
     """Every class has a probability of its own (Zhu et al. 2021); where all are low, there is no object."""
 
     has_no_object = False
+    usual_threshold = 0.4
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Sigmoids."""
@@ -95,6 +110,10 @@ class Sigmoid:
         scores, pairs = self.probabilities(logits).flatten(1).sort(stable=True, dim=-1, descending=True)
         scores, pairs = scores[:, :LIKELIEST], pairs[:, :LIKELIEST]
         return scores, pairs // classes, pairs % classes
+
+    def most_objects(self, num_queries: int) -> int:
+        """One a query, and as many as are kept."""
+        return min(num_queries, LIKELIEST)
 
 
 SOFTMAX, SIGMOID = Softmax(), Sigmoid()

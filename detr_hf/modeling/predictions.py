@@ -72,7 +72,7 @@ class PanopticPrediction:
         id_map: ``int32 [H, W]`` in original pixels; 0 is void, otherwise the id of exactly one of
             ``segments``.
         segments: every segment has at least one pixel; ids are unique.
-        detections: all queries as boxes, so that a segmenter can be scored as a detector as well.
+        detections: all that was ranked as boxes, so that a segmenter can be scored as a detector as well.
     """
 
     image_id: int

@@ -123,7 +123,7 @@ class Evaluation:
 
     every: Count = 1  # epochs between evaluations; the last epoch is always evaluated
     batch_size: Count = 4  # images per forward pass on one process
-    score_threshold: Probability = 0.85
+    score_threshold: Probability | None = None  # None: the usual one of the model's family; DETR: 0.85
     pictures: NonNegativeInt = 8  # validation images drawn with their predictions
 
 

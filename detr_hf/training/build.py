@@ -17,7 +17,7 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.backbones import freeze_backbone
 from detr_hf.modeling.compute import checkpoint_activations, compile_layers
 from detr_hf.modeling.families.base import ImageProcessor
-from detr_hf.modeling.families.registry import detector_of, is_segmenter
+from detr_hf.modeling.families.registry import detector_of, family_of, is_segmenter
 from detr_hf.modeling.loss_record import write_losses
 from detr_hf.modeling.model_files import load_processor, refuse_other_labels
 from detr_hf.modeling.panoptic_merge import MergeSettings
@@ -27,7 +27,7 @@ from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recip
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
 from detr_hf.training.distributed import set_up_device
 from detr_hf.training.ema import AveragedWeights
-from detr_hf.training.family_defaults import loss_settings_of, settled
+from detr_hf.training.family_defaults import loss_settings_of, score_threshold_of, settled
 from detr_hf.training.fit import refuse_unfit
 from detr_hf.training.folder import refuse_unwritable
 from detr_hf.training.loaders import (
@@ -104,13 +104,14 @@ def _panoptic_task(
         start.detector, start.mask_head, labels, start.revision, start.detector_revision
     )
     settings = loss_settings_of(recipe, class_weights, segmenter.config)
-    merge = _merge_settings(recipe)
+    merge = _merge_settings(recipe, segmenter)
     task = PanopticTask(segmenter, labels, settings, merge, start.mask_chunk, start.freeze_detector)
     return task, report
 
 
-def _merge_settings(recipe: PanopticRecipe) -> MergeSettings:
-    return MergeSettings(recipe.evaluation.score_threshold, recipe.evaluation.mask_threshold)
+def _merge_settings(recipe: PanopticRecipe, segmenter: Any) -> MergeSettings:
+    threshold = score_threshold_of(recipe, family_of(segmenter))
+    return MergeSettings(threshold, recipe.evaluation.mask_threshold)
 
 
 def pq_backend_of(recipe: Recipe) -> Literal["ours", "panopticapi"]:
@@ -132,7 +133,8 @@ def finished_task(recipe: Recipe, labels: LabelMap, source: str) -> Task:
         raise UserError(
             f"{source} holds a detector (stage 1), but the recipe is of stage 2; give a model with masks."
         )
-    return PanopticTask(model, labels, merge=_merge_settings(recipe), mask_chunk=recipe.model.mask_chunk)
+    merge = _merge_settings(recipe, model)
+    return PanopticTask(model, labels, merge=merge, mask_chunk=recipe.model.mask_chunk)
 
 
 def build_processor(recipe: Recipe) -> ImageProcessor:

@@ -1,4 +1,4 @@
-"""What a recipe leaves to the family of its model: coefficients, matching costs and rates."""
+"""What a recipe leaves to the family of its model: coefficients, matching costs, rates, score threshold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def settled(recipe: Recipe, config: Any) -> Recipe:
     """
     family = family_of(config)
     rates = asdict(rates_of(recipe.optim, family))
-    recipe = replace(recipe, optim=replace(recipe.optim, **rates))
+    evaluation: Any = replace(recipe.evaluation, score_threshold=score_threshold_of(recipe, family))
+    recipe = replace(recipe, optim=replace(recipe.optim, **rates), evaluation=evaluation)
     if isinstance(recipe, DetectionRecipe):
         return replace(recipe, loss=settled_loss(recipe.loss, family, "loss"))
     if recipe.model.freeze_detector:
@@ -60,6 +61,12 @@ def settled_loss(loss: DetectionLoss, family: Family, section: str) -> Detection
             "would not learn without the auxiliary losses; remove it."
         )
     return replace(loss, **{name: value for name, value in known.items() if getattr(loss, name) is None})
+
+
+def score_threshold_of(recipe: Recipe, family: Family) -> float:
+    """Above which a box is drawn and a query paints: that of the recipe, else the family's usual one."""
+    given = recipe.evaluation.score_threshold
+    return family.scores.usual_threshold if given is None else given
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from detr_hf.run_folder import METRICS_FILE, PICTURES_FOLDER, RESULTS_FILE
 from detr_hf.training.build import finished_task, pq_backend_of
 from detr_hf.training.distributed import set_float32_products
 from detr_hf.training.engine import evaluate, predict_one
+from detr_hf.training.family_defaults import score_threshold_of
 from detr_hf.training.fit import refuse_unfit
 from detr_hf.training.loaders import build_validation_loader
 from detr_hf.training.state import Run
@@ -71,14 +72,15 @@ def save_images(run: Run, folder: Path) -> list[Path]:
     """
     with unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    task, dataset, settings = run.task, run.validation_loader.dataset, run.recipe.evaluation
+    task, dataset = run.task, run.validation_loader.dataset
+    threshold = score_threshold_of(run.recipe, task.family)
     paths = []
-    for index in range(min(settings.pictures, len(dataset))):
+    for index in range(min(run.recipe.evaluation.pictures, len(dataset))):
         predicted = predict_one(task, dataset, index)
         row = run.truth.row(predicted.image_id)
         image = decode_image(row["image"])
         left = draw_truth(image, row["image_id"], run.truth, task.labels, isinstance(task, PanopticTask))
-        right = draw_prediction(image, predicted, task.labels, settings.score_threshold)
+        right = draw_prediction(image, predicted, task.labels, threshold)
         path = folder / f"{index:03d}_{harmless_name(Path(row['file_name']).stem)}.jpg"
         save_image(contact_sheet([left, right], columns=2, titles=["truth", "prediction"]), path)
         paths.append(path)

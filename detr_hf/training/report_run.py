@@ -47,6 +47,7 @@ def report_finished(run: Run, data: DataBundle) -> None:
     those that are drawn.
     """
     from detr_hf.training.engine import predict_one
+    from detr_hf.training.family_defaults import score_threshold_of
 
     if not run.accelerator.is_main_process:
         return
@@ -60,7 +61,7 @@ def report_finished(run: Run, data: DataBundle) -> None:
             folder=run.folder,
             labels=labels,
             score_threshold=None,
-            usual_threshold=settings.score_threshold,
+            usual_threshold=score_threshold_of(run.recipe, run.task.family),
             per_image=per_image,
             truth=run.truth,
             training_objects=counted_objects(data),
@@ -127,7 +128,7 @@ def report_again(
         folder=folder,
         labels=labels,
         score_threshold=score_threshold,
-        usual_threshold=usual.score_threshold,
+        usual_threshold=_usual_threshold(run, recipe),
         per_image=per_image,
         truth=truth,
         faults=faults,
@@ -141,6 +142,16 @@ def report_again(
     if drawn is not None:
         drawn.save()
     return page
+
+
+def _usual_threshold(run: RunFolder, recipe: Recipe) -> float:
+    """As recorded, where the run of old or by hand did not leave it open."""
+    if recipe.evaluation.score_threshold is not None:
+        return recipe.evaluation.score_threshold
+    from detr_hf.modeling.families.registry import family_of
+    from detr_hf.modeling.model_files import load_config
+
+    return family_of(load_config(str(run.best))).scores.usual_threshold
 
 
 def counted_objects(data: DataBundle) -> list[int] | None:

@@ -15,6 +15,7 @@ from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import run_facts
 from detr_hf.labels import LabelMap
 from detr_hf.recipe import Hub
+from tests.family_models import family_config
 from tests.hub.cards import faults_of_card
 from tests.hub.runs import finished_run
 
@@ -162,3 +163,30 @@ def test_names_and_cards_of_others_cannot_become_markup(tmp_path: Path) -> None:
     text = filled(run).split("## Training")[0] + filled(other).split("---\n", 2)[2]
     assert "<script" not in text and "[x](" not in text and "| a \\| b " in text
     assert "<img" not in text and "<b>" not in text and "[yard](" not in text and "**We** did" in text
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "tag", "most"),
+    [
+        ("dab_detr", "[DAB-DETR](https://arxiv.org/abs/2201.12329)", "dab-detr", 7),
+        ("deformable_detr", "[Deformable DETR](https://arxiv.org/abs/2010.04159)", "deformable_detr", 7),
+        ("deformable_detr_two_stage", "[Deformable DETR]", "deformable_detr", 100),
+    ],
+)
+def test_the_family_is_named(tmp_path: Path, variant: str, name: str, tag: str, most: int) -> None:
+    """Its paper, its tag, its score threshold, and how much it finds: 100 pairs are kept of 300 proposals."""
+    run = finished_run(tmp_path / "run", panoptic=False)
+    settings = {"two_stage_num_proposals": 300} if most == 100 else {}
+    family_config(variant, **settings).save_pretrained(run / "best")
+    text = filled(run)
+    assert f"A {name}" in text and f"finds at most {most} objects" in text
+    assert "threshold=0.4)" in text and "score_threshold=0.4)" in text
+    assert ModelCard(text).data.tags == [tag, "detr-hf", "vision"]
+    assert faults_of_card(text) == []
+
+
+def test_a_detr_is_named(tmp_path: Path) -> None:
+    text = filled(finished_run(tmp_path / "run"))
+    assert "A [DETR](https://arxiv.org/abs/2005.12872) that divides" in text
+    assert "threshold=0.85" in text and "finds at most 7 objects" in text
+    assert ModelCard(text).data.tags == ["detr", "detr-hf", "vision", "panoptic-segmentation"]

@@ -123,6 +123,14 @@ class Family(Protocol):
         """Of its configs; what a family is found by."""
 
     @property
+    def name(self) -> str:
+        """As its authors call it, behind "a"."""
+
+    @property
+    def paper(self) -> str:
+        """Address of the paper."""
+
+    @property
     def detector_class(self) -> Any:
         """The stock class of stage 1: what is loaded and saved."""
 

@@ -41,6 +41,7 @@ class ConditionalDetr:
     """Conditional DETR's answers to ``Family``."""
 
     model_type = "conditional_detr"
+    name, paper = "Conditional DETR", "https://arxiv.org/abs/2108.06152"
     detector_class = ConditionalDetrForObjectDetection
     processor_class = ConditionalDetrImageProcessor
     mask_head = None

@@ -33,6 +33,7 @@ class DabDetr:
     """DAB-DETR's answers to ``Family``."""
 
     model_type = "dab-detr"
+    name, paper = "DAB-DETR", "https://arxiv.org/abs/2201.12329"
     detector_class = DabDetrForObjectDetection
     processor_class = ConditionalDetrImageProcessor  # transformers has no other for it
     mask_head = None

@@ -37,6 +37,7 @@ class DeformableDetr:
     """Deformable DETR's answers to ``Family``."""
 
     model_type = "deformable_detr"
+    name, paper = "Deformable DETR", "https://arxiv.org/abs/2010.04159"
     detector_class = DeformableDetrForObjectDetection
     processor_class = DeformableDetrImageProcessor
     mask_head = None

@@ -64,6 +64,7 @@ class Detr:
     """DETR's answers to ``Family``."""
 
     model_type = "detr"
+    name, paper = "DETR", "https://arxiv.org/abs/2005.12872"
     detector_class = DetrForObjectDetection
     processor_class = DetrImageProcessor
     mask_head = DetrMaskHead()
