@@ -106,6 +106,16 @@ def test_new_boxes_do_not_start_at_their_reference_points(variant: str) -> None:
     assert not any(head.layers[-1].bias.any() for head in heads)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["conditional_detr", "dab_detr", *ONE_STAGE])
+def test_new_queries_all_look_at_the_middle_of_the_image(variant: str) -> None:
+    """The references draw them from a standard normal distribution, stock with a spread of 0.02."""
+    detector, batch = fresh(variant), inputs()
+    found = detector.model(batch["pixel_values"], pixel_mask=batch["pixel_mask"])
+    points = found.init_reference_points if variant in ONE_STAGE else found.reference_points
+    assert (points[..., :2] - 0.5).abs().max() < 0.05
+
+
 def test_new_projections_are_drawn_the_same_whatever_their_width() -> None:
     """The reference draws them after Xavier."""
     projections = [projection for projection, _ in fresh("deformable_detr").model.input_proj]

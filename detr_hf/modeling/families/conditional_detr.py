@@ -100,7 +100,10 @@ class ConditionalDetr:
         return [f"class_labels_classifier.{name}" for name in ("weight", "bias")]
 
     def initialize(self, detector: Any) -> None:
-        """Boxes start at their reference points, half as large as the image."""
+        """Boxes start at reference points all over the image, half as large as it."""
+        nn.init.normal_(detector.model.query_position_embeddings.weight)
+        for layer in detector.model.decoder.ref_point_head.layers:
+            nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(detector.bbox_predictor.layers[-1].weight)
         nn.init.zeros_(detector.bbox_predictor.layers[-1].bias)
 

@@ -82,7 +82,8 @@ class DabDetr:
         return [f"class_embed.{name}" for name in ("weight", "bias")]
 
     def initialize(self, detector: Any) -> None:
-        """Stock initializes as the reference does."""
+        """Boxes start all over the image and of all sizes; stock does the rest as the reference does."""
+        nn.init.normal_(detector.model.query_refpoint_embeddings.weight)
 
     @contextmanager
     def record_looks(self, detector: Any) -> Iterator[list[Look]]:

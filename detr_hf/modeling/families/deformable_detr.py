@@ -97,12 +97,13 @@ class DeformableDetr:
         return [f"class_embed.{layer}.{name}" for layer in range(count) for name in ("weight", "bias")]
 
     def initialize(self, detector: Any) -> None:
-        """Boxes start at their reference points, the first layer's small; projections keep the variance."""
+        """Boxes start small at reference points all over the image; projections keep the variance."""
         for box_head in detector.bbox_embed:
             nn.init.zeros_(box_head.layers[-1].weight)
             nn.init.zeros_(box_head.layers[-1].bias)
         if not detector.config.two_stage:  # the proposals of two stages have sizes of their own
             nn.init.constant_(detector.bbox_embed[0].layers[-1].bias[2:], -2.0)
+            nn.init.normal_(detector.model.query_position_embeddings.weight)
         for projection in detector.model.input_proj:
             nn.init.xavier_uniform_(projection[0].weight)
             nn.init.zeros_(projection[0].bias)
