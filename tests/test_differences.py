@@ -1,4 +1,7 @@
-"""docs/differences.md names tests that are there, each of which says what it guards against."""
+"""docs/differences.md names tests that are there, each of which says what it guards against.
+
+Of DETR's relatives it names the tests that show the faults of stock, too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = "## Which test keeps which fault out"
-ROW = re.compile(r"\| [^|]* \| `(tests/[\w/]+\.py)` \| `(test_\w+)` \|")
+ROW = re.compile(r"\| [^|]* \|(?: (?:`(test_\w+)`)? \|)? `(tests/[\w/]+\.py)` \| `(test_\w+)` \|")
+HEADS = ("| fault | file | test |", "| --- | --- | --- |")
+HEADS_OF_FAMILIES = ("| fault | shown by | file | test |", "| --- | --- | --- | --- |")
+SHOWN_IN = ("tests/test_stock_faults.py", "tests/test_stock_faults_families.py")
 
 
 @cache
@@ -24,9 +30,12 @@ def guards_in(file: str) -> dict[str, bool]:
 def faults_of(listed: str) -> list[str]:
     """Rows that are no rows, tests that are not there, and tests that do not say what they are for."""
     lines = [line for line in listed.splitlines() if line.startswith("|")]
-    rows = [line for line in lines if line not in ("| fault | file | test |", "| --- | --- | --- |")]
+    rows = [line for line in lines if line not in HEADS + HEADS_OF_FAMILIES]
     faults = [f"no row: {row}" for row in rows if not ROW.fullmatch(row)]
-    for file, test in ROW.findall(listed):
+    shown = {test for file in SHOWN_IN for test in guards_in(file)}
+    for showing, file, test in ROW.findall(listed):
+        if showing and showing not in shown:
+            faults.append(f"no {showing} in {' or '.join(SHOWN_IN)}")
         if test not in guards_in(file):
             faults.append(f"{file} has no {test}")
         elif not guards_in(file)[test]:
@@ -46,4 +55,6 @@ def test_a_list_that_drifted_is_found() -> None:
     assert faults_of("| a fault | `tests/gone.py` | `test_gone` |") == ["tests/gone.py has no test_gone"]
     this = "test_a_list_that_drifted_is_found"
     assert faults_of(f"| a fault | `{here}` | `{this}` |")[0].endswith("does not say what it guards against")
+    showing = faults_of(f"| a fault | `{this}` | `tests/modeling/families/test_start.py` | `test_gone` |")
+    assert showing[0].startswith(f"no {this} in tests/test_stock_faults.py")
     assert faults_of("| a fault | no file |") == ["no row: | a fault | no file |"]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import DetrForSegmentation
+import pytest
+from transformers import (
+    ConditionalDetrConfig,
+    DabDetrConfig,
+    DeformableDetrConfig,
+    DetrConfig,
+    DetrForSegmentation,
+)
 
 from detr_hf.data.build import build_bundle
 from detr_hf.modeling.loss_record import read_losses
@@ -29,6 +36,18 @@ def stage1(folder: Path, *overrides: str) -> Recipe:
 def stage2(folder: Path, detector: Path, *overrides: str) -> Recipe:
     split = write_coco_panoptic(folder / "data", count=2)
     return panoptic_recipe(folder / "run2", split, detector, "fresh", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("config", "loss_weight", "cost"),
+    [(DetrConfig, 1, 1), (ConditionalDetrConfig, 2, 2), (DabDetrConfig, 1, 2), (DeformableDetrConfig, 2, 2)],
+)
+def test_the_weight_of_classes_is_the_references(
+    config: type, loss_weight: float, cost: float, tmp_path: Path
+) -> None:
+    """Guards: other numbers in a config, some of which stock reads and some not."""
+    settings = loss_settings_of(stage1(tmp_path), None, config(class_cost=7))
+    assert (settings.class_loss_coefficient, settings.costs.class_cost) == (loss_weight, cost)
 
 
 def test_every_setting_of_stage_1_reaches_the_criterion(tmp_path: Path) -> None:
