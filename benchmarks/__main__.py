@@ -11,10 +11,12 @@ from pathlib import Path
 from benchmarks.cases import CASES
 from benchmarks.child import ChildError
 from benchmarks.compare import compare
+from benchmarks.families import FAMILIES, compare_families
 from benchmarks.report import markdown
 from benchmarks.settings import add_flags, settings_of
 
 HERE = Path(__file__).parent
+ALL = (*CASES, FAMILIES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,10 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     settings = settings_of(chosen)
     results = []
-    for case in [chosen.case] if chosen.case else CASES:
+    for case in [chosen.case] if chosen.case else ALL:
         print(f"{case} ...", file=sys.stderr, flush=True)
         try:
-            results.append(compare(case, settings))
+            results.append(compare_families(settings) if case == FAMILIES else compare(case, settings))
         except ChildError as failure:
             print(failure, file=sys.stderr)
             return 1
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours beside stock.")
-    parser.add_argument("--case", choices=CASES, help="run this one only")
+    parser.add_argument("--case", choices=ALL, help="run this one only")
     parser.add_argument(
         "--json",
         type=Path,

@@ -32,7 +32,7 @@ def compare(case: str, settings: Settings) -> dict[str, Any]:
         children = {side: stack.enter_context(Child(case, side, settings)) for side in SIDES}
         variants = {side: child.ready() for side, child in children.items()}
         first = {side: child.first_run() for side, child in children.items()}
-        seconds, others = _take_turns(children, variants, 1 if case in EPOCHS else settings.repeats)
+        seconds, others = take_turns(children, variants, 1 if case in EPOCHS else settings.repeats)
         facts = {side: child.facts for side, child in children.items()}
     differences = relative_differences(first["ours"][1], first["stock"][1])
     ours, stock = ({"seconds": seconds[side], "peak_mb": first[side][0]} for side in SIDES)
@@ -52,7 +52,7 @@ def compare(case: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _take_turns(
+def take_turns(
     children: dict[str, Child], variants: dict[str, list[str]], repeats: int
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Median seconds of the case by side, and of the variants by name and side."""

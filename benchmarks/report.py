@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.families import families_table
+
 METHOD = """\
 `python -m benchmarks` wrote this page. Every ratio is stock / ours. Each side runs in a fresh process: model
 and data are built from a seed (random weights, float32); a first run gives the outcome and the peak memory,
@@ -16,34 +18,46 @@ in Euclidean norm (a gradient below a thousandth of all gradients together is me
 thousandth), for id maps, classes and matches the share of entries that differ. What a case does and compares
 is said at the top of its module in `benchmarks/cases/`."""
 
+OF_FAMILIES = """\
+The families of detectors, each as its stock config has it by default (`benchmarks/cases/families.py`), in one
+run like the sides of a case; ratios are to DETR. A step is forward and backward pass of a batch."""
+
 NUMBERS = ["ours s", "stock s", "time ratio", "ours MB", "stock MB", "memory ratio", "largest difference"]
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """A page with one row a case, the variants, and what it was measured on."""
-    first = results[0]
+    """A page with one row a case, the variants, the families, and what it was measured on."""
+    cases = [result for result in results if "networks" not in result]
+    families = [result for result in results if "networks" in result]
     return "\n".join(
         [
             "# Ours beside stock transformers",
             "",
             METHOD,
             "",
-            *_table(
-                ["case"],
-                NUMBERS,
-                [_row(result) for result in results],
-            ),
-            "",
-            "Variants, seconds:",
-            "",
-            *_table(["case", "variant"], ["ours", "stock"], _variant_rows(results)),
-            "",
-            *_facts(results),
+            *(_of_cases(cases) if cases else []),
+            *(line for result in families for line in _of_families(result)),
             *_sizes(results),
-            f"Machine: {_listed(first['machine'])}.",
+            f"Machine: {_listed(results[0]['machine'])}.",
             "",
         ]
     )
+
+
+def _of_cases(cases: Sequence[dict[str, Any]]) -> list[str]:
+    return [
+        *_table(["case"], NUMBERS, [_row(result) for result in cases]),
+        "",
+        "Variants, seconds:",
+        "",
+        *_table(["case", "variant"], ["ours", "stock"], _variant_rows(cases)),
+        "",
+        *_facts(cases),
+    ]
+
+
+def _of_families(result: dict[str, Any]) -> list[str]:
+    return [OF_FAMILIES, "", *families_table(result["networks"]), ""]
 
 
 def _sizes(results: Sequence[dict[str, Any]]) -> list[str]:

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 SIDES = ("ours", "stock")
 
-CASES = {
-    "stage1-step": "stage1_step",
-    "stage2-step": "stage2_step",
-    "panoptic-inference": "panoptic_inference",
-    "panoptic-merge": "panoptic_merge",
-    "criterion": "criterion",
-    "targets": "targets",
-    "batching": "batching",
-}
+CASES = (
+    "stage1-step",
+    "stage2-step",
+    "panoptic-inference",
+    "panoptic-merge",
+    "criterion",
+    "targets",
+    "batching",
+)
 
 EPOCHS = {"batching"}
 """Cases of so many passes that one timed run is enough."""
@@ -28,7 +28,7 @@ EPOCHS = {"batching"}
 
 @dataclass(frozen=True)
 class Side:
-    """What one of the two brings to a case.
+    """What one of the sides brings to a case.
 
     Attributes:
         work: the case itself, done anew at every call.
@@ -45,6 +45,7 @@ class Side:
 
 
 def build(case: str, side: str, settings: Settings) -> Side:
-    """Build model and data of one side; both sides build the same ones from the seed."""
-    builder: Callable[[Settings], Side] = getattr(import_module(f"{__name__}.{CASES[case]}"), side)
+    """Build model and data of one side; all sides build from the seed."""
+    module = import_module(f"{__name__}.{case.replace('-', '_')}")
+    builder: Callable[[Settings], Side] = getattr(module, side)
     return builder(settings)

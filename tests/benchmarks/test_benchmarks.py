@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, build
 from benchmarks.child import Child, ChildError
 from benchmarks.differences import relative_differences
+from benchmarks.families import FAMILIES, NETWORKS
 from benchmarks.memory import peak_mb_of
 from benchmarks.plain_merge import plain_merge
 from benchmarks.report import markdown
 from benchmarks.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZES = ["--size", "96x128", "--queries", "10", "--kept", "6", "--backbone", "resnet18"]
+SIZES = ["--size", "128x160", "--queries", "10", "--kept", "6", "--backbone", "resnet18"]
 SIZES += ["--pictures", "10", "--short-edge", "64"]
 TOY = [*SIZES, "--threads", "1", "--repeats", "1"]
 CLOSE = 1e-4
@@ -47,7 +48,7 @@ def check(result: dict[str, Any], case: str) -> None:
     assert differences.pop("id map", 0) < TIED
     assert 0 <= max(differences.values()) < CLOSE
     assert result["compared"] >= 2
-    assert result["settings"]["size"] == [96, 128]
+    assert result["settings"]["size"] == [128, 160]
 
 
 def test_one_case_writes_its_numbers(tmp_path: Path) -> None:
@@ -62,11 +63,13 @@ def test_without_a_case_all_run_and_both_sides_agree(tmp_path: Path) -> None:
     numbers, page = tmp_path / "results.json", tmp_path / "RESULTS.md"
     run("--json", str(numbers), "--markdown", str(page))
     results = json.loads(numbers.read_text())
-    assert [result["case"] for result in results] == list(CASES)
+    assert [result["case"] for result in results] == [*CASES, FAMILIES]
+    families = results.pop()["networks"]
+    assert list(families) == list(NETWORKS) and all(min(costs.values()) > 0 for costs in families.values())
     for result in results:
         check(result, result["case"])
         assert f"| `{result['case']}` |" in page.read_text()
-    inference = results[list(CASES).index("panoptic-inference")]
+    inference = results[CASES.index("panoptic-inference")]
     assert set(inference["variants"]) == {"the detector alone", "3 queries kept"}
 
 
@@ -93,7 +96,7 @@ def test_a_side_that_fails_says_which_and_why() -> None:
     with Child("no-such-case", "ours", Settings()) as child, pytest.raises(ChildError) as failure:
         child.ready()
     assert "no-such-case, ours" in str(failure.value)
-    assert "KeyError" in str(failure.value)
+    assert "benchmarks.cases.no_such_case" in str(failure.value)
 
 
 def test_differences_are_relative_to_stock() -> None:
@@ -168,3 +171,27 @@ def test_the_page_shows_ratios_variants_and_sizes() -> None:
     assert "| `targets` | 0.5 | 2 | **4.0** | 10 | 25 | **2.5** | 0.0e+00 |" in page
     assert "| `targets` | more | 0.75 |  |" in page
     assert "size 480x640, objects 5,6." in page
+
+
+def test_the_page_sets_the_families_beside_detr() -> None:
+    costs = {"seconds": 1.0, "inference_seconds": 0.25, "peak_mb": 1000.0, "parameters": 40_000_000}
+    networks = dict.fromkeys(NETWORKS, costs)
+    networks["deformable_detr_two_stage"] = {key: 3 * value for key, value in costs.items()}
+    page = markdown(
+        [{"case": FAMILIES, "networks": networks, "settings": {"threads": 1}, "machine": {"cores": "2"}}]
+    )
+    assert "| DETR | 1 | **1.0** | 0.25 | **1.0** | 1000 | **1.0** | 40.0 | **1.0** |" in page
+    assert "two stages | 3 | **3.0** | 0.75 | **3.0** | 3000 | **3.0** | 120.0 | **3.0** |" in page
+    assert "| case |" not in page and "threads 1." in page
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_of_the_families_steps_and_infers(network: str) -> None:
+    settings = Settings(images=1, size=(128, 160), objects=(3,), backbone="resnet18", threads=1)
+    side = build(FAMILIES, network, settings)
+    side.work()
+    losses = {name: value.item() for name, value in side.outcome().items()}
+    assert all(np.isfinite(list(losses.values())))
+    assert ("loss_proposals" in losses) == network.endswith("two_stage")
+    side.variants["inference"]()
+    assert 20e6 < side.facts()["parameters"] < 35e6
