@@ -48,7 +48,7 @@ def serve(
     """Load a model, open its page and stay until Ctrl-C.
 
     Args:
-        model: folder or Hub id of either stage, or `demo`.
+        model: folder or Hub id of either stage, or `demo` or `demo-deformable`.
         host: address to listen at.
         port: a free one from 7860 on when left out.
         score_threshold: where the slider stands at first (0 to 1); None: see ``Predictor``.

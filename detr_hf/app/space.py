@@ -19,6 +19,7 @@ from detr_hf.errors import UserError
 from detr_hf.files import write_text
 from detr_hf.hub_access import looks_like_a_folder
 from detr_hf.inference.onnx import is_export
+from detr_hf.recipe.repo_ids import DEMO_MODELS
 from detr_hf.templating import render_markdown
 
 PACKAGE = Path(detr_hf.__file__).parent
@@ -63,7 +64,7 @@ def write_space(model: str, folder: Path, score_threshold: float | None = None) 
     A model on the Hub is named, a model in a folder is copied beside the page. No token is read or written.
 
     Args:
-        model: folder or Hub id of either stage, or `demo`.
+        model: folder or Hub id of either stage, or `demo` or `demo-deformable`.
         folder: a new or empty folder.
         score_threshold: where the slider stands at first (0 to 1); None: see ``Predictor``.
 
@@ -72,7 +73,7 @@ def write_space(model: str, folder: Path, score_threshold: float | None = None) 
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already; choose a new or empty folder for the Space.")
-    local = None if model == "demo" else _model_folder(model)
+    local = None if model in DEMO_MODELS else _model_folder(model)
     extras = EXPORT_EXTRAS if local is not None and is_export(local) else EXTRAS
     needed = "\n".join(_requirements(extras)) + "\n"
     shutil.copytree(
@@ -123,7 +124,7 @@ def _readme(model: str, is_local: bool, title: str) -> str:
         app_file="app.py",
         license="apache-2.0",
         pinned=False,
-        models=None if is_local or model == "demo" else [model],
+        models=None if is_local or model in DEMO_MODELS else [model],
         short_description="What a fine-tuned detector finds in an image or video",
     )
     return render_markdown(

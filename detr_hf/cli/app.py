@@ -15,7 +15,8 @@ PLACE = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
-        "model", help="a folder such as runs/panoptic/best, or a Hub id; `demo` is the tiny one"
+        "model",
+        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny ones",
     )
     parser.add_argument("--port", type=port, help="where to listen (default: a free one from 7860 on)")
     parser.add_argument(

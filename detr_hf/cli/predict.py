@@ -18,7 +18,8 @@ PLACE = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
-        "model", help="a folder such as runs/panoptic/best, or a Hub id; `demo` is the tiny one"
+        "model",
+        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny ones",
     )
     parser.add_argument(
         "sources",

@@ -1,4 +1,4 @@
-"""Recipes may say `demo`: the synthetic yard as data, the tiny checkpoint as a pretrained model."""
+"""Recipes may say `demo`: the synthetic yard as data, a tiny checkpoint as a pretrained model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.recipe import Data, DetectionRecipe, Recipe, Split
 from detr_hf.recipe.prepare import PseudoStuff
+from detr_hf.recipe.repo_ids import DEMO_MODELS
 
 if TYPE_CHECKING:
     from detr_hf.teacher import DetrTeacher
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 """The tiny pretrained segmenter, shipped with the package; `demo` in a recipe or command."""
+DEFORMABLE_CHECKPOINT = Path(__file__).parent / "checkpoint_deformable"
+"""The tiny pretrained Deformable DETR, boxes alone; `demo-deformable`."""
+FOLDERS = dict(zip(DEMO_MODELS, (CHECKPOINT, DEFORMABLE_CHECKPOINT), strict=True))
 
 
 def resolve_demo(recipe: Recipe) -> Recipe:
@@ -29,8 +33,8 @@ def resolve_demo(recipe: Recipe) -> Recipe:
 
 
 def model_path(source: str) -> str:
-    """`demo` as the folder of the tiny checkpoint; anything else as it is."""
-    return str(CHECKPOINT) if source == "demo" else source
+    """`demo` and `demo-deformable` as the folders of the tiny checkpoints; anything else as it is."""
+    return str(FOLDERS.get(source, source))
 
 
 def teacher_of(stuff: PseudoStuff) -> DetrTeacher:

@@ -21,6 +21,7 @@ from detr_hf.modeling.families.base import Family
 from detr_hf.modeling.families.registry import family_of
 from detr_hf.modeling.model_files import load_config
 from detr_hf.recipe import Data, DetectionRecipe, PanopticRecipe, Recipe, Split, load_recipe
+from detr_hf.recipe.repo_ids import DEMO_MODELS
 from detr_hf.run_folder import METRICS_FILE, RunFolder
 
 CONFIG_FILE = "config.json"
@@ -123,7 +124,7 @@ def base_models(recipe: Recipe, deep: int = 3) -> Iterator[str]:
     else:
         sources = [recipe.model.detector, recipe.model.mask_head]
     for source in sources:
-        if source in ("demo", "fresh"):
+        if source in (*DEMO_MODELS, "fresh"):
             continue
         if not Path(source).is_dir() and not looks_like_a_folder(source):
             yield source

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from detr_hf.recipe.fields import Count, InnerShare, Probability, Seed, Text, section
 from detr_hf.recipe.load import RecipeFormat
+from detr_hf.recipe.repo_ids import DEMO_MODELS
 from detr_hf.recipe.rules import Unused
 
 AtLeastTwo = Annotated[int, Field(ge=2)]
@@ -92,7 +93,7 @@ UNUSED = (
         ("split.validation_fraction",),
     ),
     Unused(
-        lambda recipe: recipe.pseudo_stuff.teacher == "demo",
+        lambda recipe: recipe.pseudo_stuff.teacher in DEMO_MODELS,
         "a revision belongs to a model from the Hub; remove it",
         ("pseudo_stuff.revision",),
     ),

@@ -1,4 +1,4 @@
-"""Names on the Hub: of repositories and of tags."""
+"""Names on the Hub, of repositories and of tags, and the names that stand for models of this package."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 
 EXAMPLE = "your-name/a-name"
 LONGEST = 96
+DEMO_MODELS = ("demo", "demo-deformable")
+"""The tiny pretrained models in the package: a DETR with a mask head, and a Deformable DETR."""
 TAG = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*")
 
 

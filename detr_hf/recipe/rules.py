@@ -12,7 +12,7 @@ from typing import Any
 
 from detr_hf.recipe.data import Data, Split
 from detr_hf.recipe.faults import quoted
-from detr_hf.recipe.repo_ids import EXAMPLE
+from detr_hf.recipe.repo_ids import DEMO_MODELS, EXAMPLE
 from detr_hf.recipe.schema import DetectionLoss, DetectionRecipe, PanopticRecipe, Recipe
 
 MASK_TERMS = ("mask_loss_coefficient", "dice_loss_coefficient")
@@ -107,12 +107,12 @@ UNUSED = (
         ("data.validation_fraction",),
     ),
     Unused(
-        lambda recipe: weights_of(recipe) in ("demo", "fresh"),
+        lambda recipe: weights_of(recipe) in (*DEMO_MODELS, "fresh"),
         "a revision belongs to a model from the Hub; remove it",
         ("model.revision",),
     ),
     Unused(
-        lambda recipe: isinstance(recipe, PanopticRecipe) and recipe.model.detector == "demo",
+        lambda recipe: isinstance(recipe, PanopticRecipe) and recipe.model.detector in DEMO_MODELS,
         "a revision belongs to a model from the Hub; remove it",
         ("model.detector_revision",),
     ),

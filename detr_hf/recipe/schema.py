@@ -34,7 +34,7 @@ from detr_hf.recipe.fields import (
 class DetectionModel:
     """Stage 1: a pretrained detector of the DETR family with a new class head."""
 
-    # Hub id or folder; "demo": the tiny checkpoint in the package.
+    # Hub id or folder; "demo", "demo-deformable": the tiny checkpoints in the package.
     pretrained: Text = "facebook/detr-resnet-50"
     revision: Text | None = None  # git revision of `pretrained` on the Hub
     freeze_backbone: FreezeBackbone = "stem_and_first_stage"  # with `scratch: true`: "none", and no other

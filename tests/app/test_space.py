@@ -47,6 +47,14 @@ def test_the_settings_are_those_of_a_gradio_space(tmp_path: Path, gradio: Module
     assert not (tmp_path / "space" / "model").exists()
 
 
+@pytest.mark.parametrize("model", ["demo", "demo-deformable"])
+def test_a_model_of_the_package_is_no_model_of_the_hub(model: str, tmp_path: Path) -> None:
+    write_space(model, tmp_path / "space")
+    assert f"'{model}'" in (tmp_path / "space" / "app.py").read_text()
+    assert "models" not in SpaceCard.load(tmp_path / "space" / "README.md").data.to_dict()
+    assert not (tmp_path / "space" / "model").exists()
+
+
 def test_requirements_are_the_packages_own(tmp_path: Path) -> None:
     write_space("demo", tmp_path / "space")
     lines = (tmp_path / "space" / "requirements.txt").read_text().splitlines()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detr_hf.demo.resolve import CHECKPOINT, model_path, resolve_demo
-from detr_hf.recipe import recipe_from_text
+from detr_hf.demo.resolve import CHECKPOINT, DEFORMABLE_CHECKPOINT, model_path, resolve_demo
+from detr_hf.recipe import load_recipe, recipe_from_text
 
 DETECTION = (
     "task: detection\noutput_dir: {out}\ndata: {{demo: {{train: 3, validation: 2, folder: {data}}}}}\n"
 )
+RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "demo"
 MODEL = "model: {pretrained: demo}\noptim: {epochs: 1}\n"
 
 
@@ -50,3 +51,15 @@ def test_stage_two_takes_detector_and_mask_head_by_the_same_word() -> None:
 def test_other_names_stay_as_they_are() -> None:
     assert model_path("facebook/detr-resnet-50") == "facebook/detr-resnet-50"
     assert model_path("demo") == str(CHECKPOINT)
+    assert model_path("demo-deformable") == str(DEFORMABLE_CHECKPOINT)
+
+
+def test_both_tiny_models_learn_the_same_yard_in_the_same_steps(tmp_path: Path) -> None:
+    yard = ["data.demo.train=2", "data.demo.validation=1", f"data.demo.folder={tmp_path / 'yard'}"]
+    detr, deformable = (
+        resolve_demo(load_recipe(RECIPES / name, yard)) for name in ("detection.yaml", "deformable_detr.yaml")
+    )
+    assert deformable.model.pretrained == str(DEFORMABLE_CHECKPOINT)
+    assert deformable.loss.eos_coefficient is None and deformable.evaluation.score_threshold == 0.4
+    for same in ("data", "transforms", "optim", "seed"):
+        assert getattr(deformable, same) == getattr(detr, same)

@@ -86,6 +86,8 @@ def test_the_base_is_told_through_the_run_before(tmp_path: Path) -> None:
     demo = finished_run(tmp_path / "demo", "model.detector=demo", "model.mask_head=demo")
     assert ModelCard(filled(demo)).data.base_model is None
     assert "a model that has no name on the Hub" in filled(demo)
+    deformable = finished_run(tmp_path / "deformable", "model.pretrained=demo-deformable", panoptic=False)
+    assert ModelCard(filled(deformable)).data.base_model is None
     scratch = finished_run(tmp_path / "scratch", "model.scratch=true", panoptic=False)
     assert "Trained from random weights." in filled(scratch)
     assert ModelCard(filled(scratch)).data.base_model is None

@@ -83,6 +83,7 @@ BAD_VALUES = [
     ("evaluation: {score_threshold: 85}", "evaluation.score_threshold: must be at most 1, got 85"),
     ("model: {scratch: no}", "model.scratch: expected true or false, got 'no'"),
     ("model: {pretrained: demo, revision: main}", "model.revision: does nothing here"),
+    ("model: {pretrained: demo-deformable, revision: main}", "model.revision: does nothing here"),
     ("loss: {box_l1: 2}", "loss.box_l1: unknown key; it is now called `bbox_loss_coefficient`"),
     (
         "compute: {shard: true}",

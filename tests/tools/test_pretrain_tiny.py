@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from transformers import DetrForObjectDetection, DetrForSegmentation
+from transformers import DeformableDetrForObjectDetection, DetrForObjectDetection, DetrForSegmentation
 
 from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.families.detr import DETR
+from detr_hf.modeling.loss_record import read_losses
 from detr_hf.modeling.loss_terms import LossSettings
 from tests.tiny_models import random_batch
 from tools.pretrain_tiny.aids import DENSE_TERMS, VOID, DenseHeads, QueryGroups, rasters
 from tools.pretrain_tiny.architecture import tiny_config
+from tools.pretrain_tiny.deformable import pretrain_deformable
 from tools.pretrain_tiny.pretrain import PHASES, Plan, pretrain
 from tools.pretrain_tiny.task import AidedDetection
 
@@ -133,6 +135,25 @@ def test_a_later_run_starts_from_an_earlier_checkpoint_class_head_and_all(tmp_pa
     kept = DetrForObjectDetection.from_pretrained(folder).class_labels_classifier.weight
     shipped = DetrForSegmentation.from_pretrained(CHECKPOINT).detr.class_labels_classifier.weight
     torch.testing.assert_close(kept, shipped, atol=1e-6, rtol=1e-5)
+
+
+def test_the_deformable_one_starts_from_the_other_ones_backbone_and_learns(tmp_path: Path) -> None:
+    plan = Plan(scenes=4, held_out=1, batch_size=2, lr=2e-3, seed=3)
+    folder = pretrain_deformable(plan, tmp_path / "tiny", tmp_path / "street", steps=12)
+    model, info = DeformableDetrForObjectDetection.from_pretrained(folder, output_loading_info=True)
+    assert not (info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"])
+    assert LabelMap.load(folder) == LabelMap.load(CHECKPOINT)
+    losses = [line["loss"] for line in lines_of(tmp_path / "tiny" / "detector")]
+    assert losses[-1] < 0.95 * losses[0]
+    start = DeformableDetrForObjectDetection.from_pretrained(tmp_path / "tiny" / "start")
+    donor = DetrForSegmentation.from_pretrained(CHECKPOINT).detr.model.backbone.state_dict()
+    for name, tensor in start.model.backbone.state_dict().items():
+        torch.testing.assert_close(tensor, donor[name], rtol=0, atol=0)
+    assert not start.bbox_embed[0].layers[-1].weight.any(), "boxes start at their reference points"
+    assert read_losses(model.config).class_loss_coefficient == 2.0, "the family's own"
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert pretrain_deformable(plan, tmp_path / "tiny", tmp_path / "street", steps=12) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before, "what is done is not done again"
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
