@@ -23,6 +23,7 @@ from detr_hf.training.checkpoint import find_checkpoint, load_training, save_mod
 from detr_hf.training.loop import train
 from detr_hf.training.state import Run
 from tests.factories import write_coco_detection, write_coco_panoptic
+from tests.family_models import save_family
 from tests.tiny_runs import (
     ALL_LABELS,
     Killed,
@@ -34,6 +35,7 @@ from tests.tiny_runs import (
     save_segmenter,
 )
 
+FAMILIES = ("conditional_detr", "dab_detr", "deformable_detr_two_stage")
 MEASURED = ("images_per_second", "data_seconds", "step_seconds", "memory_mb")
 ONE_STEP = ("optim.max_steps=1", "optim.schedule.warmup_steps=0")
 
@@ -65,17 +67,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_detector(folder / "start")
     save_detector(folder / "stage1", ALL_LABELS)
     save_segmenter(folder / "head")
+    for variant in FAMILIES:
+        save_family(variant, folder / variant)
     train(assembled(recipe_of("detection", folder, folder / "run", *ONE_STEP)))
     return folder
 
 
 def recipe_of(stage: str, home: Path, output: Path, *overrides: str) -> Recipe:
-    """Four steps in two epochs, with the dropout of a real DETR."""
+    """Four steps in two epochs, with the dropout of a real DETR; a family stands for stage 1 of it."""
     changes = ["optim.epochs=2", "optim.schedule.warmup_steps=2", "optim.schedule.drop_at=0.6", *overrides]
-    if stage == "detection":
-        boxes = home / "boxes"
+    if stage == "detection" or stage in FAMILIES:
+        boxes, start = home / "boxes", home / ("start" if stage == "detection" else stage)
         split = Split(annotations=str(boxes / "annotations.json"), images=str(boxes / "images"))
-        return detection_recipe(output, split, home / "start", *changes)
+        return detection_recipe(output, split, start, *changes)
     masks = home / "masks"
     files = {
         "annotations": masks / "annotations.json",
@@ -86,7 +90,7 @@ def recipe_of(stage: str, home: Path, output: Path, *overrides: str) -> Recipe:
     return panoptic_recipe(output, split, home / "stage1", home / "head", *changes)
 
 
-@pytest.mark.parametrize("stage", ["detection", "panoptic"])
+@pytest.mark.parametrize("stage", ["detection", "panoptic", *FAMILIES])
 def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
     stage: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from detr_hf.recipe import Recipe, Split, recipe_to_yaml
 from tests.factories import write_coco_detection, write_coco_panoptic
+from tests.family_models import save_family
 from tests.tiny_runs import (
     ALL_LABELS,
     NO_DROPOUT,
@@ -33,6 +34,7 @@ from tests.tiny_runs import (
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "detr_hf" / "train.py"
 SIZES = [(96, 128)]
+TWO_STAGE = "deformable_detr_two_stage"
 SMALL_STEPS = ["optim.lr=1e-5", "optim.micro_batch_size=1", "optim.schedule.warmup_steps=0"]
 
 pytestmark = pytest.mark.slow
@@ -57,9 +59,9 @@ def run_on(processes: int, recipe: Recipe, folder: Path) -> subprocess.Completed
 
 def recipe_of(stage: str, folder: Path, output: str, split: Split, *overrides: str) -> Recipe:
     changes = [*SMALL_STEPS, *overrides]
-    if stage == "detection":
-        return detection_recipe(folder / output, split, folder / "start", *changes)
-    return panoptic_recipe(folder / output, split, folder / "stage1", folder / "head", *changes)
+    if stage == "panoptic":
+        return panoptic_recipe(folder / output, split, folder / "stage1", folder / "head", *changes)
+    return detection_recipe(folder / output, split, folder / "start", *changes)
 
 
 @pytest.mark.parametrize("stage", ["detection", "panoptic"])
@@ -121,21 +123,24 @@ def gradient_of_first_step(run: Path) -> dict[str, Tensor]:
     return {key.removeprefix(mark): 10 * state[key] for key in state if key.startswith(mark)}
 
 
-@pytest.mark.parametrize("stage", ["detection", "panoptic"])
+@pytest.mark.parametrize("stage", ["detection", "panoptic", TWO_STAGE])
 def test_eight_images_give_one_gradient_however_they_are_shared_out(stage: str, tmp_path: Path) -> None:
     """Guards: losses averaged over micro-batches or processes weigh images by who they share a pass with."""
-    if stage == "detection":
-        split = write_coco_detection(tmp_path / "data", count=8, sizes_hw=SIZES, empty=1)
-        annotations = json.loads(Path(split.annotations).read_text())["annotations"]
-        sizes = [*Counter(one["image_id"] for one in annotations).values()]
-        assert len(sizes) == 7
-    else:
+    if stage == "panoptic":
         split = panoptic_with_an_empty_image(tmp_path / "data", count=8)
         annotations = json.loads(Path(split.annotations).read_text())["annotations"]
         sizes = [len(one["segments_info"]) for one in annotations]
         assert 0 in sizes
+    else:
+        split = write_coco_detection(tmp_path / "data", count=8, sizes_hw=SIZES, empty=1)
+        annotations = json.loads(Path(split.annotations).read_text())["annotations"]
+        sizes = [*Counter(one["image_id"] for one in annotations).values()]
+        assert len(sizes) == 7
     assert len(set(sizes)) > 2, "the images differ in their number of objects"
-    save_detector(tmp_path / "start", **NO_DROPOUT)
+    if stage == TWO_STAGE:
+        save_family(TWO_STAGE, tmp_path / "start", **NO_DROPOUT)
+    else:
+        save_detector(tmp_path / "start", **NO_DROPOUT)
     save_detector(tmp_path / "stage1", ALL_LABELS, **NO_DROPOUT)
     save_segmenter(tmp_path / "head", **NO_DROPOUT)
     gradients = {}
