@@ -13,14 +13,17 @@ from transformers import (
     DetrForSegmentation,
 )
 
+from detr_hf import train
 from detr_hf.data.build import build_bundle
+from detr_hf.errors import UserError
 from detr_hf.modeling.loss_record import read_losses
 from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 from detr_hf.recipe import Recipe
 from detr_hf.training.build import build_task
 from detr_hf.training.family_defaults import loss_settings_of
-from tests.factories import write_coco_panoptic
+from tests.factories import write_coco_detection, write_coco_panoptic
+from tests.family_models import save_family
 from tests.tiny_models import tiny_config
 from tests.tiny_runs import ALL_LABELS, detection_recipe, panoptic_recipe, save_detector
 
@@ -93,3 +96,41 @@ def test_a_frozen_stage_2_matches_with_the_costs_of_its_stage_1(tmp_path: Path) 
     masks.model.save_pretrained(tmp_path / "stage2")
     saved = read_losses(DetrForSegmentation.from_pretrained(tmp_path / "stage2").config)
     assert (saved.bbox_loss_coefficient, saved.dice_loss_coefficient) == (3.5, 2.5)  # of both stages
+
+
+# ---- what one family has and another has not
+
+NO_OBJECT = r"loss.eos_coefficient: does nothing here: a {} has no \"no object\" class to weigh; remove it"
+OFFSETS = r"optim.offsets_lr_share: does nothing here: a {} samples no points; remove it"
+AUXILIARY = r"loss.auxiliary: every decoder layer of a {} has heads of its own, .* remove it"
+
+
+@pytest.mark.parametrize(
+    ("variant", "override", "refusal"),
+    [
+        ("conditional_detr", "loss.eos_coefficient=0.2", NO_OBJECT),
+        ("dab_detr", "loss.eos_coefficient=0.2", NO_OBJECT),
+        ("deformable_detr", "loss.eos_coefficient=0.2", NO_OBJECT),
+        ("deformable_detr", "loss.auxiliary=false", AUXILIARY),
+        ("detr", "optim.offsets_lr_share=0.5", OFFSETS),
+        ("conditional_detr", "optim.offsets_lr_share=0.5", OFFSETS),
+        ("dab_detr", "optim.offsets_lr_share=0.5", OFFSETS),
+    ],
+)
+def test_a_setting_that_does_nothing_in_a_family_is_refused_by_name(
+    variant: str, override: str, refusal: str, tmp_path: Path
+) -> None:
+    split = write_coco_detection(tmp_path / "data", count=2)
+    start = tmp_path / "start"
+    save_detector(start) if variant == "detr" else save_family(variant, start)
+    name = "dab-detr" if variant == "dab_detr" else variant
+    with pytest.raises(UserError, match=refusal.format(name)):
+        train.run(detection_recipe(tmp_path / "run", split, start, override))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("variant", ["conditional_detr", "dab_detr", "deformable_detr"])
+def test_a_panoptic_recipe_of_a_family_without_masks_is_refused(variant: str, tmp_path: Path) -> None:
+    detector = save_family(variant, tmp_path / "stage1", labels=ALL_LABELS)
+    with pytest.raises(UserError, match=r"model.detector: .* no sound class .* stage 1 from a `detr` model"):
+        train.run(stage2(tmp_path, detector))

@@ -10,15 +10,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import pipeline
+from transformers import ConditionalDetrForSegmentation, pipeline
 
+from detr_hf.errors import UserError
 from detr_hf.inference import Predictor
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.families.base import DetectorOutput
 from detr_hf.modeling.families.registry import family_of
-from detr_hf.modeling.pretrained import load_finished, load_stage1
-from tests.family_models import LAYERS, VARIANTS, family_detector, save_family
+from detr_hf.modeling.pretrained import load_finished, load_stage1, load_stage2
+from tests.family_models import LAYERS, VARIANTS, family_config, family_detector, save_family
 from tests.tiny_models import LABELS, random_batch
+from tests.tiny_runs import save_detector
 
 CLOSE = 1e-5
 OTHERS = LabelMap.from_names(["crack", "spall"])
@@ -102,3 +104,19 @@ def test_a_file_with_every_head_by_every_name_loads(variant: str, heads: str, tm
         is_class_head = "class_embed" in name or "class_labels" in name
         assert is_class_head == (name.removeprefix("model.decoder.") in report.new)
         assert is_class_head or torch.equal(tensor, everything[name]), name
+
+
+def test_a_segmenter_of_conditional_detr_is_refused(tmp_path: Path) -> None:
+    """Guards: the boxes of this class, which leave out the points that they are around."""
+    config = family_config("conditional_detr")
+    ConditionalDetrForSegmentation(config).save_pretrained(tmp_path / "segmenter")
+    save_detector(tmp_path / "detr", LABELS)
+    folder = str(tmp_path / "segmenter")
+    for load in (
+        lambda: load_finished(folder),
+        lambda: load_stage1(folder, OTHERS),
+        lambda: load_stage2(folder, "fresh", LABELS),
+        lambda: load_stage2(str(tmp_path / "detr"), folder, LABELS),
+    ):
+        with pytest.raises(UserError, match=r"segmenter: a ConditionalDetrForSegmentation, whose boxes"):
+            load()
