@@ -19,8 +19,9 @@ thousandth), for id maps, classes and matches the share of entries that differ. 
 is said at the top of its module in `benchmarks/cases/`."""
 
 OF_FAMILIES = """\
-The families of detectors, each as its stock config has it by default (`benchmarks/cases/families.py`), in one
-run like the sides of a case; ratios are to DETR. A step is forward and backward pass of a batch."""
+The families of detectors, each as its stock config has it by default, queries and all
+(`benchmarks/cases/families.py`), in one run like the sides of a case; ratios are to DETR. A step is forward
+and backward pass of a batch."""
 
 NUMBERS = ["ours s", "stock s", "time ratio", "ours MB", "stock MB", "memory ratio", "largest difference"]
 
