@@ -55,17 +55,10 @@ def family_config(variant: str, labels: LabelMap = LABELS, **settings: Any) -> A
     given = {**own, **settings}
     backbone = timm_backbone("test_resnet", out_indices=given.pop("out_indices", [1, 2, 3, 4]))
     width = "hidden_size" if config is DabDetrConfig else "d_model"
-    return config(
-        backbone_config=backbone,
-        encoder_layers=2,
-        decoder_layers=LAYERS,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        num_queries=QUERIES,
-        id2label=dict(labels.id2label),
-        label2id=dict(labels.label2id),
-        **{width: 64, **given},
-    )
+    usual = {"encoder_layers": 2, "decoder_layers": LAYERS, "num_queries": QUERIES, width: 64}
+    usual |= {"encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    names = {"id2label": dict(labels.id2label), "label2id": dict(labels.label2id)}
+    return config(backbone_config=backbone, **names, **{**usual, **given})
 
 
 _MODELS: dict[str, Any] = {}

@@ -56,6 +56,7 @@ def checkpoint_activations(detector: Any, backbone: Any) -> None:
     Raises:
         UserError: the backbone knows no checkpointing.
     """
+    detector.supports_gradient_checkpointing = True  # DAB-DETR's layers can; stock does not say so
     older = detector.gradient_checkpointing_enable  # its name before transformers 5.2x
     getattr(detector, "activation_checkpointing_enable", older)({"use_reentrant": False})
     network = network_of(backbone)

@@ -24,6 +24,9 @@ MOST_QUERIES = 24
 _WIDTH = 1984  # of a sheet in pixels
 _COLUMNS = 4  # of heat maps: an even number, as mask and attention stand side by side
 _HEAT = 0.72  # share of the color where a map is at its highest
+_FAINTEST = (
+    90  # place in the colors, 0 to 255, of a point without weight: the lower ones are as dark as the image
+)
 _DIMMED = 0.55  # brightness of the image under a map
 
 
@@ -84,9 +87,10 @@ def points_over(image: NDArray[np.uint8], points_xyw: NDArray[np.float32]) -> Im
     largest = max(image.shape[:2]) / 80
     for x, y, weight in points_xyw[points_xyw[:, 2].argsort()]:  # the heavy ones on top
         strength = float(weight) ** 0.5
-        level = np.array([[round(255 * strength)]], np.uint8)
+        level = np.array([[round(_FAINTEST + (255 - _FAINTEST) * strength)]], np.uint8)
         shade = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[0, 0, ::-1].tolist()
-        center, radius = (round(float(x)), round(float(y))), max(1, round(largest * strength))
+        center, radius = (round(float(x)), round(float(y))), max(1, round(largest * (0.2 + 0.8 * strength)))
+        cv2.circle(canvas, center, radius + 1, (0, 0, 0), -1, cv2.LINE_AA)  # apart from its neighbors
         cv2.circle(canvas, center, radius, shade, -1, cv2.LINE_AA)
     return Image.fromarray(canvas)
 

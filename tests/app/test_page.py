@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detr_hf.app.viewer import ATTENTION, BOXES, PANOPTIC
+from detr_hf.app.viewer import ATTENTION, BOXES, PANOPTIC, Viewer
+from detr_hf.inference import Predictor
 from tests.app.conftest import MakeViewer
+from tests.family_models import save_family
 
 MakePage = Callable[..., Any]
 
@@ -155,3 +157,13 @@ def test_examples_open_like_files(make_page: MakePage, image_file: Path) -> None
 def test_names_of_models_are_escaped(make_page: MakePage) -> None:
     config = json.dumps(make_page("detection", "<b>me</b>").blocks.get_config_file(), default=str)
     assert "<h1><b>" not in config and "&lt;b&gt;me" in config
+
+
+def test_the_page_tells_the_family_and_its_threshold(gradio: ModuleType, tmp_path: Path) -> None:
+    from detr_hf.app.page import Page
+
+    predictor = Predictor.from_pretrained(save_family("deformable_detr", tmp_path / "model"), device="cpu")
+    page = Page(Viewer(predictor, tmp_path), "m")
+    assert "Deformable DETR, detection" in json.dumps(page.blocks.get_config_file(), default=str)
+    assert page.threshold.value == 0.4
+    assert [name for name, _ in page.view.choices] == [BOXES, ATTENTION]

@@ -43,7 +43,8 @@ def test_the_settings_are_those_of_a_gradio_space(tmp_path: Path, gradio: Module
     assert data["app_file"] == "app.py" and data["license"] == "apache-2.0"
     assert data["models"] == ["your-name/yard"] and data["title"] == "your-name/yard"
     assert len(data["short_description"]) <= 60
-    assert "'your-name/yard'" in (tmp_path / "space" / "app.py").read_text()
+    code = (tmp_path / "space" / "app.py").read_text()
+    assert "'your-name/yard'" in code and "score_threshold=None" in code, "the family's"
     assert not (tmp_path / "space" / "model").exists()
 
 

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from detr_hf.app import viewer as module
-from detr_hf.app.viewer import KEPT_THRESHOLDS, name_of
+from detr_hf.app.viewer import KEPT_THRESHOLDS, Viewer, name_of
 from detr_hf.errors import UserError
 from detr_hf.inference import Predictor
 from detr_hf.modeling.predictions import PanopticPrediction
 from tests.app.conftest import MakeViewer
+from tests.family_models import QUERIES, save_family
 
 SWEEP = [0.05 + 0.01 * step for step in range(95)]
 
@@ -151,3 +152,18 @@ def test_models_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
     (tmp_path / "panoptic" / "best").mkdir(parents=True)
     assert name_of(str(tmp_path / "panoptic" / "best")) == "panoptic/best"
     assert name_of("your-name/yard") == "your-name/yard" and name_of("demo") == "demo"
+
+
+@pytest.mark.parametrize(
+    ("variant", "title"), [("dab_detr", "attention"), ("deformable_detr", "points sampled")]
+)
+def test_a_family_of_sigmoids(variant: str, title: str, image_file: Path, tmp_path: Path) -> None:
+    """Its own threshold; a query may be listed under several classes, and is explained once."""
+    predictor = Predictor.from_pretrained(save_family(variant, tmp_path / "model"), device="cpu")
+    viewer = Viewer(predictor, tmp_path)
+    assert viewer.score_threshold == 0.4
+    viewing = viewer.open(image_file, 0.05)
+    assert len(viewer.prediction(viewing, 0.05).scores) == viewing.count(0.05) > QUERIES
+    looks = viewer.attention(viewing, 0.05)
+    assert 0 < len(looks) <= QUERIES
+    assert all(named.endswith(f": {title}") for _, named in looks)

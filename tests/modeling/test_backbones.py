@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from transformers import DetrForObjectDetection, ResNetConfig
 
 from detr_hf.errors import UserError
 from detr_hf.modeling.backbones import freeze_backbone, patch_side, refuse_vanishing_activations
+from detr_hf.modeling.families.registry import family_of
+from tests.family_models import VARIANTS, family_detector
 from tests.tiny_models import timm_backbone, tiny_config, tiny_detector
 
 OWN_RESNET = ResNetConfig(
@@ -50,6 +54,22 @@ def test_stem_and_first_stage_are_frozen_and_nothing_else(kind: str) -> None:
     assert 0 < len(frozen) < len(learns)
     beyond = [p for name, p in detector.named_parameters() if ".backbone." not in name]
     assert all(parameter.requires_grad for parameter in beyond)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stem_and_first_stage_of_every_family_are_frozen(variant: str) -> None:
+    """Stock means to freeze them in every family, and does in none whose backbone is timm's."""
+    detector = family_detector(variant)
+    family, network = family_of(detector), [n for n, _ in detector.named_parameters() if ".backbone." in n]
+    learning = {name for name, parameter in detector.named_parameters() if parameter.requires_grad}
+    assert learning.issuperset(network), "stock"
+    freeze_backbone(family.backbone(detector), "stem_and_first_stage")
+    stopped = {name for name, parameter in detector.named_parameters() if not parameter.requires_grad}
+    early = {name for name in network if re.search(r"model\.(_backbone\.)?(conv1|layer1)\.", name)}
+    assert stopped == early and 0 < len(early) < len(network)
+    freeze_backbone(family.backbone(detector), "all")
+    stopped = {name for name, parameter in detector.named_parameters() if not parameter.requires_grad}
+    assert stopped == set(network)
 
 
 def test_all_and_none() -> None:

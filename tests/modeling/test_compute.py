@@ -19,6 +19,7 @@ from detr_hf.modeling.compute import (
 )
 from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.task import DetectionTask
+from tests.family_models import VARIANTS, family_detector
 from tests.tiny_models import LABELS, random_batch, tiny_detector
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
@@ -52,6 +53,25 @@ def test_checkpointed_gradients_are_equal_with_auxiliary_losses(backbone: str) -
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7, msg=name)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_checkpointed_gradients_of_every_family_are_equal(variant: str) -> None:
+    """Guards: a checkpointing that stock refuses DAB-DETR, whose layers can do it as the others' can."""
+    assert VARIANTS[variant][0].supports_gradient_checkpointing == (variant != "dab_detr"), "stock"
+    plain = gradients(DetectionTask(family_detector(variant, **NO_DROPOUT), LABELS))
+    task = DetectionTask(family_detector(variant, **NO_DROPOUT), LABELS)
+    runs: list[str] = []
+    for name, module in task.named_modules():
+        if name.endswith(("encoder.layers.0", "decoder.layers.0", "decoder.layers.1")):
+            first = next(one for one in module.modules() if isinstance(one, torch.nn.Linear))
+            first.register_forward_hook(lambda *_, name=name: runs.append(name))
+    checkpoint_activations(task.model, task.family.backbone(task.model))
+    found = gradients(task)
+    assert sorted(runs) == sorted(2 * list(set(runs))) and len(runs) == 6, "computed twice"
+    assert found.keys() == plain.keys() and len(plain) > 100
+    for name, value in plain.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_checkpointing_repeats_the_same_dropout() -> None:
     """guards: another dropout mask in the second forward pass than the losses came from."""
     found = []
@@ -83,6 +103,20 @@ def test_compiled_layers_give_equal_gradients_and_keep_their_names() -> None:
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_compiled_parts_of_every_family_give_equal_gradients(variant: str) -> None:
+    plain, task = (DetectionTask(family_detector(variant, **NO_DROPOUT), LABELS) for _ in range(2))
+    names = list(task.state_dict())
+    parts = task.family.compilable(task.model)
+    compile_layers(parts, backend="eager")
+    found, wanted = gradients(task), gradients(plain)
+    assert parts and list(task.state_dict()) == names
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
 @pytest.mark.usefixtures("float64")

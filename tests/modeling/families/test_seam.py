@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig
 
-from detr_hf import train
+from detr_hf import cli, train
 from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.inference import Predictor
 from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.families.registry import FAMILIES, family_of
 from detr_hf.modeling.pretrained import load_finished, load_stage2
+from detr_hf.recipe import load_recipe, recipe_to_yaml
+from detr_hf.run_folder import PER_IMAGE_FILE
+from detr_hf.training.find_batch_size import with_found_batch_size
 from detr_hf.training.finish import evaluate_model
 from tests.factories import write_coco_detection
 from tests.family_models import VARIANTS, save_family
@@ -38,6 +41,12 @@ def test_a_family_trains_evaluates_predicts_and_is_saved_as_its_own_class(
     assert {"backbone", "class_head", "other"} <= set(trained[0]["lr"])
     assert ("offsets" in trained[0]["lr"]) == variant.startswith("deformable")
     best = tmp_path / "run" / "best"
+    record = load_recipe(tmp_path / "run" / "recipe.yaml")
+    defaults = family_of(load_finished(str(best))).defaults
+    assert record.optim.backbone_lr == defaults.backbone_lr
+    assert record.evaluation.score_threshold == 0.4, "what was left open is recorded"
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["notes"] == [] and report["threshold_sweep"] and len(report["images"]) == 4
     detector_class, config_class, _ = VARIANTS[variant]
     assert type(load_finished(str(best))) is detector_class
     assert json.loads((best / "config.json").read_text())["model_type"] == config_class.model_type
@@ -47,6 +56,36 @@ def test_a_family_trains_evaluates_predicts_and_is_saved_as_its_own_class(
         recipe, build_bundle(recipe.data, recipe.output_dir), str(best), tmp_path / "again"
     )
     assert again["detection"].keys() == lines[-1]["detection"].keys()
+
+
+def test_commands_on_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The batch size is found, the run scored and reported again without what it kept, and two compared."""
+    split = write_coco_detection(tmp_path / "data", count=4)
+    quick = ["optim.epochs=1", "evaluation.pictures=1"]
+    for variant in ("dab_detr", "deformable_detr_two_stage"):
+        recipe = detection_recipe(
+            tmp_path / variant, split, save_family(variant, tmp_path / "m" / variant), *quick
+        )
+        found = with_found_batch_size(recipe, recipe)
+        assert found.optim.micro_batch_size == 4, "all of a step fit"
+        train.run(found)
+        run = tmp_path / variant
+        cli.main(["evaluate", str(run)])
+        again = json.loads((run / "evaluation.json").read_text())
+        kept = json.loads((run / "best" / "metrics.json").read_text())
+        assert again["detection"]["AP"] == pytest.approx(kept["detection"]["AP"], abs=1e-6)
+        numbers = json.loads((run / "report.json").read_text())
+        (run / PER_IMAGE_FILE).unlink()
+        (run / "recipe.yaml").write_text(recipe_to_yaml(recipe))  # as written by hand: it leaves all open
+        cli.main(["report", str(run), "--images", "1"])
+        anew = json.loads((run / "report.json").read_text())
+        assert {name: anew[name] for name in ("classes", "score_threshold", "notes")} == {
+            name: numbers[name] for name in ("classes", "score_threshold", "notes")
+        }
+    runs = [str(tmp_path / variant) for variant in ("dab_detr", "deformable_detr_two_stage")]
+    capsys.readouterr()
+    cli.main(["compare", *runs, "--out", str(tmp_path / "compared.html")])
+    assert "model.pretrained" in capsys.readouterr().out and (tmp_path / "compared.html").is_file()
 
 
 @pytest.mark.parametrize("variant", ["conditional_detr", "dab_detr", "deformable_detr"])
