@@ -98,6 +98,10 @@ class RunFolder:
         """What the evaluation of ``best/`` gave, its epoch and step; empty before the first evaluation."""
         return readable_json(self.best / METRICS_FILE)
 
+    def best_config(self) -> dict[str, Any]:
+        """The config of the network in ``best/``; empty where there is none."""
+        return readable_json(self.best / "config.json")
+
     def log(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` that are whole and have a step."""
         try:

@@ -31,7 +31,13 @@ COSTS = (
     ("images a second", "images_per_second"),
     ("most memory, MB", "memory_mb"),
 )
-SAME_IN_RUNS = ("commit", "hardware", "Python", "libraries")  # facts that are shown where they differ
+SAME_IN_RUNS = (
+    "network",
+    "commit",
+    "hardware",
+    "Python",
+    "libraries",
+)  # facts that are shown where they differ
 NOT_COMPARED = ("output_dir",)
 SHARE = (0.0, 1.0)
 COURSES = (

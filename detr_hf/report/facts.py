@@ -33,6 +33,7 @@ def facts_of(
     threads = environment.get("threads")
     return [
         ("stage", {"detection": "1, boxes", "panoptic": "2, panoptic"}.get(str(recipe.get("task")), UNKNOWN)),
+        ("network", _text(run.best_config().get("model_type"))),
         ("starts from", _start(recipe)),
         ("training images", _text(splits.get("train"))),
         ("validation images", _text(splits.get("validation"))),

@@ -46,6 +46,7 @@ def test_a_family_trains_evaluates_predicts_and_is_saved_as_its_own_class(
     assert record.optim.backbone_lr == defaults.backbone_lr
     assert record.evaluation.score_threshold == 0.4, "what was left open is recorded"
     report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["facts"]["network"] == VARIANTS[variant][1].model_type
     assert report["notes"] == [] and report["threshold_sweep"] and len(report["images"]) == 4
     detector_class, config_class, _ = VARIANTS[variant]
     assert type(load_finished(str(best))) is detector_class
@@ -85,7 +86,8 @@ def test_commands_on_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixtur
     runs = [str(tmp_path / variant) for variant in ("dab_detr", "deformable_detr_two_stage")]
     capsys.readouterr()
     cli.main(["compare", *runs, "--out", str(tmp_path / "compared.html")])
-    assert "model.pretrained" in capsys.readouterr().out and (tmp_path / "compared.html").is_file()
+    told = capsys.readouterr().out
+    assert "model.pretrained" in told and "dab-detr" in told and (tmp_path / "compared.html").is_file()
 
 
 @pytest.mark.parametrize("variant", ["conditional_detr", "dab_detr", "deformable_detr"])
