@@ -120,3 +120,25 @@ def test_a_segmenter_of_conditional_detr_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=r"segmenter: a ConditionalDetrForSegmentation, whose boxes"):
             load()
+
+
+@pytest.mark.parametrize(
+    ("variant", "head", "tensors"),
+    [
+        ("conditional_detr", "bbox_predictor.layers.1.", 2),
+        ("dab_detr", "bbox_", 12),  # of two names, six tensors each
+        ("deformable_detr", "bbox_embed", 18),
+        ("deformable_detr_box_refine", "bbox_embed.1.", 12),
+        ("deformable_detr_two_stage", "class_embed.3.", 4),
+    ],
+)
+def test_a_head_that_is_in_a_file_by_none_of_its_names_is_missing(
+    variant: str, head: str, tensors: int, tmp_path: Path
+) -> None:
+    """Guards: declared ties, whose ends transformers does not count as missing."""
+    folder, everything = save_family(variant, tmp_path / "damaged"), family_detector(variant).state_dict()
+    kept = {name: tensor.clone() for name, tensor in everything.items() if head not in name}
+    assert len(everything) - len(kept) == tensors
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"for {tensors} tensors:\n  missing in the file: "):
+        load_finished(str(folder))

@@ -133,10 +133,11 @@ def test_one_gradient_however_the_step_is_cut(variant: str) -> None:
 # ---- every head
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, "conditional_detr, last layer", "dab_detr, last layer"])
 def test_a_batch_without_objects_reaches_every_parameter(variant: str) -> None:
     """Distributed training waits for the gradient of every parameter."""
-    task = task_of(variant).train()
+    name, *last = variant.split(", ")
+    task = task_of(name, LossSettings(auxiliary=not last)).train()
     batch = random_batch([0, 0])
     terms = task(*batch, task.normalizers(batch[2]))
     assert torch.isfinite(terms["loss"]) and terms["loss"] > 0
