@@ -51,7 +51,8 @@ class DeformableDetr:
     ) -> DetectorOutput:
         """The stock network, and the heads of every layer; with two stages also the encoder's proposals."""
         self._keep_float32(detector)
-        found = detector.model(pixel_values, pixel_mask=pixel_mask)
+        with _record_masks(detector.model.encoder) as masks:
+            found = detector.model(pixel_values, pixel_mask=pixel_mask)
         hidden = found.intermediate_hidden_states.transpose(0, 1)  # [L, B, Q, d]
         refined = found.intermediate_reference_points.transpose(0, 1)  # [L, B, Q, 2 or 4]
         logits, boxes = [], []
@@ -61,10 +62,10 @@ class DeformableDetr:
             boxes.append(boxes_around(points, detector.bbox_embed[layer](hidden[layer])))
         output = DetectorOutput(torch.stack(logits), torch.stack(boxes))
         if detector.config.two_stage:
-            places = found.enc_outputs_coord_logits  # [B, P, 4]: infinite in the padding and at the rim
-            real = places.isfinite().all(-1)
-            classes, boxes_of_places = found.enc_outputs_class[None], places.sigmoid()[None]
-            output.further = [QuerySet("proposals", classes, boxes_of_places, real, one_class=True)]
+            # places at the rim of a map have no box, but learn to be no object, as in the reference: they all
+            # have the same score, which would rise until they are proposed
+            classes, places = found.enc_outputs_class[None], found.enc_outputs_coord_logits.sigmoid()[None]
+            output.further = [QuerySet("proposals", classes, places, masks[0], one_class=True)]
         return output
 
     def num_queries(self, config: DeformableDetrConfig) -> int:
@@ -135,6 +136,21 @@ class DeformableDetr:
 
 
 FAMILY = DEFORMABLE_DETR = DeformableDetr()
+
+
+@contextmanager
+def _record_masks(encoder: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects which places of all levels are real, ``bool [B, P]``, of each forward pass."""
+    recorded: list[Tensor] = []
+
+    def record(module: nn.Module, inputs: tuple, given: dict[str, Any]) -> None:
+        recorded.append(given["attention_mask"])
+
+    handle = encoder.register_forward_pre_hook(record, with_kwargs=True)
+    try:
+        yield recorded
+    finally:
+        handle.remove()
 
 
 def _sampled_points(attention: Any, hidden: Tensor, given: dict[str, Any]) -> SampledPoints:

@@ -20,6 +20,7 @@ from tests.tiny_models import LABELS, gradient_difference, gradients, random_bat
 
 EXACT = 1e-9  # in float64
 CLASS_WEIGHT = {"conditional_detr": 2, "dab_detr": 1}  # and 2 for Deformable DETR
+TWO_STAGE = "deformable_detr_two_stage"
 SIZES = [(64, 64), (32, 64), (64, 32)]  # two are padded
 COUNTS = [3, 0, 1, 5, 2, 9, 1, 4]  # one image without objects, one with more than there are queries
 CUTS = {"1x8": [slice(0, 8)], "2x4": [slice(0, 4), slice(4, 8)], "8x1": [slice(i, i + 1) for i in range(8)]}
@@ -109,6 +110,18 @@ def test_loss_and_gradient_are_those_of_the_formula(variant: str) -> None:
     assert gradient_difference(gradients(task.model), gradients(stock)) < close
 
 
+@pytest.mark.usefixtures("float64")
+def test_places_at_the_rim_learn_to_be_no_object() -> None:
+    """Guards: a loss without the places at the rim of wide maps, which all say the same: it would rise until
+    they are proposed instead of what is there."""
+    batch = random_batch([2], (64, 448))
+    task, stock = task_of(TWO_STAGE), family_detector(TWO_STAGE)
+    places = stock.model(*batch[:2]).enc_outputs_coord_logits
+    assert (~places.isfinite().all(-1)).sum() == 16  # two columns of eight
+    loss = task(*batch, task.normalizers(batch[2]))["loss"]
+    assert loss.item() == pytest.approx(reference(TWO_STAGE, stock, *batch).item(), rel=EXACT)
+
+
 # ---- one gradient
 
 
@@ -149,7 +162,7 @@ def test_a_batch_without_objects_reaches_every_parameter(variant: str) -> None:
 
 def test_the_heads_of_the_proposals_learn() -> None:
     """Guards: proposals of two stages that have no loss, so that those of new classes stay random."""
-    task = task_of("deformable_detr_two_stage")
+    task = task_of(TWO_STAGE)
     batch = random_batch([3, 2])
     terms = task(*batch, task.normalizers(batch[2]))
     assert terms["loss_proposals"] > 0
