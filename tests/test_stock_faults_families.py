@@ -233,3 +233,12 @@ def test_group_norms_average_over_the_padding() -> None:
     for projection in detector.model.input_proj:
         projection[1] = nn.Identity()
     assert moved_by_padding() < 2e-3
+
+
+def test_dab_detr_refuses_checkpointing_that_its_layers_can_do() -> None:
+    detector = fresh("dab_detr")
+    with pytest.raises(ValueError, match="does not support"):
+        detector.gradient_checkpointing_enable()
+    assert {type(layer).__mro__[1].__name__ for layer in detector.model.decoder.layers} == {
+        "GradientCheckpointingLayer"
+    }

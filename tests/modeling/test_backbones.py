@@ -58,7 +58,7 @@ def test_stem_and_first_stage_are_frozen_and_nothing_else(kind: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_stem_and_first_stage_of_every_family_are_frozen(variant: str) -> None:
-    """Stock means to freeze them in every family, and does in none whose backbone is timm's."""
+    """Guards: stock freezing, which is meant in every family and happens in none with timm's backbone."""
     detector = family_detector(variant)
     family, network = family_of(detector), [n for n, _ in detector.named_parameters() if ".backbone." in n]
     learning = {name for name, parameter in detector.named_parameters() if parameter.requires_grad}
