@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, DeformableDetrImageProcessor
 
+from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.attention import Look, SampledPoints
 from detr_hf.modeling.backbones import refuse_vanishing_activations
@@ -49,10 +50,14 @@ class DeformableDetr:
     def run(
         self, detector: Any, pixel_values: Tensor, pixel_mask: Tensor, all_layers: bool
     ) -> DetectorOutput:
-        """The stock network, and the heads of every layer; with two stages also the encoder's proposals."""
+        """The stock network, and the heads of every layer; with two stages also the encoder's proposals.
+
+        Raises:
+            UserError: with two stages, the maps have fewer places than are to be proposed.
+        """
         self._keep_float32(detector)
         with _record_masks(detector.model.encoder) as masks:
-            found = detector.model(pixel_values, pixel_mask=pixel_mask)
+            found = self._stock(detector, pixel_values, pixel_mask)
         hidden = found.intermediate_hidden_states.transpose(0, 1)  # [L, B, Q, d]
         refined = found.intermediate_reference_points.transpose(0, 1)  # [L, B, Q, 2 or 4]
         logits, boxes = [], []
@@ -67,6 +72,19 @@ class DeformableDetr:
             classes, places = found.enc_outputs_class[None], found.enc_outputs_coord_logits.sigmoid()[None]
             output.further = [QuerySet("proposals", classes, places, masks[0], one_class=True)]
         return output
+
+    def _stock(self, detector: Any, pixel_values: Tensor, pixel_mask: Tensor) -> Any:
+        try:
+            return detector.model(pixel_values, pixel_mask=pixel_mask)
+        except RuntimeError as error:
+            if "selected index k out of range" not in str(error):
+                raise
+            height, width = pixel_values.shape[-2:]
+            raise UserError(
+                f"images of {height} x {width} pixels are too small for this Deformable DETR: it proposes "
+                f"{detector.config.two_stage_num_proposals} objects an image, and their maps have fewer "
+                "places. Raise the sizes in transforms, or lower two_stage_num_proposals in config.json."
+            ) from error
 
     def num_queries(self, config: DeformableDetrConfig) -> int:
         """With two stages, the proposals that go on to the decoder."""

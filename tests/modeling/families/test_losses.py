@@ -11,7 +11,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.families.registry import family_of
 from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 from detr_hf.modeling.task import DetectionTask
@@ -206,3 +208,10 @@ def test_every_layer_of_deformable_detr_gets_a_class_head_of_its_own() -> None:
         assert not torch.equal(detector.class_embed[0].weight, detector.class_embed[1].weight)
         if variant.endswith("two_stage"):
             assert detector.model.decoder.class_embed is detector.class_embed
+
+
+def test_images_with_fewer_places_than_proposals_are_refused_by_their_size() -> None:
+    detector = family_detector("deformable_detr_two_stage", two_stage_num_proposals=200)
+    pixels, mask, _ = random_batch([1], (64, 96))
+    with pytest.raises(UserError, match=r"images of 64 x 96 pixels are too small .* 200 objects"):
+        family_of(detector).run(detector, pixels, mask, all_layers=True)
