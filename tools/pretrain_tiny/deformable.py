@@ -23,7 +23,7 @@ from tools.pretrain_tiny.architecture import tiny_deformable_config
 from tools.pretrain_tiny.pretrain import Plan, learn, recipe_of
 from tools.pretrain_tiny.street import STREET
 
-STEPS = 5000
+STEPS = 3000
 
 
 def pretrain_deformable(plan: Plan, out: Path, data: Path, steps: int = STEPS) -> Path:
