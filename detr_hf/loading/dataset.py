@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,15 @@ from detr_hf.geometry import (
 )
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.loading.collate import Target
+from detr_hf.loading.mixing import PARTNERS, Mixing, Piece, mixed
 from detr_hf.loading.rows import Row, Rows
 from detr_hf.loading.transforms import Augmentation, Augmented
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+OF_MIXING = 1  # sets what is random in mixing apart from what is random in the image itself
+SPARE_PARTNERS = 3  # in place of those that cannot be loaded
 
 MIN_SEGMENT_PX = 4
 """A segment with fewer pixels left after augmentation is not part of the truth."""
@@ -42,6 +47,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         seed: of the run.
         with_masks: add ``id_map`` and ``segment_ids`` to the targets; the rows must be panoptic.
         mean, std: of the color channels, for values from 0 to 1.
+        mixing: several images in one; None: each as it is.
     """
 
     def __init__(
@@ -52,10 +58,11 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         with_masks: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        mixing: Mixing | None = None,
     ) -> None:
         assert rows.is_panoptic or not with_masks, "masks need a panoptic split"
         self.rows, self.augmentation, self.seed = rows, augmentation, seed
-        self.with_masks = with_masks
+        self.with_masks, self.mixing = with_masks, mixing
         self.mean, self.std = tuple(mean), tuple(std)
 
     def __len__(self) -> int:
@@ -81,12 +88,40 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             UserError: the image or its PNG cannot be decoded, or a transform fails on it; the image is named.
         """
         entropy = np.random.SeedSequence([self.seed, *self.rows.entropy(key)])
+        piece = self._piece(row, int(entropy.generate_state(1)[0]))
+        if self.mixing is not None and key[0] < self.mixing.epochs:
+            piece = self._mixed(piece, key, self.mixing)
+        target = _target(row, piece)
+        if self.with_masks:
+            assert piece.id_map is not None
+            target["segment_ids"] = torch.from_numpy(piece.ids.astype(np.int32))
+            target["id_map"] = torch.from_numpy(np.ascontiguousarray(piece.id_map, dtype=np.int32))
+        return self._normalized(piece.image), target
+
+    def _mixed(self, piece: Piece, key: Any, mixing: Mixing) -> Piece:
+        """The piece with others in it, or as it is; which of them follows from seed and key alone.
+
+        One that cannot be loaded is passed over: it is reported where it is a sample of its own.
+        """
+        rng = np.random.default_rng([self.seed, *self.rows.entropy(key), OF_MIXING])
+        if rng.random() >= mixing.mix.p:
+            return piece
+        pieces, needed = [piece], 1 + PARTNERS[mixing.mix.name]
+        partners: Sequence[Any] = self.rows.replacement_keys(key, needed + SPARE_PARTNERS, rng)
+        for partner in partners:
+            seed = int(rng.integers(2**32))
+            if len(pieces) < needed:
+                with suppress(UserError):
+                    pieces.append(self._piece(self.rows.row(partner), seed))
+        return mixed(pieces, mixing, rng) if len(pieces) == needed else piece
+
+    def _piece(self, row: Row, seed: int) -> Piece:
         try:
-            return self._sample(row, int(entropy.generate_state(1)[0]))
+            return self._augmented(row, seed)
         except UserError as fault:
             raise UserError(f"image {row['image_id']} '{row['file_name']}': {fault}") from fault
 
-    def _sample(self, row: Row, seed: int) -> tuple[Tensor, Target]:
+    def _augmented(self, row: Row, seed: int) -> Piece:
         image = decode_image(row["image"])
         _require_size(image.shape[:2], row, "image")
         objects = {name: np.asarray(values) for name, values in row["objects"].items()}
@@ -102,11 +137,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             boxes_xyxy_px, kept = _visible_segments(out, ids)
         else:
             boxes_xyxy_px, kept = out.boxes_xyxy_px, out.kept
-        target = _target(row, out, boxes_xyxy_px, categories[kept])
-        if self.with_masks:
-            target["segment_ids"] = torch.from_numpy(ids[kept].astype(np.int32))
-            target["id_map"] = torch.from_numpy(np.ascontiguousarray(out.id_map, dtype=np.int32))
-        return self._normalized(out.image), target
+        return Piece(out.image, boxes_xyxy_px, ids[kept], categories[kept], out.id_map)
 
     def _normalized(self, image: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
@@ -131,13 +162,13 @@ def _visible_segments(out: Augmented, ids: np.ndarray) -> tuple[np.ndarray, np.n
     return boxes_xyxy_px[kept], kept
 
 
-def _target(row: dict[str, Any], out: Augmented, boxes_xyxy_px: np.ndarray, categories: np.ndarray) -> Target:
-    size_hw = (out.image.shape[0], out.image.shape[1])
-    boxes = normalize_boxes(boxes_xyxy_to_cxcywh(boxes_xyxy_px.astype(np.float32)), size_hw)
+def _target(row: dict[str, Any], piece: Piece) -> Target:
+    size_hw = (piece.image.shape[0], piece.image.shape[1])
+    boxes = normalize_boxes(boxes_xyxy_to_cxcywh(piece.boxes_xyxy_px.astype(np.float32)), size_hw)
     return {
         "image_id": row["image_id"],
         "size_hw": size_hw,
         "original_size_hw": (row["height"], row["width"]),
-        "class_labels": torch.from_numpy(categories),
+        "class_labels": torch.from_numpy(piece.categories),
         "boxes_cxcywh_norm": torch.from_numpy(np.ascontiguousarray(boxes, dtype=np.float32)),
     }

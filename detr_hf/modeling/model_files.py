@@ -93,8 +93,8 @@ def load_label_map(source: str, config: Any) -> LabelMap:
         try:
             file = Path(hf_hub_download(source, LABEL_MAP_FILE))
         except (EntryNotFoundError, OSError, ValueError):  # stock models have none; or offline
-            return LabelMap.from_names(_class_names(config))
-    names = _class_names(config)
+            return LabelMap.from_names(class_names(config))
+    names = class_names(config)
     if not file.is_file():
         return LabelMap.from_names(names)
     labels = LabelMap.load(file)
@@ -110,7 +110,7 @@ def load_label_map(source: str, config: Any) -> LabelMap:
 
 def refuse_other_labels(config: Any, source: str, labels: LabelMap) -> None:
     """Raise a UserError that starts with ``source``, unless the model predicts ``labels`` in their order."""
-    theirs, ours = LabelMap.from_names(_class_names(config)), LabelMap.from_names(labels.names)
+    theirs, ours = LabelMap.from_names(class_names(config)), LabelMap.from_names(labels.names)
     if theirs != ours:  # a config does not know things from stuff: names and their order are compared
         raise UserError(
             f"{source} was trained for other classes than the data has: "
@@ -119,7 +119,7 @@ def refuse_other_labels(config: Any, source: str, labels: LabelMap) -> None:
         )
 
 
-def _class_names(config: Any) -> list[str]:
+def class_names(config: Any) -> list[str]:
     """The class names of a model in order; a repeated one ("N/A" in the COCO models) gets its id added."""
     names = [str(name) for _, name in sorted((config.id2label or {}).items())]
     return [f"{name} ({index})" if names.index(name) < index else name for index, name in enumerate(names)]

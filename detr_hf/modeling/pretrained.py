@@ -18,9 +18,11 @@ from transformers.utils import logging as transformers_logging
 
 from detr_hf.errors import UserError, quantity
 from detr_hf.labels import LabelMap
+from detr_hf.modeling.class_rows import ClassRows, chosen_rows, copy_rows
 from detr_hf.modeling.families.registry import FAMILIES, detector_of, family_of, mask_head_of
 from detr_hf.modeling.model_files import (
     TRUSTED,
+    class_names,
     load_config,
     refuse_foreign_shards,
     refuse_other_labels,
@@ -45,7 +47,12 @@ class LoadReport:
 
 
 def load_stage1(
-    pretrained: str, labels: LabelMap, revision: str | None = None, scratch: bool = False
+    pretrained: str,
+    labels: LabelMap,
+    revision: str | None = None,
+    scratch: bool = False,
+    num_queries: int | None = None,
+    class_rows: ClassRows | None = None,
 ) -> tuple[Any, LoadReport]:
     """A detector for ``labels``: all weights of a pretrained one but the class head, which is new.
 
@@ -54,6 +61,8 @@ def load_stage1(
         labels: the classes to learn.
         revision: git revision on the Hub.
         scratch: take the architecture only.
+        num_queries: another number of queries than the pretrained model has.
+        class_rows: which rows of the new class head start from which of the pretrained one.
 
     Raises:
         UserError: of no known family, not there, or tensors are missing, left over or of another shape.
@@ -66,11 +75,23 @@ def load_stage1(
     else:
         detector = _load_detector(pretrained, revision, config)
         source = f"backbone, transformer and box head: {pretrained}"
-    new = family.replace_classes(detector, labels)
+    report, known_heads = LoadReport([source]), family.class_heads(detector)
+    report.new = family.replace_classes(detector, labels)
+    if class_rows is not None:
+        known = class_names(config)
+        rows = chosen_rows(class_rows, labels.names, known)
+        copy_rows(family.class_heads(detector), known_heads, rows, family.scores.has_no_object)
+        pairs = ", ".join(f"{labels.names[new]} from {known[old]}" for new, old in rows.items())
+        report.sources.append(f"rows of the class head: {pairs or 'none, no class has the same name'}")
     detector.config.id2label, detector.config.label2id = labels.id2label, labels.label2id
+    before = family.num_queries(config)
+    if num_queries is not None and num_queries != before:
+        report.new += family.resize_queries(detector, num_queries)
+        kept = f"all {before} kept" if num_queries > before else "the first ones"
+        report.sources.append(f"queries: {num_queries}, {kept}")
     if scratch:
-        new = [name for name, _ in detector.named_parameters()]
-    return detector, LoadReport([source], new)
+        report.new = [name for name, _ in detector.named_parameters()]
+    return detector, report
 
 
 def load_stage2(

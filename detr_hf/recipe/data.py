@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, Literal
 
-from detr_hf.recipe.fields import Count, InnerShare, NonNegativeInt, Seed, Text, TransformList, section
+from detr_hf.recipe.fields import (
+    Count,
+    InnerShare,
+    NonNegativeInt,
+    Positive,
+    Probability,
+    Seed,
+    Share,
+    Text,
+    TransformList,
+    section,
+)
 
 DATA_FILE = "data.yaml"  # beside what `detr-hf prepare` writes: the data section of a recipe for it
 SHORT_EDGES = tuple(range(480, 801, 32))
@@ -99,6 +110,18 @@ def detr_validation_transforms() -> TransformList:
 
 
 @section
+class Mix:
+    """Several training images in one (`loading/mixing.py`)."""
+
+    name: Literal["ricap", "mosaic", "copy_paste"]  # copy_paste needs masks
+    p: Probability = 0.5  # of an image to be mixed
+    until: Share = 0.8  # share of the run's epochs after which images are as they are
+    # What is left of a thing must be more than this share of its own area, or it is no part of the truth.
+    min_share: InnerShare = 0.3
+    beta: Positive = 0.3  # of RICAP's boundary: small is mostly one image, large is equal parts
+
+
+@section
 class Transforms:
     """Lists of albumentations transforms (or ours: ShortEdgeResize, RandomSizeCrop), applied in order.
 
@@ -108,3 +131,4 @@ class Transforms:
 
     train: TransformList = field(default_factory=detr_training_transforms)
     validation: TransformList = field(default_factory=detr_validation_transforms)
+    mix: Mix | None = None  # of training images, after `train`

@@ -77,7 +77,9 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 
 def schema_fault(error: ErrorDetails, task: str, types: Mapping[str, type]) -> Fault:
     """One pydantic error of a recipe for ``task``, reworded; ``types`` are the recipes by task."""
-    kind, path, value = error["type"], tuple(error["loc"]), error["input"]
+    kind, value = error["type"], error["input"]
+    # of a setting with several types pydantic names the one it tried last
+    path = tuple(part for part in error["loc"] if not (isinstance(part, str) and "[" in part))
     context: dict[str, Any] = error.get("ctx", {})
     if kind == "unexpected_keyword_argument":
         return Fault(path, _unknown_key(path, task, types))

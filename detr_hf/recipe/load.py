@@ -152,7 +152,10 @@ def _found_by(rule: Callable[[Any], Iterator[tuple[str, str]]], recipe: Any) -> 
 def _add_new(faults: list[Fault], found: Iterable[Fault]) -> None:
     """One fault per place: a value that could not be read should not also be called wrong."""
     taken = {dotted(fault.path) for fault in faults if fault.path}
-    faults += [fault for fault in found if dotted(fault.path) not in taken]
+    for fault in found:
+        if dotted(fault.path) not in taken:
+            faults.append(fault)
+            taken |= {dotted(fault.path)} - {""}
 
 
 def _without_unset(values: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,16 @@ UNUSED = (
         ("optim.backbone_lr", "optim.backbone_layer_decay"),
     ),
     Unused(
+        lambda recipe: isinstance(recipe, DetectionRecipe) and recipe.model.scratch,
+        "model.scratch: true throws the pretrained rows away; remove one of the two",
+        ("model.class_rows",),
+    ),
+    Unused(
+        lambda recipe: recipe.transforms.mix is not None and recipe.transforms.mix.name != "ricap",
+        "it shapes RICAP's boundary only; remove it",
+        ("transforms.mix.beta",),
+    ),
+    Unused(
         lambda recipe: recipe.optim.schedule.name != "step",
         "only `name: step` drops the rates at a share of the run; remove it",
         ("optim.schedule.drop_at", "optim.schedule.factor"),

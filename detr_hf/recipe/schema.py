@@ -39,6 +39,11 @@ class DetectionModel:
     revision: Text | None = None  # git revision of `pretrained` on the Hub
     freeze_backbone: FreezeBackbone = "stem_and_first_stage"  # with `scratch: true`: "none", and no other
     scratch: bool = False  # keep the architecture, throw the pretrained weights away
+    num_queries: Count | None = (
+        None  # fewer: the first ones are kept; more: all, and new ones; None: as it is
+    )
+    # New class to pretrained class, whose row of the class head it starts from; "auto": equal names.
+    class_rows: dict[str, Text] | Literal["auto"] | None = None
 
 
 @section
@@ -163,8 +168,10 @@ class PanopticCheckpoint(Saving):
 class Ema:
     """An exponential moving average of the weights, which is then what is evaluated and kept as `best/`."""
 
-    decay: InnerShare = 0.9998  # share of the average that stays after an optimizer step
-    warmup_steps: NonNegativeInt = 2000  # it rises from 0 as 1 - exp(-steps / warmup_steps); 0: no rise
+    # Share of it that stays after a step; None: it remembers a tenth of the run, at most 5,000 steps.
+    decay: InnerShare | None = None
+    # The decay rises from 0 as 1 - exp(-steps / warmup_steps); 0: no rise; None: 0.4 of what it remembers.
+    warmup_steps: NonNegativeInt | None = None
 
 
 @section

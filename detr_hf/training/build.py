@@ -26,7 +26,7 @@ from detr_hf.modeling.task import DetectionTask, PanopticTask, Task
 from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
 from detr_hf.training.distributed import set_up_device
-from detr_hf.training.ema import AveragedWeights
+from detr_hf.training.ema import AveragedWeights, fitted
 from detr_hf.training.family_defaults import loss_settings_of, score_threshold_of, settled
 from detr_hf.training.fit import refuse_unfit
 from detr_hf.training.folder import refuse_unwritable
@@ -81,7 +81,14 @@ def build_task(recipe: Recipe, data: DataBundle) -> tuple[Task, LoadReport]:
     task: Task
     if isinstance(recipe, DetectionRecipe):
         start = recipe.model
-        detector, report = load_stage1(start.pretrained, data.labels, start.revision, start.scratch)
+        detector, report = load_stage1(
+            start.pretrained,
+            data.labels,
+            start.revision,
+            start.scratch,
+            start.num_queries,
+            start.class_rows,
+        )
         task = DetectionTask(detector, data.labels, loss_settings_of(recipe, weights, detector.config))
     else:
         task, report = _panoptic_task(recipe, data.labels, weights)
@@ -187,11 +194,11 @@ def build_run(recipe: Recipe, accelerator: Accelerator, data: DataBundle, task: 
     if not (folder / "best").is_dir():
         state.forget_scores()
     ema = None
+    steps = total_steps(recipe, train_loader.sampler.steps_per_epoch)
     if recipe.optim.ema is None:
         state.tensors.clear()
     else:
-        ema = AveragedWeights(task, recipe.optim.ema, state.tensors)
-    steps = total_steps(recipe, train_loader.sampler.steps_per_epoch)
+        ema = AveragedWeights(task, fitted(recipe.optim.ema, steps), state.tensors)
     schedule = build_schedule(optimizer, recipe.optim.schedule, steps, state.step)
     accelerator.wait_for_everyone()  # all have read the checkpoint
     if accelerator.is_main_process:
@@ -226,6 +233,8 @@ def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: i
         "training_images": training_images,
         "training_data": {"name": recipe.data.place, "key": data.training_key},
     }
+    if isinstance(recipe, DetectionRecipe) and recipe.model.num_queries is not None:
+        identity["num_queries"] = recipe.model.num_queries
     if recipe.data.repeat_threshold is not None:  # it decides how long an epoch is
         identity["repeat_threshold"] = recipe.data.repeat_threshold
     if data.stream is not None:  # what its order follows from, beside seed and batch size

@@ -5,14 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from detr_hf.recipe import Ema
 
+LONGEST_MEMORY = 5000  # optimizer steps
+MEMORY = 0.1  # of a run
+RISE = 0.4  # of the memory
 
-def decay_at(settings: Ema, step: int) -> float:
+
+@dataclass(frozen=True)
+class Averaging:
+    """How an average forgets: the full decay, and the steps over which it rises to it."""
+
+    decay: float
+    warmup_steps: float
+
+
+def fitted(settings: Ema, total_steps: int) -> Averaging:
+    """What a recipe says, and where it says nothing, what fits a run of ``total_steps``.
+
+    A memory of 5,000 steps, as long runs have it, would still hold the start of a short one at its end.
+    """
+    memory = min(LONGEST_MEMORY, MEMORY * total_steps)
+    decay = 1 - 1 / max(memory, 1.0) if settings.decay is None else settings.decay
+    rise = RISE / (1 - decay) if settings.warmup_steps is None else settings.warmup_steps
+    return Averaging(decay, rise)
+
+
+def decay_at(settings: Averaging, step: int) -> float:
     """The decay at optimizer step ``step``, counted from 1: it rises to the full one over the warm-up."""
     if settings.warmup_steps == 0:
         return settings.decay
@@ -27,12 +51,12 @@ class AveragedWeights:
 
     Args:
         model: whose weights are averaged.
-        settings: of the recipe.
+        settings: see ``fitted``.
         tensors: where the average is kept, by parameter name. What a checkpoint gave is continued; empty,
             it is filled with the weights as they are now.
     """
 
-    def __init__(self, model: nn.Module, settings: Ema, tensors: dict[str, Tensor]) -> None:
+    def __init__(self, model: nn.Module, settings: Averaging, tensors: dict[str, Tensor]) -> None:
         self.settings, self.average = settings, tensors
         self.weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
         for name, value in self.weights.items():

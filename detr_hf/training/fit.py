@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from detr_hf.data.bundle import DataBundle
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
+from detr_hf.loading.balance import images_with_more_objects
 from detr_hf.loading.truth import check_labels
-from detr_hf.recipe import PanopticRecipe, Recipe
+from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe
 
 
 def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
@@ -15,5 +16,12 @@ def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
             "data: stage 2 learns masks, but this data set has boxes only (no `panoptic` PNG files). "
             "`detr-hf convert PATH OUT --to coco-panoptic` paints them from outlines."
         )
+    if isinstance(recipe, DetectionRecipe) and recipe.model.num_queries is not None and data.stream is None:
+        crowded, most = images_with_more_objects(data.dataset["train"], recipe.model.num_queries)
+        if crowded:
+            raise UserError(
+                f"model.num_queries: {recipe.model.num_queries} queries find no more objects than that, and "
+                f"{quantity(crowded, 'training image')} have more, up to {most}; give at least {most}."
+            )
     for split in data.dataset.values():
         check_labels(split, data.labels.num_classes)

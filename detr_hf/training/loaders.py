@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 
 from accelerate import Accelerator
 
@@ -11,6 +12,7 @@ from detr_hf.errors import UserError
 from detr_hf.loading.balance import aspects_of, balanced_weights, repeat_factors
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import BatchLoader, TrainingLoader, evaluation_loader
+from detr_hf.loading.mixing import Mixing
 from detr_hf.loading.rows import FOLLOWERS, Rows, StreamRows, TableRows
 from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler
 from detr_hf.loading.stream import StreamSampler
@@ -30,7 +32,8 @@ def build_train_loader(
     sampler: TrainingSampler
     if data.stream is not None:
         buffer = settings.shuffle_buffer
-        sampler = StreamSampler(data.stream.rows, len(dataset), plan, buffer, FOLLOWERS if skip_bad else 0)
+        followers = FOLLOWERS if skip_bad or dataset.mixing is not None else 0
+        sampler = StreamSampler(data.stream.rows, len(dataset), plan, buffer, followers)
     else:
         rows, threshold = data.dataset["train"], settings.repeat_threshold
         classes = data.labels.num_classes
@@ -67,7 +70,20 @@ def build_dataset(
         with_masks=isinstance(recipe, PanopticRecipe) and split == "train",
         mean=processor.image_mean,
         std=processor.image_std,
+        mixing=_mixing_of(recipe, data) if split == "train" else None,
     )
+
+
+def _mixing_of(recipe: Recipe, data: DataBundle) -> Mixing | None:
+    mix = recipe.transforms.mix
+    if mix is None:
+        return None
+    if mix.name == "copy_paste" and not data.is_panoptic:
+        raise UserError(
+            "transforms.mix: copy_paste pastes objects by their masks, and this data set has boxes only. "
+            "`detr-hf convert PATH OUT --to coco-panoptic` paints them from outlines; or use ricap or mosaic."
+        )
+    return Mixing(mix, math.ceil(mix.until * recipe.optim.epochs), data.labels.stuff_ids)
 
 
 def class_weights_of(recipe: Recipe, data: DataBundle) -> list[float] | None:

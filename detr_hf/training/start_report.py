@@ -19,6 +19,7 @@ from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import load_sample
 from detr_hf.modeling.pretrained import LoadReport
+from detr_hf.recipe import DetectionRecipe
 from detr_hf.run_folder import SAMPLES_FILE
 from detr_hf.training.state import Run
 from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
@@ -71,12 +72,26 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
             f"{crowded} of the training images hold more objects (up to {most}) than the model has queries "
             f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
+    yield from _note_on_no_object(run, queries)
     side, size_hw = run.task.patch_side, _first_size(run.validation_loader.dataset)
     if side is not None and size_hw is not None and any(pixels % side for pixels in size_hw):
         yield (
             f"the backbone sees whole patches of {side} pixels only, and the first validation image is "
             f"{size_hw[0]} x {size_hw[1]}: its rim is lost, and boxes come out stretched. Sizes that are "
             f"multiples of {side} both ways lose nothing (transforms)"
+        )
+
+
+def _note_on_no_object(run: Run, queries: int) -> Iterator[str]:
+    """The usual weight of "no object" balances DETR's 100 queries."""
+    recipe, family = run.recipe, run.task.family
+    if not isinstance(recipe, DetectionRecipe) or recipe.model.num_queries is None:
+        return
+    usual = family.defaults.losses.eos_coefficient
+    if family.scores.has_no_object and recipe.loss.eos_coefficient == usual:
+        yield (
+            f'the weight of "no object" ({usual:g}) balances 100 queries; for {queries}, '
+            f"loss.eos_coefficient={min(1.0, usual * 100 / queries):.2g} keeps the balance"
         )
 
 

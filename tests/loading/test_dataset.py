@@ -17,9 +17,11 @@ from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.loading.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset
+from detr_hf.loading.mixing import Mixing
 from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.recipe import Data, Split
+from detr_hf.recipe.data import Mix
 from tests.factories import write_coco_detection, write_coco_panoptic
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -215,3 +217,40 @@ def test_a_picture_exchanged_during_the_run_is_noticed(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(Path(split.images) / "001.jpg")
     with pytest.raises(UserError, match="its image is now 30x20, it was 90x120"):
         images[(0, 1)]
+
+
+# ---- several images in one
+
+
+def mixed_images(tmp_path: Path, split: Split, **settings: Any) -> DetectionDataset:
+    mix = Mix(**{"name": "mosaic", "p": 1.0, **settings})
+    return images_of(tmp_path, split, 6, mixing=Mixing(mix, epochs=2, stuff_ids=[]))
+
+
+def test_images_are_mixed_until_an_epoch_and_as_often_as_asked_for(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path / "a", count=6)
+    plain = images_of(tmp_path, split, 6)
+
+    def changed(images: DetectionDataset, epoch: int) -> int:
+        keys = [(epoch, row) for row in range(6)]
+        return sum(not torch.equal(images[key][0], plain[key][0]) for key in keys)
+
+    always = mixed_images(tmp_path, split)
+    assert [changed(always, epoch) for epoch in (0, 1, 2)] == [6, 6, 0]
+    some = mixed_images(tmp_path, split, p=0.5)
+    assert 0 < sum(changed(some, epoch) for epoch in (0, 1)) < 12
+    pixels, target = always[(0, 1)]
+    assert pixels.shape == plain[(0, 1)][0].shape and target["image_id"] == plain[(0, 1)][1]["image_id"]
+
+
+def test_a_partner_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    split = write_coco_detection(tmp_path / "a", count=6)
+    images = mixed_images(tmp_path, split)
+    before = [images[(0, row)][0] for row in range(5)]
+    broken = Path(split.images) / "005.jpg"
+    broken.write_bytes(broken.read_bytes()[:-500])
+    after = [images[(0, row)][0] for row in range(5)]  # none of these is the broken one itself
+    others = sum(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert others > 0, "the test needs a sample with the broken one in it"
+    with pytest.raises(UserError, match=r"005\.jpg"):
+        images[(0, 5)]

@@ -19,10 +19,12 @@ from detr_hf.loading.loaders import (
     evaluation_loader,
     load_sample,
 )
+from detr_hf.loading.mixing import PARTNERS, Mixing
 from detr_hf.loading.rows import TableRows
 from detr_hf.loading.samplers import BatchPlan, StepSampler
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.recipe import Data, Split
+from detr_hf.recipe.data import Mix
 from tests.factories import write_coco_detection, write_coco_panoptic
 
 pytestmark = [
@@ -59,10 +61,19 @@ def same(a: Batch, b: Batch) -> bool:
     )
 
 
-def test_workers_change_nothing_and_epochs_differ(tmp_path: Path) -> None:
+MIXINGS = [None, *(Mixing(Mix(name=name, p=0.7), epochs=9, stuff_ids=[2, 3]) for name in PARTNERS)]
+
+
+@pytest.mark.parametrize("mixing", MIXINGS)
+def test_workers_change_nothing_and_epochs_differ(tmp_path: Path, mixing: Mixing | None) -> None:
     """guards: augmentation that repeats itself in every worker and every epoch."""
     images = images_of(
-        tmp_path, write_coco_panoptic(tmp_path / "a", count=8), POLICY, "train", with_masks=True
+        tmp_path,
+        write_coco_panoptic(tmp_path / "a", count=8),
+        POLICY,
+        "train",
+        with_masks=True,
+        mixing=mixing,
     )
     runs = []
     for workers in (0, 1, 3):
@@ -81,9 +92,15 @@ def test_workers_change_nothing_and_epochs_differ(tmp_path: Path) -> None:
     assert len(set(sizes)) > 5  # samples differ from one another too
 
 
-def test_a_resumed_loader_goes_on_with_the_same_batches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mixing", MIXINGS)
+def test_a_resumed_loader_goes_on_with_the_same_batches(tmp_path: Path, mixing: Mixing | None) -> None:
     images = images_of(
-        tmp_path, write_coco_panoptic(tmp_path / "a", count=8), POLICY, "train", with_masks=True
+        tmp_path,
+        write_coco_panoptic(tmp_path / "a", count=8),
+        POLICY,
+        "train",
+        with_masks=True,
+        mixing=mixing,
     )
     loader = training_loader(images, BatchPlan(2, 1, seed=5))
     loader.sampler.set_position(3)

@@ -12,24 +12,37 @@ from torch import nn
 
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.recipe import Ema
-from detr_hf.training.ema import AveragedWeights, decay_at
+from detr_hf.training.ema import AveragedWeights, Averaging, decay_at, fitted
 from detr_hf.training.loop import train
 from tests.factories import write_coco_detection
 from tests.tiny_runs import assembled, detection_recipe, save_detector, weights
 
 
 def test_the_decay_rises_over_the_warm_up() -> None:
-    settings = Ema(decay=0.9, warmup_steps=10)
+    settings = Averaging(decay=0.9, warmup_steps=10)
     assert decay_at(settings, 10) == pytest.approx(0.9 * (1 - 1 / math.e))
     assert decay_at(settings, 1) < 0.1 < decay_at(settings, 30) < 0.9
-    assert decay_at(Ema(decay=0.9, warmup_steps=0), 1) == 0.9
+    assert decay_at(Averaging(decay=0.9, warmup_steps=0), 1) == 0.9
+
+
+@pytest.mark.parametrize(
+    ("steps", "decay", "warmup"),
+    [(100_000, 0.9998, 2000), (50_000, 0.9998, 2000), (600, 1 - 1 / 60, 24), (3, 0, 0.4)],
+)
+def test_what_a_recipe_leaves_open_fits_the_run(steps: int, decay: float, warmup: float) -> None:
+    """A short run is not held back by where it started."""
+    found = fitted(Ema(), steps)
+    assert found.decay == pytest.approx(decay) and found.warmup_steps == pytest.approx(warmup)
+    given = fitted(Ema(decay=0.5, warmup_steps=7), steps)
+    assert (given.decay, given.warmup_steps) == (0.5, 7)
+    assert fitted(Ema(decay=0.5), steps).warmup_steps == pytest.approx(0.8)
 
 
 def test_an_average_by_hand() -> None:
     model = nn.Linear(1, 1)
     model.bias.requires_grad_(False)
     nn.init.constant_(model.weight, 2.0)
-    average = AveragedWeights(model, Ema(decay=0.75, warmup_steps=0), {})
+    average = AveragedWeights(model, Averaging(decay=0.75, warmup_steps=0), {})
     nn.init.constant_(model.weight, 4.0)
     average.update(1)  # 0.75 x 2 + 0.25 x 4
     average.update(2)  # 0.75 x 2.5 + 0.25 x 4
@@ -42,7 +55,7 @@ def test_an_average_by_hand() -> None:
 
 def test_the_own_weights_come_back_after_an_error() -> None:
     model = nn.Linear(2, 2)
-    average = AveragedWeights(model, Ema(decay=0.5, warmup_steps=0), {})
+    average = AveragedWeights(model, Averaging(decay=0.5, warmup_steps=0), {})
     own = torch.full((2, 2), 7.0)
     model.weight.data.copy_(own)
     with pytest.raises(KeyError), average.in_place():

@@ -193,6 +193,12 @@ class Family(Protocol):
     def replace_classes(self, detector: Any, labels: LabelMap) -> list[str]:
         """Give the detector new class heads for ``labels``, in place; the names of the new tensors."""
 
+    def class_heads(self, detector: Any) -> list[nn.Linear]:
+        """Every class head once; a row is a class, in the order of the label map."""
+
+    def resize_queries(self, detector: Any, count: int) -> list[str]:
+        """Keep the first queries, or all and add new ones, in place; the names of tensors with new rows."""
+
     def initialize(self, detector: Any) -> None:
         """What stock leaves out where the authors initialize a network that starts from nothing, in place."""
 

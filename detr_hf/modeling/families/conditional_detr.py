@@ -29,6 +29,7 @@ from detr_hf.modeling.families.shared import (
     keep_float32,
     new_sigmoid_head,
     record_layers,
+    resized,
     switch_off_auxiliary_loss,
 )
 from detr_hf.modeling.loss_terms import SIGMOID_BOX_TERMS, LossSettings
@@ -98,6 +99,17 @@ class ConditionalDetr:
         config = detector.config
         detector.class_labels_classifier = new_sigmoid_head(config.d_model, labels, config.init_std)
         return [f"class_labels_classifier.{name}" for name in ("weight", "bias")]
+
+    def class_heads(self, detector: Any) -> list[nn.Linear]:
+        """One for all layers."""
+        return [detector.class_labels_classifier]
+
+    def resize_queries(self, detector: Any, count: int) -> list[str]:
+        """Its position embeddings are all there is of a query."""
+        model, before = detector.model, detector.config.num_queries
+        model.query_position_embeddings = resized(model.query_position_embeddings, count)
+        detector.config.num_queries = count
+        return ["model.query_position_embeddings.weight"] if count > before else []
 
     def initialize(self, detector: Any) -> None:
         """Boxes start at reference points all over the image, half as large as it."""

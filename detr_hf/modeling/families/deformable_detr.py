@@ -27,6 +27,7 @@ from detr_hf.modeling.families.shared import (
     group_by_name,
     keep_float32,
     new_sigmoid_head,
+    resized,
 )
 from detr_hf.modeling.loss_terms import SIGMOID_BOX_TERMS, LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
@@ -114,6 +115,20 @@ class DeformableDetr:
         if config.two_stage:  # the decoder scores the proposals with the last one
             detector.model.decoder.class_embed = detector.class_embed
         return [f"class_embed.{layer}.{name}" for layer in range(count) for name in ("weight", "bias")]
+
+    def class_heads(self, detector: Any) -> list[nn.Linear]:
+        """One of each layer, and with two stages that of the proposals."""
+        return list(detector.class_embed)
+
+    def resize_queries(self, detector: Any, count: int) -> list[str]:
+        """With two stages a matter of the config alone: so many proposals go on to the decoder."""
+        config, model = detector.config, detector.model
+        if config.two_stage:
+            config.two_stage_num_proposals = count
+            return []
+        before, config.num_queries = config.num_queries, count
+        model.query_position_embeddings = resized(model.query_position_embeddings, count)
+        return ["model.query_position_embeddings.weight"] if count > before else []
 
     def initialize(self, detector: Any) -> None:
         """Boxes start small at reference points all over the image; projections keep the variance."""

@@ -31,6 +31,7 @@ from detr_hf.modeling.families.shared import (
     group_by_name,
     keep_float32,
     record_layers,
+    resized,
     switch_off_auxiliary_loss,
 )
 from detr_hf.modeling.loss_terms import BOX_TERMS, LossSettings
@@ -137,6 +138,17 @@ class Detr:
         nn.init.zeros_(head.bias)
         detector.class_labels_classifier = head
         return [f"class_labels_classifier.{name}" for name in ("weight", "bias")]
+
+    def class_heads(self, detector: Any) -> list[nn.Linear]:
+        """One for all layers."""
+        return [detector.class_labels_classifier]
+
+    def resize_queries(self, detector: Any, count: int) -> list[str]:
+        """Its position embeddings are all there is of a query."""
+        model, before = detector.model, detector.config.num_queries
+        model.query_position_embeddings = resized(model.query_position_embeddings, count)
+        detector.config.num_queries = count
+        return ["model.query_position_embeddings.weight"] if count > before else []
 
     def initialize(self, detector: Any) -> None:
         """Stock initializes as the reference does, but for the scale of a few weights."""

@@ -79,6 +79,17 @@ def new_sigmoid_head(width: int, labels: LabelMap, std: float) -> nn.Linear:
     return head
 
 
+def resized(queries: nn.Embedding, count: int) -> nn.Embedding:
+    """The first ``count`` rows, or all and new ones spread as those are.
+
+    Copies of trained queries would find the same objects, and take long to part.
+    """
+    known = queries.weight.detach()
+    further = known.new_empty(max(count - len(known), 0), known.shape[1])
+    nn.init.normal_(further, std=float(known.std()))
+    return nn.Embedding.from_pretrained(torch.cat([known[:count], further]), freeze=False)
+
+
 def group_by_name(parameter_name: str, class_head: str, offsets: tuple[str, ...] = ()) -> str:
     """The group of a parameter, see ``Family.group_of``, by parts of the stock names."""
     if ".backbone." in parameter_name:
