@@ -10,6 +10,7 @@ RICAP is Takahashi et al. 2018; copy-paste is Ghiasi et al. 2021, without its ji
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -126,8 +127,11 @@ def _quadrants(pieces: Sequence[Piece], mixing: Mixing, rng: np.random.Generator
     for piece, (left, top, right, bottom) in zip(pieces, places, strict=True):
         size_hw = (bottom - top, right - left)
         # RICAP shows parts of images as large as they are, a mosaic the whole of each as far as it fits
-        scaled = _scaled(piece, _cover(piece, size_hw, enlarge_only=mix.name == "ricap"))
-        parts.append((_cut(scaled, size_hw, mixing, rng), left, top))
+        scale = _cover(piece, size_hw, enlarge_only=mix.name == "ricap")
+        if scale > 1:  # what is seen alone is enlarged: a strip of 10 x 1333 would become 800 x 106,640
+            seen = [min(math.ceil(n / scale), m) for n, m in zip(size_hw, piece.image.shape, strict=False)]
+            piece = _cut(piece, (seen[0], seen[1]), mixing, rng)
+        parts.append((_cut(_scaled(piece, scale), size_hw, mixing, rng), left, top))
     return _laid_out(parts, (height, width))
 
 

@@ -70,11 +70,19 @@ def build_dataset(
         with_masks=isinstance(recipe, PanopticRecipe) and split == "train",
         mean=processor.image_mean,
         std=processor.image_std,
-        mixing=_mixing_of(recipe, data) if split == "train" else None,
+        mixing=_mixing_of(recipe, data, len(rows)) if split == "train" else None,
     )
 
 
-def _mixing_of(recipe: Recipe, data: DataBundle) -> Mixing | None:
+def mixed_epochs(recipe: Recipe, until: float, images: int) -> int:
+    """Whole epochs in a share of the run, at least one; `optim.max_steps` may end it before its epochs do."""
+    optim = recipe.optim
+    steps_per_epoch = max(1, images // optim.batch_size)
+    epochs = min(optim.epochs, (optim.max_steps or math.inf) / steps_per_epoch)
+    return max(1, math.floor(until * epochs + 1e-9))  # 0.7 of 10 epochs are 7, whatever the last bit
+
+
+def _mixing_of(recipe: Recipe, data: DataBundle, images: int) -> Mixing | None:
     mix = recipe.transforms.mix
     if mix is None:
         return None
@@ -83,7 +91,7 @@ def _mixing_of(recipe: Recipe, data: DataBundle) -> Mixing | None:
             "transforms.mix: copy_paste pastes objects by their masks, and this data set has boxes only. "
             "`detr-hf convert PATH OUT --to coco-panoptic` paints them from outlines; or use ricap or mosaic."
         )
-    return Mixing(mix, math.ceil(mix.until * recipe.optim.epochs), data.labels.stuff_ids)
+    return Mixing(mix, mixed_epochs(recipe, mix.until, images), data.labels.stuff_ids)
 
 
 def class_weights_of(recipe: Recipe, data: DataBundle) -> list[float] | None:

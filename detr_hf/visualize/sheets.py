@@ -10,6 +10,9 @@ from PIL import Image, ImageDraw
 
 from detr_hf.visualize.canvas import WHITE, font_for, shortened
 
+TALLEST = 3
+"""So many times as high as wide is a cell at most."""
+
 
 def contact_sheet(
     images: Sequence[Image.Image | NDArray[np.uint8]],
@@ -17,7 +20,10 @@ def contact_sheet(
     titles: Sequence[str] | None = None,
     cell_width: int = 480,
 ) -> Image.Image:
-    """Images on a white sheet, row by row, each ``cell_width`` pixels wide with its title above."""
+    """Images on a white sheet, row by row, each ``cell_width`` pixels wide with its title above.
+
+    One of more than ``TALLEST`` times its width is shown narrower.
+    """
     assert images, "a sheet shows at least one image"
     assert titles is None or len(titles) == len(images), "one title per image"
     gap, columns = max(6, cell_width // 40), min(columns, len(images))
@@ -38,8 +44,11 @@ def contact_sheet(
 def _cell(image: Image.Image | NDArray[np.uint8], title: str | None, width: int) -> Image.Image:
     """One image of a sheet, scaled to the width, with its title above."""
     scaled = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    height = max(1, round(scaled.height * width / scaled.width))
-    scaled = scaled.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    # a pole of 1 x 300 pixels would be 144,000 pixels high, more than a JPEG can hold
+    scale = min(width / scaled.width, TALLEST * width / scaled.height)
+    size_wh = (max(1, round(scaled.width * scale)), max(1, round(scaled.height * scale)))
+    scaled = scaled.convert("RGB").resize(size_wh, Image.Resampling.LANCZOS)
+    height = scaled.height
     if title is None:
         return scaled
     size = max(11, width // 28)

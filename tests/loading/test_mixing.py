@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -114,3 +115,17 @@ def test_the_same_numbers_make_the_same_image(name: str) -> None:
     first, second, other = mix(name, 1, four()), mix(name, 1, four()), mix(name, 2, four())
     assert np.array_equal(first.image, second.image) and np.array_equal(first.ids, second.ids)
     assert not np.array_equal(first.image, other.image)
+
+
+@pytest.mark.parametrize("name", ["ricap", "mosaic"])
+def test_of_a_strip_no_more_is_enlarged_than_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """guards: a strip of 10 x 1333 pixels, as high as an image of 800, is a quarter of a gigabyte."""
+    largest, resize = [0], cv2.resize
+
+    def watched(image: np.ndarray, size_wh: tuple[int, int], **settings: int) -> np.ndarray:
+        largest[0] = max(largest[0], size_wh[0] * size_wh[1])
+        return resize(image, size_wh, **settings)
+
+    monkeypatch.setattr(cv2, "resize", watched)
+    found = mix(name, 0, four(sizes=((200, 300), (8, 400), (400, 8), (9, 500))))
+    assert found.image.shape == (200, 300, 3) and 0 < largest[0] < 4 * 200 * 300

@@ -1,4 +1,4 @@
-"""Weights of classes from a recipe: by name, from the data, or none."""
+"""What a recipe says of classes and of mixed epochs, with the data that it is for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.recipe import Recipe, recipe_from_text
-from detr_hf.training.loaders import class_weights_of
+from detr_hf.training.loaders import class_weights_of, mixed_epochs
 
 ROWS = [{"objects": {"category": [0, 0, 0, 1], "iscrowd": [False] * 4}}]
 DATA = DataBundle(
@@ -51,3 +51,15 @@ def test_stage_two_that_trains_its_detector_has_them_too() -> None:
 def test_a_class_that_is_not_there_is_refused(name: str, hint: str) -> None:
     with pytest.raises(UserError, match=f"loss.class_weights: the data has no class '{name}'; {hint}"):
         class_weights_of(recipe(f"loss.class_weights={{{name}: 2}}"), DATA)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "max_steps", "until", "mixed"),
+    [(10, None, 0.8, 8), (4, None, 0.8, 3), (100, None, 0.55, 55), (1, None, 0.8, 1), (50, 20, 0.8, 8)],
+)
+def test_the_last_epochs_of_a_run_are_not_mixed(
+    epochs: int, max_steps: int | None, until: float, mixed: int
+) -> None:
+    changes = [f"optim.epochs={epochs}", "optim.batch_size=4", "optim.micro_batch_size=4"]
+    changes += [] if max_steps is None else [f"optim.max_steps={max_steps}"]
+    assert mixed_epochs(recipe(*changes), until, images=8) == mixed

@@ -226,6 +226,13 @@ def test_contact_sheet_keeps_order_and_aspect() -> None:
     assert rows.max() > np.nonzero(blue_mask)[0].max()
 
 
+def test_a_pole_on_a_contact_sheet_stays_small_enough_for_a_file() -> None:
+    """guards: a sheet of more pixels than a JPEG can hold ends a training before its first step."""
+    pole = np.zeros((900, 1, 3), np.uint8)
+    assert contact_sheet([pole, pole], 2, ["one", "two"], 480).height < 2000
+    assert contact_sheet([pole], 1, cell_width=480).height < 2000
+
+
 def test_contact_sheet_with_titles_has_room_for_them() -> None:
     cell = gray(100, 100)
     bare, titled = (contact_sheet([cell], 1, titles, 300) for titles in (None, ["truth " * 30]))

@@ -84,7 +84,7 @@ class DeformableDetr:
             raise UserError(
                 f"images of {height} x {width} pixels are too small for this Deformable DETR: it proposes "
                 f"{detector.config.two_stage_num_proposals} objects an image, and their maps have fewer "
-                "places. Raise the sizes in transforms, or lower two_stage_num_proposals in config.json."
+                "places. Raise the sizes in transforms, or start training from fewer: model.num_queries."
             ) from error
 
     def num_queries(self, config: DeformableDetrConfig) -> int:
