@@ -126,6 +126,8 @@ def _quadrants(pieces: Sequence[Piece], mixing: Mixing, rng: np.random.Generator
     parts = []
     for piece, (left, top, right, bottom) in zip(pieces, places, strict=True):
         size_hw = (bottom - top, right - left)
+        if 0 in size_hw:  # an image of a single row or column has two parts, not four
+            continue
         # RICAP shows parts of images as large as they are, a mosaic the whole of each as far as it fits
         scale = _cover(piece, size_hw, enlarge_only=mix.name == "ricap")
         if scale > 1:  # what is seen alone is enlarged: a strip of 10 x 1333 would become 800 x 106,640

@@ -129,3 +129,18 @@ def test_of_a_strip_no_more_is_enlarged_than_is_seen(name: str, monkeypatch: pyt
     monkeypatch.setattr(cv2, "resize", watched)
     found = mix(name, 0, four(sizes=((200, 300), (8, 400), (400, 8), (9, 500))))
     assert found.image.shape == (200, 300, 3) and 0 < largest[0] < 4 * 200 * 300
+
+
+@pytest.mark.parametrize("size_hw", [(1, 60), (40, 1), (1, 1)])
+@pytest.mark.parametrize("name", PARTNERS)
+def test_an_image_of_one_row_or_column_is_mixed_too(name: str, size_hw: tuple[int, int]) -> None:
+    pieces = four()
+    tiny = Piece(np.zeros((*size_hw, 3), np.uint8), *piece_without_objects(size_hw))
+    found = mix(name, 0, [tiny, *pieces[1:]])
+    assert found.image.shape == (*size_hw, 3) and found.id_map is not None
+    assert np.isin(found.ids, found.id_map).all()
+
+
+def piece_without_objects(size_hw: tuple[int, int]) -> tuple:
+    none = np.zeros(0, np.int64)
+    return np.zeros((0, 4), np.float32), none, none, np.zeros(size_hw, np.int32)
