@@ -37,6 +37,8 @@ def chosen_rows(rows: ClassRows, new: Sequence[str], known: Sequence[str]) -> di
                 close = get_close_matches(wanted, names, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise UserError(f"model.class_rows.{name}: {whose} has no class '{wanted}'{hint}")
+        if (count := known.count(like)) > 1:  # COCO's ids without a class are all called N/A
+            raise UserError(f"model.class_rows.{name}: {count} rows of the pretrained model are '{like}'")
     return {new.index(name): known.index(like) for name, like in rows.items()}
 
 

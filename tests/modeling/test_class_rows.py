@@ -101,3 +101,9 @@ def test_new_queries_are_spread_as_the_known_ones_are_and_no_copies(tmp_path: Pa
     assert 0.8 < float(new.std() / known.std()) < 1.25
     assert float(torch.cdist(new, known).min()) > 0.5 * float(known.std())
     assert "model.query_position_embeddings.weight" in report.new
+
+
+def test_a_name_of_several_rows_is_refused() -> None:
+    """guards: COCO's ids without a class are all called N/A, and their rows have learned nothing."""
+    with pytest.raises(UserError, match=r"class_rows\.cone: 2 rows of the pretrained model are 'N/A'"):
+        chosen_rows({"cone": "N/A"}, ["cone"], ["N/A", "person", "N/A"])
