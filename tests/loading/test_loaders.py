@@ -61,20 +61,18 @@ def same(a: Batch, b: Batch) -> bool:
     )
 
 
+def panoptic_images(tmp_path: Path, mixing: Mixing | None) -> DetectionDataset:
+    split = write_coco_panoptic(tmp_path / "a", count=8)
+    return images_of(tmp_path, split, POLICY, "train", with_masks=True, mixing=mixing)
+
+
 MIXINGS = [None, *(Mixing(Mix(name=name, p=0.7), epochs=9, stuff_ids=[2, 3]) for name in PARTNERS)]
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)
 def test_workers_change_nothing_and_epochs_differ(tmp_path: Path, mixing: Mixing | None) -> None:
     """guards: augmentation that repeats itself in every worker and every epoch."""
-    images = images_of(
-        tmp_path,
-        write_coco_panoptic(tmp_path / "a", count=8),
-        POLICY,
-        "train",
-        with_masks=True,
-        mixing=mixing,
-    )
+    images = panoptic_images(tmp_path, mixing)
     runs = []
     for workers in (0, 1, 3):
         loader = training_loader(images, BatchPlan(4, 2, seed=5), workers)
@@ -94,14 +92,7 @@ def test_workers_change_nothing_and_epochs_differ(tmp_path: Path, mixing: Mixing
 
 @pytest.mark.parametrize("mixing", MIXINGS)
 def test_a_resumed_loader_goes_on_with_the_same_batches(tmp_path: Path, mixing: Mixing | None) -> None:
-    images = images_of(
-        tmp_path,
-        write_coco_panoptic(tmp_path / "a", count=8),
-        POLICY,
-        "train",
-        with_masks=True,
-        mixing=mixing,
-    )
+    images = panoptic_images(tmp_path, mixing)
     loader = training_loader(images, BatchPlan(2, 1, seed=5))
     loader.sampler.set_position(3)
     full = list(loader)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import DeformableDetrConfig, DetrConfig
 
 from detr_hf.labels import LabelMap
@@ -15,6 +17,16 @@ _BACKBONE = {
     "out_indices": [0, 1, 2, 3],
     "output_stride": 16,
 }
+_TRANSFORMER: dict[str, Any] = {
+    "d_model": 128,
+    "encoder_layers": 2,
+    "decoder_layers": 4,
+    "encoder_ffn_dim": 256,
+    "decoder_ffn_dim": 256,
+    "encoder_attention_heads": 8,
+    "decoder_attention_heads": 8,
+    "dropout": 0.0,
+}
 
 
 def tiny_config(labels: LabelMap) -> DetrConfig:
@@ -25,15 +37,8 @@ def tiny_config(labels: LabelMap) -> DetrConfig:
     """
     return DetrConfig(
         backbone_config=_BACKBONE,
-        d_model=128,
-        encoder_layers=2,
-        decoder_layers=4,
-        encoder_ffn_dim=256,
-        decoder_ffn_dim=256,
-        encoder_attention_heads=8,
-        decoder_attention_heads=8,
         num_queries=25,
-        dropout=0.0,
+        **_TRANSFORMER,
         id2label=labels.id2label,
         label2id=labels.label2id,
     )
@@ -43,17 +48,10 @@ def tiny_deformable_config(labels: LabelMap) -> DeformableDetrConfig:
     """The same backbone and width, its maps of stride 8 and 16 as two levels, box refinement, 50 queries."""
     return DeformableDetrConfig(
         backbone_config={**_BACKBONE, "out_indices": [1, 3]},
-        d_model=128,
-        encoder_layers=2,
-        decoder_layers=4,
-        encoder_ffn_dim=256,
-        decoder_ffn_dim=256,
-        encoder_attention_heads=8,
-        decoder_attention_heads=8,
         num_queries=50,
         num_feature_levels=2,
         with_box_refine=True,
-        dropout=0.0,
+        **_TRANSFORMER,
         id2label=labels.id2label,
         label2id=labels.label2id,
     )

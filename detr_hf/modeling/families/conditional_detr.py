@@ -29,7 +29,7 @@ from detr_hf.modeling.families.shared import (
     keep_float32,
     new_sigmoid_head,
     record_layers,
-    resized,
+    resize_embedding,
     switch_off_auxiliary_loss,
 )
 from detr_hf.modeling.loss_terms import SIGMOID_BOX_TERMS, LossSettings
@@ -106,10 +106,7 @@ class ConditionalDetr:
 
     def resize_queries(self, detector: Any, count: int) -> list[str]:
         """Its position embeddings are all there is of a query."""
-        model, before = detector.model, detector.config.num_queries
-        model.query_position_embeddings = resized(model.query_position_embeddings, count)
-        detector.config.num_queries = count
-        return ["model.query_position_embeddings.weight"] if count > before else []
+        return resize_embedding(detector, "query_position_embeddings", count)
 
     def initialize(self, detector: Any) -> None:
         """Boxes start at reference points all over the image, half as large as it."""

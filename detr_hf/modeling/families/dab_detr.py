@@ -22,7 +22,7 @@ from detr_hf.modeling.families.shared import (
     group_by_name,
     keep_float32,
     new_sigmoid_head,
-    resized,
+    resize_embedding,
 )
 from detr_hf.modeling.loss_terms import SIGMOID_BOX_TERMS, LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
@@ -88,10 +88,8 @@ class DabDetr:
 
     def resize_queries(self, detector: Any, count: int) -> list[str]:
         """The boxes that queries start from are all there is of them."""
-        model, before = detector.model, detector.config.num_queries
-        model.query_refpoint_embeddings = resized(model.query_refpoint_embeddings, count)
-        detector.config.num_queries = model.num_queries = count
-        return ["model.query_refpoint_embeddings.weight"] if count > before else []
+        detector.model.num_queries = count
+        return resize_embedding(detector, "query_refpoint_embeddings", count)
 
     def initialize(self, detector: Any) -> None:
         """Boxes start all over the image and of all sizes; stock does the rest as the reference does."""

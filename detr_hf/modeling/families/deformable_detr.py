@@ -27,7 +27,7 @@ from detr_hf.modeling.families.shared import (
     group_by_name,
     keep_float32,
     new_sigmoid_head,
-    resized,
+    resize_embedding,
 )
 from detr_hf.modeling.loss_terms import SIGMOID_BOX_TERMS, LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
@@ -122,13 +122,10 @@ class DeformableDetr:
 
     def resize_queries(self, detector: Any, count: int) -> list[str]:
         """With two stages a matter of the config alone: so many proposals go on to the decoder."""
-        config, model = detector.config, detector.model
-        if config.two_stage:
-            config.two_stage_num_proposals = count
+        if detector.config.two_stage:
+            detector.config.two_stage_num_proposals = count
             return []
-        before, config.num_queries = config.num_queries, count
-        model.query_position_embeddings = resized(model.query_position_embeddings, count)
-        return ["model.query_position_embeddings.weight"] if count > before else []
+        return resize_embedding(detector, "query_position_embeddings", count)
 
     def initialize(self, detector: Any) -> None:
         """Boxes start small at reference points all over the image; projections keep the variance."""

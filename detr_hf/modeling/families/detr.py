@@ -31,7 +31,7 @@ from detr_hf.modeling.families.shared import (
     group_by_name,
     keep_float32,
     record_layers,
-    resized,
+    resize_embedding,
     switch_off_auxiliary_loss,
 )
 from detr_hf.modeling.loss_terms import BOX_TERMS, LossSettings
@@ -145,10 +145,7 @@ class Detr:
 
     def resize_queries(self, detector: Any, count: int) -> list[str]:
         """Its position embeddings are all there is of a query."""
-        model, before = detector.model, detector.config.num_queries
-        model.query_position_embeddings = resized(model.query_position_embeddings, count)
-        detector.config.num_queries = count
-        return ["model.query_position_embeddings.weight"] if count > before else []
+        return resize_embedding(detector, "query_position_embeddings", count)
 
     def initialize(self, detector: Any) -> None:
         """Stock initializes as the reference does, but for the scale of a few weights."""

@@ -79,15 +79,23 @@ def new_sigmoid_head(width: int, labels: LabelMap, std: float) -> nn.Linear:
     return head
 
 
-def resized(queries: nn.Embedding, count: int) -> nn.Embedding:
-    """The first ``count`` rows, or all and new ones spread as those are.
+def resize_embedding(detector: Any, name: str, count: int) -> list[str]:
+    """Keep the first ``count`` queries, or all and new ones spread as those are; see ``resize_queries``.
 
     Copies of trained queries would find the same objects, and take long to part.
+
+    Args:
+        detector: its config follows.
+        name: of the embedding in ``detector.model`` that is all there is of a query.
+        count: of queries.
     """
-    known = queries.weight.detach()
+    known = getattr(detector.model, name).weight.detach()
     further = known.new_empty(max(count - len(known), 0), known.shape[1])
     nn.init.normal_(further, std=float(known.std()))
-    return nn.Embedding.from_pretrained(torch.cat([known[:count], further]), freeze=False)
+    rows = torch.cat([known[:count], further])
+    setattr(detector.model, name, nn.Embedding.from_pretrained(rows, freeze=False))
+    detector.config.num_queries = count
+    return [f"model.{name}.weight"] if len(further) else []
 
 
 def group_by_name(parameter_name: str, class_head: str, offsets: tuple[str, ...] = ()) -> str:
