@@ -82,7 +82,7 @@ def load_stage1(
         rows = chosen_rows(class_rows, labels.names, known)
         copy_rows(family.class_heads(detector), known_heads, rows, family.scores.has_no_object)
         pairs = ", ".join(f"{labels.names[new]} from {known[old]}" for new, old in rows.items())
-        report.sources.append(f"rows of the class head: {pairs or 'none, no class has the same name'}")
+        report.sources.append(f"rows of the class head: {pairs or _no_rows(class_rows)}")
     detector.config.id2label, detector.config.label2id = labels.id2label, labels.label2id
     before = family.num_queries(config)
     if num_queries is not None and num_queries != before:
@@ -92,6 +92,10 @@ def load_stage1(
     if scratch:
         report.new = [name for name, _ in detector.named_parameters()]
     return detector, report
+
+
+def _no_rows(rows: ClassRows) -> str:
+    return "none, no class has the same name" if rows == "auto" else "none named"
 
 
 def load_stage2(

@@ -75,6 +75,30 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
+def schema_faults(errors: Iterable[ErrorDetails], task: str, types: Mapping[str, type]) -> list[Fault]:
+    """Pydantic's errors, reworded; those of one setting that may have several types are one."""
+    by_path: dict[Path, list[tuple[ErrorDetails, Fault]]] = {}
+    for error in errors:
+        fault = schema_fault(error, task, types)
+        by_path.setdefault(fault.path, []).append((error, fault))
+    found = []
+    for path, those in by_path.items():
+        if any(other[: len(path)] == path and other != path for other in by_path):
+            continue  # of the type that is meant, something inside is wrong
+        kinds = [EXPECTED[error["type"]] for error, _ in those if error["type"] in EXPECTED]
+        choices = [choice for error, _ in those for choice in _choices(error)]
+        if len(those) > 1 and kinds and choices:
+            either = " or ".join([*kinds, *(f"`{choice}`" for choice in choices)])
+            found.append(Fault(path, f"expected {either}, got {quoted(those[0][0]['input'])}"))
+        else:
+            found.append(those[0][1])
+    return found
+
+
+def _choices(error: ErrorDetails) -> list[str]:
+    return re.findall(r"'([^']*)'", error["ctx"]["expected"]) if error["type"] == "literal_error" else []
+
+
 def schema_fault(error: ErrorDetails, task: str, types: Mapping[str, type]) -> Fault:
     """One pydantic error of a recipe for ``task``, reworded; ``types`` are the recipes by task."""
     kind, value = error["type"], error["input"]
@@ -88,7 +112,7 @@ def schema_fault(error: ErrorDetails, task: str, types: Mapping[str, type]) -> F
         names = ", ".join(list(fields_of(inside))[:3]) if inside else ""
         return Fault(path, f"missing; a section with {names}, ..." if inside else "missing; give it a value")
     if kind == "literal_error":
-        return Fault(path, wrong_choice(value, re.findall(r"'([^']*)'", context["expected"])))
+        return Fault(path, wrong_choice(value, _choices(error)))
     if kind == "string_too_short":
         return Fault(path, "is empty; write a value")
     if kind == "value_error":

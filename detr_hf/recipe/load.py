@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from detr_hf.errors import UserError
-from detr_hf.recipe.faults import Fault, format_errors, schema_fault, wrong_choice
+from detr_hf.recipe.faults import Fault, format_errors, schema_faults, wrong_choice
 from detr_hf.recipe.overrides import apply_overrides
 from detr_hf.recipe.rules import RULES, UNUSED, Unused, with_defaults
 from detr_hf.recipe.schema import RECIPES, Recipe
@@ -91,7 +91,7 @@ class RecipeFormat(Generic[R]):
         try:
             return TypeAdapter(self.types[task]).validate_json(json.dumps(written)), []
         except ValidationError as error:
-            return None, [schema_fault(item, task, self.types) for item in error.errors(include_url=False)]
+            return None, schema_faults(error.errors(include_url=False), task, self.types)
 
     def _reasons(self, recipe: Any) -> dict[str, str]:
         """The settings that do nothing in this run, each with the reason."""

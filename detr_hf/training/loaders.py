@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 
+import numpy as np
 from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
@@ -14,7 +16,7 @@ from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import BatchLoader, TrainingLoader, evaluation_loader
 from detr_hf.loading.mixing import Mixing
 from detr_hf.loading.rows import FOLLOWERS, Rows, StreamRows, TableRows
-from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler
+from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler, repeated_length
 from detr_hf.loading.stream import StreamSampler
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.modeling.families.base import ImageProcessor
@@ -35,12 +37,16 @@ def build_train_loader(
         followers = FOLLOWERS if skip_bad or dataset.mixing is not None else 0
         sampler = StreamSampler(data.stream.rows, len(dataset), plan, buffer, followers)
     else:
-        rows, threshold = data.dataset["train"], settings.repeat_threshold
-        classes = data.labels.num_classes
-        factors = None if threshold is None else repeat_factors(rows, classes, threshold)
-        aspects = aspects_of(rows) if settings.batching == "aspect" else None
-        sampler = StepSampler(len(dataset), plan, factors, aspects)
+        aspects = aspects_of(data.dataset["train"]) if settings.batching == "aspect" else None
+        sampler = StepSampler(len(dataset), plan, _repeat_factors(recipe, data), aspects)
     return TrainingLoader(dataset, sampler, settings.workers, skip_bad)
+
+
+def _repeat_factors(recipe: Recipe, data: DataBundle) -> NDArray[np.float64] | None:
+    threshold = recipe.data.repeat_threshold
+    if threshold is None:
+        return None
+    return repeat_factors(data.dataset["train"], data.labels.num_classes, threshold)
 
 
 def build_validation_loader(
@@ -75,7 +81,13 @@ def build_dataset(
 
 
 def mixed_epochs(recipe: Recipe, until: float, images: int) -> int:
-    """Whole epochs in a share of the run, at least one; `optim.max_steps` may end it before its epochs do."""
+    """Whole epochs in a share of the run, at least one; `optim.max_steps` may end it before its epochs do.
+
+    Args:
+        recipe: of the run.
+        until: the share.
+        images: that an epoch shows.
+    """
     optim = recipe.optim
     steps_per_epoch = max(1, images // optim.batch_size)
     epochs = min(optim.epochs, (optim.max_steps or math.inf) / steps_per_epoch)
@@ -91,6 +103,8 @@ def _mixing_of(recipe: Recipe, data: DataBundle, images: int) -> Mixing | None:
             "transforms.mix: copy_paste pastes objects by their masks, and this data set has boxes only. "
             "`detr-hf convert PATH OUT --to coco-panoptic` paints them from outlines; or use ricap or mosaic."
         )
+    if (factors := _repeat_factors(recipe, data)) is not None:
+        images = repeated_length(factors)
     return Mixing(mix, mixed_epochs(recipe, mix.until, images), data.labels.stuff_ids)
 
 

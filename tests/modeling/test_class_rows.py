@@ -62,8 +62,9 @@ def test_named_rows_are_those_of_the_pretrained_heads_and_others_are_new(
         if family.scores.has_no_object:
             assert torch.equal(head.weight[-1], old.weight[-1]) and head.bias[-1] == old.bias[-1]
     nothing, report = load_stage1(source, LabelMap.from_names(["zebra"]), class_rows="auto")
-    assert "rows of the class head: none" in str(report)
+    assert "rows of the class head: none, no class has the same name" in str(report)
     assert len(family.class_heads(nothing)[0].weight) == 1 + family.scores.has_no_object
+    assert "rows of the class head: none named" in str(load_stage1(source, NEW, class_rows={})[1])
 
 
 @pytest.mark.parametrize("count", [4, 12])

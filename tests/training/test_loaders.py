@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import datasets
 import pytest
+from accelerate import Accelerator
 
 from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.recipe import Recipe, recipe_from_text
-from detr_hf.training.loaders import class_weights_of, mixed_epochs
+from detr_hf.training.loaders import build_train_loader, class_weights_of, mixed_epochs
 
 ROWS = [{"objects": {"category": [0, 0, 0, 1], "iscrowd": [False] * 4}}]
 DATA = DataBundle(
@@ -63,3 +67,20 @@ def test_the_last_epochs_of_a_run_are_not_mixed(
     changes = [f"optim.epochs={epochs}", "optim.batch_size=4", "optim.micro_batch_size=4"]
     changes += [] if max_steps is None else [f"optim.max_steps={max_steps}"]
     assert mixed_epochs(recipe(*changes), until, images=8) == mixed
+
+
+def test_images_shown_more_than_once_make_the_mixed_epochs_longer() -> None:
+    """Guards: epochs counted as if each image were shown once: mixing goes on for longer."""
+    classes = [[0]] * 14 + [[1]] * 2
+    rows = [{"objects": {"category": c, "iscrowd": [False]}, "height": 8, "width": 8} for c in classes]
+    split = datasets.Dataset.from_list(rows)
+    data = replace(DATA, dataset=datasets.DatasetDict({"train": split}))
+    changes = ["optim.max_steps=40", "optim.epochs=50", "optim.batch_size=4", "optim.micro_batch_size=4"]
+    asked = recipe(
+        *changes, "data.workers=0", "data.repeat_threshold=0.99", "transforms.mix={name: ricap, until: 0.5}"
+    )
+    loader = build_train_loader(
+        asked, data, SimpleNamespace(image_mean=[0.5], image_std=[0.5]), Accelerator()
+    )
+    assert loader.dataset.mixing is not None
+    assert loader.sampler.steps_per_epoch == 4 + 1 and loader.dataset.mixing.epochs == 40 // 5 // 2
