@@ -28,6 +28,11 @@ class GroundTruth:
         self._boxes_only = self._rows.select_columns(["objects"])
         self.row_of = {image_id: row for row, image_id in enumerate(split["image_id"])}
 
+    def sizes_hw(self) -> dict[int, tuple[int, int]]:
+        """Height and width of the images, by their ids."""
+        sizes = zip(self._rows["height"], self._rows["width"], strict=True)
+        return dict(zip(self.row_of, sizes, strict=True))
+
     def row(self, image_id: int) -> dict[str, Any]:
         """All columns of an image, its pixels not decoded."""
         return self._rows[self.row_of[image_id]]

@@ -30,9 +30,9 @@ from detr_hf.metrics.per_image import PerImageMetric, Row, check_classes, digest
 
 _DESCRIPTION = "COCO average precision and recall of boxes (IoU 0.50 to 0.95), overall and per class."
 _INPUTS = """
-Rows are images. ``predictions``: image_id, boxes_xyxy_px [N, 4], scores [N], labels [N]. ``references``:
-image_id, boxes_xyxy_px [M, 4], labels [M], areas [M] (square pixels, for the small/medium/large split),
-iscrowd [M].
+Rows are images. ``predictions``: image_id, boxes_xyxy_px [N, 4], scores [N], labels [N], and, where it is
+known, queries [N], which is kept and not scored. ``references``: image_id, boxes_xyxy_px [M, 4], labels [M],
+areas [M] (square pixels, for the small/medium/large split), iscrowd [M].
 """
 
 
@@ -76,7 +76,10 @@ class CocoAP(PerImageMetric):
         crowd = _column(reference, "iscrowd", len(truth), np.bool_, f"ground truth of {where}")
         check_classes(labels, self.labels, f"prediction for {where}")
         check_classes(truth_labels, self.labels, f"ground truth of {where}")
-        return ImageBoxes(found, scores, labels, truth, truth_labels, areas, crowd)
+        queries = None
+        if prediction.get("queries") is not None:
+            queries = _column(prediction, "queries", len(found), np.int64, f"prediction for {where}")
+        return ImageBoxes(found, scores, labels, truth, truth_labels, areas, crowd, queries)
 
     def _truth_digest(self, reference: Row) -> int:
         return digest(*(reference[key] for key in ("boxes_xyxy_px", "labels", "areas", "iscrowd")))

@@ -26,7 +26,10 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class ImageBoxes:
-    """One image's detections and ground truth, boxes as xywh in pixels."""
+    """One image's detections and ground truth, boxes as xywh in pixels.
+
+    ``queries`` gave the detections, 0 to Q-1; None where that is not known.
+    """
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
@@ -35,3 +38,4 @@ class ImageBoxes:
     truth_labels: NDArray[np.int64]
     truth_areas: NDArray[np.float64]
     truth_crowd: NDArray[np.bool_]
+    queries: NDArray[np.int64] | None = None

@@ -29,10 +29,12 @@ class PerImageResults:
     Attributes:
         boxes: entries with ``ImageBoxes``: every detection, and the truth.
         segments: entries with ``ClassCounts``, of the same images; None for stage 1.
+        num_queries: of the model; None where it is not known, as in files of older versions.
     """
 
     boxes: list[ImageEntry]
     segments: list[ImageEntry] | None = None
+    num_queries: int | None = None
 
     def __post_init__(self) -> None:
         for entries in (self.boxes, self.segments or []):
@@ -44,6 +46,8 @@ def save_per_image(run: RunFolder, results: PerImageResults) -> None:
     columns = {"of": np.array([evaluation_mark(run)]), **_box_arrays(results.boxes)}
     if results.segments is not None:
         columns |= _segment_arrays(results.segments)
+    if results.num_queries is not None:
+        columns["num_queries"] = np.array([results.num_queries])
     try:
         with whole_file(run.path / PER_IMAGE_FILE) as partial:
             save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, partial)
@@ -58,7 +62,8 @@ def load_per_image(run: RunFolder, num_classes: int) -> PerImageResults | None:
             columns = load(file.read())
         if columns["of"].tolist() != [evaluation_mark(run)]:
             return None
-        results = PerImageResults(_box_entries(columns), _segment_entries(columns))
+        num_queries = int(columns["num_queries"][0]) if "num_queries" in columns else None
+        results = PerImageResults(_box_entries(columns), _segment_entries(columns), num_queries)
         return results if _fits(columns, num_classes) else None
     except (OSError, ValueError, KeyError, IndexError, TypeError, SafetensorError):
         return None
@@ -77,14 +82,20 @@ def _box_arrays(entries: list[ImageEntry]) -> dict[str, NDArray[Any]]:
     arrays["truth_counts"] = np.array([len(one.truth_labels) for one in contents], np.int64)
     for name in (*_BOX_COLUMNS, *_TRUTH_COLUMNS):
         arrays[name] = np.concatenate([getattr(one, name) for one in contents])
+    queries = [one.queries for one in contents if one.queries is not None]
+    if len(queries) == len(contents):
+        arrays["queries"] = np.concatenate(queries)
     return arrays
 
 
 def _box_entries(columns: dict[str, NDArray[Any]]) -> list[ImageEntry]:
     of_found = _pieces(columns, _BOX_COLUMNS, columns["counts"])
     of_truth = _pieces(columns, _TRUTH_COLUMNS, columns["truth_counts"])
-    rows = zip(columns["image_ids"].tolist(), of_found, of_truth, strict=True)
-    return [ImageEntry(image_id, 0, ImageBoxes(*found, *truth)) for image_id, found, truth in rows]
+    queries: list[tuple[Any, ...]] = [(None,)] * len(of_found)
+    if "queries" in columns:
+        queries = _pieces(columns, ("queries",), columns["counts"])
+    rows = zip(columns["image_ids"].tolist(), of_found, of_truth, queries, strict=True)
+    return [ImageEntry(image_id, 0, ImageBoxes(*found, *truth, *of)) for image_id, found, truth, of in rows]
 
 
 def _pieces(
@@ -116,7 +127,10 @@ def _segment_entries(columns: dict[str, NDArray[Any]]) -> list[ImageEntry] | Non
 
 
 def _fits(columns: dict[str, NDArray[Any]], num_classes: int) -> bool:
-    """Whether all class ids are classes of the model."""
+    """Whether all class ids are classes of the model, and all queries its queries."""
     names = ("labels", "truth_labels", "segment_classes")
     classes = np.concatenate([columns[name] for name in names if name in columns])
-    return len(classes) == 0 or (int(classes.min()) >= 0 and int(classes.max()) < num_classes)
+    ranges = [(classes, num_classes)]
+    if "queries" in columns and "num_queries" in columns:
+        ranges.append((columns["queries"], int(columns["num_queries"][0])))
+    return all(len(ids) == 0 or (ids.min() >= 0 and ids.max() < count) for ids, count in ranges)

@@ -66,6 +66,7 @@ def detections(family: Family, detected: DetectorOutput, targets: Sequence[Mappi
                 boxes_xyxy_px=pixels.float().cpu().numpy(),
                 scores=scores[index].float().cpu().numpy(),
                 labels=labels[index].cpu().numpy(),
+                queries=queries[index].cpu().numpy(),
             )
         )
     return found

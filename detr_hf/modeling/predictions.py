@@ -23,12 +23,15 @@ class Detections:
         boxes_xyxy_px: ``float32 [N, 4]`` corners in original pixels, inside the image.
         scores: ``float32 [N]`` class probabilities, best first.
         labels: ``int64 [N]`` class ids, 0 to C-1.
+        queries: ``int64 [N]`` which query of the decoder gave each, 0 to Q-1; where scores are sigmoids, one
+            may give several. None where no single query did, as for merged tiles.
     """
 
     image_id: int
     boxes_xyxy_px: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
+    queries: NDArray[np.int64] | None = None
 
     @property
     def detections(self) -> Detections:
@@ -38,7 +41,10 @@ class Detections:
     def above(self, score_threshold: float) -> Detections:
         """Only the objects whose score is higher than ``score_threshold`` (0 to 1)."""
         keep = self.scores > score_threshold
-        return Detections(self.image_id, self.boxes_xyxy_px[keep], self.scores[keep], self.labels[keep])
+        queries = None if self.queries is None else self.queries[keep]
+        return Detections(
+            self.image_id, self.boxes_xyxy_px[keep], self.scores[keep], self.labels[keep], queries
+        )
 
     def to_coco(self, labels: LabelMap) -> list[dict[str, Any]]:
         """Entries of COCO's results list, with boxes as (x, y, width, height) and the ids of the source."""

@@ -20,6 +20,7 @@ from detr_hf.sanitize import printable
 WIDTH, HEIGHT = 400, 240  # pixels of the drawing, which grows and shrinks with the page
 LEFT, RIGHT, TOP, BOTTOM = 50, 18, 8, 40  # room for the axes
 MOST_POINTS = 400  # of one line; more would not be seen
+LARGEST_MARK = 26  # pixels across
 MOST_DOTS = 25  # lines of so few points show each of them
 INKS = ("#0072b2", "#d55e00", "#009e73", "#b3488a", "#8a6d00", "#3f9bd6", "#444b5a", "#a34a28")
 FAINT, DIM, LINE = "#b9c0cc", "#5a6375", "#e3e6ec"
@@ -67,6 +68,16 @@ class Axis:
     label: str
     low: float | None = None
     high: float | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A mark of a chart: what it is, its place, and its area from 0 (faint and small) to 1."""
+
+    name: str
+    x: float
+    y: float
+    size: float
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,27 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float | None, str]], y: Axis
         axes.tick_params(axis="x", length=0)
 
     return Chart(title, note, _drawn(title, Axis("", -0.5, len(bars) - 0.5), y, draw))
+
+
+def mark_chart(title: str, marks: Sequence[Mark], x: Axis, y: Axis, note: str = "") -> Chart:
+    """A round mark for each of ``marks``, the large ones behind; pointing at one shows its name."""
+    if not marks:
+        return Chart(title, note)
+
+    def draw(axes: Any) -> None:
+        for mark in sorted(marks, key=lambda mark: -mark.size):
+            look = {"color": INKS[0], "alpha": 0.55} if mark.size else {"color": FAINT}
+            side = max(4.0, LARGEST_MARK * mark.size**0.5)
+            axes.plot(
+                *([mark.x], [mark.y], "o"),
+                gid=f"line {printable(mark.name)}",
+                markersize=side,
+                markeredgewidth=0,
+                clip_on=False,
+                **look,
+            )
+
+    return Chart(title, note, _drawn(title, x, y, draw))
 
 
 def _look(slot: int | None, points: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from detr_hf.report.boxes import box_numbers
 from detr_hf.report.facts import facts_of, read_recipe
 from detr_hf.report.history import curves, totals
 from detr_hf.report.quality import ImageQuality, qualities
+from detr_hf.report.queries import query_numbers
 from detr_hf.run_folder import METRICS_FILE, RunFolder
 
 ROUNDED = 0.0005  # results are shown with three digits
@@ -35,6 +36,7 @@ class ReportInputs:
         truth: the validation split; None where the data cannot be read.
         faults: by image id, what is wrong with images that ``truth`` is without.
         training_objects: of each class; None where they cannot be counted.
+        most_training_objects: in one image; None as before.
         segments: the prediction of stage 2 for an image id of ``truth``; None where no model is at hand.
         notes: what is missing, and why.
     """
@@ -47,6 +49,7 @@ class ReportInputs:
     truth: GroundTruth | None = None
     faults: Mapping[int, str] = field(default_factory=dict)
     training_objects: Sequence[int] | None = None
+    most_training_objects: int | None = None
     segments: Callable[[int], Prediction] | None = None
     notes: tuple[str, ...] = ()
 
@@ -57,12 +60,16 @@ def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQual
     results, lines = run.best_metrics(), run.log()
     recipe, sums = read_recipe(run), totals(lines)
     boxes: dict[str, Any] = {}
+    queries: dict[str, Any] | None = None
     ranked: list[ImageQuality] = []
     threshold = inputs.score_threshold
     if inputs.per_image is not None:
         boxes = box_numbers(inputs.per_image.boxes, inputs.labels, threshold)
         threshold = boxes["score_threshold"]
-        ranked = qualities(inputs.per_image, inputs.usual_threshold if threshold is None else threshold)
+        used = inputs.usual_threshold if threshold is None else threshold
+        ranked = qualities(inputs.per_image, used)
+        sizes = {} if inputs.truth is None else inputs.truth.sizes_hw()
+        queries = query_numbers(inputs.per_image, inputs.labels, used, sizes, inputs.most_training_objects)
     numbers = {
         "run": str(inputs.folder),
         "made_by": f"detr-hf {__version__}",
@@ -72,8 +79,9 @@ def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQual
         "facts": dict(facts_of(run, recipe, sums, results)),
         "totals": sums,
         "recipe": recipe,
-        "classes": _classes(inputs, results, boxes),
+        "classes": _classes(inputs, results, {**boxes, "queries": queries}),
         **{name: boxes.get(name) for name in ("sizes", "precision_recall", "threshold_sweep", "confusion")},
+        "queries": queries,
         "images": [asdict(one) for one in ranked],
         "history": curves(lines),
     }
@@ -96,6 +104,7 @@ def _classes(inputs: ReportInputs, results: dict[str, Any], boxes: dict[str, Any
     of_boxes = (results.get("detection") or {}).get("per_class") or {}
     of_segments = (results.get("panoptic") or {}).get("per_class") or {}
     counts, best = inputs.training_objects, boxes.get("best_f1") or {}
+    serving = (boxes["queries"] or {}).get("classes") or {}
     rows = []
     for category in inputs.labels.categories:
         box, segment = of_boxes.get(category.name) or {}, of_segments.get(category.name) or {}
@@ -113,6 +122,7 @@ def _classes(inputs: ReportInputs, results: dict[str, Any], boxes: dict[str, Any
                 },
                 "best_f1": (best.get(category.name) or {}).get("f1"),
                 "best_threshold": (best.get(category.name) or {}).get("threshold"),
+                "queries": serving.get(category.name),
             }
         )
     return rows

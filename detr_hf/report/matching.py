@@ -24,12 +24,14 @@ class Matches:
     """The D detections of one image, best first.
 
     Attributes:
+        order: ``int64 [D]`` their rows in the image.
         scores, labels: ``[D]``, as they come.
         truth: ``int64 [D]`` index of the true box that each found; -1 for none.
         iou: ``float64 [D]`` their IoU; 0 for none.
         ignored: ``bool [D]`` found a crowd: neither right nor wrong.
     """
 
+    order: NDArray[np.int64]
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
     truth: NDArray[np.int64]
@@ -65,7 +67,7 @@ def match(image: ImageBoxes, same_class: bool = True) -> Matches:
     found = truth >= 0
     overlap = iou[np.arange(len(labels)), truth] if len(crowd) else np.zeros(len(labels))
     ignored = found & (crowd[truth] if len(crowd) else False)
-    return Matches(image.scores[order], labels, truth, np.where(found, overlap, 0.0), ignored)
+    return Matches(order, image.scores[order], labels, truth, np.where(found, overlap, 0.0), ignored)
 
 
 def above(image: ImageBoxes, score_threshold: float, classes: Sequence[int] | None = None) -> ImageBoxes:
@@ -81,6 +83,7 @@ def above(image: ImageBoxes, score_threshold: float, classes: Sequence[int] | No
         image.truth_labels[true],
         image.truth_areas[true],
         image.truth_crowd[true],
+        None if image.queries is None else image.queries[keep],
     )
 
 

@@ -40,6 +40,7 @@ CLASS_COLUMNS = (
     Column("RQ", "RQ", "recognition quality, percent", in_percent=True),
     Column("best F1", "best_f1", "of the class's boxes, at the threshold that is best for it"),
     Column("at", "best_threshold", "the score threshold with the best F1", digits=2),
+    Column("queries", "queries", "how many queries were ever right about the class; see Queries"),
 )
 
 

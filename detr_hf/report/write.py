@@ -16,6 +16,7 @@ from detr_hf.report.examples import Example, draw_examples
 from detr_hf.report.history import Points
 from detr_hf.report.inputs import ReportInputs, report_numbers
 from detr_hf.report.quality import worst_and_best
+from detr_hf.report.queries import query_chart
 from detr_hf.run_folder import REPORT_NUMBERS, REPORT_PAGE, REPORT_TEXT, RunFolder
 from detr_hf.templating import render_html, render_markdown
 
@@ -70,6 +71,7 @@ def write_report(inputs: ReportInputs, images: int) -> Path:
         **values,
         tiles=tables.tiles(numbers["results"]),
         training_charts=_training_charts(numbers["history"]),
+        query_charts=[query_chart(numbers["queries"])] if numbers["queries"] else [],
         threshold_charts=_threshold_charts(numbers) if values["sweep"] else [],
         curves_of_classes=(numbers["precision_recall"] or {}).get("classes"),
         recipe=RunFolder(folder).recipe_text() or "not known: there is no recipe.yaml",

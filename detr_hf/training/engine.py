@@ -206,7 +206,10 @@ def evaluate(
     metrics["detection"], of_boxes = _merged(accelerator, box_metric)
     if panoptic_metric is not None:
         metrics["panoptic"], of_segments = _merged(accelerator, panoptic_metric)
-    return EvaluationResult(metrics, None if of_boxes is None else PerImageResults(of_boxes, of_segments))
+    if of_boxes is None:
+        return EvaluationResult(metrics, None)
+    num_queries = task.family.num_queries(task.model.config)
+    return EvaluationResult(metrics, PerImageResults(of_boxes, of_segments, num_queries))
 
 
 def _merged(
@@ -228,6 +231,7 @@ def _box_row(found: Detections) -> dict[str, Any]:
         "boxes_xyxy_px": found.boxes_xyxy_px,
         "scores": found.scores,
         "labels": found.labels,
+        "queries": found.queries,
     }
 
 

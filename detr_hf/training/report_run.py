@@ -17,7 +17,7 @@ from datasets import Dataset
 from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.loading.balance import objects_of_classes
+from detr_hf.loading.balance import images_with_more_objects, objects_of_classes
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
 from detr_hf.modeling.predictions import Prediction
@@ -65,6 +65,7 @@ def report_finished(run: Run, data: DataBundle) -> None:
             per_image=per_image,
             truth=run.truth,
             training_objects=counted_objects(data),
+            most_training_objects=_most_objects(data),
             segments=drawn,
             notes=()
             if per_image
@@ -119,7 +120,6 @@ def report_again(
     faults: dict[int, str] = {}
     if isinstance(data, UserError):
         bundle, faults = readable_subset(recipe.data, labels)
-    usual = recipe.evaluation
     truth, drawn = None, None
     if bundle is not None:
         truth = GroundTruth(bundle.dataset["validation"])
@@ -133,12 +133,13 @@ def report_again(
         truth=truth,
         faults=faults,
         training_objects=None if bundle is None else counted_objects(bundle),
+        most_training_objects=None if bundle is None else _most_objects(bundle),
         segments=drawn,
         notes=tuple(notes),
     )
     if int(os.environ.get("RANK", 0)):
         return folder
-    page = write_report(inputs, min(usual.pictures, MOST_IMAGES) if images is None else images)
+    page = write_report(inputs, min(recipe.evaluation.pictures, MOST_IMAGES) if images is None else images)
     if drawn is not None:
         drawn.save()
     return page
@@ -158,6 +159,11 @@ def counted_objects(data: DataBundle) -> list[int] | None:
     """Objects of each class in the training images; None where they only stream by."""
     split = data.dataset.get("train")
     return objects_of_classes(split, data.labels.num_classes).tolist() if isinstance(split, Dataset) else None
+
+
+def _most_objects(data: DataBundle) -> int | None:
+    split = data.dataset.get("train")
+    return images_with_more_objects(split, 0)[1] if isinstance(split, Dataset) else None
 
 
 def command(folder: Path) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detr_hf.metrics import per_image_results
-from detr_hf.metrics.entries import ImageEntry
+from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
 from detr_hf.metrics.pq_counts import ClassCounts
 from detr_hf.run_folder import RunFolder
@@ -29,14 +30,29 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     counts = [ClassCounts(np.array([1]), np.array([[1, 0, 2]]), np.array([0.75])), ClassCounts(*_nothing())]
     segments = [ImageEntry(at, 0, content) for at, content in enumerate(counts)]
     boxes = [*random_entries(1), ImageEntry(99, 0, image_boxes([], []))]
-    again = load_per_image(saved(tmp_path, PerImageResults(boxes[::-1], segments))[0], num_classes=3)
-    assert again is not None and again.segments is not None
+    boxes = [replace(one, content=with_queries(one.content)) for one in boxes]
+    again = load_per_image(saved(tmp_path, PerImageResults(boxes[::-1], segments, 99))[0], num_classes=3)
+    assert again is not None and again.segments is not None and again.num_queries == 99
     assert [entry.image_id for entry in again.boxes] == [*range(12), 99]
     for one, other in zip(boxes, again.boxes, strict=True):
         for name in vars(one.content):
             np.testing.assert_array_equal(getattr(one.content, name), getattr(other.content, name))
     assert again.segments[0].content.counts.tolist() == [[1, 0, 2]]
     assert again.segments[1].content.classes.tolist() == []
+
+
+def with_queries(image: ImageBoxes) -> ImageBoxes:
+    return replace(image, queries=np.arange(len(image.scores)) % 7)
+
+
+def test_results_without_queries_are_read_and_those_of_another_model_are_not(tmp_path: Path) -> None:
+    """Guards: files of versions before queries were kept."""
+    again = load_per_image(saved(tmp_path, PerImageResults(random_entries(1)))[0], num_classes=3)
+    assert again is not None and again.num_queries is None
+    assert all(one.content.queries is None for one in again.boxes)
+    boxes = [replace(one, content=with_queries(one.content)) for one in random_entries(1)]
+    save_per_image(RunFolder(tmp_path), PerImageResults(boxes, None, 6))
+    assert load_per_image(RunFolder(tmp_path), num_classes=3) is None
 
 
 def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

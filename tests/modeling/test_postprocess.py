@@ -11,6 +11,7 @@ from transformers import DetrForSegmentation, DetrImageProcessor
 from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 
 from detr_hf.modeling.families.base import DetectorOutput
+from detr_hf.modeling.families.deformable_detr import DEFORMABLE_DETR
 from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.panoptic_merge import MergeSettings, merge_masks
 from detr_hf.modeling.postprocess import QueryScores, detections, resize_masks
@@ -33,6 +34,8 @@ def test_boxes_come_in_original_pixels_inside_the_image_best_first() -> None:
         1,
         1,
     ]  # the last is most likely nothing, and listed with its best class
+    assert found.queries is not None and found.queries.tolist() == [1, 0, 2]
+    assert found.above(0.6).queries.tolist() == [1]
     scores = [np.exp(3) / (np.exp(3) + 2), np.e / (np.e + 2), np.exp(2) / (1 + np.exp(2) + np.exp(9))]
     assert found.scores.tolist() == pytest.approx(scores)
     wanted = [[0, 70, 60, 100], [50, 25, 150, 75], [0, 0, 200, 100]]
@@ -42,6 +45,14 @@ def test_boxes_come_in_original_pixels_inside_the_image_best_first() -> None:
         np.float32,
         np.int64,
     )
+
+
+def test_a_query_of_sigmoids_is_named_for_each_of_its_classes() -> None:
+    logits, boxes = torch.tensor([[[-9.0, -3.0], [2.0, 1.0]]]), torch.full((1, 2, 4), 0.5)
+    target = {"image_id": 7, "original_size_hw": (100, 200)}
+    (found,) = detections(DEFORMABLE_DETR, DetectorOutput(logits[None], boxes[None]), [target])
+    assert found.queries is not None and found.queries.tolist() == [1, 1, 0, 0]
+    assert found.labels.tolist() == [0, 1, 1, 0]
 
 
 def test_detections_equal_stock_post_processing_but_for_the_clipping() -> None:

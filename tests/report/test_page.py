@@ -60,7 +60,7 @@ def test_the_numbers_and_the_text_say_the_same(tmp_path: Path) -> None:
         "kind": "thing",
         "training_objects": 1,
         "validation_objects": 3,
-        **{"AP": 0.5, "AP50": 0.7, "AR": 0.6, "best_f1": 0, "best_threshold": 0},
+        **{"AP": 0.5, "AP50": 0.7, "AR": 0.6, "best_f1": 0, "best_threshold": 0, "queries": None},
     }
     assert np.array(numbers["confusion"]["counts"]).shape == (3, 3) and len(numbers["images"]) == 12
     said = (folder / "report.md").read_text()
