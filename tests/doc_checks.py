@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from detr_hf.ablation.study import study_from_text
 from detr_hf.errors import UserError
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, recipe_from_text
 from detr_hf.recipe.prepare import PrepareRecipe
@@ -153,13 +154,24 @@ def _unknown_keywords(node: ast.AST, names: dict[str, Any]) -> Iterator[str]:
 
 
 def wrong_yaml(page: Page) -> list[str]:
-    """YAML blocks are recipes, or sections that take the place of those of a shipped recipe."""
+    """YAML blocks are studies, recipes, or sections that take the place of those of a shipped recipe."""
     problems = []
     for text in page.of_language("yaml"):
+        if re.search(r"^base:", text, re.M):
+            problems += _wrong_study(text)
+            continue
         tries = [_recipe_with(text, ROOT / "recipes" / name) for name in ("detection.yaml", "panoptic.yaml")]
         if all(tries):
             problems.append(f"yaml block: {tries[0]}")
     return problems
+
+
+def _wrong_study(text: str) -> list[str]:
+    try:
+        study_from_text(text, ROOT / "recipes" / "study.yaml")
+    except UserError as error:
+        return [f"yaml block: {error}"]
+    return []
 
 
 def _recipe_with(sections: str, file: Path) -> str:

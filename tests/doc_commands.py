@@ -64,6 +64,8 @@ def check_detr_hf(words: list[str], root: Path) -> list[str]:
         return wrong_recipe(arguments.recipe, arguments.overrides, root)
     if hasattr(arguments, "prepare_recipe"):
         return wrong_recipe(arguments.prepare_recipe or "recipes/dataset.yaml", arguments.overrides, root)
+    if hasattr(arguments, "study"):
+        return [] if (root / arguments.study).is_file() else [f"there is no {arguments.study}"]
     if hasattr(arguments, "source"):
         return wrong_recipe(recipe_of_folder(arguments.source), arguments.overrides, root)
     return []

@@ -31,6 +31,11 @@ WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in t
         "best_predictions.safetensors",
         "report_segments.safetensors",
         "compare.html",
+        "ablation.html",
+        "ablation.md",
+        "ablation.json",
+        "run.log",
+        "failed.json",
     ),
     *(
         "metrics.json",

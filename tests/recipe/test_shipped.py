@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from detr_hf.ablation.study import load_study
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.recipe import (
     DetectionRecipe,
@@ -27,7 +28,8 @@ FOLDER = ROOT / "recipes"
 FILES = sorted(FOLDER.rglob("*.y*ml"))
 LAUNCH = [file for file in FILES if file.parent.name == "launch"]
 PREPARING = [file for file in FILES if file.name == "dataset.yaml"]
-RECIPES = [file for file in FILES if file not in LAUNCH + PREPARING]
+STUDIES = [file for file in FILES if file.stem.startswith("ablation")]
+RECIPES = [file for file in FILES if file not in LAUNCH + PREPARING + STUDIES]
 
 
 def name(file: Path) -> str:
@@ -44,6 +46,14 @@ def test_the_recipes_are_there() -> None:
 def test_a_recipe_loads_and_survives_being_saved(file: Path) -> None:
     recipe = load_recipe(file)
     assert recipe_from_text(recipe_to_yaml(recipe)) == recipe
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=name)
+def test_the_recipes_of_a_study_load(file: Path) -> None:
+    study = load_study(file)
+    assert len(study.runs) >= 3 * len(study.variants)
+    for run in study.runs:
+        assert recipe_from_text(recipe_to_yaml(run.recipe)) == run.recipe
 
 
 @pytest.mark.parametrize("file", PREPARING, ids=name)

@@ -1,0 +1,118 @@
+"""`detr-hf ablate`: variants of a recipe, with several seeds, and what they are worth."""
+
+from __future__ import annotations
+
+import argparse
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detr_hf.errors import StoppedEarly, UserError, quantity
+
+if TYPE_CHECKING:
+    from detr_hf.ablation.study import PlannedRun, Study
+
+HELP = "Variants of a recipe, each with several seeds: run what is missing, and say what is more than noise."
+PLACE = 7.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("study", metavar="STUDY.yaml", help="a study: base recipe, seeds, variants")
+    parser.add_argument("--list", action="store_true", help="print every run and its state, and run nothing")
+    parser.add_argument(
+        "--table", action="store_true", help="write the table of what there is, and run nothing"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="PATTERN",
+        action="append",
+        help="these variants (`no*`) or runs (`base/seed-42`) alone; may be given several times",
+    )
+    parser.add_argument(
+        "--task", metavar="N", type=int, help="the N-th variant and seed alone, counted from 0 as --list does"
+    )
+    parser.add_argument("--gpus", metavar="0,1,...", help="one run at a time on each of these GPUs")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    gpus = _gpus(arguments.gpus)
+    from detr_hf.ablation.study import load_study
+
+    study = load_study(Path(arguments.study))
+    runs = _chosen(study, arguments.only, arguments.task)
+    from detr_hf.ablation.page import TEXT, write_ablation
+
+    if arguments.list:
+        _list(study, runs)
+        return
+    if arguments.table:
+        write_ablation(study)
+        print(f"table: {study.folder / TEXT}")
+        return
+    from detr_hf.ablation.run import Runner, refuse_other_runs
+
+    refuse_other_runs(runs)
+    runner = Runner(runs, gpus, lambda: write_ablation(study))
+    print(
+        f"{quantity(len(runs), 'run')}, {len(runner.results)} of them finished; what each one prints is in "
+        f"{study.folder}/*/seed-*/*/run.log",
+        flush=True,
+    )
+    try:
+        runner.run_all()
+    except StoppedEarly:
+        print("stopped; the same command goes on from here.", flush=True)
+        raise
+    _end(study, runner.results)
+
+
+def _gpus(text: str | None) -> list[str]:
+    gpus = [] if text is None else [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in gpus):
+        raise UserError(f"--gpus: {text} is no list of GPUs; write their numbers, such as 0,1,3")
+    return gpus
+
+
+def _chosen(study: Study, patterns: list[str] | None, task: int | None) -> list[PlannedRun]:
+    """The runs that are asked for; none is a mistake."""
+    if task is not None:
+        if not 0 <= task < len(study.pairs):
+            raise UserError(f"--task: {task} is none; the study has tasks 0 to {len(study.pairs) - 1}")
+        return [run for run in study.runs if run.pair == study.pairs[task]]
+    if patterns is None:
+        return study.runs
+    found = [
+        run
+        for run in study.runs
+        if any(fnmatchcase(name, pattern) for pattern in patterns for name in (run.variant, run.pair))
+    ]
+    if not found:
+        names = ", ".join(variant.name for variant in study.variants)
+        raise UserError(f"--only: nothing is called {', '.join(patterns)}; the variants are {names}")
+    return found
+
+
+def _list(study: Study, runs: list[PlannedRun]) -> None:
+    from detr_hf.ablation.state import state_of
+
+    for one in runs:
+        print(f"{study.pairs.index(one.pair):>3}  {one.name}: {state_of(one)}")
+
+
+def _end(study: Study, results: dict[str, str]) -> None:
+    """The table in short, and an exit code that says whether every run has a result."""
+    from detr_hf.ablation.page import TEXT, write_ablation
+
+    numbers = write_ablation(study)
+    print()
+    for row in numbers["variants"]:
+        print(f"{row['name']}: {row['sentence']}")
+    print(f"\ntable: {study.folder / TEXT}")
+    if "failed" in results.values():
+        failed = [name for name, result in results.items() if result == "failed"]
+        print(f"{quantity(len(failed), 'run')} failed: {', '.join(failed)}", flush=True)
+        raise SystemExit(1)
+    if "stopped" in results.values():
+        raise StoppedEarly
