@@ -31,7 +31,7 @@ OF_MIXING = 1  # sets what is random in mixing apart from what is random in the 
 SPARE_PARTNERS = 3  # in place of those that cannot be loaded
 
 MIN_SEGMENT_PX = 4
-"""A segment with fewer pixels left after augmentation is not part of the truth."""
+"""A segment with fewer pixels left after augmentation or mixing is not part of the truth."""
 
 
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
@@ -113,7 +113,10 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             if len(pieces) < needed:
                 with suppress(UserError):
                     pieces.append(self._piece(self.rows.row(partner), seed))
-        return mixed(pieces, mixing, rng) if len(pieces) == needed else piece
+        if len(pieces) < needed:
+            return piece
+        whole = mixed(pieces, mixing, rng)
+        return whole if whole.id_map is None else whole.only(whole.areas >= MIN_SEGMENT_PX)
 
     def _piece(self, row: Row, seed: int) -> Piece:
         try:

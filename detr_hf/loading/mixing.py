@@ -88,9 +88,9 @@ def mixed(pieces: Sequence[Piece], mixing: Mixing, rng: np.random.Generator) -> 
         mixing: how.
         rng: of everything random in here.
     """
-    pieces, mix, stuff_ids = _with_own_ids(pieces), mixing.mix, mixing.stuff_ids
-    if mix.name == "copy_paste":
-        whole = _pasted(pieces[0], pieces[1], mix, stuff_ids, rng)
+    pieces, stuff_ids = _with_own_ids(pieces), mixing.stuff_ids
+    if mixing.mix.name == "copy_paste":
+        whole = _pasted(pieces[0], pieces[1], mixing, rng)
     else:
         whole = _quadrants(pieces, mixing, rng)
     return whole if whole.id_map is None else _one_segment_of_stuff(whole, stuff_ids)
@@ -167,9 +167,14 @@ def _cut(piece: Piece, size_hw: tuple[int, int], mixing: Mixing, rng: np.random.
     boxes = np.clip(piece.boxes_xyxy_px - shift, 0, limits)
     id_map = None if piece.id_map is None else piece.id_map[window]
     part = replace(piece, image=piece.image[window], boxes_xyxy_px=boxes, id_map=id_map)
-    needed = mixing.mix.min_share * np.maximum(piece.areas, 1e-9)
-    if id_map is not None:
-        needed[np.isin(piece.categories, mixing.stuff_ids)] = 0
+    return _recognized(part, piece.areas, mixing)
+
+
+def _recognized(part: Piece, before: NDArray[np.float64], mixing: Mixing) -> Piece:
+    """Without things that show too little of ``before``, their own areas; stuff is known by any part."""
+    needed = mixing.mix.min_share * np.maximum(before, 1e-9)
+    if part.id_map is not None:
+        needed[np.isin(part.categories, mixing.stuff_ids)] = 0
     return part.only(part.areas > needed)
 
 
@@ -194,20 +199,19 @@ def _laid_out(parts: Sequence[tuple[Piece, int, int]], size_hw: tuple[int, int])
     )
 
 
-def _pasted(
-    piece: Piece, partner: Piece, mix: Mix, stuff_ids: Sequence[int], rng: np.random.Generator
-) -> Piece:
+def _pasted(piece: Piece, partner: Piece, mixing: Mixing, rng: np.random.Generator) -> Piece:
     """Some things of the partner, each scaled, perhaps flipped, and put anywhere by its mask."""
     assert piece.id_map is not None and partner.id_map is not None, "pasting needs masks"
-    image, id_map, before = piece.image.copy(), piece.id_map.copy(), piece.areas
-    pasted = []
-    for at in np.flatnonzero(~np.isin(partner.categories, stuff_ids)):
+    image, id_map = piece.image.copy(), piece.id_map.copy()
+    pasted, areas = [], []
+    for at in np.flatnonzero(~np.isin(partner.categories, mixing.stuff_ids)):
         if rng.random() < 0.5:
             continue
         thing = _thing(partner, int(at), rng)
         if thing is None:
             continue
         pixels, mask = thing
+        areas.append(mask.sum())
         height, width = (min(m, whole) for m, whole in zip(mask.shape, image.shape[:2], strict=True))
         pixels, mask = pixels[:height, :width], mask[:height, :width]
         top = int(rng.integers(image.shape[0] - height + 1))
@@ -224,9 +228,7 @@ def _pasted(
         np.concatenate([piece.categories, taken.categories]),
         id_map,
     )
-    # what a pasted thing hides of the others; of the pasted ones any pixel counts
-    needed = np.concatenate([mix.min_share * before, np.zeros(len(taken.ids))])
-    return whole.only(whole.areas > needed)
+    return _recognized(whole, np.concatenate([piece.areas, areas]), mixing)
 
 
 def _thing(

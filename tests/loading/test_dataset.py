@@ -17,7 +17,7 @@ from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.geometry import boxes_and_areas_of_segments, boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.loading.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset
-from detr_hf.loading.mixing import Mixing
+from detr_hf.loading.mixing import PARTNERS, Mixing
 from detr_hf.loading.rows import TableRows
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.recipe import Data, Split
@@ -241,6 +241,22 @@ def test_images_are_mixed_until_an_epoch_and_as_often_as_asked_for(tmp_path: Pat
     assert 0 < sum(changed(some, epoch) for epoch in (0, 1)) < 12
     pixels, target = always[(0, 1)]
     assert pixels.shape == plain[(0, 1)][0].shape and target["image_id"] == plain[(0, 1)][1]["image_id"]
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+def test_segments_of_a_few_pixels_are_no_truth_when_mixed_either(tmp_path: Path, name: str) -> None:
+    """Guards: a line of two pixels of sky along the boundary, to be found as an object."""
+    split = write_coco_panoptic(tmp_path / "a", count=6)
+    mixing = Mixing(Mix(name=name, p=1.0, min_share=1e-6), epochs=99, stuff_ids=[2, 3])
+    shrunk = [{"name": "ShortEdgeResize", "short_edges": [12]}]
+    images = images_of(tmp_path, split, 6, shrunk, with_masks=True, mixing=mixing)
+    smallest = []
+    for epoch in range(20):
+        for row in range(6):
+            target = images[(epoch, row)][1]
+            areas = boxes_and_areas_of_segments(target["id_map"].numpy(), target["segment_ids"].numpy())[1]
+            smallest.append(areas.min(initial=99))
+    assert min(smallest) == 4
 
 
 def test_a_partner_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:

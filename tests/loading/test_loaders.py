@@ -101,6 +101,27 @@ def test_a_resumed_loader_goes_on_with_the_same_batches(tmp_path: Path, mixing: 
     assert all(same(a, b) for a, b in zip(full[4:], loader, strict=True))
 
 
+@pytest.mark.parametrize("mixing", MIXINGS)
+def test_two_processes_see_the_samples_of_one(tmp_path: Path, mixing: Mixing | None) -> None:
+    images = panoptic_images(tmp_path, mixing)
+
+    def samples(rank: int, world_size: int) -> list[dict[int, tuple]]:
+        """By step and image; batches are padded by their neighbors."""
+        steps = []
+        for batch in training_loader(images, BatchPlan(4, 4 // world_size, 5, rank, world_size)):
+            crops = zip(batch.pixel_values, batch.targets, strict=True)
+            cut = [(p[:, : t["size_hw"][0], : t["size_hw"][1]], t) for p, t in crops]
+            steps.append({t["image_id"]: (p, t["id_map"], t["boxes_cxcywh_norm"]) for p, t in cut})
+        return steps
+
+    alone, first, second = samples(0, 1), samples(0, 2), samples(1, 2)
+    assert len(alone) == len(first) == len(second) == 2
+    for whole, one, other in zip(alone, first, second, strict=True):
+        assert len(one) == len(other) == 2 and whole.keys() == one.keys() | other.keys()
+        for image_id, parts in {**one, **other}.items():
+            assert all(torch.equal(a, b) for a, b in zip(parts, whole[image_id], strict=True))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_picture_is_one_sentence_from_any_process(tmp_path: Path, workers: int) -> None:
     split = write_coco_detection(tmp_path / "a", count=8)

@@ -110,6 +110,20 @@ def test_only_things_are_pasted_and_what_they_hide_is_gone() -> None:
     assert 10 < pasted < 35 and hidden > 0
 
 
+def test_of_stuff_any_part_is_left_where_things_are_pasted() -> None:
+    """Guards: sky that shows above a pasted crane as void."""
+    assert all(STUFF in mix("copy_paste", seed, four(), min_share=0.95).categories for seed in range(40))
+
+
+def test_of_a_pasted_thing_more_than_its_share_must_be_seen() -> None:
+    """Guards: a thing that is too large for the image, of which a corner is shown."""
+    tiny = Piece(np.zeros((10, 10, 3), np.uint8), *piece_without_objects((10, 10)))
+    parts = [mix("copy_paste", seed, [tiny, four()[1]], min_share=1e-6) for seed in range(20)]
+    whole = [mix("copy_paste", seed, [tiny, four()[1]], min_share=0.9) for seed in range(20)]
+    assert sum(len(part.ids) for part in parts) > 5 and not any(len(one.ids) for one in whole)
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(parts, whole, strict=True))
+
+
 @pytest.mark.parametrize("name", PARTNERS)
 def test_the_same_numbers_make_the_same_image(name: str) -> None:
     first, second, other = mix(name, 1, four()), mix(name, 1, four()), mix(name, 2, four())

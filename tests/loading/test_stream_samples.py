@@ -16,11 +16,13 @@ from detr_hf.errors import UserError
 from detr_hf.loading.collate import Batch
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import TrainingLoader
+from detr_hf.loading.mixing import PARTNERS, Mixing
 from detr_hf.loading.rows import FOLLOWERS, StreamRows, TableRows
 from detr_hf.loading.samplers import BatchPlan
 from detr_hf.loading.stream import StreamSampler
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.recipe import Data
+from detr_hf.recipe.data import Mix
 from tests.loading.test_loaders import POLICY, pytestmark  # noqa: F401  the same cache and filter
 from tests.stream_factories import write_parquet
 
@@ -82,6 +84,32 @@ def test_batches_do_not_depend_on_workers(workers: int, tmp_path: Path) -> None:
     for _ in range(2):
         pairs = list(zip(alone, helped, strict=True))
         assert len(pairs) == 4 and all(same(first, second) for first, second in pairs)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("name", PARTNERS)
+def test_mixed_samples_are_the_same_for_workers_and_after_a_resume(
+    name: str, rank: int, tmp_path: Path
+) -> None:
+    """Guards: partners that were read ahead before a cut, and others after it."""
+    bundle = bundle_of(write_parquet(tmp_path / "set", stuff=True))
+    mixing = Mixing(Mix(name=name, p=0.7), epochs=9, stuff_ids=bundle.labels.stuff_ids)
+    images, stream = images_of(bundle, with_masks=True, mixing=mixing), bundle.stream
+    assert stream is not None
+
+    def loader(workers: int, of: DetectionDataset = images) -> TrainingLoader:
+        plan = BatchPlan(4, 2, seed=5, rank=rank, world_size=2)
+        return TrainingLoader(of, StreamSampler(stream.rows, len(of), plan, 8, FOLLOWERS), workers)
+
+    alone, helped, plain = loader(0), loader(2), loader(0, images_of(bundle, with_masks=True))
+    shown, again, unmixed = ([b for _ in range(3) for b in one] for one in (alone, helped, plain))
+    assert all(same(*pair) for pair in zip(shown, again, strict=True))
+    assert not all(same(*pair) for pair in zip(shown, unmixed, strict=True))
+    resumed, step = loader(0), alone.sampler.steps_per_epoch + 1
+    resumed.sampler.restore({str(1 - rank): {}, **alone.sampler.state(step)}, step)
+    resumed.sampler.set_position(1, step=1)
+    rest = [batch for _ in range(2) for batch in resumed]
+    assert all(same(*pair) for pair in zip(shown[step:], rest, strict=True))
 
 
 def test_a_picture_is_augmented_anew_each_time_it_is_shown(tmp_path: Path) -> None:
