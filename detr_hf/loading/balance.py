@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from detr_hf.loading.mixing import PARTNERS, PASTED_SHARE, Mixing
 from detr_hf.loading.truth import ROWS_AT_ONCE
 
 
@@ -58,6 +59,25 @@ def images_with_more_objects(split: datasets.Dataset, queries: int) -> tuple[int
     """
     counts = np.bincount(_objects(split)[0], minlength=1)
     return int((counts > queries).sum()), int(counts.max())
+
+
+def objects_when_mixed(split: datasets.Dataset, mixing: Mixing, images: int = 1000) -> NDArray[np.int64]:
+    """Objects of some images mixed at random, ``[images]``, as if none were cut off or hidden.
+
+    That is more than they hold, and costs no pixel. Images with masks have one segment of a stuff class.
+    """
+    rows, classes = _objects(split)
+    rng, partners = np.random.default_rng(0), PARTNERS[mixing.mix.name]
+    stuff_ids = mixing.stuff_ids if "panoptic" in split.column_names else []
+    is_thing = ~np.isin(classes, stuff_ids)
+    things = np.bincount(rows[is_thing], minlength=len(split))
+    stuff = np.zeros((len(split), int(classes.max(initial=0)) + 1), bool)
+    stuff[rows[~is_thing], classes[~is_thing]] = True
+    drawn = rng.integers(len(split), size=(images, 1 + partners))
+    if mixing.mix.name == "copy_paste":
+        own, partner = drawn.T
+        return things[own] + stuff[own].sum(1) + rng.binomial(things[partner], PASTED_SHARE)
+    return things[drawn].sum(1) + stuff[drawn].any(1).sum(1)
 
 
 def aspects_of(split: datasets.Dataset) -> NDArray[np.float64]:

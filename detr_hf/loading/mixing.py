@@ -29,6 +29,10 @@ PASTED_SCALE = (0.5, 1.5)
 """Range of the size of a pasted object, times its own."""
 
 
+PASTED_SHARE = 0.5
+"""So many of the partner's things are pasted."""
+
+
 @dataclass(frozen=True)
 class Mixing:
     """When and how training images are mixed.
@@ -205,7 +209,7 @@ def _pasted(piece: Piece, partner: Piece, mixing: Mixing, rng: np.random.Generat
     image, id_map = piece.image.copy(), piece.id_map.copy()
     pasted, areas = [], []
     for at in np.flatnonzero(~np.isin(partner.categories, mixing.stuff_ids)):
-        if rng.random() < 0.5:
+        if rng.random() >= PASTED_SHARE:
             continue
         thing = _thing(partner, int(at), rng)
         if thing is None:

@@ -14,7 +14,7 @@ from detr_hf.errors import UserError, quantity
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.images import save_image
 from detr_hf.labels import LabelMap
-from detr_hf.loading.balance import images_with_more_objects
+from detr_hf.loading.balance import images_with_more_objects, objects_when_mixed
 from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import load_sample
@@ -72,6 +72,7 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
             f"{crowded} of the training images hold more objects (up to {most}) than the model has queries "
             f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
+    yield from _note_on_mixing(run, data, queries)
     yield from _note_on_no_object(run, queries)
     side, size_hw = run.task.patch_side, _first_size(run.validation_loader.dataset)
     if side is not None and size_hw is not None and any(pixels % side for pixels in size_hw):
@@ -79,6 +80,20 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
             f"the backbone sees whole patches of {side} pixels only, and the first validation image is "
             f"{size_hw[0]} x {size_hw[1]}: its rim is lost, and boxes come out stretched. Sizes that are "
             f"multiples of {side} both ways lose nothing (transforms)"
+        )
+
+
+def _note_on_mixing(run: Run, data: DataBundle, queries: int) -> Iterator[str]:
+    """A bound from the counts alone: to measure it, hundreds of images would have to be loaded."""
+    mixing = run.train_loader.dataset.mixing
+    if mixing is None or data.stream is not None:
+        return
+    counts = objects_when_mixed(data.dataset["train"], mixing)
+    if (share := float((counts > queries).mean())) > 0:
+        yield (
+            f"of the images that transforms.mix makes, up to {max(share, 0.01):.0%} hold more objects (up to "
+            f"{counts.max()}) than the model has queries ({queries}); that is without what is cut off or "
+            f"hidden, and {SAMPLES_FILE} shows how many are left"
         )
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import datasets
 import pytest
 
-from detr_hf.loading.balance import aspects_of, balanced_weights, images_with_more_objects, repeat_factors
+from detr_hf.loading.balance import (
+    aspects_of,
+    balanced_weights,
+    images_with_more_objects,
+    objects_when_mixed,
+    repeat_factors,
+)
+from detr_hf.loading.mixing import Mixing
+from detr_hf.recipe.data import Mix
 
 # classes of the objects of four images; class 2 once, class 3 only as a crowd, class 4 nowhere
 CLASSES = [[0, 0, 1], [0, 1], [0, 2], []]
@@ -57,3 +65,17 @@ def test_images_with_more_objects_than_queries_are_counted_without_their_crowds(
     assert images_with_more_objects(split, queries=3) == (2, 5)
     assert images_with_more_objects(split, queries=2) == (4, 5)
     assert images_with_more_objects(split.select([1, 6]), queries=1) == (0, 0)
+
+
+def test_objects_of_mixed_images_are_those_of_all_but_stuff_is_one_segment() -> None:
+    """Each image: two things, one segment of stuff, a crowd."""
+    rows = [{"objects": {"category": [0, 4, 0, 0], "iscrowd": [False] * 3 + [True]}, "panoptic": "x"}] * 5
+    masks = datasets.Dataset.from_list(rows)
+    boxes = masks.remove_columns("panoptic")
+
+    def counted(split: datasets.Dataset, name: str) -> set[int]:
+        return set(objects_when_mixed(split, Mixing(Mix(name=name), 1, [4])).tolist())
+
+    assert counted(masks, "mosaic") == counted(masks, "ricap") == {4 * 2 + 1}
+    assert counted(boxes, "mosaic") == {4 * 3}
+    assert counted(masks, "copy_paste") == {3, 4, 5}

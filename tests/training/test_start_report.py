@@ -10,7 +10,7 @@ from detr_hf.data.build import build_bundle
 from detr_hf.recipe import Recipe
 from detr_hf.training.build import build_accelerator, build_run, build_task
 from detr_hf.training.start_report import report_start
-from tests.factories import write_coco_detection
+from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_models import timm_backbone
 from tests.tiny_runs import detection_recipe, save_detector
 
@@ -34,6 +34,23 @@ def test_images_with_more_objects_than_queries_are_told(
     told = said(detection_recipe(tmp_path / "a", split, few), capsys)
     assert "of the training images hold more objects (up to 4) than the model has queries (2)" in told
     assert "more objects" not in said(detection_recipe(tmp_path / "b", split, enough), capsys)
+
+
+@pytest.mark.parametrize("name", ["mosaic", "copy_paste"])
+def test_mixed_images_with_more_objects_than_queries_are_told(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards: four images in one hold more than the queries that are enough for each."""
+    split = write_coco_panoptic(tmp_path / "data")
+    start = save_detector(tmp_path / "start", num_queries=6)
+    mix = f"transforms.mix={{name: {name}, p: 1}}"
+    plain, mixed = (
+        said(detection_recipe(tmp_path / "a", split, start, *more), capsys) for more in ((), (mix,))
+    )
+    assert "more objects" not in plain
+    assert "of the images that transforms.mix makes, up to " in mixed and "more objects (up to " in mixed
+    enough = save_detector(tmp_path / "enough", num_queries=40)
+    assert "more objects" not in said(detection_recipe(tmp_path / "b", split, enough, mix), capsys)
 
 
 def test_sizes_that_a_backbone_of_patches_does_not_see_whole_are_told(
