@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 from detr_hf.ablation.study import BASE, Study
-from detr_hf.ablation.table import ablation_numbers, interval, shown, signed
+from detr_hf.ablation.table import IN_PERCENT, ablation_numbers, interval, shown, signed
 from detr_hf.files import write_json, write_text
 from detr_hf.metrics.tables import said
-from detr_hf.templating import render_markdown
+from detr_hf.report.charts import Axis, Chart, Dots, dot_chart
+from detr_hf.templating import render_html, render_markdown
 
 NUMBERS, TEXT, PAGE = "ablation.json", "ablation.md", "ablation.html"
 
@@ -26,21 +28,53 @@ def write_ablation(study: Study) -> dict[str, Any]:
     numbers = ablation_numbers(study)
     write_json(study.folder / NUMBERS, numbers, shared=True)
     write_text(study.folder / TEXT, ablation_text(numbers), shared=True)
+    write_text(study.folder / PAGE, ablation_page(numbers), shared=True)
     return numbers
 
 
 def ablation_text(numbers: Mapping[str, Any]) -> str:
     """The study as Markdown."""
-    tables = [(name, metric_rows(numbers, name)) for name in numbers["metrics"]]
-    return render_markdown(
-        "ablation.md",
-        numbers=numbers,
-        sentences=[[row["name"], row["says"], row["sentence"]] for row in numbers["variants"]],
-        tables=tables,
-        heads=HEADS,
-        costs=cost_rows(numbers),
-        failed=failed_rows(numbers),
-    )
+    sentences = [[row["name"], row["sentence"], row["says"]] for row in numbers["variants"]]
+    return render_markdown("ablation.md", sentences=sentences, **_shared(numbers))
+
+
+def ablation_page(numbers: Mapping[str, Any]) -> str:
+    """The study as one HTML file with charts."""
+    first = numbers["metrics"][0]
+    sentences = []
+    for row in numbers["variants"]:
+        gap = row["scores"]["best"][first]["difference"] or {}
+        sentences.append([row["name"], row["says"], row["sentence"], gap.get("verdict")])
+    shown_at = [(name, "best") for name in numbers["metrics"]]
+    charts = [_chart(numbers, name, model) for name, model in [shown_at[0], (first, "last"), *shown_at[1:]]]
+    return render_html("ablation.html", sentences=sentences, charts=charts, **_shared(numbers))
+
+
+def _shared(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "numbers": numbers,
+        "tables": [(name, metric_rows(numbers, name)) for name in numbers["metrics"]],
+        "heads": HEADS,
+        "costs": cost_rows(numbers),
+        "failed": failed_rows(numbers),
+    }
+
+
+def _chart(numbers: Mapping[str, Any], name: str, model: str) -> Chart:
+    """One metric of one model: a row for each variant, intervals set off from the mean of the base."""
+    scale = 100 if name in IN_PERCENT else 1
+    scores = [row["scores"][model][name] for row in numbers["variants"]]
+    base = scores[0]["mean"]
+    rows = []
+    for row, score in zip(numbers["variants"], scores, strict=True):
+        gap = score["difference"] or {}
+        ends = [None if gap.get(end) is None else scale * (base + gap[end]) for end in ("low", "high")]
+        middle = None if score["mean"] is None else scale * score["mean"]
+        rows.append(
+            Dots(shorten(row["name"], 56), [scale * v for v in score["by_seed"].values()], middle, *ends)
+        )
+    unit = Axis(f"{name}, percent" if scale > 1 else name)
+    return dot_chart(f"{name}, {model}/", rows, unit, None if base is None else scale * base)
 
 
 HEADS = (

@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", metavar="N", type=int, help="the N-th variant and seed alone, counted from 0 as --list does"
     )
+    parser.add_argument(
+        "--slurm", action="store_true", help="write jobs for SLURM, print how to submit them, and run nothing"
+    )
     parser.add_argument("--gpus", metavar="0,1,...", help="one run at a time on each of these GPUs")
 
 
@@ -42,18 +45,21 @@ def run(arguments: argparse.Namespace) -> None:
 
     study = load_study(Path(arguments.study))
     runs = _chosen(study, arguments.only, arguments.task)
-    from detr_hf.ablation.page import TEXT, write_ablation
+    from detr_hf.ablation.page import PAGE, write_ablation
 
     if arguments.list:
         _list(study, runs)
         return
     if arguments.table:
         write_ablation(study)
-        print(f"table: {study.folder / TEXT}")
+        print(f"table: {study.folder / PAGE}")
         return
     from detr_hf.ablation.run import Runner, refuse_other_runs
 
     refuse_other_runs(runs)
+    if arguments.slurm:
+        _slurm(study, runs)
+        return
     runner = Runner(runs, gpus, lambda: write_ablation(study))
     print(
         f"{quantity(len(runs), 'run')}, {len(runner.results)} of them finished; what each one prints is in "
@@ -66,6 +72,14 @@ def run(arguments: argparse.Namespace) -> None:
         print("stopped; the same command goes on from here.", flush=True)
         raise
     _end(study, runner.results)
+
+
+def _slurm(study: Study, runs: list[PlannedRun]) -> None:
+    from detr_hf.ablation.slurm import write_jobs
+    from detr_hf.ablation.state import state_of
+
+    pairs = [one.pair for one in runs if state_of(one).kind != "finished"]
+    print(write_jobs(study, pairs) if pairs else "every run is finished; --table writes the table")
 
 
 def _gpus(text: str | None) -> list[str]:
@@ -86,7 +100,11 @@ def _chosen(study: Study, patterns: list[str] | None, task: int | None) -> list[
     found = [
         run
         for run in study.runs
-        if any(fnmatchcase(name, pattern) for pattern in patterns for name in (run.variant, run.pair))
+        if any(
+            name == pattern or fnmatchcase(name, pattern)
+            for pattern in patterns
+            for name in (run.variant, run.pair)
+        )
     ]
     if not found:
         names = ", ".join(variant.name for variant in study.variants)
@@ -103,16 +121,17 @@ def _list(study: Study, runs: list[PlannedRun]) -> None:
 
 def _end(study: Study, results: dict[str, str]) -> None:
     """The table in short, and an exit code that says whether every run has a result."""
-    from detr_hf.ablation.page import TEXT, write_ablation
+    from detr_hf.ablation.page import PAGE, write_ablation
 
     numbers = write_ablation(study)
     print()
     for row in numbers["variants"]:
         print(f"{row['name']}: {row['sentence']}")
-    print(f"\ntable: {study.folder / TEXT}")
+    print(f"\ntable: {study.folder / PAGE}")
     if "failed" in results.values():
         failed = [name for name, result in results.items() if result == "failed"]
         print(f"{quantity(len(failed), 'run')} failed: {', '.join(failed)}", flush=True)
         raise SystemExit(1)
     if "stopped" in results.values():
+        print("some runs stopped before their end; the same command goes on from there.", flush=True)
         raise StoppedEarly

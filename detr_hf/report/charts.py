@@ -19,6 +19,7 @@ from detr_hf.sanitize import printable
 
 WIDTH, HEIGHT = 400, 240  # pixels of the drawing, which grows and shrinks with the page
 LEFT, RIGHT, TOP, BOTTOM = 50, 18, 8, 40  # room for the axes
+ROW_HEIGHT = 34  # of a chart of dots
 MOST_POINTS = 400  # of one line; more would not be seen
 LARGEST_MARK = 26  # pixels across
 MOST_DOTS = 25  # lines of so few points show each of them
@@ -158,6 +159,61 @@ def mark_chart(title: str, marks: Sequence[Mark], x: Axis, y: Axis, note: str = 
     return Chart(title, note, _drawn(title, x, y, draw))
 
 
+@dataclass(frozen=True)
+class Dots:
+    """A row of ``dot_chart``: values as dots, their mean, and an interval; None where they are not known."""
+
+    name: str
+    values: Sequence[float]
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def dot_chart(title: str, rows: Sequence[Dots], x: Axis, origin: float | None, note: str = "") -> Chart:
+    """A row for each of ``rows``, downwards, its name above it; an upright line at ``origin``.
+
+    An interval that does not reach the line is orange on its left and green on its right. One that is far
+    longer than the values are apart is cut at the edge.
+    """
+    known = [value for row in rows for value in row.values]
+    if not known:
+        return Chart(title, note)
+    reach = max(max(known) - min(known), 1e-3)
+    edges = min(known) - reach, max(known) + reach
+    spans = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
+    ends = [min(max(end, edges[0]), edges[1]) for span in spans for end in span]
+    low, high = min([*known, *ends]), max([*known, *ends])
+    room = 0.03 * max(high - low, reach)
+    axis = Axis(x.label, low - room, high + room)
+
+    def draw(axes: Any) -> None:
+        axes.set_yticks([])
+        axes.grid(axis="x", color=LINE, linewidth=1)
+        if origin is not None:
+            axes.axvline(origin, color=DIM, linewidth=1, linestyle=(0, (3, 3)))
+        for place, row in enumerate(rows):
+            axes.text(axis.low, place - 0.08, printable(row.name), color=DIM)
+            _draw_row(axes, row, place, origin, (low, high))
+
+    height = TOP + BOTTOM + ROW_HEIGHT * len(rows)
+    return Chart(title, note, _drawn(title, axis, Axis("", len(rows) - 0.5, -0.5), draw, RIGHT, height))
+
+
+def _draw_row(axes: Any, row: Dots, place: float, origin: float | None, ends: tuple[float, float]) -> None:
+    place += 0.2  # below its name
+    if row.low is not None and row.high is not None:
+        color = FAINT
+        if origin is not None and not row.low <= origin <= row.high:
+            color = INKS[2] if row.low > origin else INKS[1]
+        span = [min(max(end, ends[0]), ends[1]) for end in (row.low, row.high)]
+        axes.plot(span, [place, place], color=color, linewidth=5, solid_capstyle="butt")
+    if row.mean is not None:
+        axes.plot([row.mean] * 2, [place - 0.2, place + 0.2], color=INKS[6], linewidth=2)
+    look = {"color": INKS[0], "alpha": 0.75, "markersize": 6, "markeredgewidth": 0}
+    axes.plot(row.values, [place] * len(row.values), "o", clip_on=False, **look)
+
+
 def _look(slot: int | None, points: int) -> dict[str, Any]:
     if slot is None:
         return {"color": FAINT, "linewidth": 1}
@@ -172,7 +228,9 @@ def _thinned(points: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
     return points if stride <= 1 else [*points[:-1:stride], points[-1]]
 
 
-def _drawn(title: str, x: Axis, y: Axis, draw: Callable[[Any], None]) -> Markup:
+def _drawn(
+    title: str, x: Axis, y: Axis, draw: Callable[[Any], None], left: int = LEFT, height: int = HEIGHT
+) -> Markup:
     """What ``draw`` puts into axes with round ends and ticks, as an element of a page.
 
     The figure is on its own, without the state that pyplot keeps for a whole process.
@@ -184,15 +242,15 @@ def _drawn(title: str, x: Axis, y: Axis, draw: Callable[[Any], None]) -> Markup:
     from matplotlib.ticker import MaxNLocator
 
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
-        across, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-        axes = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, across / WIDTH, down / HEIGHT))
+        figure = Figure(figsize=(WIDTH / 72, height / 72))
+        across, down = WIDTH - left - RIGHT, height - TOP - BOTTOM
+        axes = figure.add_axes((left / WIDTH, BOTTOM / height, across / WIDTH, down / height))
         for axis, asked in ((axes.xaxis, x), (axes.yaxis, y)):
             axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10), min_n_ticks=2))
             axis.set_major_formatter(lambda value, _: _tick(value))
             axis.label.set(text=asked.label, color=DIM)
-        axes.yaxis.set_label_coords(14 / WIDTH, (BOTTOM + down / 2) / HEIGHT, figure.transFigure)
-        axes.xaxis.set_label_coords((LEFT + across / 2) / WIDTH, 14 / HEIGHT, figure.transFigure)
+        axes.yaxis.set_label_coords(14 / WIDTH, (BOTTOM + down / 2) / height, figure.transFigure)
+        axes.xaxis.set_label_coords((left + across / 2) / WIDTH, 14 / height, figure.transFigure)
         axes.tick_params(color=DIM, labelcolor=DIM)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", color=LINE, linewidth=1)
@@ -209,7 +267,7 @@ def _drawn(title: str, x: Axis, y: Axis, draw: Callable[[Any], None]) -> Markup:
         stream = StringIO()
         empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(stream, metadata=empty)
-    return _inline(stream.getvalue(), title)
+    return _inline(stream.getvalue(), title, height)
 
 
 def _tick(value: float) -> str:
@@ -221,7 +279,7 @@ def _tick(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _inline(svg: str, title: str) -> Markup:
+def _inline(svg: str, title: str, height: int) -> Markup:
     """An element of a page: no ids, fonts or colors of its own, and a name for each line."""
     root = ElementTree.fromstring(svg)
     for child in [child for child in root if child.tag.endswith("defs")]:
@@ -239,7 +297,7 @@ def _inline(svg: str, title: str) -> Markup:
         if given.get("id", "").startswith("line "):
             element.insert(0, ElementTree.Element("title"))
             element[0].text = given["id"].removeprefix("line ")
-    root.attrib = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": title}
+    root.attrib = {"viewBox": f"0 0 {WIDTH} {height}", "role": "img", "aria-label": title}
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 

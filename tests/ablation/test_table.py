@@ -11,6 +11,8 @@ import pytest
 from detr_hf.ablation.page import write_ablation
 from detr_hf.ablation.table import Difference, ablation_numbers, difference
 from tests.ablation.fake_runs import STUDY, finish, study_in
+from tests.html_reader import Page
+from tests.report.report_factories import foreign_addresses
 
 SCORES = {"base": (0.50, 0.52, 0.54), "no auxiliary losses": (0.53, 0.56, 0.56), "RICAP": (0.49, 0.55, 0.53)}
 
@@ -101,3 +103,12 @@ def test_a_failed_run_is_a_row_with_its_error(tmp_path: Path) -> None:
 def test_nothing_finished_is_a_table_too(tmp_path: Path) -> None:
     numbers = write_ablation(study_in(tmp_path))
     assert {row["sentence"] for row in numbers["variants"]} == {"no run is finished yet"}
+
+
+def test_the_page_shows_every_seed_and_asks_nobody(tmp_path: Path) -> None:
+    study = finished(tmp_path, SCORES, STUDY + "  '<b>bold</b>': {{optim.lr: 1e-5}}\n")
+    write_ablation(study)
+    page = Page((study.folder / "ablation.html").read_text())
+    assert len(page.all("svg")) == 4, "box AP of best/ and last/, AP50, AR"
+    assert foreign_addresses(page) == [] and "b" not in {tag for tag, _ in page.tags}
+    assert [row["class"] for row in page.all("tr") if row.get("class")] == ["better", "noise"]

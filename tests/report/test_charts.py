@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from detr_hf.report.charts import MOST_POINTS, Axis, Chart, Line, bar_chart, line_chart
+from detr_hf.report.charts import MOST_POINTS, Axis, Chart, Dots, Line, bar_chart, dot_chart, line_chart
 from tests.html_reader import Page
 
 SHARE = Axis("share", 0.0, 1.0)
@@ -77,3 +77,21 @@ def test_a_chart_belongs_to_its_page_and_to_no_moment() -> None:
     assert charts[0] == charts[1] and len(charts[0]) < 6000
     assert not re.search(r"<style|font-family|#[0-9a-f]{6}|<\?xml|metadata|xmlns", charts[0])
     assert not re.findall(r"<g id=", charts[0])
+
+
+def test_a_row_of_dots_has_its_values_its_mean_and_its_interval() -> None:
+    rows = [
+        Dots("base", [0.4, 0.6], 0.5),
+        Dots("up", [0.8], 0.8, 0.7, 0.9),
+        Dots("far", [0.5], 0.5, -9.0, 0.4),
+    ]
+    chart = dot_chart("t", rows, Axis("AP"), origin=0.5)
+    page = Page(str(chart.svg))
+    assert [word for word in words_of(chart) if word in ("base", "up", "far")] == ["base", "up", "far"]
+    dots = [dot for dot in page.all("use") if "fill: var(--c0)" in (dot.get("style") or "")]
+    assert len(dots) == 4, "one for each value"
+    assert "stroke: var(--c2); stroke-width: 5" in chart.svg, "right of the origin"
+    orange = [p for p in page.all("path") if "var(--c1); stroke-width: 5" in (p.get("style") or "")]
+    xs = [float(x) for x, _ in re.findall(r"(-?[\d.]+) ([\d.]+)", orange[0]["d"] or "")]
+    assert min(xs) >= 18, "what is far longer than the values are apart is cut at the edge"
+    assert dot_chart("t", [Dots("none", [])], Axis("AP"), None).svg == ""
