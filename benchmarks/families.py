@@ -16,6 +16,7 @@ BASE = "detr"
 
 NETWORKS = {
     BASE: "DETR",
+    "detr_query_groups": "DETR, three query groups",
     "conditional_detr": "Conditional DETR",
     "dab_detr": "DAB-DETR",
     "deformable_detr_single_scale": "Deformable DETR, one level",

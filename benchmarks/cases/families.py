@@ -21,7 +21,7 @@ from detr_hf.modeling.families.registry import FAMILIES
 from detr_hf.modeling.task import DetectionTask
 
 
-def side_of(model_type: str, settings: Settings, **of_config: Any) -> Side:
+def side_of(model_type: str, settings: Settings, query_groups: int = 1, **of_config: Any) -> Side:
     """The package's task on a network that starts from nothing."""
     torch.manual_seed(settings.seed)
     family = FAMILIES[model_type]
@@ -30,7 +30,7 @@ def side_of(model_type: str, settings: Settings, **of_config: Any) -> Side:
     family.initialize(detector)
     family.replace_classes(detector, LABELS)
     freeze_backbone(family.backbone(detector), "stem_and_first_stage")
-    task = DetectionTask(detector, LABELS).to(settings.device)
+    task = DetectionTask(detector, LABELS, query_groups=query_groups).to(settings.device)
     batch, image = images_of(settings, settings.images), images_of(settings, 1)
     targets = targets_of(settings)
     losses: dict[str, Tensor] = {}
@@ -49,6 +49,7 @@ def side_of(model_type: str, settings: Settings, **of_config: Any) -> Side:
 
 
 detr = partial(side_of, "detr")
+detr_query_groups = partial(side_of, "detr", query_groups=3)
 conditional_detr = partial(side_of, "conditional_detr")
 dab_detr = partial(side_of, "dab-detr")
 deformable_detr_single_scale = partial(side_of, "deformable_detr", num_feature_levels=1)

@@ -93,16 +93,23 @@ class SetCriterion(nn.Module):
         with torch.no_grad():
             return self.scores.class_cost(logits, self.settings.focal_alpha, self.settings.focal_gamma)
 
-    def forward(self, matched: Matched, further: Sequence[tuple[str, Matched]] = ()) -> dict[str, Tensor]:
+    def forward(
+        self, matched: Matched, further: Sequence[tuple[str, Matched]] = (), groups: int = 1
+    ) -> dict[str, Tensor]:
         """The weighted sum over terms, layers and further queries under "loss", and its detached terms.
 
         Terms are unweighted and of the last layer; "loss_auxiliary" is the weighted sum of the inner layers,
-        and "loss_" with the name of further queries the weighted sum of all that they learn from.
+        and "loss_" with the name of further queries the weighted sum of all that they learn from. Where
+        layers are those of several query groups, "loss" is the mean over the groups, "loss_groups" that of
+        all but the last, and the terms are of the last group.
         """
         per_layer, logged = self._weighted(matched)
-        if len(per_layer) > 1:
-            logged["loss_auxiliary"] = per_layer[:-1].sum().detach()
-        loss = per_layer.sum()
+        *others, own = per_layer.view(groups, -1)
+        if len(own) > 1:
+            logged["loss_auxiliary"] = own[:-1].sum().detach()
+        if others:
+            logged["loss_groups"] = torch.stack(others).sum(1).mean().detach()
+        loss = per_layer.sum() / groups
         for name, more in further:
             of_set = self._weighted(more)[0].sum()
             loss, logged[f"loss_{name}"] = loss + of_set, of_set.detach()

@@ -14,12 +14,14 @@ from detr_hf.labels import LabelMap
 from detr_hf.modeling.backbones import patch_side
 from detr_hf.modeling.compute import norm_in_one_pass
 from detr_hf.modeling.criterion import SetCriterion
+from detr_hf.modeling.families.base import DetectorOutput
 from detr_hf.modeling.families.registry import family_of, is_segmenter, mask_head_of
 from detr_hf.modeling.loss_terms import MASK_TERMS, LossSettings, MatchedMasks
 from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.postprocess import detections, panoptic_predictions
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
+from detr_hf.modeling.query_groups import QueryGroups
 
 
 class DetectionTask(nn.Module):
@@ -27,15 +29,28 @@ class DetectionTask(nn.Module):
 
     A task answers what the training loop asks: the normalizers of some targets, the losses of a batch and the
     predictions of a batch. What is saved is ``model``, of the family's ``detector_class``.
+
+    Args:
+        model: the detector.
+        labels: its classes.
+        settings: of the losses; the family's when left out.
+        query_groups: sets of queries that learn, the model's own included.
+
+    Raises:
+        UserError: see ``QueryGroups``.
     """
 
     is_panoptic = False
 
-    def __init__(self, model: Any, labels: LabelMap, settings: LossSettings | None = None):
+    def __init__(
+        self, model: Any, labels: LabelMap, settings: LossSettings | None = None, query_groups: int = 1
+    ):
         super().__init__()
         self.model, self.labels, self.family = model, labels, family_of(model)
         settings = settings or self.family.defaults.losses
         self.criterion = SetCriterion(settings, self.family.box_terms, self.family.scores)
+        self.num_groups = query_groups
+        self.groups = QueryGroups(self.family, model, query_groups) if query_groups > 1 else None
         norm_in_one_pass(self.family.backbone(model))
 
     @property
@@ -64,12 +79,15 @@ class DetectionTask(nn.Module):
             targets: B dicts with ``class_labels`` and ``boxes_cxcywh_norm``.
             normalizers: of the whole optimizer step.
         """
-        criterion = self.criterion
-        detected = self.family.run(self.model, pixel_values, pixel_mask, criterion.settings.auxiliary)
+        criterion, detected = self.criterion, self.run(pixel_values, pixel_mask)
         matched = criterion.matched(detected.logits, detected.boxes_cxcywh_norm, targets, normalizers)
-        return criterion(
-            matched, [criterion.matched_set(queries, targets, normalizers) for queries in detected.further]
-        )
+        further = [criterion.matched_set(queries, targets, normalizers) for queries in detected.further]
+        return criterion(matched, further, self.num_groups)
+
+    def run(self, pixel_values: Tensor, pixel_mask: Tensor) -> DetectorOutput:
+        """What the losses are computed from; query groups are like further layers, the model's own last."""
+        learner = self.groups or self.family
+        return learner.run(self.model, pixel_values, pixel_mask, self.criterion.settings.auxiliary)
 
     @torch.no_grad()
     def predict(

@@ -15,6 +15,7 @@ from detr_hf.recipe.data import (
 from detr_hf.recipe.fields import seconds_of
 from detr_hf.recipe.load import load_recipe, recipe_from_text, recipe_to_dict, recipe_to_yaml
 from detr_hf.recipe.schema import (
+    BoxLoss,
     Compute,
     DetectionLoss,
     DetectionRecipe,
@@ -29,6 +30,7 @@ from detr_hf.recipe.schema import (
 )
 
 __all__ = [
+    "BoxLoss",
     "Compute",
     "Data",
     "DetectionLoss",

@@ -13,7 +13,7 @@ from typing import Any
 from detr_hf.recipe.data import Data, Split
 from detr_hf.recipe.faults import quoted
 from detr_hf.recipe.repo_ids import DEMO_MODELS, EXAMPLE
-from detr_hf.recipe.schema import DetectionLoss, DetectionRecipe, PanopticRecipe, Recipe
+from detr_hf.recipe.schema import BoxLoss, DetectionRecipe, PanopticRecipe, Recipe
 
 MASK_TERMS = ("mask_loss_coefficient", "dice_loss_coefficient")
 
@@ -50,7 +50,7 @@ def weights_of(recipe: Recipe) -> str:
     return recipe.model.pretrained if isinstance(recipe, DetectionRecipe) else recipe.model.mask_head
 
 
-def box_loss(recipe: Recipe) -> tuple[str, DetectionLoss | None]:
+def box_loss(recipe: Recipe) -> tuple[str, BoxLoss | None]:
     """The loss of the boxes: the section's name, and its settings where it is there."""
     if isinstance(recipe, DetectionRecipe):
         return "loss", recipe.loss

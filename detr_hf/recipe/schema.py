@@ -61,7 +61,7 @@ class PanopticModel:
 
 
 @section
-class DetectionLoss:
+class BoxLoss:
     """Weights of the set loss, and the costs of the matching that precedes it.
 
     None: as the authors of the model's family trained it; for DETR 1, 5, 2, 0.1 and costs 1, 5, 2.
@@ -77,6 +77,13 @@ class DetectionLoss:
     class_cost: NotNegative | None = None
     bbox_cost: NotNegative | None = None
     giou_cost: NotNegative | None = None
+
+
+@section
+class DetectionLoss(BoxLoss):
+    """Stage 1 learns with several sets of queries, if it is to."""
+
+    query_groups: Count = 1  # sets of queries that learn side by side; only the model's own is kept
 
 
 @section
@@ -266,7 +273,7 @@ class PanopticRecipe(TrainingRecipe):
     task: Literal["panoptic"] = "panoptic"
     model: PanopticModel
     loss: MaskLoss = field(default_factory=MaskLoss)
-    detection_loss: DetectionLoss | None = None  # with `freeze_detector: false` only; unset: the defaults
+    detection_loss: BoxLoss | None = None  # with `freeze_detector: false` only; unset: the defaults
     evaluation: PanopticEvaluation = field(default_factory=PanopticEvaluation)
     checkpoint: PanopticCheckpoint = field(default_factory=PanopticCheckpoint)
     early_stopping: PanopticEarlyStopping | None = None

@@ -13,7 +13,7 @@ Points = dict[str, list[list[float]]]
 """Curves by name, each a list of [optimizer step, value]."""
 
 NOT_TERMS = {"loss", "gradient_norm", "data_seconds", "step_seconds", "images_per_second", "memory_mb"} | {
-    *("step", "epoch", "bad_samples", "skipped_steps", "loss_auxiliary")
+    *("step", "epoch", "bad_samples", "skipped_steps", "loss_auxiliary", "loss_groups")
 }
 SCORES = (
     *(("panoptic", name, name.upper()) for name in ("pq", "sq", "rq")),

@@ -89,7 +89,8 @@ def build_task(recipe: Recipe, data: DataBundle) -> tuple[Task, LoadReport]:
             start.num_queries,
             start.class_rows,
         )
-        task = DetectionTask(detector, data.labels, loss_settings_of(recipe, weights, detector.config))
+        settings = loss_settings_of(recipe, weights, detector.config)
+        task = DetectionTask(detector, data.labels, settings, recipe.loss.query_groups)
     else:
         task, report = _panoptic_task(recipe, data.labels, weights)
     write_losses(task.model.config, task.criterion.settings)
@@ -235,6 +236,8 @@ def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: i
     }
     if isinstance(recipe, DetectionRecipe) and recipe.model.num_queries is not None:
         identity["num_queries"] = recipe.model.num_queries
+    if isinstance(recipe, DetectionRecipe) and recipe.loss.query_groups > 1:
+        identity["query_groups"] = recipe.loss.query_groups
     if recipe.data.repeat_threshold is not None:  # it decides how long an epoch is
         identity["repeat_threshold"] = recipe.data.repeat_threshold
     if data.stream is not None:  # what its order follows from, beside seed and batch size

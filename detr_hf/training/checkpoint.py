@@ -67,6 +67,7 @@ def save_training(run: Run) -> None:
             for name, parameter in run.task.named_parameters()
             for kind, value in run.optimizer.state.get(parameter, {}).items()
         }
+        tensors |= {f"aid.{name}": value for name, value in _aids(run.task).items()}
         tensors |= {f"state.{name}": value for name, value in state.tensors.items()}
         for rank, (generators, _) in enumerate(everywhere):
             tensors |= {f"random.{rank}.{name}": value for name, value in generators.items()}
@@ -215,6 +216,8 @@ def load_training(
                 f"make sure that it was {identity['training_data']['name']}"
             )
         task.model.load_state_dict(load_finished(str(folder)).state_dict(), strict=True)
+        for name, value in _aids(task).items():
+            value.copy_(tensors[f"aid.{name}"])
     except OtherRunError:
         raise
     except Exception as error:  # whatever a file of another version makes of JSON, safetensors, transformers
@@ -228,6 +231,11 @@ def load_training(
         accelerator.scaler.load_state_dict(facts["scaler"])
     set_random_state(strip_prefix(f"random.{accelerator.process_index}.", tensors), accelerator.device)
     return state, stream
+
+
+def _aids(task: Task) -> dict[str, Tensor]:
+    """What learns beside the model and is no part of it, such as further query groups."""
+    return {name: value for name, value in task.state_dict().items() if not name.startswith("model.")}
 
 
 def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from detr_hf.errors import UserError
 from detr_hf.modeling.families.base import Family
@@ -11,7 +11,9 @@ from detr_hf.modeling.families.registry import family_of
 from detr_hf.modeling.loss_record import read_losses
 from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
-from detr_hf.recipe import DetectionLoss, DetectionRecipe, Optim, Recipe
+from detr_hf.recipe import BoxLoss, DetectionRecipe, Optim, Recipe
+
+Loss = TypeVar("Loss", bound=BoxLoss)
 
 COSTS = tuple(cost.name for cost in fields(MatchingCosts))
 BOX_SETTINGS = (
@@ -38,7 +40,7 @@ def settled(recipe: Recipe, config: Any) -> Recipe:
     return replace(recipe, detection_loss=settled_loss(_box_loss(recipe), family, "detection_loss"))
 
 
-def settled_loss(loss: DetectionLoss, family: Family, section: str) -> DetectionLoss:
+def settled_loss(loss: Loss, family: Family, section: str) -> Loss:
     """``section`` of a recipe with the family's numbers where none are given.
 
     Raises:
@@ -109,11 +111,11 @@ def loss_settings_of(recipe: Recipe, class_weights: list[float] | None, config: 
     return replace(_of_boxes(loss, class_weights), **masks)
 
 
-def _box_loss(recipe: Any) -> DetectionLoss:
-    return recipe.detection_loss or DetectionLoss()
+def _box_loss(recipe: Any) -> BoxLoss:
+    return recipe.detection_loss or BoxLoss()
 
 
-def _of_boxes(loss: DetectionLoss, class_weights: list[float] | None) -> LossSettings:
+def _of_boxes(loss: BoxLoss, class_weights: list[float] | None) -> LossSettings:
     given = {name: getattr(loss, name) for name in BOX_SETTINGS}
     settings = {name: value for name, value in given.items() if value is not None}
     costs = MatchingCosts(**{name: getattr(loss, name) for name in COSTS})

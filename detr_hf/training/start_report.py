@@ -47,6 +47,8 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     for note in _notes_on_fit(run, data):
         print(f"  note: {note}")
     print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
+    if isinstance(run.recipe, DetectionRecipe) and (groups := run.recipe.loss.query_groups) > 1:
+        print(f"  {groups} query groups learn; only the model's own is saved")
     for split, images in (("train", run.train_loader.dataset), ("validation", run.validation_loader.dataset)):
         print(f"transforms ({split}): " + _steps(images))
     print(

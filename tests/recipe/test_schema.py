@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from detr_hf.recipe import (
-    DetectionLoss,
+    BoxLoss,
     DetectionRecipe,
     PanopticRecipe,
     Recipe,
@@ -41,7 +41,7 @@ def test_panoptic_defaults() -> None:
 def test_training_detector_and_masks_together_fills_in_the_detection_loss() -> None:
     recipe = recipe_from_text(PANOPTIC, ["model.freeze_detector=false"])
     assert isinstance(recipe, PanopticRecipe)
-    assert recipe.detection_loss == DetectionLoss()
+    assert recipe.detection_loss == BoxLoss()
 
 
 def test_default_transforms_are_not_shared_between_recipes() -> None:

@@ -15,11 +15,10 @@ from transformers import DeformableDetrForObjectDetection, DetrForObjectDetectio
 
 from detr_hf.demo.resolve import CHECKPOINT
 from detr_hf.labels import LabelMap
-from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.loss_record import read_losses
 from detr_hf.modeling.loss_terms import LossSettings
 from tests.tiny_models import random_batch
-from tools.pretrain_tiny.aids import DENSE_TERMS, VOID, DenseHeads, QueryGroups, rasters
+from tools.pretrain_tiny.aids import DENSE_TERMS, VOID, DenseHeads, rasters
 from tools.pretrain_tiny.architecture import tiny_config
 from tools.pretrain_tiny.deformable import pretrain_deformable
 from tools.pretrain_tiny.pretrain import PHASES, Plan, pretrain
@@ -73,27 +72,6 @@ def test_dense_terms_learn_from_void_images_too() -> None:
     assert heads.position_box[0].weight.grad is not None
 
 
-def test_a_group_with_the_models_own_queries_predicts_what_the_model_does() -> None:
-    """Groups share decoder and heads and do not see one another."""
-    torch.manual_seed(0)
-    detector = DetrForObjectDetection(tiny_config(LABELS)).eval()
-    groups = QueryGroups(detector, groups=3)
-    own = detector.model.query_position_embeddings.weight.detach()
-    groups.further.data[1] = own
-    with torch.no_grad():
-        detected = DETR.run(
-            detector, torch.randn(2, 3, 64, 96), torch.ones(2, 64, 96, dtype=torch.int64), all_layers=True
-        )
-        assert detected.panoptic is not None
-        logits, boxes = groups.run(detector, detected.panoptic)
-    layers = len(detected.logits)
-    assert logits.shape == (layers * 2, 2, *detected.logits.shape[2:])
-    torch.testing.assert_close(logits.unflatten(0, (layers, 2))[:, 1], detected.logits, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(
-        boxes.unflatten(0, (layers, 2))[:, 1], detected.boxes_cxcywh_norm, atol=1e-5, rtol=1e-5
-    )
-
-
 def test_dense_terms_are_rows_beside_those_of_the_boxes() -> None:
     torch.manual_seed(0)
     detector = DetrForObjectDetection(tiny_config(LABELS))
@@ -103,7 +81,7 @@ def test_dense_terms_are_rows_beside_those_of_the_boxes() -> None:
         task = AidedDetection(detector, LABELS, LossSettings(), groups=2, dense_alone=alone)
         terms[alone] = task(*batch, task.normalizers(batch[2]))
     dense = {term.name for term in DENSE_TERMS}
-    assert terms[True].keys() - {"loss", "loss_auxiliary"} == dense
+    assert terms[True].keys() - {"loss", "loss_auxiliary", "loss_groups"} == dense
     assert terms[False].keys() - terms[True].keys() == {"loss_ce", "loss_bbox", "loss_giou"}
     assert float(terms[True]["loss"].detach()) == pytest.approx(
         sum(float(terms[True][name]) for name in dense)

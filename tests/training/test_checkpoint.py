@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 
 from detr_hf.errors import UserError
 from detr_hf.files import replacing
+from detr_hf.modeling.pretrained import load_finished
 from detr_hf.recipe import Recipe, Split
 from detr_hf.training import checkpoint, engine, loop
 from detr_hf.training.checkpoint import find_checkpoint, load_training, save_model, save_training
@@ -74,8 +75,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_of(stage: str, home: Path, output: Path, *overrides: str) -> Recipe:
-    """Four steps in two epochs, with the dropout of a real DETR; a family stands for stage 1 of it."""
+    """Four steps in two epochs, with the dropout of a real DETR; a family stands for stage 1 of it, and
+    "groups" for stage 1 with query groups."""
     changes = ["optim.epochs=2", "optim.schedule.warmup_steps=2", "optim.schedule.drop_at=0.6", *overrides]
+    if stage == "groups":
+        stage, changes = "detection", [*changes, "loss.query_groups=3"]
     if stage == "detection" or stage in FAMILIES:
         boxes, start = home / "boxes", home / ("start" if stage == "detection" else stage)
         split = Split(annotations=str(boxes / "annotations.json"), images=str(boxes / "images"))
@@ -90,7 +94,7 @@ def recipe_of(stage: str, home: Path, output: Path, *overrides: str) -> Recipe:
     return panoptic_recipe(output, split, home / "stage1", home / "head", *changes)
 
 
-@pytest.mark.parametrize("stage", ["detection", "panoptic", *FAMILIES])
+@pytest.mark.parametrize("stage", ["detection", "panoptic", "groups", *FAMILIES])
 def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
     stage: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,8 +105,9 @@ def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
     resumed = assembled(recipe)
     assert resumed.state.step == 2
     train(resumed)
-    for name, value in whole.task.model.state_dict().items():
-        assert torch.equal(value, resumed.task.model.state_dict()[name]), name
+    for name, value in whole.task.state_dict().items():
+        assert torch.equal(value, resumed.task.state_dict()[name]), name
+    assert load_finished(str(resumed.folder / "last")), "stock reads it, and finds nothing too many"
     timeless = [
         [{key: value for key, value in line.items() if key not in MEASURED} for line in lines_of(folder)]
         for folder in (whole.folder, resumed.folder)
@@ -187,6 +192,7 @@ def test_where_there_is_no_checkpoint_a_run_starts_at_the_beginning(tmp_path: Pa
         ("optim.batch_size=2", "batch_size is 4, this run's is 2"),
         ("data.overfit=5", "training_images is 8, this run's is 5"),
         ("model.freeze_backbone=none", "learning_tensors"),
+        ("loss.query_groups=2", "learning_tensors"),
     ],
 )
 def test_another_run_is_refused_and_its_record_left_alone(

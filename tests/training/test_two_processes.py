@@ -123,7 +123,7 @@ def gradient_of_first_step(run: Path) -> dict[str, Tensor]:
     return {key.removeprefix(mark): 10 * state[key] for key in state if key.startswith(mark)}
 
 
-@pytest.mark.parametrize("stage", ["detection", "panoptic", TWO_STAGE])
+@pytest.mark.parametrize("stage", ["detection", "panoptic", TWO_STAGE, "groups"])
 def test_eight_images_give_one_gradient_however_they_are_shared_out(stage: str, tmp_path: Path) -> None:
     """Guards: losses averaged over micro-batches or processes weigh images by who they share a pass with."""
     if stage == "panoptic":
@@ -147,6 +147,7 @@ def test_eight_images_give_one_gradient_however_they_are_shared_out(stage: str, 
     for processes, micro_batch in ((1, 8), (1, 4), (1, 1), (2, 4)):
         name = f"run{processes}x{micro_batch}"
         changes = ["optim.batch_size=8", f"optim.micro_batch_size={micro_batch}", "optim.max_steps=1"]
+        changes += ["loss.query_groups=3"] if stage == "groups" else []
         recipe = recipe_of(stage, tmp_path, name, split, *changes, "optim.epochs=1", "optim.clip_norm=1e9")
         done = run_on(processes, recipe, tmp_path)
         assert done.returncode == 0, done.stderr

@@ -1,10 +1,9 @@
 """Training aids of the tiny checkpoint's pretraining; none of them is part of the shipped model.
 
 A DETR from scratch learns little for a long time, because one query an object is all the supervision there
-is. Two aids shorten that. Dense terms ask every position of the encoder (class and box of the segment it lies
-on) and of the backbone's stride-8 map (class of the pixel): three more rows of the criterion's table. Query
-groups (Chen et al. 2023, Group DETR) give the decoder several sets of queries that do not see one another,
-each matched on its own; the first set is the one that is kept.
+is. Two aids shorten that: query groups, which the package has for every training, and dense terms. These ask
+every position of the encoder (class and box of the segment it lies on) and of the backbone's stride-8 map
+(class of the pixel): three more rows of the criterion's table.
 """
 
 from __future__ import annotations
@@ -97,36 +96,3 @@ def rasters(targets: Sequence[Mapping], size_hw: Sequence[int]) -> tuple[Tensor,
         classes.append(torch.where(found, target["class_labels"][which], VOID))
         boxes.append(target["boxes_cxcywh_norm"][which])
     return torch.stack(classes), torch.stack(boxes)
-
-
-class QueryGroups(nn.Module):
-    """Further sets of queries beside the model's own; all share the decoder and the heads."""
-
-    def __init__(self, detector: Any, groups: int):
-        super().__init__()
-        own = detector.model.query_position_embeddings.weight
-        self.further = nn.Parameter(torch.randn(groups - 1, *own.shape))
-
-    def run(self, detector: Any, features: PanopticFeatures) -> tuple[Tensor, Tensor]:
-        """Logits ``[L * (G - 1), B, Q, C + 1]`` and boxes of the further groups, like further layers."""
-        model = detector.model
-        groups, queries, _ = self.further.shape
-        batch = len(features.memory)
-        memory = features.memory.flatten(2).transpose(1, 2)
-        positions = model.position_embedding(
-            shape=features.memory.shape, device=memory.device, dtype=memory.dtype, mask=features.memory_mask
-        )
-        positions = positions.flatten(2).transpose(1, 2)
-        embeddings = self.further.flatten(0, 1).expand(batch, -1, -1)
-        group = torch.arange(groups, device=memory.device).repeat_interleave(queries)
-        blocks = torch.zeros(len(group), len(group), device=memory.device)
-        blocks = blocks.masked_fill(group[:, None] != group, torch.finfo().min)
-        hidden, outputs = torch.zeros_like(embeddings), []
-        for layer in model.decoder.layers:
-            hidden = layer(
-                hidden, blocks[None, None], positions, embeddings, memory, encoder_attention_mask=None
-            )
-            outputs.append(model.decoder.layernorm(hidden))
-        stacked = torch.stack(outputs).unflatten(2, (groups, queries)).transpose(1, 2).flatten(1, 2)
-        stacked = stacked.unflatten(1, (groups, batch)).flatten(0, 1)
-        return detector.class_labels_classifier(stacked), detector.bbox_predictor(stacked).sigmoid()

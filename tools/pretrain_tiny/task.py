@@ -14,7 +14,7 @@ from detr_hf.modeling.criterion import SetCriterion
 from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.task import DetectionTask
-from tools.pretrain_tiny.aids import DENSE_TERMS, STRIDE_8, DenseHeads, DenselyMatched, QueryGroups
+from tools.pretrain_tiny.aids import DENSE_TERMS, STRIDE_8, DenseHeads, DenselyMatched
 
 
 class AidedDetection(DetectionTask):
@@ -31,28 +31,21 @@ class AidedDetection(DetectionTask):
     def __init__(
         self, model: Any, labels: LabelMap, settings: LossSettings, groups: int, dense_alone: bool = False
     ):
-        super().__init__(model, labels, settings)
+        super().__init__(model, labels, settings, groups)
         box_terms = () if dense_alone else self.family.box_terms
-        shares = {
-            name: getattr(settings, name) / groups
-            for name in ("class_loss_coefficient", "bbox_loss_coefficient", "giou_loss_coefficient")
-        }
-        terms = (*box_terms, *DENSE_TERMS)
-        self.criterion = SetCriterion(replace(settings, **shares), terms, self.family.scores)
+        dense_terms = [replace(term, coefficient=groups) for term in DENSE_TERMS]  # of all groups together
+        self.criterion = SetCriterion(settings, (*box_terms, *dense_terms), self.family.scores)
         channels = self.family.backbone(model).intermediate_channel_sizes[STRIDE_8]
         self.dense = DenseHeads(model.config.d_model, channels, labels.num_classes)
-        self.groups = QueryGroups(model, groups)
         self.family.backbone(model).to(memory_format=torch.channels_last)  # quicker on a CPU
 
     def forward(
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping], normalizers: Normalizers
     ) -> dict[str, Tensor]:
-        """As of the plain task; the further groups are matched and supervised like further layers."""
-        detected = self.family.run(self.model, pixel_values, pixel_mask, all_layers=True)
+        """As of the plain task, with the dense terms besides."""
+        detected = self.run(pixel_values, pixel_mask)
         assert detected.panoptic is not None
-        logits, boxes = self.groups.run(self.model, detected.panoptic)
-        logits = torch.cat([logits, detected.logits])  # the model's own last layer stays the last
-        boxes = torch.cat([boxes, detected.boxes_cxcywh_norm])
-        matched = self.criterion.matched(logits, boxes, targets, normalizers)
+        matched = self.criterion.matched(detected.logits, detected.boxes_cxcywh_norm, targets, normalizers)
         plain = {one.name: getattr(matched, one.name) for one in fields(matched)}
-        return self.criterion(DenselyMatched(**plain, features=detected.panoptic, heads=self.dense))
+        matched = DenselyMatched(**plain, features=detected.panoptic, heads=self.dense)
+        return self.criterion(matched, groups=self.num_groups)

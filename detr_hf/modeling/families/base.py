@@ -196,6 +196,10 @@ class Family(Protocol):
     def class_heads(self, detector: Any) -> list[nn.Linear]:
         """Every class head once; a row is a class, in the order of the label map."""
 
+    def query_embedding(self, config: Any) -> str | None:
+        """Name in ``detector.model`` of the embedding that is all there is of a query; None: there is more to
+        one, or something else."""
+
     def resize_queries(self, detector: Any, count: int) -> list[str]:
         """Keep the first queries, or all and add new ones, in place; the names of tensors with new rows."""
 

@@ -35,6 +35,7 @@ from detr_hf.modeling.families.shared import (
 from detr_hf.modeling.loss_terms import SIGMOID_BOX_TERMS, LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 
+QUERIES = "query_position_embeddings"
 LOSSES = LossSettings(class_loss_coefficient=2.0, costs=MatchingCosts(class_cost=2.0))
 
 
@@ -104,9 +105,13 @@ class ConditionalDetr:
         """One for all layers."""
         return [detector.class_labels_classifier]
 
+    def query_embedding(self, config: ConditionalDetrConfig) -> str:
+        """It is added to what the decoder makes of the query."""
+        return QUERIES
+
     def resize_queries(self, detector: Any, count: int) -> list[str]:
-        """Its position embeddings are all there is of a query."""
-        return resize_embedding(detector, "query_position_embeddings", count)
+        """The rows of their embedding."""
+        return resize_embedding(detector, QUERIES, count)
 
     def initialize(self, detector: Any) -> None:
         """Boxes start at reference points all over the image, half as large as it."""

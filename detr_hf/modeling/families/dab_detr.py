@@ -27,6 +27,7 @@ from detr_hf.modeling.families.shared import (
 from detr_hf.modeling.loss_terms import SIGMOID_BOX_TERMS, LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 
+BOXES = "query_refpoint_embeddings"
 LOSSES = LossSettings(costs=MatchingCosts(class_cost=2.0))
 
 
@@ -86,14 +87,18 @@ class DabDetr:
         """One for all layers."""
         return [detector.class_embed]
 
+    def query_embedding(self, config: DabDetrConfig) -> str | None:
+        """The box that it starts from; with patterns, there are several queries a box."""
+        return None if config.num_patterns else BOXES
+
     def resize_queries(self, detector: Any, count: int) -> list[str]:
-        """The boxes that queries start from are all there is of them."""
+        """So many boxes, with patterns each of them several times."""
         detector.model.num_queries = count
-        return resize_embedding(detector, "query_refpoint_embeddings", count)
+        return resize_embedding(detector, BOXES, count)
 
     def initialize(self, detector: Any) -> None:
         """Boxes start all over the image and of all sizes; stock does the rest as the reference does."""
-        nn.init.normal_(detector.model.query_refpoint_embeddings.weight)
+        nn.init.normal_(getattr(detector.model, BOXES).weight)
 
     @contextmanager
     def record_looks(self, detector: Any) -> Iterator[list[Look]]:

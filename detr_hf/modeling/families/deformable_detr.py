@@ -32,6 +32,7 @@ from detr_hf.modeling.families.shared import (
 from detr_hf.modeling.loss_terms import SIGMOID_BOX_TERMS, LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 
+QUERIES = "query_position_embeddings"
 LOSSES = LossSettings(class_loss_coefficient=2.0, costs=MatchingCosts(class_cost=2.0))
 
 
@@ -120,12 +121,16 @@ class DeformableDetr:
         """One of each layer, and with two stages that of the proposals."""
         return list(detector.class_embed)
 
+    def query_embedding(self, config: DeformableDetrConfig) -> str | None:
+        """With one stage; with two, queries are proposals of the encoder."""
+        return None if config.two_stage else QUERIES
+
     def resize_queries(self, detector: Any, count: int) -> list[str]:
         """With two stages a matter of the config alone: so many proposals go on to the decoder."""
         if detector.config.two_stage:
             detector.config.two_stage_num_proposals = count
             return []
-        return resize_embedding(detector, "query_position_embeddings", count)
+        return resize_embedding(detector, QUERIES, count)
 
     def initialize(self, detector: Any) -> None:
         """Boxes start small at reference points all over the image; projections keep the variance."""

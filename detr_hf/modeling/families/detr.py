@@ -37,6 +37,8 @@ from detr_hf.modeling.families.shared import (
 from detr_hf.modeling.loss_terms import BOX_TERMS, LossSettings
 from detr_hf.modeling.mask_head import mask_logits
 
+QUERIES = "query_position_embeddings"
+
 
 class DetrMaskHead:
     """The answers of ``DetrForSegmentation`` to ``MaskHead``."""
@@ -143,9 +145,13 @@ class Detr:
         """One for all layers."""
         return [detector.class_labels_classifier]
 
+    def query_embedding(self, config: DetrConfig) -> str:
+        """It is added to what the decoder makes of the query."""
+        return QUERIES
+
     def resize_queries(self, detector: Any, count: int) -> list[str]:
-        """Its position embeddings are all there is of a query."""
-        return resize_embedding(detector, "query_position_embeddings", count)
+        """The rows of their embedding."""
+        return resize_embedding(detector, QUERIES, count)
 
     def initialize(self, detector: Any) -> None:
         """Stock initializes as the reference does, but for the scale of a few weights."""

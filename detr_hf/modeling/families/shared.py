@@ -79,10 +79,16 @@ def new_sigmoid_head(width: int, labels: LabelMap, std: float) -> nn.Linear:
     return head
 
 
-def resize_embedding(detector: Any, name: str, count: int) -> list[str]:
-    """Keep the first ``count`` queries, or all and new ones spread as those are; see ``resize_queries``.
+def new_queries(known: Tensor, count: int) -> Tensor:
+    """Rows ``[count, d]`` spread as the ``known`` ones ``[Q, d]`` are.
 
     Copies of trained queries would find the same objects, and take long to part.
+    """
+    return nn.init.normal_(known.new_empty(count, known.shape[1]), std=float(known.std()))
+
+
+def resize_embedding(detector: Any, name: str, count: int) -> list[str]:
+    """Keep the first ``count`` queries, or all and new ones; see ``resize_queries``.
 
     Args:
         detector: its config follows.
@@ -90,8 +96,7 @@ def resize_embedding(detector: Any, name: str, count: int) -> list[str]:
         count: of queries.
     """
     known = getattr(detector.model, name).weight.detach()
-    further = known.new_empty(max(count - len(known), 0), known.shape[1])
-    nn.init.normal_(further, std=float(known.std()))
+    further = new_queries(known, max(count - len(known), 0))
     rows = torch.cat([known[:count], further])
     setattr(detector.model, name, nn.Embedding.from_pretrained(rows, freeze=False))
     detector.config.num_queries = count
