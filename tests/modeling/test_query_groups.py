@@ -43,17 +43,16 @@ def test_the_models_own_group_is_the_model_and_groups_do_not_see_one_another(var
     pixels, mask, _ = random_batch([2, 1, 3], SIZES)
     with torch.no_grad():
         alone = task.family.run(task.model, pixels, mask, all_layers=True)
-        task.groups.further[: len(own_queries(task))] = own_queries(
-            task
-        )  # the first group; the second is not
+        first = task.groups.further[: len(own_queries(task))]
+        first.copy_(own_queries(task))  # the second group stays another
         grouped = task.run(pixels, mask)
-    first, second, own = grouped.logits.chunk(GROUPS)
-    assert own.shape == alone.logits.shape
-    for group in (first, own):
-        torch.testing.assert_close(group, alone.logits, rtol=EXACT, atol=EXACT)
-    assert (second - own).abs().max() > 0.01
-    boxes = grouped.boxes_cxcywh_norm.chunk(GROUPS)
-    torch.testing.assert_close(boxes[-1], alone.boxes_cxcywh_norm, rtol=EXACT, atol=EXACT)
+    # stock keeps a part of DAB-DETR's position embedding in float32
+    close = 1e-5 if variant == "dab_detr" else EXACT
+    for name in ("logits", "boxes_cxcywh_norm"):
+        like, unlike, own = getattr(grouped, name).chunk(GROUPS)
+        for group in (like, own):
+            torch.testing.assert_close(group, getattr(alone, name), rtol=close, atol=close)
+        assert (unlike - own).abs().max() > 1e-3
 
 
 @pytest.mark.usefixtures("float64")
