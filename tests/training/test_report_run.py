@@ -59,6 +59,11 @@ def test_a_panoptic_training_writes_it_by_itself(tmp_path: Path, capsys: pytest.
     ]
     matched = sum(one["matched"] for one in numbers["images"])
     assert matched == sum(row["TP"] for row in numbers["classes"])
+    queries = numbers["queries"]
+    most = max(one["matched"] + one["missed"] for one in numbers["images"])
+    assert queries["most_objects"] == most and queries["training_is_counted"]
+    assert [one["query"] for one in queries["each"]] == list(range(queries["num_queries"]))
+    assert all(one["center"] for one in queries["each"])
     drawn = [image["src"] for image in page.all("img")]
     assert not imported(["report", str(run)]) & NETWORKS, "made again from files alone"
     assert [image["src"] for image in read_page(run / "report.html").all("img")] == drawn
