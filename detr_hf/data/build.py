@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
         truth, report = read_source(source, labels)
         splits[role] = with_images(source, truth)
         reports.append(report)
+    if not data.stuff:
+        splits = {role: without_stuff(split, labels) for role, split in splits.items()}
+        remarks.append(f"data.stuff: {quantity(len(labels.stuff_ids), 'class')} of stuff left out")
     require_something_to_learn(reports[0])
     if VALIDATION in splits:
         require_no_leaks(opened.splits, splits)
@@ -91,6 +95,25 @@ def with_images(source: Source, truth: datasets.Dataset) -> datasets.Dataset:
     if not source.images_apart:
         return truth
     return datasets.concatenate_datasets([source.images_table(), truth], axis=1)
+
+
+def without_stuff(split: datasets.Dataset, labels: LabelMap) -> datasets.Dataset:
+    """The same rows with their things alone; id maps keep their pixels, which are void without an object.
+
+    Raises:
+        UserError: there is no thing.
+    """
+
+    def things_of(objects: dict[str, list[Any]]) -> dict[str, Any]:
+        kept = ~np.isin(objects["category"], labels.stuff_ids)
+        return {"objects": {key: [*itertools.compress(column, kept)] for key, column in objects.items()}}
+
+    # the objects alone: a map over whole rows would copy images
+    objects = split.select_columns("objects")
+    objects = objects.map(things_of, input_columns="objects", features=objects.features)
+    if not any(found["category"] for found in objects["objects"]):
+        raise UserError("data.stuff: false leaves nothing to learn or to score: a split has no thing at all.")
+    return datasets.concatenate_datasets([split.remove_columns("objects"), objects], axis=1)
 
 
 def require_something_to_learn(report: Report) -> None:

@@ -70,6 +70,7 @@ class Data:
     validation_fraction: InnerShare = 0.1  # held out of the training images when there is no validation split
     # None: from the data; "construction": the preset; else the path of a label_map.json.
     labels: Text | None = None
+    stuff: bool = True  # false: stage 1 learns the boxes of things alone
     overfit: Count | None = None  # train on the first N training images, and evaluate on the same ones
     repeat_threshold: InnerShare | None = None  # classes in a smaller share of images are shown more often
     batching: Literal["random", "aspect"] = "random"  # "aspect": images of like shape together, less padding

@@ -87,6 +87,11 @@ UNUSED = (
         ("optim.schedule.drop_at", "optim.schedule.factor"),
     ),
     Unused(
+        lambda recipe: isinstance(recipe, PanopticRecipe),
+        "stage 2 paints stuff as well as things; remove it",
+        ("data.stuff",),
+    ),
+    Unused(
         lambda recipe: recipe.data.dataset is None,
         "it is read with data.dataset only; remove it",
         ("data.revision",),
@@ -266,6 +271,8 @@ def what_a_stream_can_do(recipe: Recipe) -> Faults:
         message = "reads a data set of the Hub or a folder of Parquet files: give data.dataset, or remove it"
         yield "data.streaming", message
     remove = "a stream is not known before it is read; remove one of the two"
+    if not data.stuff:
+        yield "data.stuff", "objects of a stream are read as they come; leave stuff out of the data set"
     if data.overfit is not None:
         yield "data.overfit", f"takes images by number, and {remove}"
     if data.repeat_threshold is not None:

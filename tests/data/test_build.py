@@ -279,3 +279,31 @@ def test_the_key_of_the_training_images_is_that_of_their_values_alone(tmp_path: 
     assert content_key(copy) == content_key(copy.flatten_indices()) == whole.training_key
     whole.save(tmp_path / "saved")
     assert build(tmp_path, dataset=str(tmp_path / "saved"), overfit=6).training_key == whole.training_key
+
+
+def test_stuff_is_left_out_of_both_splits_where_it_is_not_wanted(tmp_path: Path) -> None:
+    split = write_coco_panoptic(tmp_path / "a", count=3)
+    whole = build(tmp_path, train=split, validation=split)
+    bundle = build(tmp_path, train=split, validation=split, stuff=False)
+    assert bundle.labels == whole.labels and len(whole.labels.stuff_ids) > 0
+    stuff = set(whole.labels.stuff_ids)
+    for role in ("train", "validation"):
+        rows, before = bundle.dataset[role], whole.dataset[role]
+        assert rows.features == before.features or set(rows.features) == set(before.features)
+        assert rows["image_id"][:] == before["image_id"][:]
+        for found, every in zip(rows["objects"], before["objects"], strict=True):
+            kept = [at for at, category in enumerate(every["category"]) if category not in stuff]
+            assert 0 < len(kept) < len(every["category"])
+            assert found == {key: [column[at] for at in kept] for key, column in every.items()}
+    assert any(note.startswith("data.stuff: ") for note in bundle.notes)
+    assert bundle.training_key != whole.training_key, "a run does not go on with other objects"
+
+
+def test_data_of_stuff_alone_cannot_leave_it_out(tmp_path: Path) -> None:
+    def nothing_but_stuff(content: dict[str, Any]) -> None:
+        for category in content["categories"]:
+            category["isthing"] = 0
+
+    split = write_coco_panoptic(tmp_path / "a", mend=nothing_but_stuff)
+    with pytest.raises(UserError, match=r"data\.stuff: false leaves nothing"):
+        build(tmp_path, train=split, validation=split, stuff=False)

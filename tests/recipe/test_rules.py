@@ -197,6 +197,7 @@ BAD_PANOPTIC = [
     ),
     ("loss", "{focal: 2}", "loss.focal: unknown key; it is now called `mask_loss_coefficient`"),
     ("loss", "{dice: 2}", "loss.dice: unknown key; it is now called `dice_loss_coefficient`"),
+    ("data", "{demo: {}, stuff: false}", "data.stuff: does nothing here: stage 2 paints stuff"),
     ("data", "{train: {annotations: a, images: i}}", "data.train.panoptic: missing; `task: panoptic` needs"),
     (
         "data",
@@ -230,6 +231,7 @@ BAD_STREAMS = [
         STREAM + ", repeat_threshold: 0.1}",
         "data.repeat_threshold: counts the classes of all images",
     ),
+    ("data", STREAM + ", stuff: false}", "data.stuff: objects of a stream are read as they come"),
     ("data", STREAM + ", batching: aspect}", "data.batching: aspect sorts by the shapes of all images, and"),
     (
         "data",
