@@ -21,7 +21,7 @@ from detr_hf.metrics.box_scores import (
     score_boxes,
 )
 from detr_hf.metrics.entries import ImageEntry
-from detr_hf.report.matching import LEAST_IOU, confusion, match, sweep
+from detr_hf.metrics.matching import LEAST_IOU, confusion, match, sweep
 
 SIZES = (
     ("small", "under 32² px", SMALL, 0.0, 32.0**2),

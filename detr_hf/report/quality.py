@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from detr_hf.metrics.matching import above, match
 from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.metrics.pq_counts import ClassCounts
-from detr_hf.report.matching import above, match
 
 
 @dataclass(frozen=True)

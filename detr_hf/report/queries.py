@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.entries import ImageBoxes, ImageEntry
+from detr_hf.metrics.matching import above, match
 from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.report.charts import Axis, Chart, Mark, mark_chart
-from detr_hf.report.matching import above, match
 
 
 def query_numbers(

@@ -44,22 +44,23 @@ class Matches:
         return (self.truth >= 0) & ~self.ignored
 
 
-def match(image: ImageBoxes, same_class: bool = True) -> Matches:
-    """Give each detection, the surest first, the free true box that it overlaps most, from IoU 0.5 on.
+def match(image: ImageBoxes, same_class: bool = True, least_iou: float = LEAST_IOU) -> Matches:
+    """Give each detection, the surest first, the free true box that it overlaps most, from ``least_iou`` on.
 
     Args:
         image: boxes and truth; crowds may be found any number of times.
         same_class: a box of another class does not count; where False it does, though a crowd's never.
+        least_iou: 0.5, or less to find what is badly placed.
     """
     order = np.argsort(-image.scores, kind="stable")
     labels, crowd = image.labels[order], image.truth_crowd
-    iou = _ious(image.boxes[order], image.truth_boxes, crowd)
+    iou = box_ious(image.boxes[order], image.truth_boxes, crowd)
     same = labels[:, None] == image.truth_labels
     iou = np.where(same | ~crowd & (not same_class), iou, -1.0)
     truth, free = np.full(len(labels), -1, np.int64), ~crowd
     for row in range(len(labels)):
         for open_to in (free, crowd):
-            best = _last_best(np.where(open_to, iou[row], -1.0), same[row])
+            best = _last_best(np.where(open_to, iou[row], -1.0), same[row], least_iou)
             if best is not None:
                 truth[row] = best
                 free[best] = False
@@ -75,6 +76,11 @@ def above(image: ImageBoxes, score_threshold: float, classes: Sequence[int] | No
     keep, true = image.scores > score_threshold, np.ones(len(image.truth_labels), bool)
     if classes is not None:
         keep, true = keep & np.isin(image.labels, classes), np.isin(image.truth_labels, classes)
+    return chosen(image, keep, true)
+
+
+def chosen(image: ImageBoxes, keep: NDArray[np.bool_], true: NDArray[np.bool_]) -> ImageBoxes:
+    """Some of the detections (``keep [D]``) and of the true boxes (``true [G]``)."""
     return ImageBoxes(
         image.boxes[keep],
         image.scores[keep],
@@ -142,7 +148,7 @@ def confusion(
     return table
 
 
-def _ious(
+def box_ious(
     boxes: NDArray[np.float64], truth: NDArray[np.float64], crowd: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """``[D, G]`` IoU of boxes as x, y, width, height; with a crowd the share of the detection inside it."""
@@ -151,9 +157,9 @@ def _ious(
     return np.asarray(coco_mask.iou(boxes, truth, crowd.astype(np.uint8)), np.float64)
 
 
-def _last_best(overlap: NDArray[np.float64], same: NDArray[np.bool_]) -> int | None:
-    """The greatest overlap from ``LEAST_IOU`` on; of equals one of the same class, then the last."""
-    if not len(overlap) or overlap.max() < min(LEAST_IOU, 1 - 1e-10):
+def _last_best(overlap: NDArray[np.float64], same: NDArray[np.bool_], least_iou: float) -> int | None:
+    """The greatest overlap from ``least_iou`` on; of equals one of the same class, then the last."""
+    if not len(overlap) or overlap.max() < min(least_iou, 1 - 1e-10):
         return None
     equals = np.flatnonzero(overlap == overlap.max())
     alike = equals[same[equals]]

@@ -7,7 +7,7 @@ import pytest
 
 from detr_hf.metrics.box_scores import score_boxes
 from detr_hf.metrics.entries import ImageEntry
-from detr_hf.report.matching import THRESHOLDS, above, confusion, match, sweep
+from detr_hf.metrics.matching import THRESHOLDS, above, confusion, match, sweep
 from tests.report.report_factories import image_boxes, random_entries
 
 BRICK, CONE, SKY = 0, 1, 2
