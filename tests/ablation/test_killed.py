@@ -29,7 +29,7 @@ transforms:
   validation: [{{name: ShortEdgeResize, short_edges: [64], max_long_edge: 112}}]
 model: {model}
 optim: {{epochs: 2, batch_size: 8, micro_batch_size: 8, lr: 1e-3}}
-evaluation: {{batch_size: 6, pictures: 0}}
+evaluation: {{batch_size: 6, pictures: 0, score_threshold: 0.05}}
 checkpoint: {{every_steps: 1}}
 """
 STUDY = """
