@@ -38,6 +38,7 @@ class Then:
 
     recipe: Text
     set: Overrides = field(default_factory=dict)
+    without: list[Text] = field(default_factory=list)  # variants that end with stage 1
 
 
 @section
@@ -145,7 +146,7 @@ def study_from_text(text: str, path: Path) -> Study:
     """As ``load_study``; ``path`` is where the file would be."""
     file = _read(text, path)
     variants = list(_variants(file))
-    faults = [*_faults_of_file(file)] or [*_faults_of_names(variants)]
+    faults = [*_faults_of_file(file)] or [*_faults_of_names(file, variants)]
     texts = {name: read_recipe_file(path.parent / name) for name in _recipes_of(file)}
     runs: list[PlannedRun] = []
     if not faults:
@@ -223,8 +224,9 @@ def _faults_of_file(file: StudyFile) -> Iterator[Fault]:
             yield Fault((place,), "changes nothing; write the settings that differ from the base")
 
 
-def _faults_of_names(variants: list[Variant]) -> Iterator[Fault]:
-    """Names that are no folders, or the same one; file systems may take upper and lower case for the same."""
+def _faults_of_names(file: StudyFile, variants: list[Variant]) -> Iterator[Fault]:
+    """Names that are no folders, the same one, or of no variant; file systems may take upper and lower case
+    for the same."""
     seen: dict[str, str] = {}
     for variant in variants:
         folder = variant.folder.casefold()
@@ -235,6 +237,10 @@ def _faults_of_names(variants: list[Variant]) -> Iterator[Fault]:
             message = f"its folder would be that of {other} ({variant.folder}); choose another name"
             yield Fault(("variants", variant.name), message)
         seen.setdefault(folder, variant.name)
+    names = [variant.name for variant in variants]
+    for name in file.then.without if file.then else ():
+        if name not in names:
+            yield Fault(("then", "without"), f"`{name}` is no variant of this study")
 
 
 def _runs(
@@ -275,7 +281,7 @@ def _runs_of(
     if first is None:
         return []
     runs = [PlannedRun(variant.name, seed, _into(first, folder))]
-    if file.then is not None:
+    if file.then is not None and variant.name not in file.then.without:
         if first.task != "detection":
             messages.append(f"{file.base}: `then` builds on a detector; the base must be `task: detection`")
             return runs

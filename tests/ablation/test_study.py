@@ -121,3 +121,15 @@ def test_a_fault_of_the_base_is_told_once(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None:
     assert said in refused(tmp_path, text)
+
+
+def test_a_variant_may_end_with_stage_1(tmp_path: Path) -> None:
+    study = study_in(tmp_path, THEN.replace("set:", "without: [RICAP], set:", 1))
+    stages = [(run.variant, run.stage) for run in study.runs if run.seed == 1]
+    assert stages == [
+        *(("base", "detection"), ("base", "panoptic")),
+        *(("no auxiliary losses", "detection"), ("no auxiliary losses", "panoptic")),
+        ("RICAP", "detection"),
+    ]
+    text = THEN.replace("set:", "without: [ricap], set:", 1)
+    assert "then.without: `ricap` is no variant of this study" in refused(tmp_path, text)
