@@ -77,11 +77,8 @@ def record_map_sizes(backbone: nn.Module) -> Iterator[list[torch.Size]]:
     def record(module: nn.Module, inputs: object, maps: list[tuple[Tensor, Tensor]]) -> None:
         sizes.append(maps[-1][0].shape[-2:])
 
-    handle = backbone.register_forward_hook(record)
-    try:
+    with backbone.register_forward_hook(record):
         yield sizes
-    finally:
-        handle.remove()
 
 
 def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:

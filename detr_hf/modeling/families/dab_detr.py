@@ -112,16 +112,12 @@ class DabDetr:
             recorded.append(AttentionMaps(outputs[1].float().unflatten(-1, sizes[-1])))
 
         attention = detector.model.decoder.layers[-1].cross_attn.cross_attn
-        handles = [
+        with (
+            record_map_sizes(self.backbone(detector)) as sizes,
             attention.register_forward_pre_hook(ask, with_kwargs=True),
             attention.register_forward_hook(record),
-        ]
-        try:
-            with record_map_sizes(self.backbone(detector)) as sizes:
-                yield recorded
-        finally:
-            for handle in handles:
-                handle.remove()
+        ):
+            yield recorded
 
 
 FAMILY = DAB_DETR = DabDetr()

@@ -153,11 +153,8 @@ class DeformableDetr:
             recorded.append(_sampled_points(module, inputs[0] if inputs else given["hidden_states"], given))
 
         attention = detector.model.decoder.layers[-1].encoder_attn
-        handle = attention.register_forward_pre_hook(record, with_kwargs=True)
-        try:
+        with attention.register_forward_pre_hook(record, with_kwargs=True):
             yield recorded
-        finally:
-            handle.remove()
 
     def _keep_float32(self, detector: Any) -> None:
         """Heads, reference points, and the norms that decide the precision of all shares of the image.
@@ -181,11 +178,8 @@ def _record_masks(encoder: nn.Module) -> Iterator[list[Tensor]]:
     def record(module: nn.Module, inputs: tuple, given: dict[str, Any]) -> None:
         recorded.append(given["attention_mask"])
 
-    handle = encoder.register_forward_pre_hook(record, with_kwargs=True)
-    try:
+    with encoder.register_forward_pre_hook(record, with_kwargs=True):
         yield recorded
-    finally:
-        handle.remove()
 
 
 def _sampled_points(attention: Any, hidden: Tensor, given: dict[str, Any]) -> SampledPoints:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -28,12 +28,10 @@ def record_layers(decoder: Any) -> Iterator[list[Tensor]]:
     def record(module: nn.Module, inputs: object, output: Tensor | tuple) -> None:
         recorded.append(output[0] if isinstance(output, tuple) else output)
 
-    handles = [layer.register_forward_hook(record) for layer in decoder.layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in decoder.layers:
+            hooks.enter_context(layer.register_forward_hook(record))
         yield recorded
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @cache
