@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 from detr_hf.ablation.state import FAILURE_FILE, OUTPUT_FILE, error_in, state_of, write_asked
@@ -19,12 +18,10 @@ from detr_hf.ablation.study import PlannedRun
 from detr_hf.errors import INTERRUPTED, STOPPED, StoppedEarly, UserError, quantity
 from detr_hf.files import unwritable, write_json
 from detr_hf.run_folder import RECIPE_FILE
+from detr_hf.stop_signals import StopSignals
 
 POLL = 0.05
 """Seconds between two looks at the runs under way."""
-
-ONE_PRESS = 1.0
-"""Seconds within which signals count as one: a terminal sends Ctrl-C to the study and to its runs."""
 
 CUT = (STOPPED, INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
 """Exit codes of a run that can go on where it was cut."""
@@ -68,8 +65,7 @@ class Runner:
         self.active: list[Process] = []
         self.results = {run.name: "finished" for run in runs if state_of(run).kind == "finished"}
         self._seconds: list[float] = []  # of the runs that were finished
-        self._signal: int | None = None
-        self._signalled = 0.0
+        self._signals = StopSignals()
         self._waited_for: set[str] = set()
 
     def run_all(self) -> None:
@@ -79,15 +75,15 @@ class Runner:
             StoppedEarly: a signal ended it; the runs under way have saved.
         """
         waiting = [run for run in self.runs if run.name not in self.results]
-        with self._watch():
-            while self.active or (waiting and self._signal is None):
+        with self._signals.watch():
+            while self.active or (waiting and self._signals.name is None):
                 self._collect()
-                if self._signal is None:
+                if self._signals.name is None:
                     waiting = [run for run in waiting if not self._takes(run)]
                 else:
                     self._stop()
                 time.sleep(POLL)
-        if self._signal is not None:
+        if self._signals.name is not None:
             raise StoppedEarly
 
     def _takes(self, run: PlannedRun) -> bool:
@@ -161,24 +157,6 @@ class Runner:
                 f"; about {minutes:.0f} min left" if minutes < 100 else f"; about {minutes / 60:.0f} h left"
             )
         print(f"[{len(self.results)}/{len(self.runs)}] {run.name}: {said}{time_left}", flush=True)
-
-    @contextmanager
-    def _watch(self) -> Iterator[None]:
-        """Note SIGTERM, SIGHUP and Ctrl-C, and give them back."""
-        names = ("SIGTERM", "SIGINT", "SIGHUP")  # the last is none of Windows's
-        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        before = {number: signal.signal(number, self._note) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        if self._signal is None:
-            self._signal, self._signalled = number, time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - self._signalled > ONE_PRESS:
-            raise KeyboardInterrupt
 
     def _stop(self) -> None:
         """Ask the runs under way, once, to save and end."""

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
 
 from accelerate import Accelerator
 
 from detr_hf.recipe import Recipe, seconds_of
+from detr_hf.stop_signals import StopSignals
 from detr_hf.training.distributed import sum_over_processes
 
-ONE_PRESS = 1.0
-"""Seconds within which signals count as one: a terminal and a launcher both pass Ctrl-C on."""
-
-REASONS = ("stopped by SIGTERM", "stopped by Ctrl-C", "the time limit is reached")
+REASONS = {
+    "SIGTERM": "stopped by SIGTERM",
+    "SIGINT": "stopped by Ctrl-C",
+    "SIGHUP": "stopped because its terminal was closed",
+}
+OUT_OF_TIME = "the time limit is reached"
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,10 @@ class Decision:
 
 
 class SignalHandler:
-    """Watches for SIGTERM, Ctrl-C and the time limit, and for the moments to save.
+    """Watches for signals to stop and the time limit, and for the moments to save.
 
-    A signal is only noted; the loop asks ``sync`` after a step, and every process gets the same answer even
-    where one of them alone got the signal. A second Ctrl-C ends the program at once.
+    The loop asks ``sync`` after a step, and every process gets the same answer even where one of them alone
+    got a signal.
 
     Args:
         recipe: with `time_limit` and how often to save.
@@ -47,34 +45,15 @@ class SignalHandler:
         limit = None if recipe.time_limit is None else seconds_of(recipe.time_limit)
         self._ends = None if limit is None else started + limit
         self._saved = time.monotonic()
-        self._signal: int | None = None
-        self._signalled = 0.0
+        self._signals = StopSignals()
 
-    @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT over, and give them back; outside the main thread there are none."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before: dict[int, Any] = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        # Only noted: a step, or a file being written, must not be cut in two.
-        if self._signal is None:
-            self._signal, self._signalled = number, time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - self._signalled > ONE_PRESS:
-            raise KeyboardInterrupt
+    def watch(self) -> AbstractContextManager[None]:
+        """While open, signals are noted."""
+        return self._signals.watch()
 
     def requested(self) -> bool:
         """Whether this process got a signal to stop, or has run out of time."""
-        return self._signal is not None or self._is_over()
+        return self._signals.name is not None or self._is_over()
 
     def _is_over(self) -> bool:
         return self._ends is not None and time.monotonic() >= self._ends
@@ -87,13 +66,13 @@ class SignalHandler:
         """What to do after ``step`` steps; collective: every process asks, and gets the same answer."""
         due = time.monotonic() - self._saved >= 60 * self._saving.every_minutes
         flags = [
-            self._signal == signal.SIGTERM,
-            self._signal == signal.SIGINT,
+            *(self._signals.name == name for name in REASONS),
             self._is_over(),
             # by the clock of the main process alone: no two clocks agree on when a minute is over
             due and self.accelerator.is_main_process,
         ]
-        votes = sum_over_processes(self.accelerator, [float(flag) for flag in flags])
-        reason = next((text for text, vote in zip(REASONS, votes, strict=False) if vote), None)
+        *reasons, save = sum_over_processes(self.accelerator, [float(flag) for flag in flags])
+        texts = (*REASONS.values(), OUT_OF_TIME)
+        reason = next((text for text, vote in zip(texts, reasons, strict=True) if vote), None)
         every_steps = self._saving.every_steps
-        return Decision(reason, save=votes[3] > 0 or bool(every_steps and step % every_steps == 0))
+        return Decision(reason, save=save > 0 or bool(every_steps and step % every_steps == 0))

@@ -12,9 +12,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from detr_hf import stop_signals
 from detr_hf.errors import INTERRUPTED, STOPPED, StoppedEarly, exit_with_message
 from detr_hf.recipe import Recipe, recipe_from_text, seconds_of
-from detr_hf.training import engine, loop, signals
+from detr_hf.training import engine, loop
 from detr_hf.training.checkpoint import find_checkpoint, step_of
 from detr_hf.training.loop import train
 from detr_hf.training.signals import SignalHandler
@@ -157,7 +158,7 @@ def test_a_second_ctrl_c_ends_at_once_but_not_the_launchers_copy_of_the_first(
 ) -> None:
     """Guards: a terminal sends Ctrl-C to the whole group, and torchrun passes it on once more."""
     clock = [100.0]
-    monkeypatch.setattr(signals.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(stop_signals.time, "monotonic", lambda: clock[0])
     watching = SignalHandler(any_recipe(), Accelerator(), 0.0)
     with watching.watch():
         signal.raise_signal(signal.SIGINT)
@@ -175,7 +176,7 @@ def test_all_processes_stop_when_one_is_told_to(monkeypatch: pytest.MonkeyPatch)
     watching = SignalHandler(any_recipe(), accelerator, 0.0)
     assert watching.sync(1).reason is None
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda _: 2))
-    others = torch.tensor([1.0, 0, 0, 0])
+    others = torch.tensor([1.0, 0, 0, 0, 0])
     monkeypatch.setattr(Accelerator, "reduce", lambda _, votes, reduction: votes + others)
     assert watching.sync(1).reason == "stopped by SIGTERM"
 
