@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from detr_hf.files import require_outside
 
 if TYPE_CHECKING:
     from detr_hf.data.check import Target
+    from detr_hf.recipe.schema import DetectionModel, PanopticModel
 
 HELP = "List every fault of a data set that a training run would trip over."
 PLACE = 2
@@ -29,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
     parser.add_argument(
         "--queries", type=count, default=100, help="objects the model can find in an image (default: 100)"
+    )
+    parser.add_argument(
+        "--stride",
+        type=count,
+        help="pixels to a cell of the network's map; objects narrower than one are small (default: as the "
+        "recipe's model has it, or 32)",
     )
     parser.add_argument("--threads", type=count, help="images read at a time (default: one for each core)")
 
@@ -54,7 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
         write_page(result, arguments.html)
     if arguments.fix:
         made = fix(target, arguments.fix, arguments.threads)
-        result = check(open_target(arguments.fix), arguments.queries, threads=arguments.threads)
+        copy = replace(open_target(arguments.fix), seen=target.seen)
+        result = check(copy, arguments.queries, threads=arguments.threads)
         print(f"\nrepaired copy in {arguments.fix}; all that was found is in {CHANGES_FILE}")
         print("\n".join([*lines_of(made.report), f"  the copy has {verdict(result)}"]))
     if code := result.exit_code(arguments.strict):
@@ -72,11 +81,26 @@ def _target(arguments: argparse.Namespace) -> Target:
         from detr_hf.data.check import target_of_data
         from detr_hf.demo.resolve import resolve_demo
         from detr_hf.recipe import load_recipe
+        from detr_hf.seen_sizes import largest_input
 
-        return target_of_data(resolve_demo(load_recipe(path)).data, arguments.target)
-    from detr_hf.data.check import open_target
+        recipe = resolve_demo(load_recipe(path))
+        lists = (recipe.transforms.train, recipe.transforms.validation)
+        seen = largest_input(lists, arguments.stride or _stride_of(recipe.model))
+        return target_of_data(recipe.data, arguments.target, seen)
+    from detr_hf.data.check import DEFAULT_INPUT, open_target
 
-    return open_target(arguments.target, arguments.images, arguments.panoptic, arguments.format)
+    target = open_target(arguments.target, arguments.images, arguments.panoptic, arguments.format)
+    return replace(target, seen=replace(DEFAULT_INPUT, stride=arguments.stride or DEFAULT_INPUT.stride))
+
+
+def _stride_of(model: DetectionModel | PanopticModel) -> int:
+    """Of a model that is a folder; others are not downloaded for a check."""
+    from detr_hf.foreign_files import readable_json
+    from detr_hf.recipe.schema import PanopticModel
+    from detr_hf.seen_sizes import stride_of_config
+
+    source = model.detector if isinstance(model, PanopticModel) else model.pretrained
+    return stride_of_config(readable_json(Path(source) / "config.json"))
 
 
 def _is_recipe(path: Path) -> bool:

@@ -42,13 +42,14 @@ def run(arguments: argparse.Namespace) -> None:
     if not run.best.is_dir():
         raise UserError(f"{folder}: has no best/ yet; the first evaluation of a run writes it.")
     recipe = load_recipe(run.recipe_file)
-    from detr_hf.training.report_run import report_again
+    from detr_hf.training.report_run import print_reasons, report_again
 
     with _main_process_first():
         recipe, data = _with_data(recipe, folder)
     page = report_again(folder, recipe, data, arguments.threshold, arguments.images)
     if not int(os.environ.get("RANK", 0)):
         print(f"report: {page}")
+        print_reasons(folder)
 
 
 def _main_process_first() -> AbstractContextManager[Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.convert import Converted, convert
@@ -24,9 +26,12 @@ from detr_hf.data.workers import in_threads, progress
 from detr_hf.errors import UserError, quantity
 from detr_hf.labels import LabelMap, load_labels
 from detr_hf.recipe import Data, Split
+from detr_hf.recipe.data import MAX_LONG_EDGE, SHORT_EDGES
 from detr_hf.recipe.prepare import Reading
+from detr_hf.seen_sizes import NetworkInput, small_classes
 
 QUERIES = 100
+DEFAULT_INPUT = NetworkInput(SHORT_EDGES[-1], MAX_LONG_EDGE)  # of a recipe that says nothing else
 SAMPLES = 24
 WEIGHTS = {ERROR: 100, WARNING: 10, INFO: 0}
 OK, FAULTY = 0, 1
@@ -44,6 +49,8 @@ class Target:
     # why the data cannot be opened, or which of its splits to train on is not known
     fault: Issue | None = None
     fraction: float = 0.1  # of the images that would be held out for validation
+    # how the network will see the images; None where that is not known
+    seen: NetworkInput | None = DEFAULT_INPUT
 
 
 def open_target(
@@ -74,8 +81,8 @@ def open_target(
     return Target(path, opened.splits, opened.labels, (remark,), fault)
 
 
-def target_of_data(data: Data, name: str) -> Target:
-    """The data of a recipe, without ``demo``.
+def target_of_data(data: Data, name: str, seen: NetworkInput | None = DEFAULT_INPUT) -> Target:
+    """The data of a recipe, without ``demo``, as a network sees it.
 
     Raises:
         UserError: the data set is streamed.
@@ -91,7 +98,7 @@ def target_of_data(data: Data, name: str) -> Target:
     except UserError as error:
         return Target(name, {}, fault=Issue("data", str(error)))
     remarks, fraction = tuple(opened.remarks), data.validation_fraction
-    return Target(name, opened.splits, labels or opened.labels, remarks, fraction=fraction)
+    return Target(name, opened.splits, labels or opened.labels, remarks, fraction=fraction, seen=seen)
 
 
 @dataclass
@@ -105,6 +112,8 @@ class SplitCount:
     used: set[str | None] = field(default_factory=set)  # by crowds, too
     to_learn: int = 0  # objects that repair leaves
     key: str = ""  # of its source
+    # shorter sides of these objects as the network sees them, in pixels
+    sides: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 @dataclass(frozen=True)
@@ -209,6 +218,11 @@ class _Check:
             counts = {split: held.classes for split, held in self.splits.items()}
             for split, issue in validate_classes(counts, labels.names, self.target.fraction):
                 self.report.add([issue], split)
+            if self.target.seen is not None:
+                small = small_classes(
+                    {name: np.array(held.sides[name]) for name in held.sides}, self.target.seen
+                )
+                self.report.add([Issue("class-small", text) for text in small], first)
         worst = [seen for _, _, seen in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
         return CheckResult(self.target, labels, self.splits, self.report, worst)
 
@@ -258,6 +272,7 @@ class _Check:
         held.classes.update(found.category for found in single if found.category is not None)
         held.to_learn += seen.to_learn
         held.used.update(found.category for found in sample.objects)
+        self._add_sides(seen, held)
         issues = seen.issues + list(self._repeated(seen))
         self.report.add(issues, seen.split)
         severities = [KINDS[issue.code].severity for issue in issues]
@@ -267,6 +282,16 @@ class _Check:
             push = heapq.heappush if len(self._worst) < self.samples else heapq.heappushpop
             push(self._worst, entry)
         self._taken += 1
+
+    def _add_sides(self, seen: Seen, held: SplitCount) -> None:
+        sample, size = seen.repaired.sample, self.target.seen
+        if sample is None or sample.size_hw is None or size is None:
+            return
+        found = [one for one in sample.objects if not one.iscrowd and one.category is not None]
+        boxes = np.array([one.bbox for one in found], np.float64).reshape(-1, 4)
+        sides = size.sides_px(boxes[:, 2:], np.array([sample.size_hw]))
+        for one, side in zip(found, sides.tolist(), strict=True):
+            held.sides[one.category or ""].append(side)
 
     def _repeated(self, seen: Seen) -> Iterator[Issue]:
         """Whether the same file was there before, in this split or another."""

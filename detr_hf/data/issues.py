@@ -118,6 +118,7 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ("image-dark", "16-bit images use a small part of their range", "scale them: they look black"),
         ("image-duplicate", "the same image is in a split twice", "keep one of them"),
         ("too-many-objects", "images hold more objects than queries", "the rest cannot be learned"),
+        ("class-small", "objects of a class are mostly too small for the network", "train at a larger size"),
         ("split-missing", "splits are named that are not there", "put their images there, or go without"),
         ("class-only-in-validation", "classes have no object to learn from", "add training images"),
         ("class-similar", "class names differ in case, spaces or a plural alone", "give one class one name"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import datasets
 import numpy as np
 import pyarrow.compute as pc
@@ -9,6 +11,45 @@ from numpy.typing import NDArray
 
 from detr_hf.loading.mixing import PARTNERS, PASTED_SHARE, Mixing
 from detr_hf.loading.truth import ROWS_AT_ONCE
+
+
+@dataclass(frozen=True)
+class SplitObjects:
+    """The objects of a split, crowds left out.
+
+    Attributes:
+        rows, classes: ``int64 [N]`` of the image and of the object.
+        boxes_wh_px, sizes_hw: ``float64 [N, 2]`` of the box and of its image, in original pixels.
+        images: of the split.
+    """
+
+    rows: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    boxes_wh_px: NDArray[np.float64]
+    sizes_hw: NDArray[np.float64]
+    images: int
+
+    @property
+    def most_in_one_image(self) -> int:
+        """The most objects of any image."""
+        return int(np.bincount(self.rows, minlength=1).max())
+
+    def images_of(self, label: int) -> int:
+        """Images with an object of the class."""
+        return len(np.unique(self.rows[self.classes == label]))
+
+
+def split_objects(split: datasets.Dataset) -> SplitObjects:
+    """Read the objects of a split, of its pixels none."""
+    rows, classes = _objects(split)
+    boxes = [np.zeros((0, 4))]
+    for batch in split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
+        objects = batch["objects"].combine_chunks()
+        crowds, xywh = (pc.list_flatten(pc.struct_field(objects, name)) for name in ("iscrowd", "bbox"))
+        numbers = pc.list_flatten(xywh).to_numpy(zero_copy_only=False).astype(np.float64)
+        boxes.append(numbers.reshape(-1, 4)[~crowds.to_numpy(zero_copy_only=False).astype(bool)])
+    sizes_hw = np.stack([np.asarray(split[name], np.float64) for name in ("height", "width")], 1)
+    return SplitObjects(rows, classes, np.concatenate(boxes)[:, 2:], sizes_hw[rows], len(split))
 
 
 def repeat_factors(split: datasets.Dataset, num_classes: int, threshold: float) -> NDArray[np.float64]:

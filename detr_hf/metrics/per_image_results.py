@@ -14,12 +14,13 @@ from safetensors.numpy import load, save_file
 from detr_hf.files import UnwritableError, whole_file
 from detr_hf.foreign_files import open_file
 from detr_hf.metrics.entries import ImageBoxes, ImageEntry
-from detr_hf.metrics.pq_counts import ClassCounts
+from detr_hf.metrics.pq_counts import SEGMENT_FATES, ClassCounts
 from detr_hf.run_folder import METRICS_FILE, PER_IMAGE_FILE, RunFolder
 
 _BOX_COLUMNS = ("boxes", "scores", "labels")
 _TRUTH_COLUMNS = ("truth_boxes", "truth_labels", "truth_areas", "truth_crowd")
 _SEGMENT_COLUMNS = ("classes", "counts", "iou")
+_NUMBERS = ("num_queries", "stride")
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class PerImageResults:
         boxes: entries with ``ImageBoxes``: every detection, and the truth.
         segments: entries with ``ClassCounts``, of the same images; None for stage 1.
         num_queries: of the model; None where it is not known, as in files of older versions.
+        stride: pixels to a cell of the finest map that the model's encoder sees; None as before.
     """
 
     boxes: list[ImageEntry]
     segments: list[ImageEntry] | None = None
     num_queries: int | None = None
+    stride: int | None = None
 
     def __post_init__(self) -> None:
         for entries in (self.boxes, self.segments or []):
@@ -46,8 +49,9 @@ def save_per_image(run: RunFolder, results: PerImageResults) -> None:
     columns = {"of": np.array([evaluation_mark(run)]), **_box_arrays(results.boxes)}
     if results.segments is not None:
         columns |= _segment_arrays(results.segments)
-    if results.num_queries is not None:
-        columns["num_queries"] = np.array([results.num_queries])
+    for name in _NUMBERS:
+        if getattr(results, name) is not None:
+            columns[name] = np.array([getattr(results, name)])
     try:
         with whole_file(run.path / PER_IMAGE_FILE) as partial:
             save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, partial)
@@ -62,9 +66,10 @@ def load_per_image(run: RunFolder, num_classes: int) -> PerImageResults | None:
             columns = load(file.read())
         if columns["of"].tolist() != [evaluation_mark(run)]:
             return None
-        num_queries = int(columns["num_queries"][0]) if "num_queries" in columns else None
-        results = PerImageResults(_box_entries(columns), _segment_entries(columns), num_queries)
-        return results if _fits(columns, num_classes) else None
+        if not _fits(columns, num_classes):
+            return None
+        numbers = {name: int(columns[name][0]) for name in _NUMBERS if name in columns}
+        return PerImageResults(_box_entries(columns), _segment_entries(columns), **numbers)
     except (OSError, ValueError, KeyError, IndexError, TypeError, SafetensorError):
         return None
 
@@ -114,7 +119,14 @@ def _segment_arrays(entries: list[ImageEntry]) -> dict[str, NDArray[Any]]:
         "segment_image_ids": np.array([entry.image_id for entry in entries], np.int64),
         "segment_lengths": np.array([len(one.classes) for one in contents], np.int64),
         **{f"segment_{n}": np.concatenate([getattr(one, n) for one in contents]) for n in _SEGMENT_COLUMNS},
+        **_lost_arrays([one.lost for one in contents if one.lost is not None], len(contents)),
     }
+
+
+def _lost_arrays(lost: list[NDArray[np.int64]], images: int) -> dict[str, NDArray[Any]]:
+    if not lost or len(lost) < images:
+        return {}
+    return {"lost_lengths": np.array([len(one) for one in lost], np.int64), "lost": np.concatenate(lost)}
 
 
 def _segment_entries(columns: dict[str, NDArray[Any]]) -> list[ImageEntry] | None:
@@ -122,8 +134,11 @@ def _segment_entries(columns: dict[str, NDArray[Any]]) -> list[ImageEntry] | Non
         return None
     names = tuple(f"segment_{name}" for name in _SEGMENT_COLUMNS)
     pieces = _pieces(columns, names, columns["segment_lengths"])
-    rows = zip(columns["segment_image_ids"].tolist(), pieces, strict=True)
-    return [ImageEntry(image_id, 0, ClassCounts(*piece)) for image_id, piece in rows]
+    lost: list[tuple[Any, ...]] = [(None,)] * len(pieces)
+    if "lost" in columns:
+        lost = _pieces(columns, ("lost",), columns["lost_lengths"])
+    rows = zip(columns["segment_image_ids"].tolist(), pieces, lost, strict=True)
+    return [ImageEntry(image_id, 0, ClassCounts(*piece, *rest)) for image_id, piece, rest in rows]
 
 
 def _fits(columns: dict[str, NDArray[Any]], num_classes: int) -> bool:
@@ -131,6 +146,9 @@ def _fits(columns: dict[str, NDArray[Any]], num_classes: int) -> bool:
     names = ("labels", "truth_labels", "segment_classes")
     classes = np.concatenate([columns[name] for name in names if name in columns])
     ranges = [(classes, num_classes)]
+    if "lost" in columns:
+        kinds = (num_classes, len(SEGMENT_FATES), num_classes + 1)
+        ranges += [(columns["lost"][:, at] + (at == 2), count) for at, count in enumerate(kinds)]
     if "queries" in columns and "num_queries" in columns:
         ranges.append((columns["queries"], int(columns["num_queries"][0])))
     return all(len(ids) == 0 or (ids.min() >= 0 and ids.max() < count) for ids, count in ranges)

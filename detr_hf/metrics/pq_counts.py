@@ -15,13 +15,18 @@ Areas are counted from the pixels of the id maps, never taken from annotations.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detr_hf.errors import UserError
+
+SEGMENT_FATES = ("found", "wrong class", "merged", "split", "badly placed", "void", "missed")
+"""What becomes of a true segment; see ``lost_segments``."""
+
+FOUND, WRONG_CLASS, MERGED, SPLIT, BADLY_PLACED, VOID, MISSED = range(7)
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,14 @@ class ClassCounts:
         classes: ``int64 [K]`` class ids; of one image only those that occur, in a sum all C.
         counts: ``int64 [K, 3]`` true positives, false positives, false negatives.
         iou: ``float64 [K]`` sum of the IoUs of the true positives.
+        lost: ``int64 [L, 3]`` of the true segments of one image that were not found: class, fate, and the
+            class that has most of it, -1 for none. None in a sum, and where it is not known.
     """
 
     classes: NDArray[np.int64]
     counts: NDArray[np.int64]
     iou: NDArray[np.float64]
+    lost: NDArray[np.int64] | None = None
 
 
 def read_row(row: Mapping[str, Any], what: str) -> PanopticRow:
@@ -109,7 +117,46 @@ def count_image(truth: PanopticRow, found: PanopticRow) -> ClassCounts:
     hit = matched.any(1)
     hit_iou = np.where(matched, iou, 0).sum(1)[hit]  # an IoU above 0.5 leaves room for one match in a row
     extra = found.classes[~matched.any(0) & ~ignored]
-    return _by_class(truth.classes[hit], hit_iou, extra, truth.classes[~hit & ~truth.crowd])
+    missed = ~hit & ~truth.crowd
+    counts = _by_class(truth.classes[hit], hit_iou, extra, truth.classes[missed])
+    return replace(counts, lost=lost_segments(truth, found, overlap, np.flatnonzero(missed), iou))
+
+
+def lost_segments(
+    truth: PanopticRow,
+    found: PanopticRow,
+    overlap: NDArray[np.int64],
+    missed: NDArray[np.intp],
+    iou: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """``ClassCounts.lost`` of the segments ``missed`` of ``truth``; the first of these that is true.
+
+    Wrong class: a segment of another class has an IoU above 0.5 with it. Void: half of its pixels or more
+    are. Merged: half or more lie in one predicted segment that holds more of something else. Split: half or
+    more lie in several segments of its class. Badly placed: a tenth or more does. Else it is missed.
+    """
+    rows, shared = [], overlap[1:, 1:]
+    for g in missed.tolist():
+        label, inside = int(truth.classes[g]), shared[g] / max(int(truth.areas[g]), 1)
+        of_class = inside[found.classes == label]
+        most = int(inside.argmax()) if len(inside) and inside.max() > 0 else None
+        alike = int(iou[g].argmax()) if most is not None else 0
+        if most is not None and iou[g, alike] > 0.5:
+            most, fate = alike, WRONG_CLASS
+        elif overlap[1 + g, 0] >= 0.5 * truth.areas[g] > 0:
+            fate = VOID
+        elif (
+            most is not None
+            and inside[most] >= 0.5
+            and overlap[1:, 1 + most].max() > overlap[1 + g, 1 + most]
+        ):
+            fate = MERGED
+        elif of_class.sum() >= 0.5 and of_class.max() < 0.5:
+            fate = SPLIT
+        else:
+            fate = BADLY_PLACED if of_class.sum() >= 0.1 else MISSED
+        rows.append((label, fate, -1 if most is None else int(found.classes[most])))
+    return np.array(rows, np.int64).reshape(-1, 3)
 
 
 def _on_last_crowd(truth: PanopticRow, found: PanopticRow, shared: NDArray[np.int64]) -> NDArray[np.int64]:

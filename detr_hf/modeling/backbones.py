@@ -90,13 +90,25 @@ def patch_side(backbone: nn.Module) -> int | None:
     return None if _columns_seen(backbone, PROBE_SIDE - 1) == cells else PROBE_SIDE // cells
 
 
+def map_stride(backbone: nn.Module, config: Any) -> int:
+    """Pixels to a cell of the finest map that the encoder of a detector sees.
+
+    Args:
+        backbone: see ``Family.backbone``.
+        config: of the detector; one of several feature levels sees all of the backbone's maps, others the
+            coarsest.
+    """
+    which = 0 if getattr(config, "num_feature_levels", 1) > 1 else -1
+    return PROBE_SIDE // _columns_seen(backbone, PROBE_SIDE, which)
+
+
 @torch.no_grad()
-def _columns_seen(backbone: nn.Module, side: int) -> int:
-    """Columns of the coarsest map of a square image."""
+def _columns_seen(backbone: nn.Module, side: int, which: int = -1) -> int:
+    """Columns of one of the maps, the coarsest if not told otherwise, of a square image."""
     first = next(backbone.parameters())
     pixels = torch.zeros(1, 3, side, side, dtype=first.dtype, device=first.device)
-    coarsest, _ = backbone(pixels, torch.ones_like(pixels[:, 0], dtype=torch.int64))[-1]
-    return int(coarsest.shape[-1])
+    seen, _ = backbone(pixels, torch.ones_like(pixels[:, 0], dtype=torch.int64))[which]
+    return int(seen.shape[-1])
 
 
 def _stem_and_first_stage(backbone: nn.Module) -> list[str]:

@@ -9,15 +9,26 @@ from typing import Any
 
 from detr_hf import __version__
 from detr_hf.labels import LabelMap
+from detr_hf.loading.balance import SplitObjects
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults
 from detr_hf.modeling.predictions import Prediction
 from detr_hf.report.boxes import box_numbers
+from detr_hf.report.class_facts import (
+    facts_of_classes,
+    false_detections,
+    gains_of_mending,
+    sizes_seen,
+    true_objects,
+    with_segments,
+)
 from detr_hf.report.facts import facts_of, read_recipe
 from detr_hf.report.history import curves, totals
 from detr_hf.report.quality import ImageQuality, qualities
 from detr_hf.report.queries import query_numbers
+from detr_hf.report.why import hidden_by_threshold, most_worth, reason_of, scores_of, verdict
 from detr_hf.run_folder import METRICS_FILE, RunFolder
+from detr_hf.seen_sizes import NetworkInput, network_inputs
 
 ROUNDED = 0.0005  # results are shown with three digits
 
@@ -36,7 +47,7 @@ class ReportInputs:
         truth: the validation split; None where the data cannot be read.
         faults: by image id, what is wrong with images that ``truth`` is without.
         training_objects: of each class; None where they cannot be counted.
-        most_training_objects: in one image; None as before.
+        training: objects of the training images; None as before.
         segments: the prediction of stage 2 for an image id of ``truth``; None where no model is at hand.
         notes: what is missing, and why.
     """
@@ -49,7 +60,7 @@ class ReportInputs:
     truth: GroundTruth | None = None
     faults: Mapping[int, str] = field(default_factory=dict)
     training_objects: Sequence[int] | None = None
-    most_training_objects: int | None = None
+    training: SplitObjects | None = None
     segments: Callable[[int], Prediction] | None = None
     notes: tuple[str, ...] = ()
 
@@ -61,6 +72,7 @@ def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQual
     recipe, sums = read_recipe(run), totals(lines)
     boxes: dict[str, Any] = {}
     queries: dict[str, Any] | None = None
+    why: dict[str, Any] | None = None
     ranked: list[ImageQuality] = []
     threshold = inputs.score_threshold
     if inputs.per_image is not None:
@@ -69,7 +81,10 @@ def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQual
         used = inputs.usual_threshold if threshold is None else threshold
         ranked = qualities(inputs.per_image, used)
         sizes = {} if inputs.truth is None else inputs.truth.sizes_hw()
-        queries = query_numbers(inputs.per_image, inputs.labels, used, sizes, inputs.most_training_objects)
+        most = None if inputs.training is None else inputs.training.most_in_one_image
+        queries = query_numbers(inputs.per_image, inputs.labels, used, sizes, most)
+        if inputs.per_image.boxes:
+            why = _why(inputs, boxes, results, network_inputs_of(recipe, inputs.per_image.stride), used)
     numbers = {
         "run": str(inputs.folder),
         "made_by": f"detr-hf {__version__}",
@@ -79,7 +94,8 @@ def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQual
         "facts": dict(facts_of(run, recipe, sums, results)),
         "totals": sums,
         "recipe": recipe,
-        "classes": _classes(inputs, results, {**boxes, "queries": queries}),
+        "why": None if why is None else {key: why[key] for key in why if key != "classes"},
+        "classes": _classes(inputs, results, {**boxes, "queries": queries}, (why or {}).get("classes") or {}),
         **{name: boxes.get(name) for name in ("sizes", "precision_recall", "threshold_sweep", "confusion")},
         "queries": queries,
         "images": [asdict(one) for one in ranked],
@@ -99,7 +115,67 @@ def _differences(results: dict[str, Any], boxes: dict[str, Any]) -> list[str]:
     ]
 
 
-def _classes(inputs: ReportInputs, results: dict[str, Any], boxes: dict[str, Any]) -> list[dict[str, Any]]:
+def network_inputs_of(recipe: dict[str, Any], stride: int | None) -> dict[str, list[NetworkInput]]:
+    """How the network sees images of each split; nothing where the recipe or the network is not known."""
+    lists = recipe.get("transforms") or {}
+    splits = ("train", "validation") if stride is not None else ()
+    return {split: network_inputs(lists.get(split) or [], stride or 0) for split in splits}
+
+
+def _why(
+    inputs: ReportInputs,
+    boxes: dict[str, Any],
+    results: dict[str, Any],
+    seen_in: dict[str, list[NetworkInput]],
+    score_threshold: float,
+) -> dict[str, Any]:
+    """Verdict, things to do, and what is known of each class; see ``why``."""
+    assert inputs.per_image is not None
+    entries, labels, segments = inputs.per_image.boxes, inputs.labels, inputs.per_image.segments
+    sizes = {} if inputs.truth is None else inputs.truth.sizes_hw()
+    (seen,) = seen_in.get("validation") or (None,)
+    objects = true_objects(entries, labels.stuff_ids, score_threshold, sizes, seen)
+    best = {name: (found or {}).get("threshold") for name, found in boxes["best_f1"].items()}
+    of_boxes = facts_of_classes(objects, labels, seen, inputs.training, score_threshold, best)
+    of_segments = with_segments(of_boxes, segments, labels) if segments is not None else None
+    facts, what = of_segments or of_boxes, f" with a score above {score_threshold:.2f}"
+    reasons = [one for fact in facts.values() if (one := reason_of(fact, facts)) is not None]
+    predicted_at = inputs.usual_threshold if inputs.score_threshold is None else inputs.score_threshold
+    hidden = hidden_by_threshold(boxes["threshold_sweep"], len(objects.classes), predicted_at)
+    gains, gains_of = gains_of_mending(entries, labels)
+    false = false_detections(entries, labels, score_threshold)
+    said_of = {one.name: one.sentence for one in reasons}
+    return {
+        "score_threshold": score_threshold,
+        "network_input": asdict(seen) if seen else None,
+        "verdict": verdict(facts, scores_of(results), "" if of_segments else what, gains),
+        "things": most_worth(reasons, facts, hidden),
+        "gains": gains,
+        "by_segments": of_segments is not None,
+        "classes": {
+            name: {
+                "training_images": one.training_images,
+                "fates": dict(of_boxes[name].fates),
+                "segment_fates": dict(one.fates) if of_segments else None,
+                "taken_for": dict(one.taken_for.most_common()),
+                "false": false[name],
+                "gains": gains_of.get(name),
+                **sizes_seen(
+                    labels.label2id[name], objects, seen, inputs.training, seen_in.get("train") or []
+                ),
+                "why": said_of.get(name),
+            }
+            for name, one in facts.items()
+        },
+    }
+
+
+def _classes(
+    inputs: ReportInputs,
+    results: dict[str, Any],
+    boxes: dict[str, Any],
+    why: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
     """One row a class, in the label map's order."""
     of_boxes = (results.get("detection") or {}).get("per_class") or {}
     of_segments = (results.get("panoptic") or {}).get("per_class") or {}
@@ -123,6 +199,7 @@ def _classes(inputs: ReportInputs, results: dict[str, Any], boxes: dict[str, Any
                 "best_f1": (best.get(category.name) or {}).get("f1"),
                 "best_threshold": (best.get(category.name) or {}).get("threshold"),
                 "queries": serving.get(category.name),
+                **why.get(category.name, {"why": None}),
             }
         )
     return rows

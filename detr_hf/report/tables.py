@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detr_hf.metrics.tables import said
+from detr_hf.metrics.tables import NONE, percent, said
 
 MOST_CONFUSED = 30  # classes of a confusion matrix that can be read
 
@@ -86,6 +86,37 @@ def class_table(classes: Sequence[Mapping[str, Any]]) -> ClassTable:
 def _cell(value: Any, column: Column) -> tuple[Column, str, float | None]:
     share = value if column.bar and isinstance(value, float) else None
     return column, said(value, column.in_percent, column.digits), share
+
+
+def why_table(numbers: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the fates of each class's objects, those that lose most first.
+
+    By segments where they tell; columns of sizes and training images only where something is known.
+    """
+    key = "segment_fates" if numbers["why"]["by_segments"] else "fates"
+    shown = [row for row in numbers["classes"] if sum((row.get(key) or {}).values())]
+    shown.sort(key=lambda row: row[key]["found"] / sum(row[key].values()))
+    kinds = [kind for kind in shown[0][key] if kind != "found"] if shown else []
+    heads = ["class", "objects", "found", *kinds, "taken for", "duplicate", "background", "mended: AP50"]
+    rows = []
+    for row in shown:
+        fates, taken, gains = row[key], row["taken_for"], row["gains"] or {}
+        most = max(gains, key=lambda kind: gains[kind], default=None)
+        gain = f"{most} +{gains[most]:.3f}" if most and gains[most] >= 0.0005 else NONE
+        counts = [sum(fates.values()), fates["found"], *(fates[kind] for kind in kinds)]
+        false = [row["false"][kind] for kind in ("duplicate", "background")]
+        rows.append([row["class"], *map(str, counts), next(iter(taken), NONE), *map(str, false), gain])
+        if numbers["why"]["network_input"]:
+            training = row["seen_px_training"]
+            rows[-1] += [
+                said(row["seen_px"], digits=0),
+                NONE if training is None else " to ".join(f"{px:.0f}" for px in dict.fromkeys(training)),
+                percent(row["narrower_than_cell"]),
+            ]
+        rows[-1].append(said(row["training_images"]))
+    if numbers["why"]["network_input"]:
+        heads += ["px seen", "in training", "% under a cell"]
+    return [*heads, "training images"], rows
 
 
 def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -90,6 +90,7 @@ def _values(numbers: Mapping[str, Any], drawn: list[tuple[str, list[Example]]]) 
         "sweep": tables.sweep_rows(sweep) if sweep else None,
         "sizes": tables.size_rows(numbers["sizes"]) if sweep else None,
         "confusion": tables.confusion_table(confusion) if confusion else None,
+        "why": tables.why_table(numbers) if numbers["why"] else None,
         "examples": drawn,
     }
 

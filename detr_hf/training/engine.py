@@ -22,6 +22,7 @@ from detr_hf.metrics.coco_ap import CocoAP
 from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.panoptic_quality import PanopticQuality
 from detr_hf.metrics.per_image_results import PerImageResults
+from detr_hf.modeling.backbones import map_stride
 from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
 from detr_hf.modeling.task import PanopticTask, Task
@@ -209,7 +210,8 @@ def evaluate(
     if of_boxes is None:
         return EvaluationResult(metrics, None)
     num_queries = task.family.num_queries(task.model.config)
-    return EvaluationResult(metrics, PerImageResults(of_boxes, of_segments, num_queries))
+    stride = map_stride(task.family.backbone(task.detector), task.detector.config)
+    return EvaluationResult(metrics, PerImageResults(of_boxes, of_segments, num_queries, stride))
 
 
 def _merged(

@@ -17,7 +17,11 @@ from datasets import Dataset
 from detr_hf.data.bundle import DataBundle
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.loading.balance import images_with_more_objects, objects_of_classes
+from detr_hf.loading.balance import (
+    SplitObjects,
+    objects_of_classes,
+    split_objects,
+)
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
 from detr_hf.modeling.predictions import Prediction
@@ -65,7 +69,7 @@ def report_finished(run: Run, data: DataBundle) -> None:
             per_image=per_image,
             truth=run.truth,
             training_objects=counted_objects(data),
-            most_training_objects=_most_objects(data),
+            training=_objects_of(data),
             segments=drawn,
             notes=()
             if per_image
@@ -81,6 +85,7 @@ def report_finished(run: Run, data: DataBundle) -> None:
         )
         return
     print(f"report:             {page}", flush=True)
+    print_reasons(run.folder)
 
 
 def report_again(
@@ -133,7 +138,7 @@ def report_again(
         truth=truth,
         faults=faults,
         training_objects=None if bundle is None else counted_objects(bundle),
-        most_training_objects=None if bundle is None else _most_objects(bundle),
+        training=None if bundle is None else _objects_of(bundle),
         segments=drawn,
         notes=tuple(notes),
     )
@@ -161,9 +166,18 @@ def counted_objects(data: DataBundle) -> list[int] | None:
     return objects_of_classes(split, data.labels.num_classes).tolist() if isinstance(split, Dataset) else None
 
 
-def _most_objects(data: DataBundle) -> int | None:
+def _objects_of(data: DataBundle) -> SplitObjects | None:
     split = data.dataset.get("train")
-    return images_with_more_objects(split, 0)[1] if isinstance(split, Dataset) else None
+    return split_objects(split) if isinstance(split, Dataset) else None
+
+
+def print_reasons(folder: Path) -> None:
+    """Print the verdict and the things most worth doing of the report in a run's folder."""
+    why = RunFolder(folder).report_numbers().get("why") or {}
+    for sentence in why.get("verdict", ()):
+        print(f"  {sentence}")
+    for at, thing in enumerate(why.get("things", ()), start=1):
+        print(f"  {at}. {thing['sentence']}", flush=True)
 
 
 def command(folder: Path) -> str:

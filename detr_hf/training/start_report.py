@@ -14,13 +14,15 @@ from detr_hf.errors import UserError, quantity
 from detr_hf.geometry import boxes_cxcywh_to_xyxy, denormalize_boxes
 from detr_hf.images import save_image
 from detr_hf.labels import LabelMap
-from detr_hf.loading.balance import images_with_more_objects, objects_when_mixed
+from detr_hf.loading.balance import images_with_more_objects, objects_when_mixed, split_objects
 from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import load_sample
+from detr_hf.modeling.backbones import map_stride
 from detr_hf.modeling.pretrained import LoadReport
 from detr_hf.recipe import DetectionRecipe
 from detr_hf.run_folder import SAMPLES_FILE
+from detr_hf.seen_sizes import largest_input, small_classes
 from detr_hf.training.state import Run
 from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
 from detr_hf.visualize.panoptic import draw_panoptic
@@ -74,6 +76,7 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
             f"{crowded} of the training images hold more objects (up to {most}) than the model has queries "
             f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
+    yield from _notes_on_sizes(run, data)
     yield from _note_on_mixing(run, data, queries)
     yield from _note_on_no_object(run, queries)
     side, size_hw = run.task.patch_side, _first_size(run.validation_loader.dataset)
@@ -83,6 +86,20 @@ def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
             f"{size_hw[0]} x {size_hw[1]}: its rim is lost, and boxes come out stretched. Sizes that are "
             f"multiples of {side} both ways lose nothing (transforms)"
         )
+
+
+def _notes_on_sizes(run: Run, data: DataBundle) -> list[str]:
+    """Classes whose objects the network will hardly see."""
+    if data.stream is not None:
+        return []
+    stride = map_stride(run.task.family.backbone(run.task.detector), run.task.detector.config)
+    transforms = run.recipe.transforms
+    seen = largest_input((transforms.train, transforms.validation), stride)
+    if seen is None:
+        return []
+    found = split_objects(data.dataset["train"])
+    sides, names = seen.sides_px(found.boxes_wh_px, found.sizes_hw), data.labels.names
+    return small_classes({name: sides[found.classes == label] for label, name in enumerate(names)}, seen)
 
 
 def _note_on_mixing(run: Run, data: DataBundle, queries: int) -> Iterator[str]:

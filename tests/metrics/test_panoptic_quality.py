@@ -14,6 +14,7 @@ import pytest
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.panoptic_quality import PanopticQuality
+from detr_hf.metrics.pq_counts import SEGMENT_FATES
 
 LABELS = LabelMap.from_names(["brick", "crane"], stuff=["sky"])
 BRICK, CRANE, SKY = 0, 1, 2
@@ -158,6 +159,35 @@ def test_empty_prediction_misses_everything() -> None:
 
 def test_truth_segment_without_a_pixel_is_missed() -> None:
     assert counts(score(picture(1, [1], s1=SKY), picture(1, [1], s1=SKY, s2=BRICK)), "brick") == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "classes", "fate", "other"),
+    [
+        ([1, 1, 1, 1, 1, 1, 1, 1, 2, 2], {"s1": CRANE, "s2": SKY}, "wrong class", CRANE),
+        ([0, 0, 0, 0, 1, 1, 0, 0, 2, 2], {"s1": BRICK, "s2": SKY}, "void", BRICK),
+        ([2, 2, 2, 2, 2, 2, 0, 0, 2, 2], {"s2": SKY}, "wrong class", SKY),
+        ([1, 1, 1, 3, 3, 3, 2, 2, 2, 2], {"s1": BRICK, "s3": BRICK, "s2": SKY}, "split", BRICK),
+        ([1, 1, 2, 2, 2, 0, 0, 0, 2, 2], {"s1": BRICK, "s2": SKY}, "badly placed", SKY),
+        ([2, 2, 3, 3, 3, 0, 0, 0, 2, 2], {"s3": CRANE, "s2": SKY}, "missed", CRANE),
+    ],
+)
+def test_what_became_of_a_lost_segment(
+    found: list[int], classes: dict[str, int], fate: str, other: int
+) -> None:
+    truth = picture(0, [1] * 8 + [2] * 2, s1=BRICK, s2=SKY)
+    metric = PanopticQuality(LABELS)
+    metric.add_batch(predictions=[picture(0, found, **classes)], references=[truth])
+    lost = metric.state()[0].content.lost.tolist()
+    assert (SEGMENT_FATES[lost[0][1]], lost[0][2]) == (fate, other) and lost[0][0] == BRICK
+
+
+def test_the_smaller_of_two_in_one_segment_is_merged() -> None:
+    truth = picture(0, [1, 1, 1, 1, 1, 1, 3, 3, 2, 2], s1=BRICK, s3=BRICK, s2=SKY)
+    metric = PanopticQuality(LABELS)
+    found = picture(0, [1] * 8 + [2] * 2, s1=BRICK, s2=SKY)
+    metric.add_batch(predictions=[found], references=[truth])
+    assert metric.state()[0].content.lost.tolist() == [[BRICK, SEGMENT_FATES.index("merged"), BRICK]]
 
 
 @pytest.mark.parametrize("backend", ["ours", "panopticapi"])

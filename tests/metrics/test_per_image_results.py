@@ -27,12 +27,18 @@ def saved(folder: Path, results: PerImageResults) -> tuple[RunFolder, Path, Path
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    counts = [ClassCounts(np.array([1]), np.array([[1, 0, 2]]), np.array([0.75])), ClassCounts(*_nothing())]
+    lost = np.array([[1, 2, 0], [1, 5, -1]])
+    counts = [
+        ClassCounts(np.array([1]), np.array([[1, 0, 2]]), np.array([0.75]), lost),
+        ClassCounts(*_nothing(), lost[:0]),
+    ]
     segments = [ImageEntry(at, 0, content) for at, content in enumerate(counts)]
     boxes = [*random_entries(1), ImageEntry(99, 0, image_boxes([], []))]
     boxes = [replace(one, content=with_queries(one.content)) for one in boxes]
-    again = load_per_image(saved(tmp_path, PerImageResults(boxes[::-1], segments, 99))[0], num_classes=3)
-    assert again is not None and again.segments is not None and again.num_queries == 99
+    again = load_per_image(saved(tmp_path, PerImageResults(boxes[::-1], segments, 99, 16))[0], num_classes=3)
+    assert again is not None and again.segments is not None
+    assert (again.num_queries, again.stride) == (99, 16)
+    assert [entry.content.lost.tolist() for entry in again.segments] == [lost.tolist(), []]
     assert [entry.image_id for entry in again.boxes] == [*range(12), 99]
     for one, other in zip(boxes, again.boxes, strict=True):
         for name in vars(one.content):
@@ -53,6 +59,19 @@ def test_results_without_queries_are_read_and_those_of_another_model_are_not(tmp
     boxes = [replace(one, content=with_queries(one.content)) for one in random_entries(1)]
     save_per_image(RunFolder(tmp_path), PerImageResults(boxes, None, 6))
     assert load_per_image(RunFolder(tmp_path), num_classes=3) is None
+
+
+def test_segments_of_older_versions_do_not_tell_what_became_of_the_lost(tmp_path: Path) -> None:
+    segments = [ImageEntry(0, 0, ClassCounts(np.array([1]), np.array([[1, 0, 2]]), np.array([0.75])))]
+    again = load_per_image(saved(tmp_path, PerImageResults(random_entries(1), segments))[0], num_classes=3)
+    assert again is not None and again.segments is not None and again.segments[0].content.lost is None
+
+
+@pytest.mark.parametrize("lost", [[3, 1, 0], [1, 7, 0], [1, 1, 3]])
+def test_lost_segments_of_another_model_are_not_taken(lost: list[int], tmp_path: Path) -> None:
+    content = ClassCounts(np.array([1]), np.array([[0, 0, 1]]), np.array([0.0]), np.array([lost]))
+    results = PerImageResults(random_entries(1), [ImageEntry(0, 0, content)])
+    assert load_per_image(saved(tmp_path, results)[0], num_classes=3) is None
 
 
 def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -49,7 +49,8 @@ def test_a_panoptic_training_writes_it_by_itself(tmp_path: Path, capsys: pytest.
     detector, head = save_detector(tmp_path / "stage1", ALL_LABELS), save_segmenter(tmp_path / "head")
     results = train.run(panoptic_recipe(tmp_path / "run", split, detector, head, *QUICK))
     run = tmp_path / "run"
-    assert f"{run / 'report.html'}" in capsys.readouterr().out and (run / "report.md").is_file()
+    printed = capsys.readouterr().out
+    assert f"{run / 'report.html'}" in printed and (run / "report.md").is_file()
     page, numbers = read_page(run / "report.html"), numbers_in(run)
     assert numbers["results"] == results and numbers["notes"] == []
     assert len(page.all("img")) == 8 and foreign_addresses(page) == [], "two of either end, drawn twice"
@@ -59,6 +60,12 @@ def test_a_panoptic_training_writes_it_by_itself(tmp_path: Path, capsys: pytest.
     ]
     matched = sum(one["matched"] for one in numbers["images"])
     assert matched == sum(row["TP"] for row in numbers["classes"])
+    assert numbers["why"]["by_segments"] and numbers["why"]["network_input"]["short_edge"] == 64
+    lost = sum(
+        sum(row["segment_fates"].values()) - row["segment_fates"]["found"] for row in numbers["classes"]
+    )
+    assert lost == sum(row["FN"] for row in numbers["classes"]) and len(numbers["why"]["verdict"]) == 3
+    assert numbers["why"]["verdict"][0] in printed and numbers["why"]["things"][0]["sentence"] in printed
     queries = numbers["queries"]
     most = max(one["matched"] + one["missed"] for one in numbers["images"])
     assert queries["most_objects"] == most and queries["training_is_counted"]

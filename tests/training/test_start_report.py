@@ -69,3 +69,20 @@ def test_sizes_that_a_backbone_of_patches_does_not_see_whole_are_told(
     assert f"{whole} of 16 pixels only, and the first validation image is 66 x 88" in odd
     assert whole not in said(detection_recipe(tmp_path / "b", split, patches, short_edge(48)), capsys)
     assert whole not in said(detection_recipe(tmp_path / "c", split, resnet, short_edge(66)), capsys)
+
+
+def test_classes_too_small_for_the_network_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards: pedestrians of six pixels under a stride of 32 cost hours before anybody knows."""
+    split = write_coco_detection(tmp_path / "data", sizes_hw=[(96, 128)])
+    start = save_detector(tmp_path / "start")
+
+    def at(name: str, edge: int) -> str:
+        places = ("train.1", "validation.0")
+        sizes = [f"transforms.{place}.short_edges=[{edge}]" for place in places]
+        sizes += [f"transforms.{place}.max_long_edge=900" for place in places]
+        return said(detection_recipe(tmp_path / name, split, start, *sizes), capsys)
+
+    assert "objects are narrower than one 32-px cell at short edge 32" in at("small", 32)
+    assert "narrower" not in at("large", 640)

@@ -320,4 +320,5 @@ ALLOWED_BESIDE = {  # what one planted fault brings with it
     "file-name": {"annotation-orphan"},
     "category-unknown": {"png-unknown-ids"},
     "segment-id": {"png-unknown-ids", "odd-type"},
+    "too-many-objects": {"class-small"},
 }

@@ -24,6 +24,7 @@ from detr_hf.files import write_json
 from detr_hf.geometry import id_to_rgb
 from detr_hf.labels import LabelMap
 from detr_hf.recipe import Data, Split
+from detr_hf.seen_sizes import NetworkInput
 from tests.data.check.planted import (
     ALLOWED_BESIDE,
     DETECTION,
@@ -120,6 +121,16 @@ def test_the_same_image_in_two_splits_is_an_error_and_leaves_training(tmp_path: 
     again = check(open_target(str(tmp_path / "repaired")), threads=1)
     assert again.exit_code() == 0 and set(codes(again)) == {"class-only-in-validation"}
     assert again.splits["train"].images == 3 and again.splits["validation"].images == 4
+
+
+def test_classes_too_small_for_the_network_are_named_before_training(tmp_path: Path) -> None:
+    """Guards: a training that cannot see the objects it is to find says so after hours."""
+    split = detection(tmp_path / "data")
+    seen = [NetworkInput(edge, None, stride=8) for edge in (16, 640)]
+    small, large = (check(target_of_data(Data(train=split), "data", one), threads=1) for one in seen)
+    assert "class-small" not in codes(large)
+    (text, *_) = small.report.texts("class-small")
+    assert "objects are narrower than one 8-px cell at short edge 16" in text and "short_edges" in text
 
 
 def test_classes_that_only_validation_has(tmp_path: Path) -> None:
