@@ -36,6 +36,10 @@ WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in t
         "ablation.json",
         "run.log",
         "failed.json",
+        "picked.json",
+        "picked.md",
+        "picked.jpg",
+        "scores",
     ),
     *(
         "metrics.json",

@@ -229,9 +229,17 @@ def batches_of(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Samp
     yield from groups.values()
 
 
-def in_order(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-    """Predictions whose ``image_id`` count from 0, by that number."""
-    done: dict[int, Prediction] = {}
+class _Numbered(Protocol):
+    @property
+    def image_id(self) -> int: ...
+
+
+Found = TypeVar("Found", bound=_Numbered)
+
+
+def in_order(predictions: Iterable[Found]) -> Iterator[Found]:
+    """What is found in images whose ``image_id`` count from 0, by that number."""
+    done: dict[int, Found] = {}
     due = 0
     for prediction in predictions:
         done[prediction.image_id] = prediction

@@ -32,6 +32,12 @@ class ClassScores(Protocol):
     def probabilities(self, logits: Tensor) -> Tensor:
         """``[..., K]`` to ``float32 [..., C]``: how likely each class is, "no object" left out."""
 
+    def distribution(self, logits: Tensor) -> Tensor:
+        """``[..., K]`` to ``float32 [..., C + 1]``: shares of the classes and, last, of "no object".
+
+        They add up to 1, so that doubt is measured alike in every family.
+        """
+
     def is_object(self, logits: Tensor) -> Tensor:
         """``[..., K]`` to ``bool [...]``: False where "no object" is likelier than every class."""
 
@@ -64,6 +70,10 @@ class Softmax:
         """Softmax over all classes and "no object"."""
         return logits.float().softmax(-1)[..., :-1]
 
+    def distribution(self, logits: Tensor) -> Tensor:
+        """The softmax."""
+        return logits.float().softmax(-1)
+
     def is_object(self, logits: Tensor) -> Tensor:
         """Asked of the logits: they are the same in every runtime to more digits than probabilities are."""
         return logits[..., :-1].amax(-1) >= logits[..., -1]
@@ -92,6 +102,12 @@ class Sigmoid:
     def probabilities(self, logits: Tensor) -> Tensor:
         """Sigmoids."""
         return logits.float().sigmoid()
+
+    def distribution(self, logits: Tensor) -> Tensor:
+        """Sigmoids beside the probability that the likeliest class is not there, scaled to a sum of 1."""
+        there = self.probabilities(logits)
+        shares = torch.cat([there, 1 - there.amax(-1, keepdim=True)], -1)
+        return shares / shares.sum(-1, keepdim=True)
 
     def is_object(self, logits: Tensor) -> Tensor:
         """True: no class stands against the others."""

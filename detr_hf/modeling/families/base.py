@@ -177,6 +177,9 @@ class Family(Protocol):
         """Gives (map ``[B, c, h, w]``, mask) pairs, finest first, for pixels and mask; its ``model`` is the
         network that learns."""
 
+    def encoder(self, detector: Any) -> nn.Module:
+        """The transformer's encoder; the first of its outputs is ``[B, places, d]``."""
+
     def compilable(self, detector: Any) -> list[nn.Module]:
         """The parts that ``torch.compile`` takes; none whose inner outputs are recorded by hooks."""
 

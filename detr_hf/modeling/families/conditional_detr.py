@@ -73,6 +73,10 @@ class ConditionalDetr:
         """The stock ``ConditionalDetrConvEncoder``."""
         return detector.model.backbone
 
+    def encoder(self, detector: Any) -> nn.Module:
+        """Of the coarsest map."""
+        return detector.model.encoder
+
     def compilable(self, detector: Any) -> list[nn.Module]:
         """Not the decoder: hooks record its layers."""
         return [detector.model.backbone, *detector.model.encoder.layers]

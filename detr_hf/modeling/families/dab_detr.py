@@ -65,6 +65,10 @@ class DabDetr:
         """The stock ``DabDetrConvEncoder``, without the position embedding."""
         return detector.model.backbone.conv_encoder
 
+    def encoder(self, detector: Any) -> nn.Module:
+        """Of the coarsest map."""
+        return detector.model.encoder
+
     def compilable(self, detector: Any) -> list[nn.Module]:
         """The decoder's layers are few and short."""
         return [self.backbone(detector), *detector.model.encoder.layers]

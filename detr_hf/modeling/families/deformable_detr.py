@@ -96,6 +96,10 @@ class DeformableDetr:
         """The stock ``DeformableDetrConvEncoder``."""
         return detector.model.backbone
 
+    def encoder(self, detector: Any) -> nn.Module:
+        """Of all levels."""
+        return detector.model.encoder
+
     def compilable(self, detector: Any) -> list[nn.Module]:
         """The backbone: the transformer's layers take sizes as Python numbers, new for each batch."""
         return [detector.model.backbone]

@@ -119,6 +119,10 @@ class Detr:
         """The stock ``DetrConvEncoder``."""
         return detector.model.backbone
 
+    def encoder(self, detector: Any) -> nn.Module:
+        """Of the coarsest map."""
+        return detector.model.encoder
+
     def compilable(self, detector: Any) -> list[nn.Module]:
         """Not the decoder: it is a hundred queries long, and hooks record its layers."""
         return [detector.model.backbone, *detector.model.encoder.layers]
