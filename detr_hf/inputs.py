@@ -65,6 +65,27 @@ def find_images(source: Path) -> list[Path]:
     return found
 
 
+def image_names(sources: Sequence[Path], root: Path | None = None) -> list[str]:
+    """The name of each image in a file for all: relative to ``root``, or to the folder that holds them all.
+
+    Raises:
+        UserError: an image lies outside of ``root``.
+    """
+    paths = [os.path.abspath(path) for path in sources]
+    if not paths:
+        return []
+    if root is None:
+        try:
+            root = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+        except ValueError:  # of Windows
+            raise UserError("the images are on several drives, so no folder holds them all.") from None
+    folder = os.path.abspath(root)
+    for path in paths:
+        if not Path(path).is_relative_to(folder):
+            raise UserError(f"{path} is outside of --image-root {root}; name a folder that holds all images.")
+    return [Path(path).relative_to(folder).as_posix() for path in paths]
+
+
 def _matches(word: str) -> list[Path]:
     """Image and video files whose path fits a pattern, sorted."""
     pattern = Path(word)

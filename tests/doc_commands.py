@@ -17,7 +17,7 @@ from detr_hf.recipe import load_recipe
 from detr_hf.recipe.prepare import load_prepare_recipe
 from tests.doc_page import Page, words_of, wrong_path
 
-OTHER_PROGRAMS = {"pre-commit", "tensorboard", "source"}
+OTHER_PROGRAMS = {"pre-commit", "tensorboard", "source", "cvat-cli"}
 
 
 def wrong_commands(page: Page) -> list[str]:

@@ -16,6 +16,8 @@ SUFFIXES = (
 )
 
 WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in the package
+    *("annotations", "annotations.xml", "coco.zip", "labels.json", "tasks.json", "label_config.xml"),
+    "instances_predictions.json",
     *("manifest.json", "non_finite", "last.damaged"),
     *(
         "recipe.yaml",

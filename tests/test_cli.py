@@ -131,6 +131,13 @@ def test_predict_one_image_and_a_folder(
     assert names == ["000.jpg", "000.json", "000.panoptic.png"]
     first, again = ((tmp_path / folder / "000.json").read_text() for folder in ("all", "one"))
     assert first == again
+    options += ["--format", "coco", "--image-ids", str(finished / "data" / "annotations.json")]
+    told(["predict", model, str(images), "--out", str(tmp_path / "ids"), *options], capsys)
+    given, taken = (
+        json.loads(file.read_text())
+        for file in (finished / "data/annotations.json", tmp_path / "ids/images.json")
+    )
+    assert [one["id"] for one in taken["images"]] == [one["id"] for one in given["images"]]
 
 
 def test_what_predict_refuses(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +151,27 @@ def test_what_predict_refuses(finished: Path, tmp_path: Path, capsys: pytest.Cap
     for threshold in ("1.5", "x", "nan"):
         message = refusal(["predict", model, picture, "--out", out, "--threshold", threshold], capsys)
         assert f"{threshold!r} is not a number from 0 to 1" in message
+
+
+PREDICT_REFUSES = [
+    (["--image-ids", "given.json"], "--image-ids belongs to --format coco"),
+    (["--image-url", "s3://x/", "--format", "cvat"], "--image-url belongs to --format labelstudio"),
+    (["--image-root", "."], "--image-root belongs to --format coco or cvat or labelstudio"),
+    (["--image-ids", "absent.json", "--format", "coco"], "absent.json"),
+    (["--image-root", "elsewhere", "--format", "cvat"], "outside of --image-root"),
+    (["film.mp4", "--format", "cvat"], "--format cvat is for images"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), PREDICT_REFUSES)
+def test_what_predict_refuses_before_it_loads_a_model(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "film.mp4").touch()
+    words = [str(tmp_path / word) if word == "film.mp4" else word for word in words]
+    words = ["predict", "no/model", str(tmp_path / "a.png"), *words, "--out", str(tmp_path / "out")]
+    assert said in refusal(words, capsys)
 
 
 def test_train_goes_the_same_way_as_the_script(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detr_hf.errors import UserError
-from detr_hf.inputs import Sources, find_images, find_sources
+from detr_hf.inputs import Sources, find_images, find_sources, image_names
 
 
 def plant(folder: Path, *names: str) -> Path:
@@ -73,3 +73,20 @@ def test_a_pattern_goes_into_no_file_that_cannot_be_read(tmp_path: Path) -> None
     plant(tmp_path, "shut/a.jpg", "b.jpg")
     os.symlink(tmp_path / "nowhere.jpg", tmp_path / "broken.jpg")
     assert find_sources([str(tmp_path / "*.jpg")]).images == [tmp_path / "b.jpg"]
+
+
+def test_images_are_named_from_the_folder_that_holds_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = tmp_path / "left/a.jpg", tmp_path / "right/deep/a.jpg"
+    assert image_names([a, b]) == ["left/a.jpg", "right/deep/a.jpg"]
+    assert image_names([a]) == ["a.jpg"]
+    assert image_names([a, b], tmp_path.parent) == [
+        f"{tmp_path.name}/left/a.jpg",
+        f"{tmp_path.name}/right/deep/a.jpg",
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert image_names([Path("left/a.jpg"), Path("right/../left/b.jpg")]) == ["a.jpg", "b.jpg"]
+    assert image_names([]) == []
+    with pytest.raises(UserError, match="outside of --image-root"):
+        image_names([a, b], tmp_path / "left")

@@ -3,6 +3,10 @@
     python tools/foreign_sets.py datumaro tests/data/foreign         # where datumaro is installed
     python tools/foreign_sets.py label_studio tests/data/foreign     # where label-studio-sdk is
 
+The other way round, what these tools read of our own files, which `python -m tests.data.our_set` writes:
+
+    python tools/foreign_sets.py datumaro tests/data/foreign --read  # the same for label_studio
+
 The versions that these tools require exclude ours, so that each needs an environment of its own, and what it
 wrote is kept: OUT/<tool>/<format>/, with the tool's version in OUT/<tool>/version.txt. OUT/truth.json says
 what is in the three images of OUT/truth/images; OUT/truth/objects has, at the pixels whose centers are in an
@@ -212,6 +216,78 @@ def _write_brush(images: Path, folder: Path, made: Path) -> None:
     (folder / "project.json").write_text(json.dumps(tasks))
 
 
+# --- what they read of ours ------------------------------------------------------------------------------
+
+
+def read_datumaro(ours: Path) -> dict[str, Any]:
+    """By file, image and object: what datumaro makes of our CVAT XML and of our COCO file."""
+    import datumaro as dm
+
+    found = {}
+    for name, file, folder in (("cvat", "annotations.xml", ""), ("coco_instances", "", "annotations")):
+        with tempfile.TemporaryDirectory() as made:
+            source = file or "instances_default.json"
+            Path(made, folder).mkdir(exist_ok=True)
+            shutil.copy(ours / source, Path(made, folder, source))
+            for image in json.loads((ours / "instances_default.json").read_text())["images"]:
+                path = Path(made, "images" if file else "images/default", image["file_name"])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (image["width"], image["height"])).save(path)
+            data = dm.Dataset.import_from(made, name)
+            labels = data.categories()[dm.AnnotationType.label]
+            found[name] = {
+                item.id: [
+                    {
+                        "class": labels[one.label].name,
+                        "type": one.type.name,
+                        "box": [round(value, 3) for value in one.get_bbox()],
+                        "points": [round(value, 3) for value in one.points],
+                        "score": float(one.attributes["score"]),
+                    }
+                    for one in item.annotations
+                ]
+                for item in data
+            }
+    return found
+
+
+def read_label_studio(ours: Path) -> dict[str, Any]:
+    """What its labeling interface says against our predictions, and what its COCO export makes of them."""
+    from label_studio_sdk.converter import Converter
+    from label_studio_sdk.label_interface import LabelInterface
+
+    found = {}
+    for kind in ("box", "polygon"):
+        config = (ours / f"{kind}_label_config.xml").read_text()
+        interface = LabelInterface(config)
+        interface.validate()
+        tasks = json.loads((ours / f"{kind}_tasks.json").read_text())
+        errors = [interface.validate_prediction(task["predictions"][0], return_errors=True) for task in tasks]
+        for number, task in enumerate(tasks, start=1):  # as where somebody submits them unchanged
+            results = task.pop("predictions")[0]["result"]
+            task["id"], task["annotations"] = number, [{"id": number, "result": results}]
+        with tempfile.TemporaryDirectory() as made:
+            Path(made, "tasks.json").write_text(json.dumps(tasks))
+            converter = Converter(config, project_dir=made, download_resources=False)
+            converter.convert(str(Path(made, "tasks.json")), str(Path(made, "out")), "COCO", is_dir=False)
+            coco = json.loads(Path(made, "out/result.json").read_text())
+        names = {one["id"]: one["name"] for one in coco["categories"]}
+        found[kind] = {
+            "errors": errors,
+            "objects": [
+                {
+                    "class": names[one["category_id"]],
+                    "image": one["image_id"],
+                    "box": one["bbox"],
+                    "points": [value for part in one["segmentation"] for value in part],
+                }
+                for one in coco["annotations"]
+            ],
+        }
+    return found
+
+
+READERS = {"datumaro": read_datumaro, "label_studio": read_label_studio}
 TOOLS = {"datumaro": ("datumaro", write_datumaro), "label_studio": ("label-studio-sdk", write_label_studio)}
 
 
@@ -219,8 +295,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("tool", choices=TOOLS)
     parser.add_argument("out", type=Path, help="the folder; what the tool wrote there before is replaced")
+    parser.add_argument("--read", action="store_true", help="write OUT/ours/TOOL.json instead")
     arguments = parser.parse_args()
     distribution, write = TOOLS[arguments.tool]
+    if arguments.read:
+        ours = arguments.out / "ours"
+        facts = {"version": f"{distribution} {version(distribution)}", **READERS[arguments.tool](ours)}
+        (ours / f"{arguments.tool}.json").write_text(json.dumps(facts, indent=1) + "\n")
+        return
     out = arguments.out.resolve() / arguments.tool
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detr_hf.cli.number_types import count, share
 from detr_hf.errors import UserError, quantity
+
+if TYPE_CHECKING:
+    from detr_hf.data.given_ids import GivenIds
 
 HELP = "Find objects in images, folders of images, videos or what a camera sees."
 PLACE = 5
@@ -38,9 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
     parser.add_argument(
         "--format",
-        choices=("json", "coco"),
+        choices=("json", "coco", "cvat", "labelstudio"),
         default="json",
-        help="json: a file for each image or video; coco: COCO's own files for all images (default: json)",
+        help="json: a file for each image or video; for all images together, coco: COCO's own files, "
+        'cvat: XML and "COCO 1.0" for CVAT, labelstudio: tasks with predictions (default: json)',
+    )
+    parser.add_argument(
+        "--image-root", metavar="FOLDER", help="in files for all images, name these relative to it"
+    )
+    parser.add_argument(
+        "--image-ids",
+        metavar="JSON",
+        help="of --format coco: take ids of images and classes from a COCO JSON",
+    )
+    parser.add_argument(
+        "--image-url",
+        metavar="PREFIX",
+        help="of --format labelstudio: what is before names of images (default: /data/local-files/?d=)",
     )
     parser.add_argument("--no-pictures", action="store_true", help="draw no images of what was found")
     parser.add_argument(
@@ -55,17 +73,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
-    from detr_hf.inputs import find_sources
+    from detr_hf.data.given_ids import read_given_ids
+    from detr_hf.inputs import find_sources, image_names
 
     _refuse_contradictions(arguments)
     sources = find_sources(arguments.sources)
+    if sources.videos and arguments.format in ("cvat", "labelstudio"):
+        raise UserError(f"--format {arguments.format} is for images; give the frames of a video as images.")
+    if arguments.format != "json":
+        image_names(sources.images, arguments.image_root)
+    given = None if arguments.image_ids is None else read_given_ids(Path(arguments.image_ids))
     out = Path(arguments.out)
     if out.suffix.lower() in (".mp4", ".gif") and (sources.images or len(sources.videos) != 1):
         raise UserError(f"--out {out} is one video; several sources, or images, need a folder there.")
     predictor = _predictor(arguments)
     failures = []
     if sources.images:
-        failures += _faults(partial(_images, predictor, sources.images, out, arguments))
+        failures += _faults(partial(_images, predictor, sources.images, out, arguments, given))
     for video, file in zip(sources.videos, _video_files(sources.videos, out), strict=True):
         failures += _faults(partial(_video, predictor, video, file, arguments))
     if failures:
@@ -77,6 +101,15 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         raise UserError("--explain shows one look of the model, --tile takes many; leave one of them out.")
     if arguments.seconds is not None and arguments.seconds <= 0:
         raise UserError("--seconds must be more than 0.")
+    formats = {
+        "image_ids": ("coco",),
+        "image_url": ("labelstudio",),
+        "image_root": ("coco", "cvat", "labelstudio"),
+    }
+    for name, fitting in formats.items():
+        if getattr(arguments, name) is not None and arguments.format not in fitting:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} belongs to --format {' or '.join(fitting)}; leave one of them out.")
 
 
 def _predictor(arguments: argparse.Namespace) -> Any:
@@ -94,16 +127,22 @@ def _predictor(arguments: argparse.Namespace) -> Any:
     return TiledPredictor(predictor, arguments.tile, arguments.tile_overlap)
 
 
-def _images(predictor: Any, images: list[Path], out: Path, arguments: argparse.Namespace) -> None:
-    from detr_hf.inference.folder import predict_to_folder
+def _images(
+    predictor: Any, images: list[Path], out: Path, arguments: argparse.Namespace, given: GivenIds | None
+) -> None:
+    from detr_hf.inference.folder import Output, records_to_folder
 
+    root = None if arguments.image_root is None else Path(arguments.image_root)
+    output = Output(arguments.format, root, given, model=arguments.model)
+    if arguments.image_url is not None:
+        output = replace(output, image_url=arguments.image_url)
     batch_size, pictures = arguments.batch_size, not arguments.no_pictures
-    records = predict_to_folder(
-        predictor, images, out, batch_size, arguments.format, pictures, arguments.explain
-    )
-    found = sum(len(record.get("segments", record["objects"])) for record in records)
-    seen = f"{quantity(len(records), 'image')}, {quantity(found, 'object')}"
-    print(f"{seen} above {predictor.score_threshold}: {out}")
+    seen, found = 0, 0
+    for record in records_to_folder(predictor, images, out, batch_size, output, pictures, arguments.explain):
+        seen += 1
+        found += len(record.get("segments", record["objects"]))
+    counts = f"{quantity(seen, 'image')}, {quantity(found, 'object')}"
+    print(f"{counts} above {predictor.score_threshold}: {out}")
 
 
 def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Namespace) -> None:

@@ -5,9 +5,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detr_hf.data.outlines import Points
+from detr_hf.data.outlines import Points, area, crosses_itself
 
 CHUNK = 256  # points that are compared with all others at a time
+STEPS_PX = 1.0  # how far an outline for people may leave the edges of the pixels
+AREA_SHARE = 0.1  # of a part, by which its area may change then
+
+
+def drawn_outline(mask: NDArray[np.bool_]) -> Points:
+    """A mask bool [H, W] that is not empty as one closed line with few points, for people to edit.
+
+    Steps along pixel edges become straight lines that stay within ``STEPS_PX`` (Douglas and Peucker 1973);
+    parts that would lose much of their area, or whose line would cross itself, keep their edges.
+    """
+    return joined([_without_steps(part) for part in contours(mask)])
+
+
+def _without_steps(part: Points) -> Points:
+    import cv2  # takes longer to load than most of what imports this module
+
+    line = cv2.approxPolyDP(part.astype(np.float32)[:, None], STEPS_PX, True)[:, 0].astype(np.float64)
+    whole = area(part)
+    is_like = len(line) > 2 and abs(area(line) - whole) <= AREA_SHARE * whole
+    return line if is_like and not crosses_itself(line) else part
 
 
 def contours(mask: NDArray[np.bool_]) -> list[Points]:

@@ -134,6 +134,7 @@ _TABLE: dict[tuple[Severity, Effect], tuple[tuple[str, str, str], ...]] = {
         ),
         ("box-polygon", "box and outline disagree", "the box is used; export again"),
         ("segment-stuff", "a stuff class is in several segments of one image", "merge them into one"),
+        ("predictions-taken", "files hold predictions alone, which are read", "correct them before training"),
     ),
     (INFO, "object dropped"): (
         ("class-void", "objects of void classes are dropped", "as the label map says"),

@@ -1,22 +1,41 @@
-"""Predictions as plain JSON and in COCO's files, and the names of files for them."""
+"""Predictions as plain JSON, and the names of files for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from detr_hf.files import write_json
-from detr_hf.foreign_files import harmless_name, own_file
+from detr_hf.foreign_files import harmless_name
 from detr_hf.geometry import id_to_rgb
 from detr_hf.images import save_image
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
 
-RESULTS, IMAGES, PANOPTIC = "results.json", "images.json", "panoptic.json"
+
+@dataclass(frozen=True)
+class InputImage:
+    """One image that could be read.
+
+    Attributes:
+        path: its file.
+        name: of its results, see ``result_names``.
+        file_name: in files for all images, see ``inputs.image_names``.
+        pixels: ``uint8 [H, W, 3]``, upright.
+    """
+
+    path: Path
+    name: str
+    file_name: str
+    pixels: np.ndarray
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
 
 
 def as_record(predicted: Prediction, labels: LabelMap, score_threshold: float) -> dict[str, Any]:
@@ -59,50 +78,3 @@ def result_names(sources: Sequence[Path]) -> list[str]:
 def save_id_map(predicted: PanopticPrediction, file: Path) -> None:
     """The id map as a PNG in COCO's colors."""
     save_image(Image.fromarray(id_to_rgb(predicted.id_map)), file)
-
-
-class CocoFiles:
-    """Collects predictions; ``write`` puts these files into a folder:
-
-    - ``results.json``, COCO's results list: boxes, and for segments their masks as run lengths;
-    - ``images.json``, which image each ``image_id`` is, and the categories;
-    - of stage 2 ``panoptic.json`` and the folder ``panoptic/`` of PNG id maps, COCO's panoptic format.
-
-    Category ids are those of the data that the model was trained on.
-    """
-
-    def __init__(self, folder: Path, labels: LabelMap, score_threshold: float) -> None:
-        self._folder, self._labels, self._score_threshold = folder, labels, score_threshold
-        self._images: list[dict[str, Any]] = []
-        self._results: list[dict[str, Any]] = []
-        self._panoptic: list[dict[str, Any]] = []
-
-    def add(self, name: str, path: Path, size_hw: tuple[int, int], predicted: Prediction) -> None:
-        """One image more, with ids that count from 1; its id map is written at once, as ``name``.png."""
-        image_id = len(self._images) + 1
-        if isinstance(predicted, PanopticPrediction):
-            entries = predicted.to_coco(self._labels)
-            file_name = f"{name}.png"
-            file = own_file(self._folder, f"panoptic/{file_name}")
-            file.parent.mkdir(exist_ok=True)
-            save_id_map(predicted, file)
-            segments = [
-                {"id": segment.id, "iscrowd": 0}
-                | {key: entry[key] for key in ("category_id", "bbox", "area", "score")}
-                for segment, entry in zip(predicted.segments, entries, strict=True)
-            ]
-            self._panoptic.append({"image_id": image_id, "file_name": file_name, "segments_info": segments})
-        else:
-            entries = predicted.detections.above(self._score_threshold).to_coco(self._labels)
-        height, width = size_hw
-        self._images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
-        self._results += [{**entry, "image_id": image_id} for entry in entries]
-
-    def write(self) -> None:
-        """Write the JSON files."""
-        about = {"images": self._images, "categories": self._labels.to_coco_categories()}
-        files: dict[str, Any] = {RESULTS: self._results, IMAGES: {**about, "annotations": []}}
-        if self._panoptic:
-            files[PANOPTIC] = {**about, "annotations": self._panoptic}
-        for name, content in files.items():
-            write_json(own_file(self._folder, name), content, indent=None)

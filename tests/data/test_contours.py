@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detr_hf.data.contours import contours, joined
+from detr_hf.data.contours import contours, drawn_outline, joined
 from detr_hf.data.outlines import area, enclosed_pixels
 
 SIZE_HW = (20, 30)
@@ -65,3 +65,29 @@ def test_parts_are_joined_at_their_nearest_points() -> None:
     line = joined([first, first + np.array([6, 1])])
     steps = np.abs(np.diff(np.vstack([line, line[:1]]), axis=0))
     assert steps.sum(1).max() == 4 and area(line) == 32
+
+
+def test_an_outline_for_people_has_few_points_and_almost_the_same_pixels() -> None:
+    y, x = np.mgrid[:80, :120]
+    ring = (y - 40) ** 2 + (x - 60) ** 2
+    mask = (ring < 36**2) & (ring > 15**2)
+    line, edges = drawn_outline(mask), joined(contours(mask))
+    filled = enclosed_pixels(line, mask.shape)
+    assert len(line) < len(edges) / 4
+    assert (filled & mask).sum() / (filled | mask).sum() > 0.96
+    assert not filled[40, 60], "the hole is one"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_small_parts_of_an_outline_for_people_stay(seed: int) -> None:
+    mask = random_mask(seed)
+    filled = enclosed_pixels(drawn_outline(mask), SIZE_HW)
+    for part in contours(mask):
+        if area(part) <= 4:
+            inside = enclosed_pixels(part, SIZE_HW)
+            np.testing.assert_array_equal(filled & inside, mask & inside)
+
+
+def test_a_single_pixel_is_a_square() -> None:
+    mask = mask_of("...", ".#.", "...")
+    assert sorted(map(tuple, drawn_outline(mask))) == [(1, 1), (1, 2), (2, 1), (2, 2)]

@@ -93,22 +93,29 @@ class CocoSplit:
 
     def write(self, categories: Iterable[Mapping[str, Any]], detection: str = "", panoptic: str = "") -> None:
         """The files of these names; what was gathered for them is removed."""
-        listed = ",".join(f"\n{json_text(category)}" for category in categories)
+        listed = list(categories)
         for name, entries in ((detection, self._boxes), (panoptic, self._segments)):
-            if not name:
-                continue
-            with (self.folder / name).open("w", encoding="ascii", newline="\n") as out:
-                out.write('{\n"info": {"description": "written by detr-hf"},\n"licenses": [],\n')
-                out.write(f'"categories": [{listed}\n],\n"images": ')
-                self._images.copy_to(out)
-                out.write(',\n"annotations": ')
-                entries.copy_to(out)
-                out.write("\n}\n")
+            if name:
+                write_coco(self.folder / name, listed, self._images, entries)
         self.close()
 
     def close(self) -> None:
         for one in (self._images, self._boxes, self._segments):
             one.close()
+
+
+def write_coco(
+    file: Path, categories: Iterable[Mapping[str, Any]], images: JsonList, annotations: JsonList
+) -> None:
+    """A whole COCO file of the lists that were gathered."""
+    listed = ",".join(f"\n{json_text(category)}" for category in categories)
+    with file.open("w", encoding="ascii", newline="\n") as out:
+        out.write('{\n"info": {"description": "written by detr-hf"},\n"licenses": [],\n')
+        out.write(f'"categories": [{listed}\n],\n"images": ')
+        images.copy_to(out)
+        out.write(',\n"annotations": ')
+        annotations.copy_to(out)
+        out.write("\n}\n")
 
 
 def write_changes(file: Path, counts: Mapping[str, int], changes: JsonList) -> None:

@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: rectangles, polygons, ellipses and brush masks.
+"""Label Studio's JSON export: rectangles, polygons, ellipses, brush masks; of tasks for import, predictions.
 
 Format: https://labelstud.io/guide/export and https://labelstud.io/guide/task_format. An export is held in
 memory.
@@ -24,7 +24,7 @@ from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sources.base import MAX_JSON_BYTES, Opened, Place, annotated_size, head_of
 from detr_hf.data.sources.label_studio_regions import Regions, is_shape, labels_in
 from detr_hf.data.sources.splits import SPLITS, TRAIN, DataSet, numbered, open_all
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.foreign_files import parse_json, read_bytes
 from detr_hf.images import MAX_PIXELS
 
@@ -39,7 +39,7 @@ _PREFIX = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name
 _HEAD = re.compile(r"^\ufeff?\s*[\[{]")
 _ANNOTATIONS = re.compile(r'"(?:annotations|predictions)"\s*:\s*\[')  # COCO and others have these, too
 _OWN_KEYS = re.compile(
-    r'"(?:was_cancelled|completed_by|file_upload|to_name|original_width|total_annotations'
+    r'"(?:was_cancelled|completed_by|file_upload|to_name|original_width|total_annotations|model_version'
     r'|(?:rectangle|polygon|brush|ellipse|keypoint)labels)"\s*:'
 )
 
@@ -85,9 +85,9 @@ class Task:
         return f"task {str(self.number)[:40]}"
 
 
-def _task_of(entry: dict[str, Any], position: int) -> Task:
+def _task_of(entry: dict[str, Any], position: int, take_predictions: bool) -> Task:
     """Of several annotations the one that is marked as ground truth is taken, else the first; none that was
-    cancelled.
+    cancelled. Of several predictions the first, where these are taken.
     """
     found, guesses = (entry.get(key) for key in ("annotations", "predictions"))
     annotations = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
@@ -98,6 +98,9 @@ def _task_of(entry: dict[str, Any], position: int) -> Task:
         "predictions": len(guesses) if isinstance(guesses, list) else 0,
     }
     results = None
+    if take_predictions and isinstance(guesses, list) and guesses and isinstance(guesses[0], dict):
+        results = guesses[0]["result"] if isinstance(guesses[0].get("result"), list) else []
+        counts["predictions"] -= 1
     if valid:
         best = next((one for one in valid if one.get("ground_truth") is True), valid[0])
         results = best["result"] if isinstance(best.get("result"), list) else []
@@ -126,14 +129,23 @@ class _LabelStudio(DataSet):
         self._images = ImageFiles(place.images or (place.path if place.path.is_dir() else place.path.parent))
         self._found: list[Issue] = []
         by_split = all(file.stem.lower() in SPLITS for file in files)
-        tasks: dict[str, list[Task]] = defaultdict(list)
+        read: dict[Path, list[Any]] = {}
         for file in files:
             content = read_bytes(file, MAX_JSON_BYTES, "annotation file")
             entries = parse_json(content, str(file), any_number=True)
+            read[file] = entries if isinstance(entries, list) else [entries]
+        all_entries = [entry for entries in read.values() for entry in entries if isinstance(entry, dict)]
+        guessed = [entry for entry in all_entries if entry.get("predictions")]
+        # A file for import, such as `predict` writes it, not an export that nobody has annotated yet.
+        take_predictions = bool(guessed) and not any("annotations" in entry for entry in all_entries)
+        if take_predictions:
+            self._found.append(Issue("predictions-taken", quantity(len(guessed), "task"), files[0].name))
+        tasks: dict[str, list[Task]] = defaultdict(list)
+        for file, entries in read.items():
             found = tasks[file.stem.lower() if by_split else TRAIN]
-            for position, entry in enumerate(entries if isinstance(entries, list) else [entries], start=1):
+            for position, entry in enumerate(entries, start=1):
                 if isinstance(entry, dict) and isinstance(entry.get("data"), dict):
-                    found.append(_task_of(entry, position))
+                    found.append(_task_of(entry, position, take_predictions))
                 else:
                     self._found.append(Issue("entry-invalid", f"entry {position} is no task", file.name))
         self.splits = {split: self._entries(found) for split, found in tasks.items()}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,8 +80,10 @@ class Regions:
         if len(labels) > 1:
             self._note("not-taken", f"{where}: of its labels {', '.join(labels)[:200]} the first is taken")
         bbox, segmentation = self._drawn(shape["value"], where)
-        label, extra = labels[0] if labels else None, {"id": shape.get("id")}
-        return Annotation(number, label, bbox, segmentation, where=where, category_id=label, extra=extra)
+        label, extra, said = labels[0] if labels else None, {"id": shape.get("id")}, shape.get("score")
+        score = float(said) if is_coordinate(said) and 0 <= said <= 1 else None
+        found = Annotation(number, label, bbox, segmentation, where=where, category_id=label, extra=extra)
+        return replace(found, score=score)
 
     def _drawn(self, value: dict[str, Any], where: str) -> tuple[Any, Any]:
         """Box and outline in pixels; what is no number is left for `repair` to judge."""
