@@ -141,6 +141,16 @@ def test_a_report_of_stage_one_imports_no_torch(tmp_path: Path) -> None:
     assert len(read_page(run / "report.html").all("img")) == 4, "the worst and the best, drawn twice"
 
 
+def test_a_review_of_boxes_imports_no_torch(tmp_path: Path) -> None:
+    """From what the evaluation kept, with its page and a corrected copy."""
+    run, split = write_run(tmp_path / "run", THING_LABELS), write_coco_detection(tmp_path / "data", count=3)
+    (run / "recipe.yaml").write_text(recipe_to_yaml(detection_recipe(run, split, Path("nowhere"))))
+    found = [ImageEntry(10 + at, 0, entry.content) for at, entry in enumerate(random_entries(0, images=3))]
+    save_per_image(RunFolder(run), PerImageResults(found))
+    assert not imported(["review", str(run), "--threshold", "0"]) & NETWORKS
+    assert (run / "review" / "corrected" / "data.yaml").is_file()
+
+
 def test_a_comparison_imports_no_torch(tmp_path: Path) -> None:
     runs = [str(write_run(tmp_path / name)) for name in ("one", "two")]
     assert not imported(["compare", *runs, "--out", str(tmp_path / "page.html")]) & NETWORKS

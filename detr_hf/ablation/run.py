@@ -185,8 +185,10 @@ def _lock(file: Path) -> tuple[IO[Any] | None, bool]:
     return opened, True
 
 
-def refuse_other_runs(runs: Sequence[PlannedRun]) -> None:
-    """Raises UserError: a folder holds a run of another recipe than the study's."""
+def refuse_other_runs(
+    runs: Sequence[PlannedRun], asked_by: str = "the study", setting: str = "output_dir"
+) -> None:
+    """Raises UserError: a folder holds a run of another recipe than that of who asks for it."""
     others = [(run, state) for run in runs if (state := state_of(run)).kind == "other"]
     if not others:
         return
@@ -194,9 +196,9 @@ def refuse_other_runs(runs: Sequence[PlannedRun]) -> None:
     raise UserError(
         "\n".join(
             [
-                f"{quantity(len(others), 'run')} of another recipe than the study's (then -> now):",
+                f"{quantity(len(others), 'run')} of another recipe than that of {asked_by} (then -> now):",
                 *lines,
-                "Nothing was started. Remove these folders, or give the study another output_dir.",
+                f"Nothing was started. Remove these folders, or give {asked_by} another {setting}.",
             ]
         )
     )

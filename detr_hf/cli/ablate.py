@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
-    gpus = _gpus(arguments.gpus)
+    gpus = gpu_list(arguments.gpus)
     from detr_hf.ablation.study import load_study
 
     study = load_study(Path(arguments.study))
@@ -82,7 +82,8 @@ def _slurm(study: Study, runs: list[PlannedRun]) -> None:
     print(write_jobs(study, pairs) if pairs else "every run is finished; --table writes the table")
 
 
-def _gpus(text: str | None) -> list[str]:
+def gpu_list(text: str | None) -> list[str]:
+    """Numbers of GPUs as text, from a list with commas."""
     gpus = [] if text is None else [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() for word in gpus):
         raise UserError(f"--gpus: {text} is no list of GPUs; write their numbers, such as 0,1,3")

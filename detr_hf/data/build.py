@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 
 from detr_hf.data.bundle import DataBundle, content_key
+from detr_hf.data.fold import hold_out_fold
 from detr_hf.data.issues import Issue
 from detr_hf.data.leaks import leaks
 from detr_hf.data.open_data import open_data
@@ -63,6 +64,10 @@ def build_bundle(data: Data, output_dir: str | Path) -> DataBundle:
     require_something_to_learn(reports[0])
     if VALIDATION in splits:
         require_no_leaks(opened.splits, splits)
+    elif data.fold is not None:
+        splits[TRAIN], splits[VALIDATION] = hold_out_fold(splits[TRAIN], data.fold)
+        part = f"part {data.fold.held_out} of 0 to {data.fold.of - 1}"
+        remarks.append(f"data.fold: {part} is held out, {quantity(len(splits[VALIDATION]), 'image')}")
     elif data.overfit is None:
         splits[TRAIN], splits[VALIDATION] = _hold_out(splits[TRAIN], data.validation_fraction)
         remarks.append(_held_out_sentence(splits, data.validation_fraction))

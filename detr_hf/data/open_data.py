@@ -42,7 +42,7 @@ def open_data(data: Data) -> OpenedData:
     train = split_of_role(opened, TRAIN, data.train_split, f"data.{key}")
     assert train is not None
     splits, labels = {TRAIN: train}, opened.labels
-    if data.overfit is None:
+    if data.overfit is None and data.fold is None:
         if data.validation is not None:
             other, remark = open_split(data.validation, "data.validation", labels=names)
             remarks += [remark] if remark else []

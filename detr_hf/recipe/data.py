@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import Any, Literal
 
 from detr_hf.recipe.fields import (
+    AtLeastTwo,
     Count,
     InnerShare,
     NonNegativeInt,
@@ -53,6 +54,14 @@ class DemoData:
 
 
 @section
+class Fold:
+    """One of K parts of the training images is left out and validated on: K runs judge every image unseen."""
+
+    held_out: NonNegativeInt  # 0 to K - 1
+    of: AtLeastTwo  # K
+
+
+@section
 class Data:
     """Where the images come from: exactly one of `train`, `source`, `dataset` and `demo`."""
 
@@ -71,6 +80,7 @@ class Data:
     # None: from the data; "construction": the preset; else the path of a label_map.json.
     labels: Text | None = None
     stuff: bool = True  # false: stage 1 learns the boxes of things alone
+    fold: Fold | None = None  # validate on a part of the training images, and train on the others
     overfit: Count | None = None  # train on the first N training images, and evaluate on the same ones
     repeat_threshold: InnerShare | None = None  # classes in a smaller share of images are shown more often
     batching: Literal["random", "aspect"] = "random"  # "aspect": images of like shape together, less padding

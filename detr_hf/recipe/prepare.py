@@ -9,12 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detr_hf.recipe.fields import Count, InnerShare, Probability, Seed, Text, section
+from detr_hf.recipe.fields import AtLeastTwo, Count, InnerShare, Probability, Seed, Text, section
 from detr_hf.recipe.load import RecipeFormat
 from detr_hf.recipe.repo_ids import DEMO_MODELS
 from detr_hf.recipe.rules import Unused
 
-AtLeastTwo = Annotated[int, Field(ge=2)]
 FewBits = Annotated[int, Field(ge=0, le=5)]
 
 

@@ -117,6 +117,11 @@ UNUSED = (
         ("data.validation",),
     ),
     Unused(
+        lambda recipe: recipe.data.fold is not None,
+        "data.fold divides the training images into those to train on and those to validate on; remove it",
+        ("data.validation", "data.validation_fraction", "data.overfit"),
+    ),
+    Unused(
         lambda recipe: has_validation_split(recipe.data),
         "there is a validation split already; remove one of the two",
         ("data.validation_fraction",),
@@ -273,6 +278,8 @@ def what_a_stream_can_do(recipe: Recipe) -> Faults:
     remove = "a stream is not known before it is read; remove one of the two"
     if not data.stuff:
         yield "data.stuff", "objects of a stream are read as they come; leave stuff out of the data set"
+    if data.fold is not None:
+        yield "data.fold", f"divides all images, and {remove}"
     if data.overfit is not None:
         yield "data.overfit", f"takes images by number, and {remove}"
     if data.repeat_threshold is not None:
@@ -283,6 +290,12 @@ def what_a_stream_can_do(recipe: Recipe) -> Faults:
     if loss is not None and loss.balanced:
         message = "counts the objects of all images, which a stream cannot; give class_weights"
         yield f"{section}.balanced", message
+
+
+def one_part_of_the_images(recipe: Recipe) -> Faults:
+    fold = recipe.data.fold
+    if fold is not None and fold.held_out >= fold.of:
+        yield "data.fold.held_out", f"must be below data.fold.of, got {fold.held_out} and {fold.of}"
 
 
 def shapes_to_group(recipe: Recipe) -> Faults:
@@ -326,15 +339,9 @@ def _entries(entries: list[Any], path: str) -> Faults:
 
 
 RULES: tuple[Callable[[Recipe], Faults], ...] = (
-    *(
-        one_source,
-        split_by_path_or_files,
-        panoptic_folders,
-        batch_of_whole_micro_batches,
-        warmup_inside_run,
-        some_matching_cost,
-    ),
+    *(one_source, split_by_path_or_files, panoptic_folders, batch_of_whole_micro_batches),
+    *(warmup_inside_run, some_matching_cost),
     *(one_kind_of_class_weights, some_mask_loss, scratch_learns_everywhere, best_can_change),
-    *(patience_inside_run, what_a_stream_can_do, shapes_to_group, hub_is_named),
+    *(patience_inside_run, what_a_stream_can_do, one_part_of_the_images, shapes_to_group, hub_is_named),
     *(epochs_before_the_last, transform_entries),
 )

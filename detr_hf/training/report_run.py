@@ -204,7 +204,7 @@ def _usable(
     return None
 
 
-def _load_best(run: RunFolder, recipe: Recipe, labels: LabelMap) -> tuple[Accelerator, Task, ImageProcessor]:
+def load_best(run: RunFolder, recipe: Recipe, labels: LabelMap) -> tuple[Accelerator, Task, ImageProcessor]:
     """The model of ``best/`` on its device, and the processor saved with it."""
     from accelerate import Accelerator
     from transformers.utils.logging import disable_progress_bar
@@ -228,7 +228,7 @@ def _predict_rows(
         from detr_hf.training.engine import predict_one
         from detr_hf.training.loaders import build_dataset
 
-        _, task, processor = _load_best(run, recipe, labels)
+        _, task, processor = load_best(run, recipe, labels)
         rows = build_dataset(recipe, data, "validation", processor)
         return lambda index: predict_one(task, rows, index)
 
@@ -243,7 +243,7 @@ def _predicted_again(
     from detr_hf.training.loaders import build_validation_loader
 
     try:
-        accelerator, task, processor = _load_best(run, recipe, labels)
+        accelerator, task, processor = load_best(run, recipe, labels)
         loader = build_validation_loader(recipe, data, processor, accelerator)
         result = evaluate(accelerator, task, loader, GroundTruth(data.dataset["validation"]))
     except UserError as fault:

@@ -128,6 +128,16 @@ BAD_VALUES = [
         "data.validation_fraction: does nothing here",
     ),
     ("data: {demo: {}, overfit: 0}", "data.overfit: must be at least 1, got 0"),
+    ("data: {demo: {}, fold: {held_out: 1, of: 1}}", "data.fold.of: must be at least 2, got 1"),
+    ("data: {demo: {}, fold: {held_out: 3, of: 3}}", "data.fold.held_out: must be below data.fold.of, got 3"),
+    (
+        "data: {demo: {}, fold: {held_out: 0, of: 3}, overfit: 2}",
+        "data.overfit: does nothing here: data.fold",
+    ),
+    (
+        "data: {train: a, validation: b, fold: {held_out: 0, of: 3}}",
+        "data.validation: does nothing here: data.fold divides the training images",
+    ),
     ("data: {demo: {}, workers: -1}", "data.workers: must be at least 0, got -1"),
     ("transforms: {train: HorizontalFlip}", "transforms.train: expected a list, got 'HorizontalFlip'"),
     (
@@ -225,6 +235,7 @@ BAD_STREAMS = [
         "{demo: {}, streaming: true}",
         "data.streaming: reads a data set of the Hub or a folder",
     ),
+    ("data", STREAM + ", fold: {held_out: 0, of: 2}}", "data.fold: divides all images, and a stream is not"),
     ("data", STREAM + ", overfit: 3}", "data.overfit: takes images by number, and a stream is not known"),
     (
         "data",
