@@ -134,9 +134,11 @@ def class_rarities(counts: Mapping[str, float]) -> dict[str, float]:
 
 
 def rarest(best: Mapping[str, float], rarities: Mapping[str, float]) -> tuple[float, str | None]:
-    """The largest probability x rarity of the classes of an image, and the class; one without a count is as
-    rare as can be."""
-    found = [(probability * rarities.get(name, 1.0), name) for name, probability in best.items()]
+    """The largest probability x rarity of the classes of an image, and the class.
+
+    One without a count is none that is annotated, and so not rare, whatever the model sees of it.
+    """
+    found = [(probability * rarities.get(name, 0.0), name) for name, probability in best.items()]
     return max(found, default=(0.0, None), key=lambda item: item[0])
 
 

@@ -82,7 +82,8 @@ def test_rarity_is_by_the_logarithm_of_what_is_labeled() -> None:
     assert rarities == {"brick": 0, "cone": pytest.approx(0.5), "crane": 1}
     assert class_rarities({"brick": 0}) == {"brick": 0} and class_rarities({}) == {}
     assert rarest({"brick": 0.9, "cone": 0.6}, rarities) == (pytest.approx(0.3), "cone")
-    assert rarest({"new": 0.4}, rarities) == (0.4, "new") and rarest({}, rarities) == (0.0, None)
+    assert rarest({"toaster": 0.9, "crane": 0.2}, rarities) == (0.2, "crane"), "nobody annotates toasters"
+    assert rarest({"toaster": 0.9}, rarities)[0] == 0 and rarest({}, rarities) == (0.0, None)
 
 
 def test_a_rare_class_outweighs_some_certainty() -> None:
