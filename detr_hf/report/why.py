@@ -131,7 +131,10 @@ def _inside(one: ClassFacts, others: Mapping[str, ClassFacts]) -> tuple[float, s
     for name, count in one.lost_inside.most_common(1):
         if one.inside[name] >= INSIDE_SHARE * one.objects:
             text = f"{one.name} lies inside the box of {name} in {one.inside[name]} of {one.objects}"
-            return count, f"{text}: boxes cannot part them; the masks of stage 2 can, or one class for both"
+            return (
+                count,
+                f"{text}: only masks part them (stage 2); boxes can do without stuff (data.stuff=false)",
+            )
     return None
 
 

@@ -155,8 +155,8 @@ SPOILT = {
     "stuff boxes inside each other": (
         Spoilt({**BOXES, FENCE: [(300, 320, 330, 100)]}, nested),
         "inside",
-        "fence lies inside the box of pavement in 20 of 20: boxes cannot part them; the masks of stage 2 "
-        "can, or one class for both",
+        "fence lies inside the box of pavement in 20 of 20: only masks part them (stage 2); boxes can do "
+        "without stuff (data.stuff=false)",
     ),
     "a threshold too high": (
         Spoilt(found=unsure, usual=0.85),
