@@ -35,6 +35,7 @@ from tests.data.check.planted import (
     codes,
     detection,
     gray,
+    many,
     panoptic,
     sideways,
     target_of,
@@ -125,7 +126,7 @@ def test_the_same_image_in_two_splits_is_an_error_and_leaves_training(tmp_path: 
 
 def test_classes_too_small_for_the_network_are_named_before_training(tmp_path: Path) -> None:
     """Guards: a training that cannot see the objects it is to find says so after hours."""
-    split = detection(tmp_path / "data")
+    split = detection(tmp_path / "data", many)  # a hundred boxes of two pixels
     seen = [NetworkInput(edge, None, stride=8) for edge in (16, 640)]
     small, large = (check(target_of_data(Data(train=split), "data", one), threads=1) for one in seen)
     assert "class-small" not in codes(large)
