@@ -1,12 +1,14 @@
 """Plant label faults in the synthetic yard, and count how many of them `detr-hf review` finds.
 
     python tools/planted_faults.py plant runs/planted
-    detr-hf review runs/planted/recipe.yaml --folds 3 --count 1000
+    detr-hf review runs/planted/recipe.yaml --folds 3 --threshold 0
     python tools/planted_faults.py measure runs/planted
 
 The yard's things are written as COCO boxes. A share of them is spoiled in five ways, each as often: removed,
 invented where nothing is, of another class, moved, doubled. Of each kind that `review` tells apart, as many
-of its first rows are looked at as faults were planted, times 1.5.
+of its first rows are looked at as faults were planted in the images that it judged, times 1.5. A row has
+found a fault if it is of that kind and names its annotation, one of the two of a doubled object, or a box
+that shares an IoU of 0.5 with a removed one.
 """
 
 from __future__ import annotations
@@ -196,12 +198,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--share", type=float, default=0.05, help="of the annotations (default: 0.05)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--review", type=Path, help="what was found (default: FOLDER/run/review/review.json)")
     arguments = parser.parse_args()
     if arguments.step == "plant":
         write_planted(arguments.folder, arguments.share, arguments.seed)
         return
     planted = [Planted(**one) for one in json.loads((arguments.folder / "faults.json").read_text("utf-8"))]
-    review = json.loads((arguments.folder / "run" / "review" / "review.json").read_text("utf-8"))
+    file = arguments.review or arguments.folder / "run" / "review" / "review.json"
+    review = json.loads(file.read_text("utf-8"))
+    judged = {image_id for ids in review["images"].values() for image_id in ids}
+    planted = [one for one in planted if one.image_id in judged]
     print(markdown_table(["kind", "planted", "rows", "found", "share"], found_by(planted, review["rows"])))
 
 

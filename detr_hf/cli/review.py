@@ -142,7 +142,9 @@ def _write(
     from detr_hf.review.corrections import write_corrected
     from detr_hf.review.page import write_page
 
-    write_json(out / "review.json", {"notes": notes, "rows": [row.as_dict() for row in rows]})
+    judged = {part.name: sorted(part.judges) for part in parts}  # ids of images
+    found = {"notes": notes, "images": judged, "rows": [row.as_dict() for row in rows]}
+    write_json(out / "review.json", found)
     page = write_page(parts, rows, arguments.count, notes, out / "review.html")
     for note in notes:
         print(f"note: {note}")

@@ -62,6 +62,7 @@ def test_a_swapped_class_is_found_drawn_and_corrected(
     before = Path(split.annotations or "").read_bytes()
     main(["review", str(run), "--count", "1"])
     (row, *_) = numbers(run / "review")["rows"]
+    assert numbers(run / "review")["images"] == {"validation": [*range(10, 16)]}
     assert row["kind"] == "class" and row["image_id"] == 11 and row["part"] == "validation"
     page = read_page(run / "review" / "review.html")
     assert len(page.all("figure")) == 1 and row["sentence"] in page.words
