@@ -11,6 +11,7 @@ start without it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Boxes = TypeVar("Boxes", NDArray[np.floating], "Tensor")
+
+Window = tuple[int, int, int, int]
+"""Left, top, right and bottom of a part of an image in its pixels, the last two exclusive."""
 
 
 def _stack(columns: list, like: Boxes) -> Boxes:
@@ -209,3 +213,23 @@ def upright_array(stored: np.ndarray, orientation: int) -> np.ndarray:
         8: lambda a: a[:, ::-1].T,
     }
     return np.ascontiguousarray(turned[orientation](stored)) if orientation in turned else stored
+
+
+def tile_windows(size_hw: tuple[int, int], tile: int, overlap: float) -> list[Window]:
+    """Tiles of one size that cover an image row by row, evenly spread.
+
+    Args:
+        size_hw: of the image.
+        tile: side of a tile in pixels; of a smaller side there is one tile.
+        overlap: the least share of a tile's side that its neighbor sees as well, below 1.
+    """
+    tops, lefts = (_starts(side, tile, overlap) for side in size_hw)
+    height, width = (min(side, tile) for side in size_hw)
+    return [(left, top, left + width, top + height) for top in tops for left in lefts]
+
+
+def _starts(side: int, tile: int, overlap: float) -> list[int]:
+    if side <= tile:
+        return [0]
+    steps = ceil((side - tile) / max(1.0, tile * (1 - overlap)))
+    return [round(step * (side - tile) / steps) for step in range(steps + 1)]

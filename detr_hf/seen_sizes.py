@@ -18,7 +18,7 @@ LEAST_OBJECTS = 5
 STRIDE = 32
 """Pixels to a cell of the map of most detectors (a ResNet's last stage), where the network is not at hand."""
 
-REMEDY = "raise transforms.*.short_edges and max_long_edge"
+REMEDY = "raise transforms.*.short_edges and max_long_edge, or train in tiles (data.tiles)"
 """For all who speak of small objects; whatever else helps them is named here."""
 
 ANY_OF = ("OneOf", "SomeOf", "RandomOrder")
@@ -31,35 +31,43 @@ class NetworkInput:
     Attributes:
         short_edge, max_long_edge: of the resize, in pixels; see ``ShortEdgeResize``.
         stride: pixels to a cell of the finest map that the network's encoder sees.
+        tile: side of the windows that larger images are cut into before the resize; None: they are not.
     """
 
     short_edge: int
     max_long_edge: int | None
     stride: int = STRIDE
+    tile: int | None = None
 
     def sides_px(
         self, boxes_wh_px: NDArray[np.floating], sizes_hw: NDArray[np.number]
     ) -> NDArray[np.float64]:
         """Shorter side ``[N]`` as the network sees it, of boxes ``[N, 2]`` in images ``[N, 2]``."""
+        if self.tile is not None:
+            sizes_hw = np.minimum(sizes_hw, self.tile)
         scale = self.short_edge / sizes_hw.min(1)
         if self.max_long_edge is not None:
             scale = np.minimum(scale, self.max_long_edge / sizes_hw.max(1))
         return np.asarray(boxes_wh_px.min(1) * scale, np.float64)
 
 
-def network_inputs(transforms: Sequence[Mapping[str, Any]], stride: int) -> list[NetworkInput]:
+def network_inputs(
+    transforms: Sequence[Mapping[str, Any]], stride: int, tile: int | None = None
+) -> list[NetworkInput]:
     """The sizes that a recipe's list of transforms can end with, the smallest first; none where it resizes by
     something else than ``ShortEdgeResize``. A crop before the last resize is not looked at.
     """
     return sorted(
-        {NetworkInput(edge, longest, stride) for edge, longest in _last_resizes(transforms)},
+        {NetworkInput(edge, longest, stride, tile) for edge, longest in _last_resizes(transforms)},
         key=lambda one: one.short_edge,
     )
 
 
-def largest_input(lists: Sequence[Sequence[Mapping[str, Any]]], stride: int) -> NetworkInput | None:
+def largest_input(
+    lists: Sequence[Sequence[Mapping[str, Any]]], stride: int, tile: int | None = None
+) -> NetworkInput | None:
     """Of all sizes that a recipe's lists of transforms can end with, the one that shows most."""
-    inputs = [one for transforms in lists for one in network_inputs(transforms, stride)]
+    inputs = [one for transforms in lists for one in network_inputs(transforms, stride, tile)]
     return max(inputs, key=lambda one: one.short_edge, default=None)
 
 

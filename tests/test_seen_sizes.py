@@ -39,6 +39,13 @@ def test_sides_are_those_after_the_resize(size_hw: tuple[int, int]) -> None:
     assert seen.sides_px(boxes_xywh[:, 2:], np.array([size_hw])) == pytest.approx(sides, rel=0.02)
 
 
+def test_in_tiles_it_is_the_window_that_is_resized() -> None:
+    seen, sizes = NetworkInput(200, 333, tile=100), np.array([(400, 900), (50, 900)])
+    assert seen.sides_px(np.array([[20.0, 80.0], [5.0, 9.0]]), sizes).tolist() == [40.0, 5 * 3.33]
+    [found] = network_inputs(detr_validation_transforms(), 16, tile=100)
+    assert found == NetworkInput(800, 1333, 16, 100)
+
+
 def test_the_sizes_of_a_recipe_are_its_last_resizes() -> None:
     edges = [one.short_edge for one in network_inputs(detr_training_transforms(), 32)]
     assert edges == list(range(480, 801, 32)), "without the sizes before the crop"
@@ -52,7 +59,8 @@ def test_a_small_class_is_named_with_what_to_set() -> None:
     seen = NetworkInput(192, 256, 16)
     assert small_class("person", np.array([6.0] * 14 + [20.0]), seen) == (
         "93% of person objects are narrower than one 16-px cell at short edge 192 "
-        "(half of them fill one at 512): raise transforms.*.short_edges and max_long_edge"
+        "(half of them fill one at 512): raise transforms.*.short_edges and max_long_edge, or train in tiles "
+        "(data.tiles)"
     )
     assert small_class("person", np.array([6.0] * 4), seen) is None, "too few to judge"
     assert small_class("car", np.array([6.0] * 4 + [16.0] * 6), seen) is None

@@ -85,7 +85,8 @@ def _target(arguments: argparse.Namespace) -> Target:
 
         recipe = resolve_demo(load_recipe(path))
         lists = (recipe.transforms.train, recipe.transforms.validation)
-        seen = largest_input(lists, arguments.stride or _stride_of(recipe.model))
+        tile = None if recipe.data.tiles is None else recipe.data.tiles.size
+        seen = largest_input(lists, arguments.stride or _stride_of(recipe.model), tile)
         return target_of_data(recipe.data, arguments.target, seen)
     from detr_hf.data.check import DEFAULT_INPUT, open_target
 

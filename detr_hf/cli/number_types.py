@@ -23,6 +23,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def count_or_zero(text: str) -> int:
+    """From 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
 def port(text: str) -> int:
     """From 1 to 65535."""
     if not text.isdecimal() or not 1 <= int(text) <= 65535:

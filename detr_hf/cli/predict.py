@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detr_hf.cli.number_types import count, share
+from detr_hf.cli.number_types import count, count_or_zero, share
 from detr_hf.errors import UserError, quantity
 
 if TYPE_CHECKING:
@@ -64,9 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="draw for each image what every kept query saw, too"
     )
-    parser.add_argument("--tile", type=count, help="look at large images in tiles of so many pixels")
     parser.add_argument(
-        "--tile-overlap", type=share, default=0.2, help="share that neighboring tiles share (default: 0.2)"
+        "--tile",
+        type=count_or_zero,
+        help="look at large images in tiles of so many pixels; 0: whole (default: as the model was trained)",
+    )
+    parser.add_argument(
+        "--tile-overlap", type=share, help="share that tiles share (default: as it was trained, else 0.2)"
     )
     parser.add_argument("--seconds", type=float, help="end a video, or the camera, after so long")
 
@@ -97,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
-    if arguments.explain and arguments.tile is not None:
+    if arguments.explain and arguments.tile:
         raise UserError("--explain shows one look of the model, --tile takes many; leave one of them out.")
     if arguments.seconds is not None and arguments.seconds <= 0:
         raise UserError("--seconds must be more than 0.")
@@ -122,9 +126,20 @@ def _predictor(arguments: argparse.Namespace) -> Any:
     predictor = Predictor.from_pretrained(
         model_path(arguments.model), arguments.threshold, arguments.device, arguments.precision
     )
-    if arguments.tile is None:
+    trained = predictor.tiles
+    if arguments.tile == 0 or (arguments.tile is None and trained is None):
+        if arguments.tile_overlap is not None:
+            raise UserError("--tile-overlap: images are looked at whole; give --tile a size, or leave it out")
         return predictor
-    return TiledPredictor(predictor, arguments.tile, arguments.tile_overlap)
+    if arguments.explain:
+        raise UserError(
+            f"{arguments.model} was trained in tiles, and --explain shows one look of the model; "
+            "add --tile 0 to look at whole images."
+        )
+    tiled = TiledPredictor(predictor, arguments.tile, arguments.tile_overlap)
+    if arguments.tile is None:
+        print(f"in tiles of {tiled.tile} px, as the model was trained; --tile 0 looks at whole images")
+    return tiled
 
 
 def _images(

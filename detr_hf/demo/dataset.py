@@ -46,8 +46,8 @@ def ensure_dataset(folder: str | Path, counts: dict[str, int], seed: int, world:
 def write_dataset(folder: str | Path, counts: dict[str, int], seed: int, world: World = YARD) -> None:
     """Write `images/*.jpg`, `panoptic/*.png` and `panoptic.json` into `<folder>/<split>` for every split.
 
-    Image sizes vary (mostly 240x320). Everything is written to a temporary folder beside `folder`, which
-    takes its place when it is complete; an older demo set in that place is replaced.
+    Image sizes vary (mostly 240x320, times the world's scale). Everything is written to a temporary folder
+    beside `folder`, which takes its place when it is complete; an older demo set in that place is replaced.
 
     Args:
         counts: split -> number of images.
@@ -65,7 +65,8 @@ def write_dataset(folder: str | Path, counts: dict[str, int], seed: int, world: 
 
 
 def _spec(world: World, counts: dict[str, int], seed: int) -> dict[str, Any]:
-    return {"generator": GENERATOR_VERSION, "world": world.name, "counts": dict(counts), "seed": seed}
+    spec = {"generator": GENERATOR_VERSION, "world": world.name, "counts": dict(counts), "seed": seed}
+    return spec if world.scale == 1 else {**spec, "scale": world.scale}
 
 
 def spec_of(folder: Path) -> dict[str, Any] | None:
@@ -112,8 +113,8 @@ def _write_split(folder: Path, world: World, seed: int, scenes: range) -> None:
 def _write_scene(folder: Path, world: World, seed: int, number: int, index: int) -> Entries:
     """Draw scene `index`, the split's image `number`, and write its two files."""
     rng = np.random.default_rng([seed, index])
-    size_hw = _SIZES_HW[int(rng.choice(len(_SIZES_HW), p=_SIZE_SHARES))]
-    scene = draw_scene(seed, index, size_hw, world=world)
+    height, width = _SIZES_HW[int(rng.choice(len(_SIZES_HW), p=_SIZE_SHARES))]
+    scene = draw_scene(seed, index, (height * world.scale, width * world.scale), world=world)
     name = f"{number:06d}.jpg"
     write_image(folder / "images" / name, scene.image, JPEG)
     return write_id_map(folder / "panoptic" / f"{number:06d}.png", scene, index + 1, name, world)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detr_hf.demo.dataset import ensure_dataset
+from detr_hf.demo.worlds import YARD, seen_wide
 from detr_hf.recipe import Data, DetectionRecipe, Recipe, Split
 from detr_hf.recipe.prepare import PseudoStuff
 from detr_hf.recipe.repo_ids import DEMO_MODELS
@@ -55,7 +56,7 @@ def demo_files(data: Data) -> Data:
     """Draw the yard if need be, and name its files as a COCO panoptic source."""
     assert data.demo is not None
     folder, counts = Path(data.demo.folder), {"train": data.demo.train, "validation": data.demo.validation}
-    ensure_dataset(folder, counts, data.demo.seed)
+    ensure_dataset(folder, counts, data.demo.seed, seen_wide(YARD, data.demo.scale))
     splits = {name: panoptic_split(folder / name, folder / name / "images") for name in counts}
     return replace(data, demo=None, train=splits["train"], validation=splits["validation"])
 

@@ -83,7 +83,7 @@ def shoot(
     """
     height, width = (side // SUPERSAMPLING for side in canvas.shape[:2])
     bare = canvas.copy()
-    needed = MIN_THING_SHARE * height * width
+    needed = MIN_THING_SHARE * height * width / (1 if world.scale == 1 else (2 * world.scale) ** 2)
     while True:
         _paint_things(canvas, placed)
         ids = canvas[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING, 3]
@@ -102,7 +102,7 @@ def plan(
     world: World, rng: np.random.Generator, backdrop: Backdrop, canvas_hw: tuple[int, int]
 ) -> list[Placed]:
     """Choose and place the things, far ones first."""
-    count = int(rng.choice((2, 3, 4, 5, 6, 7), p=(0.14, 0.24, 0.24, 0.18, 0.12, 0.08)))
+    count = world.scale * int(rng.choice((2, 3, 4, 5, 6, 7), p=(0.14, 0.24, 0.24, 0.18, 0.12, 0.08)))
     chosen: list[Placed] = []
     for _ in range(count):
         thing = world.things[int(rng.random() * len(world.things))]

@@ -6,7 +6,7 @@ Ids, names and colors of the yard are those of the construction data set.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,12 @@ class Stuff:
 
 @dataclass(frozen=True)
 class World:
+    """Its classes; images of `scale` times the sides show so many times more things."""
+
     name: str
     things: tuple[Thing, ...]
     stuff: tuple[Stuff, ...]
+    scale: int = 1
 
     @property
     def classes(self) -> tuple[Thing | Stuff, ...]:
@@ -84,6 +87,15 @@ YARD = World(
         Stuff(110, "structural", (124, 74, 181), "fence"),
     ),
 )
+
+
+def seen_wide(world: World, scale: int) -> World:
+    """The same world in images of `scale` times the sides, with things of half as many pixels a side."""
+    if scale == 1:
+        return world
+    shares = ((one.size[0] / (2 * scale), one.size[1] / (2 * scale)) for one in world.things)
+    things = tuple(replace(one, size=size) for one, size in zip(world.things, shares, strict=True))
+    return replace(world, things=things, scale=scale)
 
 
 def categories_of(world: World) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ def card_text(facts: RunFacts, target: Hub, pictures: Sequence[str] = ()) -> str
         training=_training(facts),
         recipe=public_recipe(recipe),
         family=family,
+        tiles=recipe.data.tiles,
         most_objects=family.scores.most_objects(family.num_queries(facts.config)),
     )
 

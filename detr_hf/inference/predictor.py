@@ -21,10 +21,11 @@ from detr_hf.inference.preprocess import ImageInput, as_rgb, resize_as, sample_o
 from detr_hf.labels import LabelMap
 from detr_hf.loading.collate import Target, collate
 from detr_hf.modeling.families.base import Family, ImageProcessor
-from detr_hf.modeling.model_files import load_label_map, load_processor
+from detr_hf.modeling.model_files import load_config, load_label_map, load_processor
 from detr_hf.modeling.predictions import Explanation, Prediction
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import task_of
+from detr_hf.modeling.tile_record import TileGrid, read_tiles
 
 MASK_CHUNK = 16
 
@@ -75,6 +76,8 @@ class Predictor:
     Attributes:
         labels: the classes.
         is_panoptic: whether predictions are id maps with segments (stage 2), or boxes alone (stage 1).
+        tiles: those that the model was trained in; ``TiledPredictor(predictor)`` predicts in them, while this
+            class looks at images whole. None: it was trained on whole images.
 
     Raises:
         UserError: the device or the precision cannot be used here.
@@ -98,6 +101,7 @@ class Predictor:
             task.family.scores.usual_threshold if score_threshold is None else score_threshold
         )
         self.resize = resize_as(processor, multiple_of=task.patch_side)
+        self.tiles: TileGrid | None = None
 
     @classmethod
     def from_pretrained(
@@ -115,10 +119,14 @@ class Predictor:
         if is_export(source):
             if precision != "fp32":
                 raise UserError(f"{source}: exported in float32; precision {precision} is for PyTorch.")
-            return cls(OnnxTask(source, device), load_processor(str(source)), score_threshold, "cpu")
+            exported = cls(OnnxTask(source, device), load_processor(str(source)), score_threshold, "cpu")
+            exported.tiles = read_tiles(load_config(str(source)))
+            return exported
         model = load_finished(str(source))
         task = task_of(model, load_label_map(str(source), model.config))
-        return cls(task, load_processor(str(source)), score_threshold, device, precision)
+        predictor = cls(task, load_processor(str(source)), score_threshold, device, precision)
+        predictor.tiles = read_tiles(model.config)
+        return predictor
 
     @property
     def score_threshold(self) -> float:

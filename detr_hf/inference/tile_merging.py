@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from detr_hf.geometry import box_areas_xyxy, boxes_and_areas_of_segments, pairwise_iou
+from detr_hf.geometry import Window, box_areas_xyxy, boxes_and_areas_of_segments, pairwise_iou
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.panoptic_merge import TINY_SEGMENT_PX
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
@@ -33,8 +33,9 @@ AT_EDGE = 0.02
 INSIDE = 0.7
 """A cut thing that lies in another tile's whole thing by this share is a part of it."""
 
-Window = tuple[int, int, int, int]
-"""Left, top, right and bottom of a tile in pixels of the image, the last two exclusive."""
+AS_SURE = 0.5
+"""A detection below this share of another's score neither replaces nor removes it: where all that is ranked
+counts, as for AP, most have hardly any score."""
 
 
 # ---- boxes
@@ -69,7 +70,7 @@ def merged_boxes(
         low, high = np.array(shared[:2] * 2, np.float32), np.array(shared[2:] * 2, np.float32)
         seen = torch.from_numpy(found.boxes_xyxy_px.clip(low, high))
         iou = pairwise_iou(seen[numbers[a]], seen[numbers[b]]).numpy()
-        pairs += _matched(iou, numbers[a], numbers[b], found.labels, labels)
+        pairs += _matched(iou, numbers[a], numbers[b], found.labels, found.scores, labels)
     groups = _groups(len(cut), pairs)
     merged = [_one_object(found, members, cut) for members in groups]
     objects = Detections(
@@ -87,6 +88,7 @@ def _one_object(
     found: Detections, members: NDArray[np.int64], cut: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], float, int]:
     """Box, score and class of what several detections are."""
+    members = members[found.scores[members] >= AS_SURE * found.scores[members].max()]
     whole = members[~cut[members]]
     trusted = whole if len(whole) else members
     best = trusted[np.argmax(found.scores[trusted])]
@@ -104,6 +106,7 @@ def _are_pieces(found: Detections, cut: NDArray[np.bool_], labels: LabelMap) -> 
     boxes, thing = found.boxes_xyxy_px, np.isin(found.labels, labels.thing_ids)
     low, high = np.maximum(boxes[:, None, :2], boxes[:, :2]), np.minimum(boxes[:, None, 2:], boxes[:, 2:])
     inside = (high - low).clip(min=0).prod(-1) >= INSIDE * box_areas_xyxy(boxes)[:, None]
+    inside &= found.scores >= AS_SURE * found.scores[:, None]
     return cut & thing & (inside & thing & ~cut).any(1)
 
 
@@ -139,7 +142,7 @@ def merged_segments(
     for a, b, shared in _overlaps(windows):
         first, second = (_part(maps[tile], windows[tile], shared) for tile in (a, b))
         iou = _mask_iou(first, second, numbers[a], numbers[b])
-        pairs += _matched(iou, numbers[a], numbers[b], classes, labels)
+        pairs += _matched(iou, numbers[a], numbers[b], classes, scores, labels)
     cut = [
         _is_cut(boxes_and_areas_of_segments(ids, its)[0] + _corner(window), window, size_hw)
         for ids, its, window in zip(maps, numbers, windows, strict=True)
@@ -254,22 +257,27 @@ def _matched(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     classes: NDArray[np.int64],
+    scores: NDArray[np.float32],
     labels: LabelMap,
 ) -> list[tuple[int, int]]:
-    """One-to-one pairs of detections of two tiles that are one object.
+    """One-to-one pairs of detections of two tiles that are one object, sure ones first.
 
     Args:
         iou: ``[N, M]`` in what both tiles see.
         rows, columns: numbers of the detections among those of all tiles.
         classes: ids, of all detections.
+        scores: of all detections, 0 to 1.
         labels: tell things from stuff.
     """
     thing = np.isin(classes, labels.thing_ids)
     same = classes[rows][:, None] == classes[columns]
     both_things = thing[rows][:, None] & thing[columns]
     agreement = iou * np.where(same, 1, np.where(both_things, OTHER_CLASS, 0))
-    pairs = zip(*linear_sum_assignment(agreement, maximize=True), strict=True)
-    return [(rows[i], columns[j]) for i, j in pairs if agreement[i, j] >= SAME]
+    agreement[agreement < SAME] = 0
+    # by score as well, or an unsure box that fits by chance takes the place of a sure one
+    weights = agreement * np.minimum(scores[rows][:, None], scores[columns])
+    pairs = zip(*linear_sum_assignment(weights, maximize=True), strict=True)
+    return [(rows[i], columns[j]) for i, j in pairs if agreement[i, j] > 0]
 
 
 def _groups(count: int, pairs: Sequence[tuple[int, int]]) -> list[NDArray[np.int64]]:

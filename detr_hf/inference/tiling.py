@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from math import ceil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.geometry import Window, tile_windows
 from detr_hf.inference.predictor import Predictor
 from detr_hf.inference.preprocess import ImageInput, as_rgb
-from detr_hf.inference.tile_merging import Window, merged_boxes, merged_segments
+from detr_hf.inference.tile_merging import merged_boxes, merged_segments
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
+from detr_hf.modeling.tile_record import TileGrid
+
+USUAL = TileGrid(800, 0.2)
+"""Of a model that was trained on whole images."""
 
 
 class TiledPredictor:
@@ -20,14 +25,19 @@ class TiledPredictor:
 
     Args:
         predictor: of either stage.
-        tile: side of a tile in pixels; smaller images are seen whole.
-        overlap: the least share of a tile's side that its neighbor sees as well.
+        tile: side of a tile in pixels; smaller images are seen whole. None: as the model was trained, else
+            800.
+        overlap: the least share of a tile's side that its neighbor sees as well. None: as the model was
+            trained, else 0.2.
 
     Raises:
         UserError: a tile of no size, or an overlap that is no share below 0.9.
     """
 
-    def __init__(self, predictor: Predictor, tile: int = 800, overlap: float = 0.2):
+    def __init__(self, predictor: Predictor, tile: int | None = None, overlap: float | None = None):
+        usual = predictor.tiles or USUAL
+        tile = usual.size if tile is None else tile
+        overlap = usual.overlap if overlap is None else overlap
         if tile < 1 or not 0 <= overlap <= 0.9:
             raise UserError(f"tiles of {tile} px that overlap by {overlap}: give a size, and 0 to 0.9.")
         self.predictor, self.tile, self.overlap = predictor, tile, overlap
@@ -57,18 +67,44 @@ class TiledPredictor:
             yield merge_tiles(found, windows, size_hw, image_id, self.labels, self.score_threshold)
 
 
-def tile_windows(size_hw: tuple[int, int], tile: int, overlap: float) -> list[Window]:
-    """Tiles of one size that cover an image row by row, evenly spread, with at least this overlap."""
-    tops, lefts = (_starts(side, tile, overlap) for side in size_hw)
-    height, width = (min(side, tile) for side in size_hw)
-    return [(left, top, left + width, top + height) for top in tops for left in lefts]
+class TileCollector:
+    """Predictions of windows as they come, until an image is whole; those of whole images pass through.
 
+    Args:
+        labels: of the model.
+        windows_of: all windows of an image of some height and width.
+    """
 
-def _starts(side: int, tile: int, overlap: float) -> list[int]:
-    if side <= tile:
-        return [0]
-    steps = ceil((side - tile) / max(1.0, tile * (1 - overlap)))
-    return [round(step * (side - tile) / steps) for step in range(steps + 1)]
+    def __init__(
+        self, labels: LabelMap, windows_of: Callable[[tuple[int, int]], Sequence[Window]] | None
+    ) -> None:
+        self._labels, self._windows_of = labels, windows_of
+        self._waiting: dict[int, dict[Window, Prediction]] = {}
+
+    def whole(
+        self, found: Sequence[Prediction], targets: Sequence[Mapping[str, Any]]
+    ) -> Iterator[Prediction]:
+        """One prediction for each image that is complete with these, in pixels of the whole image.
+
+        Args:
+            found: one a target.
+            targets: of windows they have ``window`` and ``whole_size_hw``.
+        """
+        for one, target in zip(found, targets, strict=True):
+            if self._windows_of is None:
+                yield one
+                continue
+            image_id, size_hw = target["image_id"], target["whole_size_hw"]
+            windows = self._windows_of(size_hw)
+            if len(windows) == 1:
+                yield one
+                continue
+            tiles = self._waiting.setdefault(image_id, {})
+            tiles[target["window"]] = one
+            if len(tiles) == len(windows):
+                del self._waiting[image_id]
+                in_order = [tiles[window] for window in windows]
+                yield merge_tiles(in_order, windows, size_hw, image_id, self._labels, score_threshold=0.0)
 
 
 def merge_tiles(

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from detr_hf.loading.mixing import PARTNERS, PASTED_SHARE, Mixing
+from detr_hf.loading.tiles import TileTable
 from detr_hf.loading.truth import ROWS_AT_ONCE
 
 
@@ -52,7 +53,9 @@ def split_objects(split: datasets.Dataset) -> SplitObjects:
     return SplitObjects(rows, classes, np.concatenate(boxes)[:, 2:], sizes_hw[rows], len(split))
 
 
-def repeat_factors(split: datasets.Dataset, num_classes: int, threshold: float) -> NDArray[np.float64]:
+def repeat_factors(
+    split: datasets.Dataset, num_classes: int, threshold: float, tiles: TileTable | None = None
+) -> NDArray[np.float64]:
     """How often each image is shown in an epoch, as in LVIS (Gupta et al. 2019, section 4.2).
 
     A class in the share f of the images has the factor ``max(1, sqrt(threshold / f))``, and an image the
@@ -62,17 +65,20 @@ def repeat_factors(split: datasets.Dataset, num_classes: int, threshold: float) 
         split: with the columns of :class:`detr_hf.data.bundle.DataBundle`; crowds do not count.
         num_classes: C.
         threshold: classes in a smaller share of the images are shown more often; 0.001 in LVIS.
+        tiles: the windows of the split, each of which then is an image.
 
     Returns:
-        ``[rows]``, at least 1; exactly 1 for an image without objects.
+        ``[rows]``, at least 1; exactly 1 for an image without objects. Of windows without things the factor
+        is that times ``keep_empty``.
     """
-    rows, classes = _objects(split)
+    rows, classes = _objects(split, tiles)
+    shown = np.ones(len(split)) if tiles is None else tiles.shown
     pairs = np.unique(rows * num_classes + classes)  # a class counts once an image
     images = np.bincount(pairs % num_classes, minlength=num_classes)
-    factors = np.maximum(1.0, np.sqrt(threshold / (np.maximum(images, 1) / len(split))))
-    shown = np.ones(len(split))
-    np.maximum.at(shown, rows, factors[classes])
-    return shown
+    factors = np.maximum(1.0, np.sqrt(threshold / (np.maximum(images, 1) / shown.sum())))
+    largest = np.ones(len(shown))
+    np.maximum.at(largest, rows, factors[classes])
+    return largest * shown
 
 
 def balanced_weights(split: datasets.Dataset, num_classes: int) -> list[float]:
@@ -93,28 +99,35 @@ def objects_of_classes(split: datasets.Dataset, num_classes: int) -> NDArray[np.
     return np.bincount(_objects(split)[1], minlength=num_classes)
 
 
-def images_with_more_objects(split: datasets.Dataset, queries: int) -> tuple[int, int]:
+def images_with_more_objects(
+    split: datasets.Dataset, queries: int, tiles: TileTable | None = None
+) -> tuple[int, int]:
     """How many images have more objects (crowds apart) than the model has queries, and the most of any image.
 
-    Each query is matched with one object at most, so what is beyond cannot be learned from.
+    Each query is matched with one object at most, so what is beyond cannot be learned from. With ``tiles``,
+    windows are counted.
     """
-    counts = np.bincount(_objects(split)[0], minlength=1)
+    counts = np.bincount(_objects(split, tiles)[0], minlength=1)
     return int((counts > queries).sum()), int(counts.max())
 
 
-def objects_when_mixed(split: datasets.Dataset, mixing: Mixing, images: int = 1000) -> NDArray[np.int64]:
+def objects_when_mixed(
+    split: datasets.Dataset, mixing: Mixing, tiles: TileTable | None = None, images: int = 1000
+) -> NDArray[np.int64]:
     """Objects of some images mixed at random, ``[images]``, as if none were cut off or hidden.
 
-    That is more than they hold, and costs no pixel. Images with masks have one segment of a stuff class.
+    That is more than they hold, and costs no pixel. Images with masks have one segment of a stuff class. With
+    ``tiles``, windows are mixed.
     """
-    rows, classes = _objects(split)
+    rows, classes = _objects(split, tiles)
+    count = len(split) if tiles is None else len(tiles)
     rng, partners = np.random.default_rng(0), PARTNERS[mixing.mix.name]
     stuff_ids = mixing.stuff_ids if "panoptic" in split.column_names else []
     is_thing = ~np.isin(classes, stuff_ids)
-    things = np.bincount(rows[is_thing], minlength=len(split))
-    stuff = np.zeros((len(split), int(classes.max(initial=0)) + 1), bool)
+    things = np.bincount(rows[is_thing], minlength=count)
+    stuff = np.zeros((count, int(classes.max(initial=0)) + 1), bool)
     stuff[rows[~is_thing], classes[~is_thing]] = True
-    drawn = rng.integers(len(split), size=(images, 1 + partners))
+    drawn = rng.integers(count, size=(images, 1 + partners))
     if mixing.mix.name == "copy_paste":
         own, partner = drawn.T
         return things[own] + stuff[own].sum(1) + rng.binomial(things[partner], PASTED_SHARE)
@@ -126,8 +139,12 @@ def aspects_of(split: datasets.Dataset) -> NDArray[np.float64]:
     return np.asarray(split["height"], np.float64) / np.asarray(split["width"], np.float64)
 
 
-def _objects(split: datasets.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and class of every object that is no crowd."""
+def _objects(
+    split: datasets.Dataset, tiles: TileTable | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row (or window) and class of every object that is no crowd."""
+    if tiles is not None:
+        return tiles.object_tiles, tiles.object_classes
     rows, classes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     batches = split.select_columns(["objects"]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
     for at, batch in enumerate(batches):

@@ -10,13 +10,16 @@ import torch
 from accelerate.utils import recursively_apply
 from torch import Tensor
 
+from detr_hf.geometry import Window
+
 
 class Target(TypedDict):
     """The truth about one sample, after augmentation.
 
     ``boxes_cxcywh_norm`` is normalized by ``size_hw``, the image without padding; crowd objects are not in
     it. Of panoptic sets ``id_map`` holds the segment of every pixel and ``segment_ids`` which of them is
-    object n; pixels of crowds and of what was dropped keep an id that is not in ``segment_ids``.
+    object n; pixels of crowds and of what was dropped keep an id that is not in ``segment_ids``. In tiles the
+    sample is a ``window`` of an image of ``whole_size_hw``, and ``original_size_hw`` that of the window.
     """
 
     image_id: int
@@ -26,6 +29,8 @@ class Target(TypedDict):
     boxes_cxcywh_norm: Tensor  # float32[N, 4]
     segment_ids: NotRequired[Tensor]  # int32[N]
     id_map: NotRequired[Tensor]  # int32[h, w]
+    window: NotRequired[Window]
+    whole_size_hw: NotRequired[tuple[int, int]]
 
 
 @dataclass

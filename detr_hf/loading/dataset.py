@@ -20,7 +20,8 @@ from detr_hf.geometry import (
 )
 from detr_hf.images import decode_id_map, decode_image
 from detr_hf.loading.collate import Target
-from detr_hf.loading.mixing import PARTNERS, Mixing, Piece, mixed
+from detr_hf.loading.mixing import PARTNERS, Mixing, mixed
+from detr_hf.loading.pieces import Piece
 from detr_hf.loading.rows import Row, Rows
 from detr_hf.loading.transforms import Augmentation, Augmented
 
@@ -42,7 +43,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
 
     Args:
         rows: of a table or a stream. Boxes of panoptic rows come from their PNG: they frame what a crop
-            leaves visible.
+            leaves visible. In tiles a sample is a window.
         augmentation: from :func:`detr_hf.loading.transforms.build_transforms`.
         seed: of the run.
         with_masks: add ``id_map`` and ``segment_ids`` to the targets; the rows must be panoptic.
@@ -64,6 +65,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.rows, self.augmentation, self.seed = rows, augmentation, seed
         self.with_masks, self.mixing = with_masks, mixing
         self.mean, self.std = tuple(mean), tuple(std)
+        self._last: tuple[tuple[int, str], Piece] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -125,6 +127,21 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             raise UserError(f"image {row['image_id']} '{row['file_name']}': {fault}") from fault
 
     def _augmented(self, row: Row, seed: int) -> Piece:
+        piece = self._decoded(row)
+        if self.rows.tiling is not None:
+            piece = self.rows.tiling.cut(piece, row["window"])
+        out = self.augmentation(piece.image, piece.boxes_xyxy_px, piece.id_map, seed)
+        if self.rows.is_panoptic:
+            boxes_xyxy_px, kept = _visible_segments(out, piece.ids)
+        else:
+            boxes_xyxy_px, kept = out.boxes_xyxy_px, out.kept
+        return Piece(out.image, boxes_xyxy_px, piece.ids[kept], piece.categories[kept], out.id_map)
+
+    def _decoded(self, row: Row) -> Piece:
+        """The whole image; windows of one image that follow each other share it."""
+        of_image = (row["image_id"], row["file_name"])
+        if self._last is not None and self._last[0] == of_image:
+            return self._last[1]
         image = decode_image(row["image"])
         _require_size(image.shape[:2], row, "image")
         objects = {name: np.asarray(values) for name, values in row["objects"].items()}
@@ -134,13 +151,10 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         if self.rows.is_panoptic:
             id_map = decode_id_map(row["panoptic"])
             _require_size(id_map.shape, row, "PNG")
-        out = self.augmentation(image, boxes, id_map, seed)
         ids, categories = objects["id"].astype(np.int64)[single], objects["category"].astype(np.int64)[single]
-        if self.rows.is_panoptic:
-            boxes_xyxy_px, kept = _visible_segments(out, ids)
-        else:
-            boxes_xyxy_px, kept = out.boxes_xyxy_px, out.kept
-        return Piece(out.image, boxes_xyxy_px, ids[kept], categories[kept], out.id_map)
+        piece = Piece(image, boxes, ids, categories, id_map)
+        self._last = (of_image, piece) if self.rows.tiling is not None else None
+        return piece
 
     def _normalized(self, image: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
@@ -168,10 +182,16 @@ def _visible_segments(out: Augmented, ids: np.ndarray) -> tuple[np.ndarray, np.n
 def _target(row: dict[str, Any], piece: Piece) -> Target:
     size_hw = (piece.image.shape[0], piece.image.shape[1])
     boxes = normalize_boxes(boxes_xyxy_to_cxcywh(piece.boxes_xyxy_px.astype(np.float32)), size_hw)
-    return {
+    whole_hw = (row["height"], row["width"])
+    target: Target = {
         "image_id": row["image_id"],
         "size_hw": size_hw,
-        "original_size_hw": (row["height"], row["width"]),
+        "original_size_hw": whole_hw,
         "class_labels": torch.from_numpy(piece.categories),
         "boxes_cxcywh_norm": torch.from_numpy(np.ascontiguousarray(boxes, dtype=np.float32)),
     }
+    if "window" in row:
+        left, top, right, bottom = row["window"]
+        target["original_size_hw"] = (bottom - top, right - left)
+        target["window"], target["whole_size_hw"] = row["window"], whole_hw
+    return target

@@ -164,5 +164,8 @@ def evaluation_loader(
 ) -> BatchLoader:
     """Every image of a split once, over all processes, in batches without padding."""
     assert isinstance(dataset.rows, TableRows), "an evaluation knows all images beforehand"
-    sizes_hw = list(zip(dataset.rows.table["height"], dataset.rows.table["width"], strict=True))
-    return BatchLoader(dataset, EvaluationSampler(sizes_hw, batch_size, rank, world_size), workers)
+    rows, images = dataset.rows, None
+    if rows.tiles is not None:
+        images = rows.tiles.rows.tolist()
+    sampler = EvaluationSampler(rows.sizes_hw(), batch_size, rank, world_size, images)
+    return BatchLoader(dataset, sampler, workers)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detr_hf.geometry import boxes_and_areas_of_segments
+from detr_hf.loading.pieces import Piece, in_window, recognized
 from detr_hf.recipe.data import Mix
 
 PARTNERS = {"ricap": 3, "mosaic": 3, "copy_paste": 1}
@@ -46,42 +47,6 @@ class Mixing:
     mix: Mix
     epochs: int
     stuff_ids: Sequence[int]
-
-
-@dataclass
-class Piece:
-    """An augmented image with its objects, N of them.
-
-    Attributes:
-        image: ``uint8 [h, w, 3]``.
-        boxes_xyxy_px: ``float32 [N, 4]``.
-        ids: ``int64 [N]`` in the id map.
-        categories: ``int64 [N]``.
-        id_map: ``int32 [h, w]``, of crowds too; None where there is none.
-    """
-
-    image: NDArray[np.uint8]
-    boxes_xyxy_px: NDArray[np.float32]
-    ids: NDArray[np.int64]
-    categories: NDArray[np.int64]
-    id_map: NDArray[np.int32] | None
-
-    @property
-    def areas(self) -> NDArray[np.float64]:
-        """Pixels of each object, ``[N]``: of its segment, or of its box."""
-        if self.id_map is not None:
-            return boxes_and_areas_of_segments(self.id_map, self.ids)[1].astype(np.float64)
-        sides = np.maximum(self.boxes_xyxy_px[:, 2:] - self.boxes_xyxy_px[:, :2], 0)
-        return sides.prod(1, dtype=np.float64)
-
-    def only(self, kept: NDArray[np.bool_]) -> Piece:
-        """Some of the objects; the pixels of the others stay."""
-        return replace(
-            self,
-            boxes_xyxy_px=self.boxes_xyxy_px[kept],
-            ids=self.ids[kept],
-            categories=self.categories[kept],
-        )
 
 
 def mixed(pieces: Sequence[Piece], mixing: Mixing, rng: np.random.Generator) -> Piece:
@@ -165,21 +130,8 @@ def _cut(piece: Piece, size_hw: tuple[int, int], mixing: Mixing, rng: np.random.
     height, width = size_hw
     top = int(rng.integers(piece.image.shape[0] - height + 1))
     left = int(rng.integers(piece.image.shape[1] - width + 1))
-    window = np.s_[top : top + height, left : left + width]
-    shift = np.array([left, top, left, top], np.float32)
-    limits = np.array([width, height, width, height], np.float32)
-    boxes = np.clip(piece.boxes_xyxy_px - shift, 0, limits)
-    id_map = None if piece.id_map is None else piece.id_map[window]
-    part = replace(piece, image=piece.image[window], boxes_xyxy_px=boxes, id_map=id_map)
-    return _recognized(part, piece.areas, mixing)
-
-
-def _recognized(part: Piece, before: NDArray[np.float64], mixing: Mixing) -> Piece:
-    """Without things that show too little of ``before``, their own areas; stuff is known by any part."""
-    needed = mixing.mix.min_share * np.maximum(before, 1e-9)
-    if part.id_map is not None:
-        needed[np.isin(part.categories, mixing.stuff_ids)] = 0
-    return part.only(part.areas > needed)
+    part = in_window(piece, (left, top, left + width, top + height))
+    return recognized(part, piece.areas, mixing.mix.min_share, mixing.stuff_ids)
 
 
 def _laid_out(parts: Sequence[tuple[Piece, int, int]], size_hw: tuple[int, int]) -> Piece:
@@ -232,7 +184,8 @@ def _pasted(piece: Piece, partner: Piece, mixing: Mixing, rng: np.random.Generat
         np.concatenate([piece.categories, taken.categories]),
         id_map,
     )
-    return _recognized(whole, np.concatenate([piece.areas, areas]), mixing)
+    own_areas = np.concatenate([piece.areas, areas])
+    return recognized(whole, own_areas, mixing.mix.min_share, mixing.stuff_ids)
 
 
 def _thing(

@@ -6,7 +6,7 @@ every process knows what the others do.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,8 @@ def repeated(factors: NDArray[np.float64], seed: int, epoch: int) -> Order:
     row is taken for every mark on it. Every epoch so has the same length, which a resume counts on.
 
     Args:
-        factors: ``[rows]``, at least 1 each; see :func:`detr_hf.loading.balance.repeat_factors`.
+        factors: ``[rows]``; see :func:`detr_hf.loading.balance.repeat_factors`. Below 1 a row is in some
+            epochs only, in that share of them.
         seed, epoch: what the order follows from.
     """
     random = np.random.default_rng([seed, epoch, REPEATING])
@@ -47,7 +48,7 @@ def repeated(factors: NDArray[np.float64], seed: int, epoch: int) -> Order:
 
 def repeated_length(factors: NDArray[np.float64]) -> int:
     """Rows in an epoch of :func:`repeated`."""
-    return int(factors.sum())
+    return int(factors.sum() + 1e-6)  # twenty times a fifth are four, whatever the last bit
 
 
 def grouped(rows: Order, aspects: NDArray[np.float64], micro_batch_size: int, seed: int, epoch: int) -> Order:
@@ -230,28 +231,39 @@ class StepSampler(TrainingSampler):
 
 
 class EvaluationSampler(Sampler[list[Key]]):
-    """Every image once, in batches of images of one size, so that nothing is padded.
+    """Every row once, in batches of rows of one size, so that nothing is padded.
 
-    Batches go round the processes in turn, so their number may differ by one.
+    Batches go round the processes in turn, so their number may differ by one; the windows of one image stay
+    together, in batches of their own.
 
     Args:
-        sizes_hw: height and width of every image, in the order of the rows.
-        batch_size: images per forward pass.
+        sizes_hw: height and width of every row, in order.
+        batch_size: rows per forward pass.
         rank, world_size: of this process.
+        images: of every row the image that it is a window of; None: rows are whole images.
     """
 
     def __init__(
-        self, sizes_hw: Sequence[tuple[int, int]], batch_size: int, rank: int, world_size: int
+        self,
+        sizes_hw: Sequence[tuple[int, int]],
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        images: Sequence[int] | None = None,
     ) -> None:
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        windows = Counter(images or ())
+        groups: dict[tuple[tuple[int, int], int | None], list[int]] = defaultdict(list)
         for row, size_hw in enumerate(sizes_hw):
-            groups[size_hw].append(row)
-        batches: list[list[Key]] = [
-            [(0, row) for row in rows[start : start + batch_size]]
-            for rows in groups.values()
-            for start in range(0, len(rows), batch_size)
-        ]
-        self._mine = batches[rank::world_size]
+            image = None if images is None or windows[images[row]] == 1 else images[row]
+            groups[size_hw, image].append(row)
+        shares: list[list[list[Key]]] = []  # batches that one process must have together
+        for (_, image), rows in groups.items():
+            batches: list[list[Key]] = [
+                [(0, row) for row in rows[start : start + batch_size]]
+                for start in range(0, len(rows), batch_size)
+            ]
+            shares += [[batch] for batch in batches] if image is None else [batches]
+        self._mine = [batch for share in shares[rank::world_size] for batch in share]
 
     def __len__(self) -> int:
         return len(self._mine)

@@ -10,6 +10,7 @@ from detr_hf.recipe.fields import (
     Count,
     InnerShare,
     NonNegativeInt,
+    Overlap,
     Positive,
     Probability,
     Seed,
@@ -50,6 +51,8 @@ class DemoData:
     train: Count = 800  # images
     validation: Count = 100
     seed: Seed = 0
+    # 4: images of four times the sides, with four times as many things, half as large in pixels.
+    scale: Count = 1
     folder: Text = "runs/demo/data"
 
 
@@ -59,6 +62,20 @@ class Fold:
 
     held_out: NonNegativeInt  # 0 to K - 1
     of: AtLeastTwo  # K
+
+
+@section
+class Tiles:
+    """Large images in overlapping windows, for training and evaluation alike (`loading/tiles.py`).
+
+    `keep_empty: true` and `false` stand for 1 and 0.
+    """
+
+    size: Count  # side of a window, pixels of the image; a smaller image is one window
+    overlap: Overlap = 0.2  # the least share of its side that a neighboring window sees as well
+    keep_empty: Probability = 1.0  # share of the training windows without a thing that an epoch shows
+    # An object is part of a window's truth that shows more than this share of it, or is filled so far by it.
+    min_share: InnerShare = 0.3
 
 
 @section
@@ -82,6 +99,7 @@ class Data:
     stuff: bool = True  # false: stage 1 learns the boxes of things alone
     fold: Fold | None = None  # validate on a part of the training images, and train on the others
     overfit: Count | None = None  # train on the first N training images, and evaluate on the same ones
+    tiles: Tiles | None = None  # None: images are seen whole
     repeat_threshold: InnerShare | None = None  # classes in a smaller share of images are shown more often
     batching: Literal["random", "aspect"] = "random"  # "aspect": images of like shape together, less padding
     on_bad_sample: Literal["stop", "skip"] = "stop"  # "skip": another training image takes its place

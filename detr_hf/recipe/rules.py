@@ -147,12 +147,15 @@ UNUSED = (
 def with_defaults(written: dict[str, Any]) -> None:
     """Fill in, where nothing is written, the settings whose default depends on another one.
 
-    A path alone stands for a split: `train: PATH` is `train: {path: PATH}`.
+    A path alone stands for a split: `train: PATH` is `train: {path: PATH}`; `tiles.keep_empty: true` is 1.
     """
     data = written["data"] if isinstance(written.get("data"), dict) else {}
     for name in ("train", "validation", "source"):
         if isinstance(data.get(name), str):
             data[name] = {"path": data[name]}
+    tiles = data["tiles"] if isinstance(data.get("tiles"), dict) else {}
+    if isinstance(tiles.get("keep_empty"), bool):
+        tiles["keep_empty"] = float(tiles["keep_empty"])
     model = written["model"] if isinstance(written.get("model"), dict) else {}
     if written["task"] == "panoptic" and model.get("freeze_detector") is False:
         _fill(written, "detection_loss", {})

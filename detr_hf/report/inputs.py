@@ -119,7 +119,8 @@ def network_inputs_of(recipe: dict[str, Any], stride: int | None) -> dict[str, l
     """How the network sees images of each split; nothing where the recipe or the network is not known."""
     lists = recipe.get("transforms") or {}
     splits = ("train", "validation") if stride is not None else ()
-    return {split: network_inputs(lists.get(split) or [], stride or 0) for split in splits}
+    tile = ((recipe.get("data") or {}).get("tiles") or {}).get("size")
+    return {split: network_inputs(lists.get(split) or [], stride or 0, tile) for split in splits}
 
 
 def _why(

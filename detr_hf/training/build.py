@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from detr_hf.modeling.model_files import load_processor, refuse_other_labels
 from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.pretrained import LoadReport, load_finished, load_stage1, load_stage2
 from detr_hf.modeling.task import DetectionTask, PanopticTask, Task
+from detr_hf.modeling.tile_record import TileGrid, write_tiles
 from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
 from detr_hf.training.distributed import set_up_device
@@ -94,6 +96,8 @@ def build_task(recipe: Recipe, data: DataBundle) -> tuple[Task, LoadReport]:
     else:
         task, report = _panoptic_task(recipe, data.labels, weights)
     write_losses(task.model.config, task.criterion.settings)
+    tiles = recipe.data.tiles
+    write_tiles(task.model.config, None if tiles is None else TileGrid(tiles.size, tiles.overlap))
     detector, backbone = task.detector, task.family.backbone(task.detector)
     if isinstance(recipe, DetectionRecipe) or not recipe.model.freeze_detector:
         freeze_backbone(backbone, recipe.model.freeze_backbone)
@@ -231,9 +235,11 @@ def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: i
         "starts_from": ["/".join(Path(source).parts[-2:]) for source in sources],  # run from any folder
         "learning_tensors": sum(parameter.requires_grad for parameter in task.parameters()),
         "batch_size": recipe.optim.batch_size,
-        "training_images": training_images,
-        "training_data": {"name": recipe.data.place, "key": data.training_key},
     }
+    if recipe.data.tiles is not None:  # before the number of images, which follows from it
+        identity["tiles"] = asdict(recipe.data.tiles)
+    identity["training_images"] = training_images
+    identity["training_data"] = {"name": recipe.data.place, "key": data.training_key}
     if isinstance(recipe, DetectionRecipe) and recipe.model.num_queries is not None:
         identity["num_queries"] = recipe.model.num_queries
     if isinstance(recipe, DetectionRecipe) and recipe.loss.query_groups > 1:

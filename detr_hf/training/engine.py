@@ -14,9 +14,11 @@ from accelerate.utils import broadcast_object_list, gather_object, tqdm
 from torch import Tensor
 
 from detr_hf.errors import quantity
+from detr_hf.inference.tiling import TileCollector
 from detr_hf.loading.collate import Batch, collate
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import BatchLoader
+from detr_hf.loading.rows import TableRows
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.coco_ap import CocoAP
 from detr_hf.metrics.entries import ImageEntry
@@ -170,7 +172,7 @@ def evaluate(
     """Box AP and AR of either stage; PQ as well for the second.
 
     Runs in float32 whatever the training precision, without padding, and counts every image once, whatever
-    the number of processes.
+    the number of processes. In tiles, as ``TiledPredictor`` predicts, scored on whole images.
 
     Args:
         interrupted: asked before every batch; where it answers yes on any process, all of them stop.
@@ -187,13 +189,13 @@ def evaluate(
     bar = tqdm(
         loader, total=len(loader), desc="evaluate", leave=False, disable=not accelerator.is_main_process
     )
-    stopped_here = False
+    images, stopped_here = _collector(task, loader.dataset), False
     for batch in bar:
         if stopped_here := interrupted():
             break
         batch = batch.to(accelerator.device)
-        predictions = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
-        for prediction in predictions:
+        found = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
+        for prediction in images.whole(found, batch.targets):
             reference = truth.detection(prediction.image_id)
             box_metric.add(prediction=_box_row(prediction.detections), reference=reference)
             if panoptic_metric is not None:
@@ -242,12 +244,22 @@ def _panoptic_row(found: PanopticPrediction) -> dict[str, Any]:
     return {"image_id": found.image_id, "id_map": found.id_map, "segments": segments}
 
 
-def predict_one(task: Task, dataset: DetectionDataset, index: int) -> Prediction:
-    """What a task in eval mode finds in one image of a split.
+def predict_one(task: Task, dataset: DetectionDataset, image: int) -> Prediction:
+    """What a task in eval mode finds in one image of a split, in tiles if the data set is.
 
     Raises:
         UserError: the image cannot be loaded.
     """
-    device = next(task.parameters()).device
-    batch = collate([dataset[0, index]]).to(device)
-    return task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)[0]
+    assert isinstance(dataset.rows, TableRows), "images of a stream have no number"
+    device, images = next(task.parameters()).device, _collector(task, dataset)
+    whole: list[Prediction] = []
+    for key in dataset.rows.keys_of(image):
+        batch = collate([dataset[key]]).to(device)
+        found = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
+        whole += images.whole(found, batch.targets)
+    return whole[0]
+
+
+def _collector(task: Task, dataset: DetectionDataset) -> TileCollector:
+    tiling = dataset.rows.tiling
+    return TileCollector(task.labels, None if tiling is None else tiling.windows)

@@ -75,7 +75,7 @@ def save_images(run: Run, folder: Path) -> list[Path]:
     task, dataset = run.task, run.validation_loader.dataset
     threshold = score_threshold_of(run.recipe, task.family)
     paths = []
-    for index in range(min(run.recipe.evaluation.pictures, len(dataset))):
+    for index in range(min(run.recipe.evaluation.pictures, dataset.rows.num_images)):
         predicted = predict_one(task, dataset, index)
         row = run.truth.row(predicted.image_id)
         image = decode_image(row["image"])

@@ -18,6 +18,7 @@ from detr_hf.loading.mixing import Mixing
 from detr_hf.loading.rows import FOLLOWERS, Rows, StreamRows, TableRows
 from detr_hf.loading.samplers import BatchPlan, StepSampler, TrainingSampler, repeated_length
 from detr_hf.loading.stream import StreamSampler
+from detr_hf.loading.tiles import Tiling, tile_table
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe
@@ -37,22 +38,51 @@ def build_train_loader(
         followers = FOLLOWERS if skip_bad or dataset.mixing is not None else 0
         sampler = StreamSampler(data.stream.rows, len(dataset), plan, buffer, followers)
     else:
-        aspects = aspects_of(data.dataset["train"]) if settings.batching == "aspect" else None
-        sampler = StepSampler(len(dataset), plan, _repeat_factors(recipe, data), aspects)
+        aspects = None
+        if settings.batching == "aspect":
+            tiles = dataset.rows.tiles
+            aspects = aspects_of(data.dataset["train"]) if tiles is None else tiles.aspects
+        sampler = StepSampler(len(dataset), plan, shown_factors(recipe, data, dataset.rows), aspects)
     return TrainingLoader(dataset, sampler, settings.workers, skip_bad)
 
 
-def _repeat_factors(recipe: Recipe, data: DataBundle) -> NDArray[np.float64] | None:
-    threshold = recipe.data.repeat_threshold
-    if threshold is None:
+def shown_factors(recipe: Recipe, data: DataBundle, rows: Rows) -> NDArray[np.float64] | None:
+    """How often an epoch shows each row of the training split; None: once, or it is a stream."""
+    if isinstance(rows, StreamRows):
         return None
-    return repeat_factors(data.dataset["train"], data.labels.num_classes, threshold)
+    if (threshold := recipe.data.repeat_threshold) is not None:
+        return repeat_factors(data.dataset["train"], data.labels.num_classes, threshold, rows.tiles)
+    return rows.tiles.shown if rows.tiles is not None and rows.tiles.keep_empty < 1 else None
+
+
+def tiling_of(recipe: Recipe, data: DataBundle) -> Tiling | None:
+    """How the images of a recipe are cut; None where they are seen whole."""
+    tiles = recipe.data.tiles
+    return None if tiles is None else Tiling(tiles, data.labels.stuff_ids, recipe.seed)
+
+
+def _training_rows(recipe: Recipe, data: DataBundle) -> Rows:
+    tiling, stream = tiling_of(recipe, data), data.stream
+    if stream is not None:
+        return StreamRows(stream.rows, stream.check, stream.images, stream.is_panoptic, tiling)
+    split = data.dataset["train"]
+    if tiling is None:
+        return TableRows(split)
+    tiles = tile_table(split, tiling)
+    if tiling.tiles.keep_empty == 0:
+        tiles = tiles.without_empty()
+    if not len(tiles):
+        raise UserError(
+            "data.tiles.keep_empty: 0 leaves no window, because none shows enough of a thing; lower "
+            "data.tiles.min_share, or give a larger data.tiles.size or overlap"
+        )
+    return TableRows(split, tiling, tiles)
 
 
 def build_validation_loader(
     recipe: Recipe, data: DataBundle, processor: ImageProcessor, accelerator: Accelerator
 ) -> BatchLoader:
-    """Every validation image once over all processes, in batches without padding."""
+    """Every validation image, or window of one, once over all processes, in batches without padding."""
     dataset = build_dataset(recipe, data, "validation", processor)
     here = (accelerator.process_index, accelerator.num_processes)
     return evaluation_loader(dataset, recipe.evaluation.batch_size, recipe.data.workers, *here)
@@ -61,13 +91,17 @@ def build_validation_loader(
 def build_dataset(
     recipe: Recipe, data: DataBundle, split: str, processor: ImageProcessor
 ) -> DetectionDataset:
-    """Images of "train" or "validation" with the recipe's transforms and the processor's colors."""
-    rows: Rows
-    if split == "train" and data.stream is not None:
-        stream = data.stream
-        rows = StreamRows(stream.rows, stream.check, stream.images, stream.is_panoptic)
+    """Images of "train" or "validation" with the recipe's transforms and the processor's colors.
+
+    In tiles, the windows of all validation images, and of the training images those that the recipe keeps.
+
+    Raises:
+        UserError: the transforms cannot be built, `mix` needs masks, or no window has a thing.
+    """
+    if split == "train":
+        rows = _training_rows(recipe, data)
     else:
-        rows = TableRows(data.dataset[split])
+        rows = TableRows(data.dataset[split], tiling_of(recipe, data))
     entries = recipe.transforms.train if split == "train" else recipe.transforms.validation
     return DetectionDataset(
         rows,
@@ -76,7 +110,7 @@ def build_dataset(
         with_masks=isinstance(recipe, PanopticRecipe) and split == "train",
         mean=processor.image_mean,
         std=processor.image_std,
-        mixing=_mixing_of(recipe, data, len(rows)) if split == "train" else None,
+        mixing=_mixing_of(recipe, data, rows) if split == "train" else None,
     )
 
 
@@ -94,7 +128,7 @@ def mixed_epochs(recipe: Recipe, until: float, images: int) -> int:
     return max(1, math.floor(until * epochs + 1e-9))  # 0.7 of 10 epochs are 7, whatever the last bit
 
 
-def _mixing_of(recipe: Recipe, data: DataBundle, images: int) -> Mixing | None:
+def _mixing_of(recipe: Recipe, data: DataBundle, rows: Rows) -> Mixing | None:
     mix = recipe.transforms.mix
     if mix is None:
         return None
@@ -103,8 +137,8 @@ def _mixing_of(recipe: Recipe, data: DataBundle, images: int) -> Mixing | None:
             "transforms.mix: copy_paste pastes objects by their masks, and this data set has boxes only. "
             "`detr-hf convert PATH OUT --to coco-panoptic` paints them from outlines; or use ricap or mosaic."
         )
-    if (factors := _repeat_factors(recipe, data)) is not None:
-        images = repeated_length(factors)
+    factors = shown_factors(recipe, data, rows)
+    images = len(rows) if factors is None else repeated_length(factors)
     return Mixing(mix, mixed_epochs(recipe, mix.until, images), data.labels.stuff_ids)
 
 

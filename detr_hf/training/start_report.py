@@ -36,7 +36,10 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     if not run.accelerator.is_main_process:
         return
     kind = "training" if data.stream is None else "streamed training"
-    sizes = {"train": len(run.train_loader.dataset), "validation": len(run.validation_loader.dataset)}
+    sizes = {
+        "train": run.train_loader.dataset.rows.num_images,
+        "validation": run.validation_loader.dataset.rows.num_images,
+    }
     things, stuff = len(data.labels.thing_ids), len(data.labels.stuff_ids)
     learned = sum(p.numel() for p in run.task.parameters() if p.requires_grad)
     every = sum(p.numel() for p in run.task.parameters())
@@ -44,6 +47,8 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     classes = quantity(data.labels.num_classes, "class")
     print(f"data: {sizes['train']} {kind} and {validation}; ", end="")
     print(f"{classes} ({quantity(things, 'thing')}, {stuff} stuff)")
+    for line in _tile_lines(run):
+        print(f"  {line}")
     for note in data.notes:
         print(f"  note: {note}")
     for note in _notes_on_fit(run, data):
@@ -63,6 +68,24 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     print(f"augmented training samples: {path}", flush=True)
 
 
+def _tile_lines(run: Run) -> Iterator[str]:
+    """What data.tiles makes of the training images."""
+    rows, settings = run.train_loader.dataset.rows, run.recipe.data.tiles
+    if settings is None:
+        return
+    if rows.tiles is None:
+        yield f"tiles: one window of {settings.size} px of each image that streams by, another one each time"
+        return
+    windows, empty = len(rows.tiles), int(rows.tiles.is_empty.sum())
+    shown = run.steps_per_epoch * run.recipe.optim.batch_size
+    yield (
+        f"tiles: {quantity(windows, 'window')} of {settings.size} px, {empty} of them without a thing; "
+        f"an epoch shows {shown}"
+    )
+    if windows == rows.num_images and settings.keep_empty > 0:
+        yield f"note: no training image is larger than {settings.size} px, so data.tiles changes nothing"
+
+
 def _steps(dataset: DetectionDataset) -> str:
     return "; ".join(dataset.augmentation.describe())
 
@@ -70,10 +93,14 @@ def _steps(dataset: DetectionDataset) -> str:
 def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:
     """What the model cannot see or learn of this data."""
     queries = run.task.family.num_queries(run.task.model.config)
-    crowded, most = (0, 0) if data.stream else images_with_more_objects(data.dataset["train"], queries)
+    tiles = run.train_loader.dataset.rows.tiles
+    crowded, most = 0, 0
+    if data.stream is None:
+        crowded, most = images_with_more_objects(data.dataset["train"], queries, tiles)
     if crowded:
+        what = "images" if tiles is None else "windows"
         yield (
-            f"{crowded} of the training images hold more objects (up to {most}) than the model has queries "
+            f"{crowded} of the training {what} hold more objects (up to {most}) than the model has queries "
             f"({queries}); in each the {queries} that match best are learned, the others are not"
         )
     yield from _notes_on_sizes(run, data)
@@ -93,8 +120,9 @@ def _notes_on_sizes(run: Run, data: DataBundle) -> list[str]:
     if data.stream is not None:
         return []
     stride = map_stride(run.task.family.backbone(run.task.detector), run.task.detector.config)
-    transforms = run.recipe.transforms
-    seen = largest_input((transforms.train, transforms.validation), stride)
+    transforms, tiles = run.recipe.transforms, run.recipe.data.tiles
+    lists = (transforms.train, transforms.validation)
+    seen = largest_input(lists, stride, None if tiles is None else tiles.size)
     if seen is None:
         return []
     found = split_objects(data.dataset["train"])
@@ -107,7 +135,7 @@ def _note_on_mixing(run: Run, data: DataBundle, queries: int) -> Iterator[str]:
     mixing = run.train_loader.dataset.mixing
     if mixing is None or data.stream is not None:
         return
-    counts = objects_when_mixed(data.dataset["train"], mixing)
+    counts = objects_when_mixed(data.dataset["train"], mixing, run.train_loader.dataset.rows.tiles)
     if (share := float((counts > queries).mean())) > 0:
         yield (
             f"of the images that transforms.mix makes, up to {max(share, 0.01):.0%} hold more objects (up to "

@@ -15,7 +15,7 @@ from detr_hf.demo import dataset as dataset_module
 from detr_hf.demo.canvas import Sketch
 from detr_hf.demo.dataset import ensure_dataset, write_dataset
 from detr_hf.demo.scene import MIN_STUFF_SHARE, MIN_THING_SHARE, Scene, draw_scene
-from detr_hf.demo.worlds import YARD, World, categories_of
+from detr_hf.demo.worlds import YARD, World, categories_of, seen_wide
 from detr_hf.errors import UserError
 from detr_hf.files import UnwritableError
 from tools.pretrain_tiny.street import STREET
@@ -292,3 +292,23 @@ def test_impossible_splits_are_refused(counts: dict[str, int], tmp_path: Path) -
 def test_negative_seed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="seed is -1"):
         ensure_dataset(tmp_path / "set", {"train": 1}, seed=-1)
+
+
+def test_a_wide_yard_shows_more_things_of_fewer_pixels(tmp_path: Path) -> None:
+    wide = seen_wide(YARD, 3)
+    plain, far = (
+        [
+            (scene.id_map == segment["id"]).sum()
+            for index in range(6)
+            for scene in [draw_scene(5, index, size_hw, world=world)]
+            for segment in scene.segments
+            if segment["is_thing"]
+        ]
+        for world, size_hw in ((YARD, (240, 320)), (wide, (720, 960)))
+    )
+    assert len(far) > 2 * len(plain) and 0.15 < np.median(far) / np.median(plain) < 0.4
+    assert seen_wide(YARD, 1) == YARD
+    assert ensure_dataset(tmp_path / "yard", {"train": 1}, 0)
+    assert ensure_dataset(tmp_path / "yard", {"train": 1}, 0, wide), "another set"
+    found = json.loads((tmp_path / "yard" / "train" / "panoptic.json").read_text())
+    assert min(found["images"][0]["height"], found["images"][0]["width"]) >= 720

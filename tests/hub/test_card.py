@@ -43,6 +43,13 @@ def test_a_filled_card_is_whole_and_valid(tmp_path: Path, panoptic: bool) -> Non
     assert "40 images, and 8 to validate" in body
 
 
+def test_tiles_are_told_to_those_who_use_stock_code(tmp_path: Path) -> None:
+    text = filled(finished_run(tmp_path / "run", "data.tiles={size: 640}"))
+    assert "large ones in overlapping tiles of 640 px whose results were merged:" in text
+    assert "The model learned tiles of 640 px of larger images" in text
+    assert "tiles of" not in filled(finished_run(tmp_path / "whole"))
+
+
 def test_numbers_of_both_stages_are_in_the_metadata(tmp_path: Path) -> None:
     results: list[EvalResult] = ModelCard(filled(finished_run(tmp_path / "run"))).data.eval_results
     numbers = {(found.task_type, found.metric_type): found.metric_value for found in results}

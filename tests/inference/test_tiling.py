@@ -60,8 +60,10 @@ def boxes(*found: tuple[int, float, list[float]]) -> Detections:
     )
 
 
-def merged(first: Detections, second: Detections) -> list[tuple[int, float, list[float]]]:
-    found = merge_tiles([first, second], WINDOWS, WIDE, 7, LABELS, 0.5)
+def merged(
+    first: Detections, second: Detections, threshold: float = 0.5
+) -> list[tuple[int, float, list[float]]]:
+    found = merge_tiles([first, second], WINDOWS, WIDE, 7, LABELS, threshold)
     assert isinstance(found, Detections) and found.image_id == 7
     rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes_xyxy_px.tolist(), strict=True)
     return [(label, round(score, 2), box) for label, score, box in rows]
@@ -141,6 +143,33 @@ BOXES = {
 def test_boxes(name: str) -> None:
     first, second, expected = BOXES[name]
     assert [(label, pytest.approx(score), box) for label, score, box in expected] == merged(first, second)
+
+
+RANKED = {
+    "an unsure one that fits better does not take the place of a sure one": (
+        boxes((CONE, 0.9, [84, 10, 97, 30])),
+        boxes((CONE, 0.8, [4, 10, 16, 30]), (CONE, 0.1, [4, 10, 17, 30])),
+        [(CONE, 0.9, [84, 10, 97, 30]), (CONE, 0.1, [84, 10, 97, 30])],
+    ),
+    "an unsure whole one does not frame a sure cut one": (
+        boxes((CRANE, 0.9, [60, 10, 100, 30])),
+        boxes((CRANE, 0.1, [3, 8, 18, 31])),
+        [(CRANE, 0.9, [60, 10, 100, 30])],
+    ),
+    "a sure cut one is no piece of an unsure whole one": (
+        boxes((CONE, 0.9, [90, 10, 100, 30])),
+        boxes((CRANE, 0.1, [8, 5, 50, 60])),
+        [(CONE, 0.9, [90, 10, 100, 30]), (CRANE, 0.1, [88, 5, 130, 60])],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_what_hardly_scores_changes_nothing_that_is_sure(name: str) -> None:
+    """Guards: for AP everything that is ranked is merged, and each sure box has unsure ones around it."""
+    first, second, expected = RANKED[name]
+    found = merged(first, second, threshold=0.0)
+    assert [(label, pytest.approx(score), box) for label, score, box in expected] == found
 
 
 def test_a_thing_across_three_tiles_is_one() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from detr_hf.geometry import boxes_and_areas_of_segments
-from detr_hf.loading.mixing import PARTNERS, Mixing, Piece, mixed
+from detr_hf.loading.mixing import PARTNERS, Mixing, mixed
+from detr_hf.loading.pieces import Piece
 from detr_hf.recipe.data import Mix
 
 STUFF = 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from detr_hf.recipe import recipe_from_text
 from tests.recipe.texts import DETECTION, PANOPTIC, STREAM, faults_of, replace
 
 BAD_VALUES = [
@@ -163,6 +164,13 @@ BAD_VALUES = [
     ("data: {demo: {}, batching: shape}", "data.batching: expected one of `random`, `aspect`, got 'shape'"),
     ("data: {demo: {}, on_bad_sample: ignore}", "data.on_bad_sample: expected one of `stop`, `skip`"),
     ("data: {demo: {}, repeat_threshold: 1}", "data.repeat_threshold: must be less than 1, got 1"),
+    ("data: {demo: {}, tiles: {overlap: 0.2}}", "data.tiles.size: missing"),
+    ("data: {demo: {}, tiles: {size: 0}}", "data.tiles.size: must be at least 1, got 0"),
+    (
+        "data: {demo: {}, tiles: {size: 800, overlap: 200}}",
+        "data.tiles.overlap: must be at most 0.9, got 200",
+    ),
+    ("data: {demo: {}, tiles: {size: 8, keep_empty: 2}}", "data.tiles.keep_empty: must be at most 1, got 2"),
     ("compute: {tf32: 1}", "compute.tf32: expected true or false, got 1"),
     ("log_every: 0", "log_every: must be at least 1, got 0"),
     ("early_stopping: {patience: 3}", "early_stopping.patience: can never run out: 3 evaluations in the run"),
@@ -281,3 +289,9 @@ def test_a_frozen_backbone_has_no_learning_rate() -> None:
     together = ["model.freeze_backbone=all", "optim.backbone_lr=1e-5"]
     assert faults_of(DETECTION, *together)[0].startswith(expected)
     assert faults_of(PANOPTIC, "model.freeze_detector=false", *together)[0].startswith(expected)
+
+
+@pytest.mark.parametrize(("written", "meant"), [("true", 1.0), ("false", 0.0), ("0.2", 0.2), ("1", 1.0)])
+def test_windows_without_a_thing_are_kept_by_a_share_or_a_word(written: str, meant: float) -> None:
+    recipe = recipe_from_text(DETECTION, [f"data.tiles={{size: 800, keep_empty: {written}}}"])
+    assert recipe.data.tiles is not None and recipe.data.tiles.keep_empty == meant

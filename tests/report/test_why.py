@@ -133,7 +133,7 @@ SPOILT = {
         Spoilt({**BOXES, PERSON: [(20, 150, 12, 40), (120, 150, 12, 40)]}, too_small),
         "small",
         "100% of person objects are narrower than one 16-px cell at short edge 240 (half of them fill one at "
-        "640): raise transforms.*.short_edges and max_long_edge",
+        "640): raise transforms.*.short_edges and max_long_edge, or train in tiles (data.tiles)",
     ),
     "a class with ten objects": (
         Spoilt(found=rare, training={PERSON: 10}),
