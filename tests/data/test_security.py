@@ -159,13 +159,14 @@ def test_a_repaired_copy_writes_nothing_outside(tmp_path: Path) -> None:
 
 
 def test_no_archive_is_unpacked_and_nothing_pickled() -> None:
-    """Members of a zip are read by one file, into memory; nothing else knows archives or pickles."""
+    """Members of a zip are read by one file, into memory, and written by another; nothing else knows archives
+    or pickles."""
     folder = Path(data.__file__).parent
     files = sorted(folder.rglob("*.py"))
     assert len(files) > 10
     unsafe = {"zipfile", "tarfile", "pickle", "shelve", "marshal", "dill", "joblib"}
     for file in files:
-        allowed = {"zipfile"} if file.name == "archive.py" else set()
+        allowed = {"zipfile"} if file.name in ("archive.py", "cvat_files.py") else set()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
