@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
 
 from detr_hf.stop_signals import StopSignals
 
 
-def test_a_closed_terminal_is_noted_and_the_first_signal_counts() -> None:
-    before, signals = signal.getsignal(signal.SIGHUP), StopSignals()
+@pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN])
+def handler(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """What is done with SIGHUP: the tests themselves may run under ``nohup``."""
+    before = signal.signal(signal.SIGHUP, request.param)
+    yield request.param
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_the_first_signal_counts_and_one_that_is_ignored_stays_ignored(handler: Any) -> None:
+    signals, ignored = StopSignals(), handler == signal.SIG_IGN
     with signals.watch():
         assert signals.name is None
         signal.raise_signal(signal.SIGHUP)
+        assert signals.name == (None if ignored else "SIGHUP")
         signal.raise_signal(signal.SIGTERM)
-    assert signals.name == "SIGHUP"
-    assert signal.getsignal(signal.SIGHUP) is before
-
-
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        signals = StopSignals()
-        with signals.watch():
-            signal.raise_signal(signal.SIGHUP)
-        assert signals.name is None
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    assert signals.name == ("SIGTERM" if ignored else "SIGHUP")
+    assert signal.getsignal(signal.SIGHUP) == handler
