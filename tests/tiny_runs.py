@@ -7,14 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 from transformers import DetrImageProcessor
 
 from detr_hf.data.build import build_bundle
 from detr_hf.labels import LabelMap
 from detr_hf.recipe import Recipe, Split, recipe_from_text
+from detr_hf.training import engine, loop
 from detr_hf.training.build import build_accelerator, build_run, build_task
+from detr_hf.training.checkpoint import save_training
+from detr_hf.training.loop import train
 from detr_hf.training.state import Run
 from tests.factories import STUFF, THINGS
 from tests.tiny_models import tiny_detector, tiny_segmenter
@@ -91,3 +96,21 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 def lines_of(folder: Path) -> list[dict[str, Any]]:
     """What ``metrics.jsonl`` of a run holds."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def killed_after_checkpoints(recipe: Recipe, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a recipe until it has written ``last/`` so many times."""
+    written = []
+
+    def save_and_count(run: Run) -> None:
+        save_training(run)
+        written.append(1)
+        if len(written) == count:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        for module in (engine, loop):
+            patch.setattr(module, "save_training", save_and_count)
+        with pytest.raises(Killed):
+            train(assembled(recipe))
+    AcceleratorState._reset_state(reset_partial_state=True)

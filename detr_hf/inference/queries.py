@@ -112,11 +112,8 @@ def _record_first(module: nn.Module) -> Iterator[list[Tensor]]:
     def record(module: nn.Module, inputs: object, outputs: Any) -> None:
         recorded.append(outputs[0])
 
-    handle = module.register_forward_hook(record)
-    try:
+    with module.register_forward_hook(record):
         yield recorded
-    finally:
-        handle.remove()
 
 
 def _flipped_back(view: Queries) -> Queries:

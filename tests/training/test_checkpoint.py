@@ -19,7 +19,7 @@ from detr_hf.errors import UserError
 from detr_hf.files import replacing
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.recipe import Recipe, Split
-from detr_hf.training import checkpoint, engine, loop
+from detr_hf.training import checkpoint
 from detr_hf.training.checkpoint import find_checkpoint, load_training, save_model, save_training
 from detr_hf.training.loop import train
 from detr_hf.training.state import Run
@@ -30,6 +30,7 @@ from tests.tiny_runs import (
     Killed,
     assembled,
     detection_recipe,
+    killed_after_checkpoints,
     lines_of,
     panoptic_recipe,
     save_detector,
@@ -39,24 +40,6 @@ from tests.tiny_runs import (
 FAMILIES = ("conditional_detr", "dab_detr", "deformable_detr_two_stage")
 MEASURED = ("images_per_second", "data_seconds", "step_seconds", "memory_mb")
 ONE_STEP = ("optim.max_steps=1", "optim.schedule.warmup_steps=0")
-
-
-def killed_after_checkpoints(recipe: Recipe, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a recipe until it has written ``last/`` so many times."""
-    written = []
-
-    def save_and_count(run: Run) -> None:
-        save_training(run)
-        written.append(1)
-        if len(written) == count:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        for module in (engine, loop):
-            patch.setattr(module, "save_training", save_and_count)
-        with pytest.raises(Killed):
-            train(assembled(recipe))
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,15 @@ from safetensors.torch import load_file
 from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.recipe import Data, Recipe, Split
-from detr_hf.training import engine, loop
-from detr_hf.training.checkpoint import save_training
 from detr_hf.training.find_batch_size import worst_case
 from detr_hf.training.loop import train
 from detr_hf.training.start_report import report_start
-from detr_hf.training.state import Run
 from tests.stream_factories import write_parquet
 from tests.tiny_runs import (
     ALL_LABELS,
-    Killed,
     assembled,
     detection_recipe,
+    killed_after_checkpoints,
     lines_of,
     panoptic_recipe,
     save_detector,
@@ -70,20 +67,7 @@ def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights(
     losses = [line["loss"] for line in lines_of(whole.folder) if line["kind"] == "train"]
     assert len(losses) == 2 and all(0 < loss < 100 for loss in losses)
     recipe = streamed_recipe(stage, home, tmp_path / "cut", "checkpoint.every_steps=1")
-    written = 0
-
-    def killing(run: Run) -> None:
-        nonlocal written
-        save_training(run)
-        written += 1
-        if written == 3:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        for module in (engine, loop):
-            patch.setattr(module, "save_training", killing)
-        with pytest.raises(Killed):
-            train(assembled(recipe))
+    killed_after_checkpoints(recipe, 3, monkeypatch)
     state = json.loads((tmp_path / "cut" / "last" / "training_state.json").read_text())
     assert state["state"]["step"] == 3 and list(state["stream"]) == ["0"]
     resumed = assembled(recipe)

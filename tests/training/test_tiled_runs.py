@@ -19,23 +19,20 @@ from detr_hf.modeling.predictions import Detections, PanopticPrediction, Segment
 from detr_hf.modeling.task import PanopticTask
 from detr_hf.modeling.tile_record import RECORD, TileGrid, read_tiles, write_tiles
 from detr_hf.recipe import Data, Recipe, Split
-from detr_hf.training import engine, loop
-from detr_hf.training.checkpoint import save_training
 from detr_hf.training.engine import evaluate, predict_one
 from detr_hf.training.finish import evaluate_model
 from detr_hf.training.fit import refuse_unfit
 from detr_hf.training.loop import train
 from detr_hf.training.start_report import report_start
-from detr_hf.training.state import Run
 from tests.commands import refusal, told
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.stream_factories import write_parquet
 from tests.tiny_runs import (
     ALL_LABELS,
     NO_DROPOUT,
-    Killed,
     assembled,
     detection_recipe,
+    killed_after_checkpoints,
     lines_of,
     panoptic_recipe,
     save_detector,
@@ -82,20 +79,7 @@ def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights(
     whole = assembled(tiled_recipe(stage, home, tmp_path / "whole"))
     train(whole)
     recipe = tiled_recipe(stage, home, tmp_path / "cut", "checkpoint.every_steps=1")
-    written = 0
-
-    def killing(run: Run) -> None:
-        nonlocal written
-        save_training(run)
-        written += 1
-        if written == 3:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        for module in (engine, loop):
-            patch.setattr(module, "save_training", killing)
-        with pytest.raises(Killed):
-            train(assembled(recipe))
+    killed_after_checkpoints(recipe, 3, monkeypatch)
     resumed = assembled(recipe)
     assert resumed.state.step == 3
     train(resumed)
@@ -243,18 +227,9 @@ def test_a_streamed_run_in_tiles_is_cut_and_goes_on_exactly(
     assert whole.total_steps == 4, "an epoch counts images"
     train(whole)
     recipe = recipe_of("cut", "checkpoint.every_steps=1")
-
-    def killing(run: Run) -> None:
-        save_training(run)
-        if run.state.step == 3:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        for module in (engine, loop):
-            patch.setattr(module, "save_training", killing)
-        with pytest.raises(Killed):
-            train(assembled(recipe))
+    killed_after_checkpoints(recipe, 3, monkeypatch)
     resumed = assembled(recipe)
+    assert resumed.state.step == 3
     train(resumed)
     expected = weights(whole)
     assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
