@@ -53,6 +53,7 @@ def test_a_command_is_one_file(
 ) -> None:
     (tmp_path / "toy.py").write_text(
         "HELP, PLACE = 'Greet somebody.', 2.5\n"
+        "EXAMPLES, PAGE = ('detr-hf toy world', 'detr-hf toy you'), 'toy.md'\n"
         "def add_arguments(parser): parser.add_argument('name')\n"
         "def run(arguments): print('hello', arguments.name)\n"
     )

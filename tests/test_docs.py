@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
-from detr_hf.cli import find_commands
+from detr_hf.cli import build_parser, find_commands
 from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import run_facts
 from detr_hf.recipe import DetectionRecipe, Hub, PanopticRecipe, fields
@@ -60,6 +60,26 @@ def test_every_command_has_its_page() -> None:
         r"^\| `detr-hf (\w+)` \|.*\[\w", (ROOT / "docs" / "README.md").read_text("utf-8"), re.M
     )
     assert sorted(listed) == sorted(find_commands())
+
+
+@pytest.mark.parametrize("name", find_commands())
+def test_the_help_of_a_command_ends_with_two_examples_and_its_page(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = find_commands()[name]
+    assert len(command.EXAMPLES) == 2
+    assert all(line.split()[:2] == ["detr-hf", name] for line in command.EXAMPLES)
+    block = "\n".join(["```bash", *command.EXAMPLES, "```", f"[page](docs/{command.PAGE})"])
+    assert [fault for check in CHECKS for fault in check(Page("made_up.md", block))] == []
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([name, "--help"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[-5:] == [
+        "examples:",
+        *(f"  {line}" for line in command.EXAMPLES),
+        "",
+        f"page: docs/{command.PAGE}",
+    ]
 
 
 def test_the_readme_starts_with_two_commands() -> None:

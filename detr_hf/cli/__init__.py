@@ -1,7 +1,8 @@
 """The command line `detr-hf`: each file of this folder with a `HELP` is a command.
 
-A command has `HELP`, `PLACE` (where it stands in `detr-hf --help`), `add_arguments` and `run`, and imports
-what is heavy inside `run`, after its arguments are checked.
+A command has `HELP`, `PLACE` (where it stands in `detr-hf --help`), `EXAMPLES` (two command lines),
+`PAGE` (its page in docs/), `add_arguments` and `run`, and imports what is heavy inside `run`, after its
+arguments are checked.
 """
 
 from __future__ import annotations
@@ -38,10 +39,23 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, module in find_commands().items():
-        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=_epilog(module),
+            formatter_class=argparse.RawDescriptionHelpFormatter,  # keeps the lines of the epilog
+        )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
+
+
+def _epilog(module: ModuleType) -> str:
+    """What ends the help of a command: two examples, and where to read on."""
+    return "\n".join(
+        ["examples:", *(f"  {line}" for line in module.EXAMPLES), "", f"page: docs/{module.PAGE}"]
+    )
 
 
 class _Parser(argparse.ArgumentParser):

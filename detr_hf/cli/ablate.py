@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 HELP = "Variants of a recipe, each with several seeds: run what is missing, and say what is more than noise."
 PLACE = 7.5
+EXAMPLES = (
+    "detr-hf ablate recipes/variants/ablation_construction.yaml --list",
+    "detr-hf ablate recipes/variants/ablation_construction.yaml --only 'no*'",
+)
+PAGE = "ablation.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

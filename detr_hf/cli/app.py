@@ -10,6 +10,11 @@ from detr_hf.errors import UserError
 
 HELP = "Open a web page on this machine: drop an image or a video, see what the model sees."
 PLACE = 10
+EXAMPLES = (
+    "detr-hf app runs/panoptic/best",
+    "detr-hf app demo --port 7870",
+)
+PAGE = "app.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 HELP = "List every fault of a data set that a training run would trip over."
 PLACE = 2
+EXAMPLES = (
+    "detr-hf check data/my_photos --html runs/check.html",
+    "detr-hf check data/my_photos --fix data/repaired",
+)
+PAGE = "check.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,11 @@ from detr_hf.errors import UserError
 
 HELP = "Set runs side by side: their numbers, what differs in their recipes, and their curves on one page."
 PLACE = 7
+EXAMPLES = (
+    "detr-hf compare runs/detection runs/other",
+    "detr-hf compare runs/first runs/second runs/third --out runs/compare.html",
+)
+PAGE = "report.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

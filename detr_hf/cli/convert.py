@@ -11,6 +11,11 @@ from detr_hf.files import require_outside
 
 HELP = "Write a data set in another format, with its faults put right or left out, and all listed."
 PLACE = 2  # behind check, by its name
+EXAMPLES = (
+    "detr-hf convert data/my_photos data/my_panoptic --to coco-panoptic",
+    "detr-hf convert data/yolo data/coco --to coco --copy-images",
+)
+PAGE = "convert.md"
 FORMATS = ("coco", "coco-panoptic", "yolo", "hf")
 
 

@@ -9,6 +9,11 @@ from detr_hf.errors import UserError
 
 HELP = "Both stages on synthetic construction yards: no download, no GPU, minutes."
 PLACE = 11
+EXAMPLES = (
+    "detr-hf demo",
+    "detr-hf demo --from-raw --out runs/raw-demo",
+)
+PAGE = "demo.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,11 @@ from detr_hf.run_folder import RunFolder
 
 HELP = "Score a model on a recipe's validation split."
 PLACE = 4
+EXAMPLES = (
+    "detr-hf evaluate runs/panoptic",
+    "detr-hf evaluate recipes/detection.yaml --model runs/detection/last --out runs/last-epoch",
+)
+PAGE = "training.md#evaluate"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

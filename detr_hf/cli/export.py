@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 
 HELP = "Write a model as ONNX and check it against PyTorch."
 PLACE = 9
+EXAMPLES = (
+    "detr-hf export runs/panoptic/best --out runs/onnx",
+    "detr-hf export demo --out runs/onnx --check-images photos/",
+)
+PAGE = "export.md"
 
 SHAPES_HW = ((240, 320), (320, 240), (256, 256), (180, 320))
 """Of the images that are drawn for the check, in pixels; the model sees them at its own size."""

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 HELP = "Pick the unlabeled images that a model would learn most from, and say why."
 PLACE = 5.5
+EXAMPLES = (
+    "detr-hf pick runs/detection photos/ --count 50",
+    "detr-hf pick runs/detection photos/ --count 50 --copy-to data/next",
+)
+PAGE = "pick.md"
 SHOWN = 10
 NOTHING = "none"
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 HELP = "Find objects in images, folders of images, videos or what a camera sees."
 PLACE = 5
+EXAMPLES = (
+    "detr-hf predict runs/detection/best photos/ --out runs/found --threshold 0.5",
+    "detr-hf predict runs/panoptic/best film.mp4 --out runs/found",
+)
+PAGE = "predict.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 HELP = "From annotated images to one data set, repaired, split and documented."
 PLACE = 1
+EXAMPLES = (
+    "detr-hf prepare data/raw data/prepared pseudo_stuff.enabled=false",
+    "detr-hf prepare data/raw data/prepared --recipe recipes/dataset.yaml --strict",
+)
+PAGE = "prepare.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 HELP = "Put a run's model, or a data set that `prepare` wrote, on the Hub with its card."
 PLACE = 8
+EXAMPLES = (
+    "detr-hf push runs/panoptic your-name/yard-panoptic",
+    "detr-hf push data/prepared your-name/yard-photos --public",
+)
+PAGE = "hub.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 HELP = "Make the report of a finished run again: report.html, report.md and report.json."
 PLACE = 6
+EXAMPLES = (
+    "detr-hf report runs/panoptic",
+    "detr-hf report runs/detection --threshold 0.5 --images 6",
+)
+PAGE = "report.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

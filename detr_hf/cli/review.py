@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 HELP = "Rank suspected label faults by what a model sees, and propose corrections."
 PLACE = 6.5
+EXAMPLES = (
+    "detr-hf review runs/detection",
+    "detr-hf review runs/detection --split train --folds 3",
+)
+PAGE = "review.md"
 KINDS = ("missing", "unsupported", "class", "misplaced", "duplicate")
 IN_SAMPLE = (
     "The ranking is in-sample: the model has learned these very annotations, and with them their faults. "

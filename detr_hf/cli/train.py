@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 HELP = "Train one stage on one process; `accelerate launch` does the same on many."
 PLACE = 3
+EXAMPLES = (
+    "detr-hf train recipes/detection.yaml data.train=data/my_photos",
+    "detr-hf train recipes/panoptic.yaml data.train=data/my_panoptic model.detector=runs/detection/best",
+)
+PAGE = "training.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
