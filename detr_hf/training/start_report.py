@@ -201,7 +201,7 @@ def draw_sample(image: np.ndarray, target: Target, labels: LabelMap) -> Image.Im
     if "id_map" in target:
         ids = target["segment_ids"].tolist()
         segments = [(i, c, None) for i, c in zip(ids, classes.tolist(), strict=True)]
-        image = np.asarray(draw_panoptic(image, target["id_map"].numpy(), segments, labels))
+        image = np.asarray(draw_panoptic(image, target["id_map"].numpy(), segments, labels, names=False))
     boxes = denormalize_boxes(boxes_cxcywh_to_xyxy(target["boxes_cxcywh_norm"].numpy()), image.shape[:2])
     return draw_detections(image, UnscoredBoxes(boxes, classes), labels, truth=True)
 

@@ -37,21 +37,26 @@ def draw_detections(
         truth: draw with dashed lines, as ground truth.
 
     Returns:
-        an RGB image, a whole number of times larger than ``image`` if that is small. Better scores lie on
-        top. Names that find no room are left out and counted in the lower right corner.
+        an RGB image, a whole number of times larger than ``image`` if that is small. Things lie on top of
+        stuff, whose boxes are thin because they often span the image, and better scores on top of others.
+        Names that find no room are left out and counted in the lower right corner.
     """
     canvas, factor = enlarged(image)
     boxes = np.asarray(detections.boxes_xyxy_px, np.float64).reshape(-1, 4) * factor
     classes = np.asarray(detections.labels, np.int64).reshape(-1).tolist()
     scores = [None] * len(boxes) if detections.scores is None else [float(s) for s in detections.scores]
     frames = [_inside(box, canvas.size) for box in boxes]
-    best_first = sorted(range(len(frames)), key=lambda i: (-(scores[i] or 0), _area(frames[i])))
+    is_thing = [labels.is_thing(label) for label in classes]
+    best_first = sorted(
+        range(len(frames)), key=lambda i: (not is_thing[i], -(scores[i] or 0), _area(frames[i]))
+    )
     pen, width = ImageDraw.Draw(canvas), line_width(canvas.size, len(frames))
-    captions = Captions(canvas, len(frames))
+    captions = Captions(canvas, len(frames), [frames[i] for i in best_first if is_thing[i]])
     for i in reversed(best_first):
-        _draw_frame(pen, frames[i], labels.color(classes[i]), width, dashed=truth)
+        draw = _draw_frame if is_thing[i] else _draw_thin_frame
+        draw(pen, frames[i], labels.color(classes[i]), width, truth)
     for i in best_first:
-        label, places = classes[i], _at_corners(frames[i])
+        label, places = classes[i], _at_corners(frames[i]) if is_thing[i] else _along(frames[i])
         captions.add(labels.names[label], scores[i], labels.color(label), places)
     captions.draw()
     return canvas
@@ -77,12 +82,33 @@ def _at_corners(frame: Rectangle) -> list[Place]:
     return [outside[0], inside[0], *outside[1:], *inside[1:]]
 
 
+def _along(frame: Rectangle) -> list[Place]:
+    """Places for the tag of a large box: inside it along its top, its bottom, and its middle."""
+    left, top, right, bottom = frame
+    across = [(left, 0.0), (right, 1.0), ((left + right) // 2, 0.5)]
+    return [
+        (x, y, a, b) for y, b in ((top, 0.0), (bottom, 1.0), ((top + bottom) // 2, 0.5)) for x, a in across
+    ]
+
+
 def _draw_frame(pen: ImageDraw.ImageDraw, frame: Rectangle, color: Color, width: int, dashed: bool) -> None:
-    """A box in its color with a thin rim of the contrary lightness, so that it stands out on any ground."""
+    """A box of a thing: a thin rim of the contrary lightness makes it stand out on any ground."""
     left, top, right, bottom = frame
     rim = max(1, width // 3)
     outer = (left - rim, top - rim, right - 1 + rim, bottom - 1 + rim)
     pen.rectangle(outer, outline=contrast_to(color), width=width + 2 * rim)
+    _draw_lines(pen, frame, color, width, dashed)
+
+
+def _draw_thin_frame(
+    pen: ImageDraw.ImageDraw, frame: Rectangle, color: Color, width: int, dashed: bool
+) -> None:
+    """A box of stuff: half as wide a line as that of a thing, without a rim."""
+    _draw_lines(pen, frame, color, max(1, width // 2), dashed)
+
+
+def _draw_lines(pen: ImageDraw.ImageDraw, frame: Rectangle, color: Color, width: int, dashed: bool) -> None:
+    left, top, right, bottom = frame
     if not dashed:
         pen.rectangle((left, top, right - 1, bottom - 1), outline=color, width=width)
         return

@@ -6,7 +6,7 @@ Lines and letters grow with the image, and small images are enlarged, so that na
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from math import ceil
@@ -29,6 +29,7 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 _SMALLEST_EDGE = 400  # a shorter edge below this is enlarged by a whole factor,
 _MOST_ENLARGED = 8  # but by no more than this
 _MOST_COVERED = 0.2  # a tag is left out where the tags before it would cover more of it
+_LITTLE_HIDDEN = 0.05  # a tag may hide such a share of an object before another place is looked for
 _OTHER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
 
 
@@ -49,18 +50,20 @@ def line_width(size_wh: tuple[int, int], count: int) -> int:
 class Captions:
     """Tags for one image, placed as they are added: the first get the best places."""
 
-    def __init__(self, canvas: Image.Image, count: int) -> None:
-        """``count`` is how many tags to expect; many make the letters smaller."""
+    def __init__(self, canvas: Image.Image, count: int, things: Sequence[Rectangle] = ()) -> None:
+        """``count`` is how many tags to expect; many make the letters smaller. Tags keep off ``things``."""
         self._canvas = canvas
+        self._things = np.array(things, np.int64).reshape(-1, 4)
         self._size = letter_size(canvas.size, count)
         self._placed: list[tuple[Rectangle, str, Color]] = []
         self._covered = np.zeros((canvas.height, canvas.width), bool)
         self._left_out = 0
 
     def add(self, name: str, score: float | None, color: Color, places: Iterable[Place]) -> None:
-        """Put a tag at the freest of some places, the first of equals; count it as left out if none is free.
+        """Put a tag at one of some places; count it as left out where the tags before it leave no room.
 
-        A name longer than half the image is cut.
+        Of the free places it is the one where the tag hides least of any one thing, the first of equals. A
+        name longer than half the image is cut.
         """
         ending = "" if score is None else f" {score:.2f}"
         text = shortened(name, self._size, self._canvas.width // 2) + ending
@@ -68,10 +71,12 @@ class Captions:
         width, height = _tag_size(text, font)
         shown = [self._moved_inside(x - width * a, y - height * b, width, height) for x, y, a, b in places]
         covered = [float(self._area(place).mean()) for place in shown]
-        best = int(np.argmin(covered))
-        if covered[best] > _MOST_COVERED:
+        cost = [over + self._hidden(place) for over, place in zip(covered, shown, strict=True)]
+        free = [i for i in range(len(shown)) if covered[i] <= _MOST_COVERED]
+        if not free:
             self._left_out += 1
             return
+        best = min(free, key=lambda i: cost[i])
         self._area(shown[best])[:] = True
         self._placed.append((shown[best], text, color))
 
@@ -93,6 +98,13 @@ class Captions:
 
     def _area(self, place: Rectangle) -> np.ndarray:
         return self._covered[place[1] : place[3], place[0] : place[2]]
+
+    def _hidden(self, place: Rectangle) -> float:
+        """How much of the box of the thing that loses most a tag would cover, 0 to 1."""
+        low, high = np.maximum(self._things[:, :2], place[:2]), np.minimum(self._things[:, 2:], place[2:])
+        areas = (self._things[:, 2:] - self._things[:, :2]).prod(1).clip(1)
+        most = float(((high - low).clip(0).prod(1) / areas).max(initial=0))
+        return most if most > _LITTLE_HIDDEN else 0.0
 
 
 def letter_size(size_wh: tuple[int, int], count: int) -> int:

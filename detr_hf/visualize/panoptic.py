@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -15,10 +15,11 @@ from detr_hf.geometry import boxes_and_areas_of_segments
 from detr_hf.labels import Color, LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
 from detr_hf.visualize.boxes import draw_detections
-from detr_hf.visualize.canvas import Captions, enlarged, line_width
+from detr_hf.visualize.canvas import Captions, Place, Rectangle, enlarged, line_width
 
 _BORDER = 245  # gray level of the lines between segments
 _OVERLAY = 0.5  # share of the segment's color in a panoptic image
+_OVERLAY_OF_STUFF = 0.35  # less, so that things stand out from what is around them
 
 
 def draw_panoptic(
@@ -27,6 +28,7 @@ def draw_panoptic(
     segments: Iterable[Any],
     labels: LabelMap,
     shades: Mapping[int, int] | None = None,
+    names: bool = True,
 ) -> Image.Image:
     """Segments as colored areas with outlines and names over an image; void stays as it is.
 
@@ -36,6 +38,7 @@ def draw_panoptic(
         segments: (id, category_id, score or None) each, as tuples or as objects with these attributes.
         labels: gives names and colors; things of one class differ in shade.
         shades: segment id -> which thing of its class it is; by the order of ``segments`` when left out.
+        names: write the names; False where boxes with names are drawn over it.
 
     Returns:
         an RGB image; size and left-out names as in ``draw_detections``, larger segments named first.
@@ -44,14 +47,28 @@ def draw_panoptic(
     base, factor = enlarged(image)
     ids = np.asarray(id_map, np.int64).repeat(factor, 0).repeat(factor, 1)
     colors = _shades([(segment_id, label) for segment_id, label, _ in listed], labels, shades or {})
-    canvas = painted(base, ids, {segment[0]: color for segment, color in zip(listed, colors, strict=True)})
+    stuff = {segment_id for segment_id, label, _ in listed if not labels.is_thing(label)}
+    inks = {segment[0]: color for segment, color in zip(listed, colors, strict=True)}
+    canvas = painted(base, ids, inks, faint=stuff)
+    if not names:
+        return canvas
     boxes, areas = boxes_and_areas_of_segments(ids, np.array([segment[0] for segment in listed], np.int64))
-    captions = Captions(canvas, len(listed))
+    frames: list[Rectangle] = [tuple(box) for box in boxes.astype(int).tolist()]
+    things = [frames[i] for i in range(len(listed)) if listed[i][0] not in stuff and areas[i]]
+    captions = Captions(canvas, len(listed), things)
     for i in np.argsort(-areas, kind="stable").tolist():
         segment_id, label, score = listed[i]
         if areas[i]:
             x, y = _interior_point(ids, segment_id, boxes[i].astype(int))
-            places = [(x, y, 0.5, above) for above in (0.5, 1.2, -0.2)]
+            places: list[Place] = [(x, y, 0.5, above) for above in (0.5, 1.2, -0.2)]
+            if segment_id not in stuff:  # a small one would be hidden by a name on it
+                left, top, right, bottom = frames[i]
+                places += [
+                    (x, top, 0.5, 1.0),
+                    (x, bottom, 0.5, 0.0),
+                    (right, y, 0.0, 0.5),
+                    (left, y, 1.0, 0.5),
+                ]
             captions.add(labels.names[label], score, colors[i], places)
     captions.draw()
     return canvas
@@ -87,8 +104,17 @@ def _shade(color: Color, nth: int) -> Color:
     return red, green, blue
 
 
-def painted(base: Image.Image, ids: NDArray[np.int64], colors: Mapping[int, Color]) -> Image.Image:
-    """An image with colored segments and white lines between them; ``ids`` is [H, W], others stay bare."""
+def painted(
+    base: Image.Image, ids: NDArray[np.int64], colors: Mapping[int, Color], faint: Collection[int] = ()
+) -> Image.Image:
+    """An image with colored segments and white lines between them.
+
+    Args:
+        base: the image.
+        ids: ``int64 [H, W]``.
+        colors: by id; pixels of other ids stay as they are.
+        faint: ids whose color is weaker.
+    """
     pixels = np.asarray(base, np.float32)
     known = np.array(sorted(colors), np.int64)
     if not len(known):
@@ -96,7 +122,9 @@ def painted(base: Image.Image, ids: NDArray[np.int64], colors: Mapping[int, Colo
     slots = np.minimum(np.searchsorted(known, ids), len(known) - 1)
     shown = known[slots] == ids
     paint = np.array([colors[segment_id] for segment_id in known.tolist()], np.float32)[slots]
-    mixed = np.where(shown[..., None], (1 - _OVERLAY) * pixels + _OVERLAY * paint, pixels)
+    strengths = [_OVERLAY_OF_STUFF if one in faint else _OVERLAY for one in known.tolist()]
+    share = np.where(shown, np.array(strengths, np.float32)[slots], 0)[..., None]
+    mixed = (1 - share) * pixels + share * paint
     mixed[_outlines(ids, max(1, line_width(base.size, 0) - 1))] = _BORDER
     return Image.fromarray(mixed.round().astype(np.uint8))
 

@@ -21,10 +21,11 @@ SAMPLE = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "coco_
 LABELS = LabelMap.from_coco(
     [
         {"id": 1, "name": "brick", "isthing": 1, "color": [200, 0, 0]},
-        {"id": 2, "name": "sky", "isthing": 0, "color": [0, 0, 200]},
+        {"id": 2, "name": "cone", "isthing": 1, "color": [0, 200, 0]},
+        {"id": 3, "name": "sky", "isthing": 0, "color": [0, 0, 200]},
     ]
 )
-BRICK, SKY = 0, 1
+BRICK, CONE, SKY = 0, 1, 2
 
 
 def gray(height: int = 480, width: int = 640, level: int = 128) -> np.ndarray:
@@ -77,10 +78,34 @@ def test_no_box_leaves_the_image_alone() -> None:
 
 def test_better_score_lies_on_top_whatever_the_order() -> None:
     place = [100.0, 200, 300, 400]
-    for order in ([BRICK, SKY], [SKY, BRICK]):
-        scores = [0.9 if label == SKY else 0.3 for label in order]
+    for order in ([BRICK, CONE], [CONE, BRICK]):
+        scores = [0.9 if label == CONE else 0.3 for label in order]
         drawn = draw_detections(gray(), boxes(place, place, labels=order, scores=scores), LABELS)
-        assert is_color(drawn, (0, 0, 200))[300, 100]
+        assert is_color(drawn, (0, 200, 0))[300, 100]
+
+
+def test_stuff_is_thin_and_lies_below_things_whatever_its_score() -> None:
+    place = [100.0, 200, 300, 400]
+    both = boxes(place, place, labels=[SKY, BRICK], scores=[0.9, 0.3])
+    assert is_color(draw_detections(gray(), both, LABELS), (200, 0, 0))[300, 100]
+    drawn_pixels = [
+        (np.asarray(draw_detections(gray(), boxes(place, labels=[label]), LABELS))[300, :200] != 128)
+        .any(-1)
+        .sum()
+        for label in (BRICK, SKY)
+    ]
+    assert 0 < drawn_pixels[1] <= drawn_pixels[0] / 2
+
+
+def test_a_name_of_stuff_keeps_off_a_small_thing_in_its_corner() -> None:
+    """guards: the name of the sky, on a crane's hook in the corner of the image."""
+    thing = [0.0, 0, 60, 30]
+    drawn = draw_detections(gray(), boxes([0, 0, 640, 480], thing, labels=[SKY, BRICK]), LABELS)
+    assert not is_color(drawn, (0, 0, 200))[3:27, 3:57].any()
+    tags = np.asarray(drawn.crop((0, 0, 640, 240)))
+    assert (tags[..., 2].astype(int) - tags[..., 0] > 100).sum() > 300, (
+        "the name of the sky is somewhere else"
+    )
 
 
 def test_truth_is_dashed() -> None:
@@ -128,13 +153,12 @@ def test_segments_are_tinted_and_void_is_left() -> None:
     id_map = np.zeros((480, 640), np.int32)
     id_map[100:200, 100:300] = 7
     id_map[300:400, 100:300] = 70000
-    drawn = np.asarray(draw_panoptic(gray(), id_map, [(7, BRICK, 0.9), (70000, SKY, None)], LABELS)).astype(
-        int
-    )
+    segments = [(7, BRICK, 0.9), (70000, SKY, None)]
+    drawn = np.asarray(draw_panoptic(gray(), id_map, segments, LABELS)).astype(int)
     assert drawn.shape == (480, 640, 3)
     red, blue = drawn[110, 110], drawn[310, 110]
     assert red[0] - red[2] > 60
-    assert blue[2] - blue[0] > 60
+    assert 60 < blue[2] - blue[0] < red[0] - red[2], "the color of stuff is weaker"
     assert (drawn[20:80, 20:600] == 128).all()
 
 
@@ -184,6 +208,17 @@ def test_name_lies_inside_a_bent_segment() -> None:
     tag = (np.abs(with_name - (182, 6, 6)).sum(-1) < 40) & (id_map == 1)
     assert tag[:, 60:220].sum() > 200
     assert tag[:, 240:].sum() == 0
+
+
+def test_a_name_does_not_hide_a_small_thing() -> None:
+    id_map = np.full((480, 640), 1, np.int32)
+    id_map[200:230, 300:340] = 2
+    segments = [(1, SKY, None), (2, BRICK, None)]
+    bare, named = (
+        np.asarray(draw_panoptic(gray(), id_map, segments, LABELS, names=names)) for names in (False, True)
+    )
+    thing = id_map == 2
+    assert (bare != named).any(-1)[100:330, 200:440].any() and not (bare != named).any(-1)[thing].any()
 
 
 @pytest.mark.parametrize("segments", [[], [(9, BRICK, 0.5)]])
