@@ -60,7 +60,7 @@ def serve(
     """
     predictor = Predictor.from_pretrained(model_path(model), score_threshold, device)
     if (tiles := predictor.tiles) is not None:
-        print(f"note: trained in tiles of {tiles.size} px; the page looks at images whole", flush=True)
+        print(f"note: trained in tiles of {tiles.size} px, in which the page looks at images", flush=True)
     with TemporaryDirectory(prefix="detr-hf-app-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "files")  # so that it goes with the page
         examples = draw_examples(predictor.labels, Path(folder) / "examples")

@@ -37,6 +37,9 @@ AS_SURE = 0.5
 """A detection below this share of another's score neither replaces nor removes it: where all that is ranked
 counts, as for AP, most have hardly any score."""
 
+BLOCK = 256
+"""So many pieces are held against all whole boxes at once."""
+
 
 # ---- boxes
 
@@ -68,8 +71,8 @@ def merged_boxes(
     numbers, pairs = _numbered([len(part) for part in in_image]), []
     for a, b, shared in _overlaps(windows):
         low, high = np.array(shared[:2] * 2, np.float32), np.array(shared[2:] * 2, np.float32)
-        seen = torch.from_numpy(found.boxes_xyxy_px.clip(low, high))
-        iou = pairwise_iou(seen[numbers[a]], seen[numbers[b]]).numpy()
+        first, second = (torch.from_numpy(in_image[tile].clip(low, high)) for tile in (a, b))
+        iou = pairwise_iou(first, second).numpy()
         pairs += _matched(iou, numbers[a], numbers[b], found.labels, found.scores, labels)
     groups = _groups(len(cut), pairs)
     merged = [_one_object(found, members, cut) for members in groups]
@@ -104,10 +107,16 @@ def _chosen(found: Detections, which: NDArray[np.int64]) -> Detections:
 def _are_pieces(found: Detections, cut: NDArray[np.bool_], labels: LabelMap) -> NDArray[np.bool_]:
     """Which cut things lie mostly inside one that is not cut, of whatever class: parts seen as something."""
     boxes, thing = found.boxes_xyxy_px, np.isin(found.labels, labels.thing_ids)
-    low, high = np.maximum(boxes[:, None, :2], boxes[:, :2]), np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    inside = (high - low).clip(min=0).prod(-1) >= INSIDE * box_areas_xyxy(boxes)[:, None]
-    inside &= found.scores >= AS_SURE * found.scores[:, None]
-    return cut & thing & (inside & thing & ~cut).any(1)
+    pieces, wholes = np.flatnonzero(cut & thing), np.flatnonzero(~cut & thing)
+    areas, result = box_areas_xyxy(boxes), np.zeros(len(boxes), bool)
+    for start in range(0, len(pieces), BLOCK):  # all at once they would fill the memory
+        some = pieces[start : start + BLOCK]
+        mine, others = boxes[some, None], boxes[wholes]
+        sides = np.minimum(mine[..., 2:], others[:, 2:]) - np.maximum(mine[..., :2], others[:, :2])
+        inside = sides.clip(min=0).prod(-1) >= INSIDE * areas[some, None]
+        inside &= found.scores[wholes] >= AS_SURE * found.scores[some, None]
+        result[some] = inside.any(1)
+    return result
 
 
 # ---- segments
@@ -286,5 +295,5 @@ def _groups(count: int, pairs: Sequence[tuple[int, int]]) -> list[NDArray[np.int
         return []
     a, b = np.array(pairs, np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(count, count))
-    number, group = connected_components(graph, directed=False)
-    return [np.flatnonzero(group == one) for one in range(number)]
+    _, group = connected_components(graph, directed=False)
+    return np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])

@@ -21,7 +21,8 @@ USUAL = TileGrid(800, 0.2)
 class TiledPredictor:
     """A predictor that looks at large images tile by tile; for the rest it is used as ``Predictor`` is.
 
-    Unlike a ``Predictor``'s, its detections hold only those with a score above the threshold.
+    Unlike a ``Predictor``'s, its detections hold only those with a score above ``least_score``: merging all
+    that many tiles rank takes time.
 
     Args:
         predictor: of either stage.
@@ -29,23 +30,30 @@ class TiledPredictor:
             800.
         overlap: the least share of a tile's side that its neighbor sees as well. None: as the model was
             trained, else 0.2.
+        least_score: 0 to 1; None: the score threshold.
 
     Raises:
         UserError: a tile of no size, or an overlap that is no share below 0.9.
     """
 
-    def __init__(self, predictor: Predictor, tile: int | None = None, overlap: float | None = None):
+    def __init__(
+        self,
+        predictor: Predictor,
+        tile: int | None = None,
+        overlap: float | None = None,
+        least_score: float | None = None,
+    ):
         usual = predictor.tiles or USUAL
         tile = usual.size if tile is None else tile
         overlap = usual.overlap if overlap is None else overlap
         if tile < 1 or not 0 <= overlap <= 0.9:
             raise UserError(f"tiles of {tile} px that overlap by {overlap}: give a size, and 0 to 0.9.")
-        self.predictor, self.tile, self.overlap = predictor, tile, overlap
+        self.predictor, self.tile, self.overlap, self._least_score = predictor, tile, overlap, least_score
         self.labels, self.is_panoptic = predictor.labels, predictor.is_panoptic
 
     @property
     def score_threshold(self) -> float:
-        """Everything that is predicted has a higher score, 0 to 1."""
+        """What has a higher score, 0 to 1, becomes a segment, is drawn and is listed."""
         return self.predictor.score_threshold
 
     def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
@@ -58,13 +66,14 @@ class TiledPredictor:
         Raises:
             UserError: an image cannot be read; its file is named.
         """
+        least = self.score_threshold if self._least_score is None else self._least_score
         for image_id, image in enumerate(images):
             pixels = as_rgb(image)
             size_hw = (pixels.shape[0], pixels.shape[1])
             windows = tile_windows(size_hw, self.tile, self.overlap)
             tiles = (pixels[top:bottom, left:right] for left, top, right, bottom in windows)
             found = self.predictor.predict(tiles, batch_size)
-            yield merge_tiles(found, windows, size_hw, image_id, self.labels, self.score_threshold)
+            yield merge_tiles(found, windows, size_hw, image_id, self.labels, least)
 
 
 class TileCollector:

@@ -156,10 +156,9 @@ def _predictions(
 def predict(
     run: RunFolder, recipe: Recipe, bundle: DataBundle, rows: datasets.Dataset
 ) -> Iterator[Prediction]:
-    """What ``best/`` finds in any rows, seen as in validation."""
-    import torch
-
+    """What ``best/`` finds in any rows, seen as in validation: in tiles, where the run is."""
     from detr_hf.data.workers import progress
+    from detr_hf.training.engine import predict_batches
     from detr_hf.training.loaders import build_validation_loader
     from detr_hf.training.report_run import load_best
 
@@ -167,7 +166,4 @@ def predict(
     shown = DataBundle(datasets.DatasetDict({"validation": rows}), bundle.labels, bundle.is_panoptic)
     loader = build_validation_loader(recipe, shown, processor, accelerator)
     batches: Any = progress(loader, len(loader), f"{quantity(len(rows), 'image')} by {run.path}")
-    with torch.no_grad():
-        for batch in batches:
-            batch = batch.to(accelerator.device)
-            yield from task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
+    yield from predict_batches(task, loader.dataset, batches)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -251,13 +251,18 @@ def predict_one(task: Task, dataset: DetectionDataset, image: int) -> Prediction
         UserError: the image cannot be loaded.
     """
     assert isinstance(dataset.rows, TableRows), "images of a stream have no number"
+    batches = (collate([dataset[key]]) for key in dataset.rows.keys_of(image))
+    return next(predict_batches(task, dataset, batches))
+
+
+@torch.no_grad()
+def predict_batches(task: Task, dataset: DetectionDataset, batches: Iterable[Batch]) -> Iterator[Prediction]:
+    """What a task in eval mode finds in each image of batches of a split, in tiles if the data set is."""
     device, images = next(task.parameters()).device, _collector(task, dataset)
-    whole: list[Prediction] = []
-    for key in dataset.rows.keys_of(image):
-        batch = collate([dataset[key]]).to(device)
-        found = task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
-        whole += images.whole(found, batch.targets)
-    return whole[0]
+    for batch in batches:
+        on_device = batch.to(device)
+        found = task.predict(on_device.pixel_values, on_device.pixel_mask, on_device.targets)
+        yield from images.whole(found, on_device.targets)
 
 
 def _collector(task: Task, dataset: DetectionDataset) -> TileCollector:

@@ -13,9 +13,11 @@ from PIL import Image
 from detr_hf.app import viewer as module
 from detr_hf.app.viewer import KEPT_THRESHOLDS, Viewer, name_of
 from detr_hf.errors import UserError
-from detr_hf.inference import Predictor
+from detr_hf.inference import Predictor, TiledPredictor
 from detr_hf.modeling.predictions import PanopticPrediction
+from detr_hf.modeling.tile_record import TileGrid
 from tests.app.conftest import MakeViewer
+from tests.factories import draw_scene
 from tests.family_models import QUERIES, save_family
 
 SWEEP = [0.05 + 0.01 * step for step in range(95)]
@@ -167,3 +169,39 @@ def test_a_family_of_sigmoids(variant: str, title: str, image_file: Path, tmp_pa
     looks = viewer.attention(viewing, 0.05)
     assert 0 < len(looks) <= QUERIES
     assert all(named.endswith(f": {title}") for _, named in looks)
+
+
+@pytest.mark.parametrize("stage", ["detection", "panoptic"])
+def test_a_model_of_tiles_sees_the_whole_image_in_tiles(
+    make_viewer: MakeViewer,
+    models: dict[str, Path],
+    tmp_path: Path,
+    stage: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Guards: a photograph scaled down before tiles of its own size are looked at."""
+    monkeypatch.setattr(module, "LONGEST_EDGE", 128)
+    file = tmp_path / "large.png"
+    Image.fromarray(draw_scene(np.random.default_rng(0), (192, 256), objects=6).image).save(file)
+    viewer = make_viewer("panoptic")
+    viewer.predictor.tiles = TileGrid(128, 0.25)
+    viewing = viewer.open(file, 0.3)
+    assert viewing.image.shape == (96, 128, 3) and viewing.size_hw == (192, 256)
+    for threshold in (0.3, 0.15):
+        ours = viewer.prediction(viewing, threshold)
+        alone = Predictor.from_pretrained(models["panoptic"], threshold, "cpu")
+        [fresh] = TiledPredictor(alone, 128, 0.25, least_score=0.0).predict([file])
+        sure = fresh.detections.above(threshold)
+        assert len(sure.scores) and viewing.count(threshold) == len(sure.scores)
+        np.testing.assert_allclose(
+            ours.detections.above(threshold).boxes_xyxy_px, sure.boxes_xyxy_px / 2, atol=1e-3
+        )
+        assert isinstance(ours, PanopticPrediction) and isinstance(fresh, PanopticPrediction)
+        assert ours.segments == fresh.segments and ours.id_map.shape == (96, 128)
+
+
+def test_attention_is_not_offered_for_tiles(make_viewer: MakeViewer) -> None:
+    predictor = make_viewer("detection").predictor
+    assert Viewer(predictor, Path()).explains
+    predictor.tiles = TileGrid(64, 0.2)
+    assert not Viewer(predictor, Path()).explains

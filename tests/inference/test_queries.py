@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from detr_hf.inference import Predictor
 from detr_hf.inference.queries import ImageQueries, image_queries
+from detr_hf.modeling.tile_record import TileGrid
 from tests.factories import draw_scene
 from tests.family_models import VARIANTS, save_family
 
@@ -73,3 +75,27 @@ def test_the_embedding_is_the_mean_of_what_the_encoder_gives(detector: Path) -> 
     )
     [found] = image_queries(predictor, [IMAGES[0]], 1, mirrored=True)
     assert len(given) == 2 and found.embedding == pytest.approx(given[0][0].mean(0).numpy()), "as it is"
+
+
+def test_a_model_of_tiles_looks_at_each_tile(detector: Path) -> None:
+    """Guards: photographs scaled down to what such a model has never learned."""
+    predictor = Predictor.from_pretrained(detector, device="cpu")
+    image = IMAGES[1]  # 64 x 200: four tiles of 64
+    corners = [0, 45, 91, 136]
+    tiles = [np.ascontiguousarray(image[:, left : left + 64]) for left in corners]
+    alone = list(image_queries(predictor, tiles, 1, mirrored=True))
+    predictor.tiles = TileGrid(64, 0.2)
+    found, small = image_queries(predictor, [image, tiles[0]], 2, mirrored=True)
+    assert (found.image_id, small.image_id) == (0, 1)
+    assert found.embedding == pytest.approx(np.mean([one.embedding for one in alone], 0), abs=1e-4)
+    assert found.plain.probabilities == pytest.approx(
+        np.concatenate([one.plain.probabilities for one in alone]), abs=1e-4
+    )
+    queries = len(alone[0].plain.boxes_xyxy_norm)
+    for at, left in enumerate(corners):
+        for view, whole in ((alone[at].plain, found.plain), (alone[at].mirrored, found.mirrored)):
+            assert view is not None and whole is not None
+            boxes = whole.boxes_xyxy_norm[at * queries : (at + 1) * queries]
+            assert boxes[:, 0] == pytest.approx((view.boxes_xyxy_norm[:, 0] * 64 + left) / 200, abs=1e-4)
+            assert boxes[:, 3] == pytest.approx(view.boxes_xyxy_norm[:, 3], abs=1e-4)
+    assert_close(small, replace(alone[0], image_id=1))

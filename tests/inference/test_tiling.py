@@ -269,3 +269,16 @@ def test_a_small_image_is_seen_whole() -> None:
     assert len(whole.segments) == len(tiled.segments)
     sure = whole.detections.above(0.5)
     np.testing.assert_allclose(tiled.detections.boxes_xyxy_px, sure.boxes_xyxy_px)
+
+
+def test_pieces_are_found_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards: memory that grows with the square of what all tiles rank."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 80, (2, 30, 2))
+    tiles = [
+        boxes(*((CONE, 0.9 - 0.01 * at, [*low, *(low + 30).clip(max=100)]) for at, low in enumerate(some)))
+        for some in corners
+    ]
+    whole = merged(*tiles)
+    monkeypatch.setattr("detr_hf.inference.tile_merging.BLOCK", 3)
+    assert merged(*tiles) == whole and 0 < len(whole) < 60

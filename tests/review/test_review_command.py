@@ -11,9 +11,11 @@ import pytest
 
 from detr_hf.cli import main
 from detr_hf.data.build import build_bundle
+from detr_hf.inference import Predictor, TiledPredictor
 from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 from detr_hf.metrics.per_image_results import PerImageResults, save_per_image
 from detr_hf.recipe import Data, Split, recipe_to_yaml
+from detr_hf.review.parts import learned_part
 from detr_hf.run_folder import RunFolder
 from tests.factories import THINGS, write_coco_detection, write_coco_panoptic
 from tests.html_reader import read_page
@@ -137,6 +139,21 @@ def test_one_model_on_its_own_training_images_says_so(
     assert "in-sample" in capsys.readouterr().out
     (note,) = numbers(run / "review")["notes"]
     assert note in read_page(run / "review" / "review.html").words
+
+
+def test_a_run_in_tiles_judges_whole_images(tmp_path: Path) -> None:
+    """Guards: what the first window of an image shows, in its pixels, taken for all that is seen in it."""
+    split = write_coco_detection(tmp_path / "data", count=2, sizes_hw=[(96, 128)])
+    run = write_run(tmp_path / "run", THING_LABELS)
+    recipe = detection_recipe(run, split, Path("nowhere"), "data.tiles={size: 64, overlap: 0.3}")
+    (run / "recipe.yaml").write_text(recipe_to_yaml(recipe))
+    save_detector(run / "best")
+    part = learned_part(run, tmp_path / "out")
+    tiled = TiledPredictor(Predictor.from_pretrained(run / "best"), 64, 0.3, least_score=0.0)
+    for evidence in part.evidence:
+        [expected] = tiled.predict([part.truth.row(evidence.image_id)["image"]["path"]])
+        assert evidence.scores == pytest.approx(expected.detections.scores, abs=1e-5)
+        assert (evidence.boxes[:, :2] + evidence.boxes[:, 2:]).max() > 64
 
 
 def test_a_segmenter_speaks_of_masks(tmp_path: Path) -> None:
