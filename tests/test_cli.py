@@ -59,7 +59,7 @@ def test_a_command_is_one_file(
     )
     monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
     assert told(["toy", "world"], capsys) == "hello world\n"
-    assert list(cli.find_commands())[:5] == ["prepare", "check", "convert", "toy", "train"]
+    assert list(cli.find_commands())[:5] == ["prepare", "check", "convert", "toy", "recipes"]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_what_evaluate_refuses(
     source, detector = str(finished / "run"), str(finished / "stage1")
     message = refusal(["evaluate", source, "--model", detector], capsys)
     assert "holds a detector (stage 1), but the recipe is of stage 2" in message
-    assert "give a recipe, a run folder" in refusal(["evaluate", str(tmp_path)], capsys)
+    assert "name the model to score on it: --model" in refusal(["evaluate", str(tmp_path)], capsys)
     assert "optim.lrr: unknown key" in refusal(["evaluate", source, "optim.lrr=1"], capsys)
     message = refusal(["evaluate", source, "--model", str(tmp_path), "--out", str(tmp_path)], capsys)
     assert "no model found there" in message

@@ -27,7 +27,10 @@ TIERS = {  # a room imports from its own tier and those above it in this table
     "what is done with it": {
         *("training", "inference", "visualize", "report", "hub", "export", "teacher"),
     },
-    "what is called": {"cli", "train", "app", "demo", "ablation", "pick", "review", "__main__"},
+    "what is called": {
+        *("cli", "train", "app", "demo", "ablation", "pick", "review", "__main__"),
+        *("targets", "scoring", "advice"),
+    },
 }
 TIER_OF = {room: tier for tier, rooms in enumerate(TIERS.values()) for room in rooms}
 STRANGERS = 2  # the tier whose rooms do not import each other

@@ -17,6 +17,7 @@ from detr_hf.foreign_files import harmless_name
 from detr_hf.recipe import Recipe, recipe_from_text, recipe_to_dict
 from detr_hf.recipe.faults import Fault, format_errors, schema_fault
 from detr_hf.recipe.fields import Seed, Text, section
+from detr_hf.recipe.shipped import find_recipe
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
 
 BASE = "base"
@@ -139,7 +140,7 @@ def load_study(path: Path) -> Study:
     Raises:
         UserError: the file or a recipe has faults; all are listed, those of a recipe with its variant.
     """
-    return study_from_text(read_recipe_file(path), path)
+    return study_from_text(read_recipe_file(path), find_recipe(path))
 
 
 def study_from_text(text: str, path: Path) -> Study:

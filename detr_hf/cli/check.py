@@ -12,7 +12,7 @@ from detr_hf.errors import UserError
 from detr_hf.files import require_outside
 
 if TYPE_CHECKING:
-    from detr_hf.data.check import Target
+    from detr_hf.data.check import Target as CheckTarget
     from detr_hf.recipe.schema import DetectionModel, PanopticModel
 
 HELP = "List every fault of a data set that a training run would trip over."
@@ -26,7 +26,9 @@ PAGE = "check.md"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("target", help="a data set of any format (a folder or file), or a recipe")
+    parser.add_argument(
+        "target", help="a data set of any format (a folder or file), a recipe, or the folder of a run"
+    )
     parser.add_argument("--format", help="of the data set, if it is not recognized: coco, yolo, voc, ...")
     parser.add_argument("--images", help="image folder of annotation files (default: looked for beside them)")
     parser.add_argument("--panoptic", help="PNG folder of a panoptic JSON (default: looked for beside it)")
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     if arguments.fix:
         require_outside(arguments.fix, arguments.target)
-    target = _target(arguments)
+    target = _check_target(arguments)
     from detr_hf.data.check import check, fix, open_target
     from detr_hf.data.check_text import as_text, verdict
     from detr_hf.data.convert import lines_of
@@ -75,28 +77,35 @@ def run(arguments: argparse.Namespace) -> None:
         raise SystemExit(code)
 
 
-def _target(arguments: argparse.Namespace) -> Target:
-    """The data set, or the data of a recipe. Refuses a wrong target before the heavy imports."""
+def _check_target(arguments: argparse.Namespace) -> CheckTarget:
+    """The data set, or the data of a recipe or run. Refuses a wrong target before the heavy imports."""
+    from detr_hf.targets import target_of
+
+    target = target_of(arguments.target) if arguments.format is None else None
+    if target is None or target.kind == "data":
+        return _data_target(arguments)
+    if arguments.images or arguments.panoptic:
+        raise UserError("--images and --panoptic belong to annotation files; a recipe names its folders")
+    from detr_hf.data.check import target_of_data
+    from detr_hf.demo.resolve import resolve_demo
+    from detr_hf.recipe import load_recipe
+    from detr_hf.seen_sizes import largest_input
+
+    recipe = resolve_demo(load_recipe(target.recipe_file))
+    lists = (recipe.transforms.train, recipe.transforms.validation)
+    tile = None if recipe.data.tiles is None else recipe.data.tiles.size
+    seen = largest_input(lists, arguments.stride or _stride_of(recipe.model), tile)
+    return target_of_data(recipe.data, arguments.target, seen)
+
+
+def _data_target(arguments: argparse.Namespace) -> CheckTarget:
     path = Path(arguments.target)
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder")
-    if path.suffix in (".yaml", ".yml") and path.is_file() and arguments.format is None and _is_recipe(path):
-        if arguments.images or arguments.panoptic:
-            raise UserError("--images and --panoptic belong to annotation files; a recipe names its folders")
-        from detr_hf.data.check import target_of_data
-        from detr_hf.demo.resolve import resolve_demo
-        from detr_hf.recipe import load_recipe
-        from detr_hf.seen_sizes import largest_input
-
-        recipe = resolve_demo(load_recipe(path))
-        lists = (recipe.transforms.train, recipe.transforms.validation)
-        tile = None if recipe.data.tiles is None else recipe.data.tiles.size
-        seen = largest_input(lists, arguments.stride or _stride_of(recipe.model), tile)
-        return target_of_data(recipe.data, arguments.target, seen)
     from detr_hf.data.check import DEFAULT_INPUT, open_target
 
-    target = open_target(arguments.target, arguments.images, arguments.panoptic, arguments.format)
-    return replace(target, seen=replace(DEFAULT_INPUT, stride=arguments.stride or DEFAULT_INPUT.stride))
+    found = open_target(arguments.target, arguments.images, arguments.panoptic, arguments.format)
+    return replace(found, seen=replace(DEFAULT_INPUT, stride=arguments.stride or DEFAULT_INPUT.stride))
 
 
 def _stride_of(model: DetectionModel | PanopticModel) -> int:
@@ -107,11 +116,3 @@ def _stride_of(model: DetectionModel | PanopticModel) -> int:
 
     source = model.detector if isinstance(model, PanopticModel) else model.pretrained
     return stride_of_config(readable_json(Path(source) / "config.json"))
-
-
-def _is_recipe(path: Path) -> bool:
-    """Whether a YAML file is one: the data.yaml of YOLO or of a prepared folder has no task."""
-    from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
-
-    values, _ = read_yaml(read_recipe_file(path), str(path))
-    return not isinstance(values, dict) or not {"names", "data"} & set(values) or "task" in values

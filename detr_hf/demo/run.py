@@ -12,9 +12,8 @@ from typing import Any
 from detr_hf.errors import UserError
 from detr_hf.metrics.tables import results_tables
 from detr_hf.recipe import Data, Recipe, Split, load_recipe
+from detr_hf.recipe.shipped import shipped_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "demo"
-PACKAGED_RECIPES = Path(__file__).parent / "recipes"
 SUMMARY_FILE = "summary.json"
 
 Train = Callable[[Recipe], dict[str, Any]]
@@ -100,11 +99,8 @@ def _compare_scratch(train: Train, out: Path, pretrained: dict[str, Any]) -> Non
 
 
 def recipe_file(name: str) -> Path:
-    """One of the demo's recipes, in the checkout or in the installed package."""
-    for folder in (PACKAGED_RECIPES, RECIPES):
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
-    raise UserError(f"the demo's recipe {name}.yaml is missing; install the package anew.")
+    """One of the demo's recipes."""
+    return shipped_recipe(f"demo/{name}")
 
 
 def stage_summary(detection: dict[str, Any], panoptic: dict[str, Any], minutes: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import yaml
 
 from detr_hf.errors import UserError
 from detr_hf.recipe.faults import Fault
+from detr_hf.recipe.shipped import find_recipe, unknown_recipe
 from detr_hf.recipe.tree import Path
 
 TAG = "tag:yaml.org,2002:"
@@ -74,15 +75,15 @@ def write_yaml(values: dict[str, Any]) -> str:
 
 
 def read_recipe_file(path: str | FilePath) -> str:
-    """The text of a recipe file.
+    """The text of a recipe file, or of the shipped recipe of that name.
 
     Raises:
         UserError: there is no such file, or it is no text.
     """
     try:
-        return FilePath(path).read_text(encoding="utf-8-sig")
+        return find_recipe(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such recipe file") from None
+        raise UserError(f"{path}: {unknown_recipe(str(path))}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a recipe ({error})") from None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from detr_hf.ablation.study import load_study
+from detr_hf.errors import UserError
 from detr_hf.loading.transforms import build_transforms
 from detr_hf.recipe import (
     DetectionRecipe,
@@ -19,8 +22,10 @@ from detr_hf.recipe import (
     load_recipe,
     recipe_from_text,
     recipe_to_yaml,
+    shipped,
 )
 from detr_hf.recipe.prepare import load_prepare_recipe, prepare_recipe_from_text, prepare_recipe_to_yaml
+from tests.commands import told
 from tests.doc_commands import check_torchrun
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,3 +131,42 @@ def test_accelerate_reads_the_launch_configurations(file: Path) -> None:
     assert config.num_machines == (2 if file.stem == "two_nodes" else 1)
     assert config.use_cpu == (file.stem == "cpu")
     assert config.mixed_precision == "no"
+
+
+def test_a_shipped_recipe_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever one is, and in a wheel, where the folder lies inside the package."""
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("detection") == load_recipe(FOLDER / "detection.yaml")
+    assert load_recipe("recipes/demo/bccd.yaml") == load_recipe("demo/bccd")
+    assert len(load_study(Path("variants/ablation_construction")).runs) > 3, "its base lies beside it"
+    shutil.copytree(FOLDER, tmp_path / "installed")
+    monkeypatch.setattr(shipped, "IN_WHEEL", tmp_path / "installed")
+    assert set(shipped.shipped_files()) == {name(file).removesuffix(".yaml") for file in FILES}
+    assert shipped.shipped_recipe("panoptic") == tmp_path / "installed" / "panoptic.yaml"
+
+
+def test_a_file_of_ones_own_comes_before_a_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "detection").mkdir()
+    assert shipped.find_recipe("detection") == FOLDER / "detection.yaml", "a folder is no recipe"
+    (tmp_path / "detection.yaml").write_text((FOLDER / "demo" / "bccd.yaml").read_text("utf-8"))
+    assert load_recipe("detection.yaml") == load_recipe("demo/bccd")
+
+
+def test_a_name_that_no_recipe_has_is_told_with_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"no such recipe file \(did you mean 'panoptic'\?\).*demo/bccd"):
+        load_recipe("panoptik")
+
+
+def test_the_recipes_are_in_the_wheel() -> None:
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
+    assert built["targets"]["wheel"]["force-include"]["recipes"] == "detr_hf/recipes"
+
+
+def test_the_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "variants/dab_detr" in told(["recipes"], capsys) and "launch/eight_gpus" in told(
+        ["recipes"], capsys
+    )
+    assert told(["recipes", "demo/bccd"], capsys) == (FOLDER / "demo" / "bccd.yaml").read_text("utf-8")

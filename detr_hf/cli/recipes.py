@@ -1,0 +1,26 @@
+"""`detr-hf recipes`: the recipes that come with the package."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "List the recipes and launch files that come with the package, or print one."
+PLACE = 2.7
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("name", nargs="?", help="print this one, to start a file of your own")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    from detr_hf.recipe.shipped import shipped_files, shipped_recipe
+
+    if arguments.name is not None:
+        print(shipped_recipe(arguments.name).read_text(encoding="utf-8"), end="")
+        return
+    width = max(map(len, shipped_files()))
+    for name, file in shipped_files().items():
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        print(f"{name:{width}}  {first.removeprefix('# ')}")

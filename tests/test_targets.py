@@ -1,0 +1,67 @@
+"""What a word of the command line means, and what is said where it means nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detr_hf.errors import UserError
+from detr_hf.recipe.shipped import shipped_recipe
+from detr_hf.targets import Target, target_of
+
+RECIPE = "task: detection\noutput_dir: out\ndata: {train: photos}\noptim: {epochs: 1}\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe, a run with a model in it, data with a recipe beside, and YOLO's data.yaml."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("run/best", "run/data", "photos"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("my.yaml", "run/recipe.yaml", "photos/recipe.yaml"):
+        (tmp_path / file).write_text(RECIPE)
+    (tmp_path / "run" / "best" / "config.json").write_text('{"model_type": "detr"}')
+    (tmp_path / "photos" / "data.yaml").write_text("names: [cat]\ntrain: images\n")
+    (tmp_path / "set.json").write_text("{}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("my.yaml", Target("recipe", Path("my.yaml"))),
+        ("run", Target("run", Path("run"), Path("run/best"))),
+        ("run/best", Target("run", Path("run"), Path("run/best"))),
+        ("run/data", Target("data", Path("run/data"))),
+        ("photos", Target("data", Path("photos"))),
+        ("photos/data.yaml", Target("data", Path("photos/data.yaml"))),
+        ("set.json", Target("data", Path("set.json"))),
+        ("detection", Target("recipe", shipped_recipe("detection"))),
+    ],
+)
+def test_what_a_word_means(here: Path, word: str, meant: Target) -> None:
+    assert target_of(word) == meant
+
+
+def test_a_name_of_a_recipe_is_one_where_data_of_that_name_have_no_meaning(here: Path) -> None:
+    (here / "detection").mkdir()
+    assert target_of("detection").kind == "data"
+    assert target_of("detection", ("recipe", "run")).path == shipped_recipe("detection")
+
+
+@pytest.mark.parametrize(
+    ("word", "kinds", "said"),
+    [
+        (
+            "nothing",
+            ("recipe", "data"),
+            "no such file or folder, and no shipped recipe .*demo/bccd",
+        ),
+        ("panoptik.yaml", ("recipe",), "no such recipe file .did you mean 'panoptic'"),
+        ("photos", ("recipe", "run"), "photos: is a data set .*; give a recipe .* or the folder of a run"),
+    ],
+)
+def test_what_is_said_of_a_word_without_a_meaning(here: Path, word: str, kinds: tuple, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        target_of(word, kinds)
