@@ -13,7 +13,6 @@ from detr_hf.foreign_files import readable_json
 from detr_hf.labels import LABEL_MAP_FILE
 from detr_hf.recipe import Data, Recipe, Split, load_recipe, recipe_from_text
 from detr_hf.recipe.repo_ids import DEMO_MODELS
-from detr_hf.run_folder import RunFolder
 from detr_hf.targets import Target, target_of
 
 VALIDATION = "validation"
@@ -67,7 +66,8 @@ def _of_data(
 ) -> Scoring:
     if model is None:
         raise UserError(f"{path}: is a data set; name the model to score on it: --model runs/detection/best.")
-    found = target_of(model, ("run",)) if model not in DEMO_MODELS and _is_of_run(Path(model)) else None
+    is_local = model not in DEMO_MODELS and Path(model).is_dir()
+    found = run if is_local and (run := target_of(model)).kind == "run" else None
     folder = found.model if found is not None and found.model is not None else Path(model)
     data: dict[str, Any] = {"train": {"path": str(path)}}
     if (folder / LABEL_MAP_FILE).is_file():
@@ -78,10 +78,6 @@ def _of_data(
     return Scoring(_with_split(recipe, split), scored, Path(out) if out else where)
 
 
-def _is_of_run(model: Path) -> bool:
-    return model.is_dir() and RunFolder.of_model(model) is not None
-
-
 def _recipe_of(found: Target | None, model: Path, data: dict[str, Any], overrides: Sequence[str]) -> Recipe:
     """That of the model's run, with other data; without a run, what the model's own files say."""
     if found is not None:
@@ -90,7 +86,8 @@ def _recipe_of(found: Target | None, model: Path, data: dict[str, Any], override
         split = Split(**data.pop("train"))
         return replace(recipe, data=Data(train=split, tiles=tiles, workers=workers, **data))
     config, processor = (readable_json(model / name) for name in ("config.json", "preprocessor_config.json"))
-    size = processor.get("size") if isinstance(processor.get("size"), dict) else {}
+    given = processor.get("size")
+    size = given if isinstance(given, dict) else {}
     values: dict[str, Any] = {"output_dir": "runs/evaluate", "data": data, "optim": {"epochs": 1}}
     if isinstance(edge := size.get("shortest_edge"), int):
         resize = {"name": "ShortEdgeResize", "short_edges": [edge], "max_long_edge": size.get("longest_edge")}

@@ -15,8 +15,10 @@ from pathlib import Path
 from detr_hf.errors import UserError
 from detr_hf.recipe import load_recipe
 from detr_hf.recipe.prepare import load_prepare_recipe
+from detr_hf.recipe.shipped import find_shipped
 from tests.doc_page import Page, words_of, wrong_path
 
+OWN_RECIPES = ("recipe.yaml", "recipe-panoptic.yaml")  # what `detr-hf init` writes
 OTHER_PROGRAMS = {"pre-commit", "tensorboard", "source", "cvat-cli"}
 
 
@@ -99,7 +101,13 @@ def check_accelerate(words: list[str], root: Path) -> list[str]:
     missing = [f"there is no {config}"] if config and not (root / config).is_file() else []
     if arguments.module and arguments.training_script == "detr_hf.cli":
         return missing + check_detr_hf(arguments.training_script_args, root)
+    if arguments.module and arguments.training_script == "detr_hf.train":
+        return missing + wrong_recipe(*_split(arguments.training_script_args), root)
     return missing + check_script([arguments.training_script, *arguments.training_script_args], root)
+
+
+def _split(words: list[str]) -> tuple[str, list[str]]:
+    return words[0], words[1:]
 
 
 def check_torchrun(words: list[str], root: Path) -> list[str]:
@@ -173,8 +181,10 @@ def parsed(parser: argparse.ArgumentParser, words: list[str]) -> tuple[argparse.
 
 
 def wrong_recipe(recipe: str, overrides: list[str], root: Path) -> list[str]:
-    """A recipe (RECIPE stands for any) that cannot be loaded with these overrides."""
-    file = root / ("recipes/detection.yaml" if recipe == "RECIPE" else recipe)
+    """A recipe that cannot be loaded with these overrides; for data, a run or RECIPE a shipped one stands."""
+    file = root / recipe
+    if recipe in OWN_RECIPES or not recipe.endswith(".yaml"):
+        file = find_shipped(recipe) or root / recipe_of_folder(recipe.removesuffix(".yaml"))
     prepares = file.is_file() and re.search(r"^task: prepare$", file.read_text(encoding="utf-8"), re.M)
     try:
         (load_prepare_recipe if prepares else load_recipe)(file, overrides)

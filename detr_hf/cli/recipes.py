@@ -6,6 +6,8 @@ import argparse
 
 HELP = "List the recipes and launch files that come with the package, or print one."
 PLACE = 2.7
+EXAMPLES = ("detr-hf recipes", "detr-hf recipes panoptic")
+PAGE = "recipes.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
