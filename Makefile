@@ -14,7 +14,7 @@ INSTALLED := $(STAMP).installed
 INSTALLED_DEV := $(STAMP).installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench gpu-check clean
+.PHONY: help demo test test-slow lint format docs bench gpu-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 16
@@ -36,6 +36,9 @@ lint: $(INSTALLED_DEV)  ## ruff and mypy
 format: $(INSTALLED_DEV)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED_DEV)  ## the site, into build/site/index.html; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
 
 bench: $(INSTALLED_DEV)  ## ours beside stock transformers
 	$(BIN)/python -m benchmarks

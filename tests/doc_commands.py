@@ -19,7 +19,7 @@ from detr_hf.recipe.shipped import find_shipped
 from tests.doc_page import Page, words_of, wrong_path
 
 OWN_RECIPES = ("recipe.yaml", "recipe-panoptic.yaml")  # what `detr-hf init` writes
-OTHER_PROGRAMS = {"pre-commit", "tensorboard", "source", "cvat-cli"}
+OTHER_PROGRAMS = {"pre-commit", "tensorboard", "source", "cvat-cli", "uv"}
 
 
 def wrong_commands(page: Page) -> list[str]:
