@@ -26,8 +26,8 @@ def find_sources(words: Sequence[str]) -> Sources:
     """The images and videos that words of a command line mean, each once.
 
     A word is a file, a folder (the images directly in it), a pattern (``*``, ``?``, ``[...]``, ``**``) or the
-    number of a camera. A name that is really there is taken as it stands, whatever signs are in it. That a
-    file can be read is for its reader to find out, which names it.
+    number of a camera. A file or folder of exactly that name is used, even if the name looks like a pattern.
+    Whether a file can be read is not checked here.
 
     Raises:
         UserError: a word means nothing that is there.

@@ -9,7 +9,7 @@ from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError, quantity
 from detr_hf.files import require_outside
 
-HELP = "Write a data set in another format, with its faults put right or left out, and all listed."
+HELP = "Write a data set in another format; its faults are repaired or left out, and all listed."
 PLACE = 2  # behind check, by its name
 EXAMPLES = (
     "detr-hf convert data/my_photos data/my_panoptic --to coco-panoptic",
