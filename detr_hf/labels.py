@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import colorsys
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,12 @@ class LabelMap:
             }
             for category in self.categories
         ]
+
+    def restricted_to(self, names: Collection[str]) -> LabelMap:
+        """The same without the classes that are not in ``names``; the source ids stay, with gaps."""
+        kept = [category for category in self.categories if category.name in names]
+        numbered = tuple(replace(category, id=index) for index, category in enumerate(kept))
+        return LabelMap(numbered, self.void)
 
     # -- asking it
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", help="folder of the data set; the same command resumes where it was killed")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example split.folds=5")
     parser.add_argument(
-        "--recipe", dest="prepare_recipe", help="settings, as in recipes/dataset.yaml (default: those)"
+        "--recipe", dest="prepare_recipe", help="a file of settings (default: neutral ones, docs/prepare.md)"
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first issue instead of repairing")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,9 +13,11 @@ import yaml
 from detr_hf.data.sample import Annotation
 from detr_hf.data.split import VALIDATION, Splits
 from detr_hf.labels import LabelMap
+from detr_hf.sanitize import printable
 from detr_hf.templating import render_markdown
 
 CARD_FILE = "README.md"
+UNNAMED = "Images with panoptic masks"
 TRUTH_HEADING = "## Who drew the masks"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
@@ -56,6 +59,13 @@ class CardFacts:
     teacher: str | None  # the model that drew the stuff; None where none was used or its name is not known
     splits: Splits
     summaries: Mapping[str, SplitSummary]  # by folder, as ``write_dataset`` gives them
+
+
+def title_of(source: Path) -> str:
+    """A title from the name of the source's file or folder, as in ``yard_photos.zip``."""
+    name = source.resolve().name  # `.` has a name, too
+    words = " ".join(printable(name if source.is_dir() else name.partition(".")[0]).replace("_", " ").split())
+    return f"{words[:1].upper()}{words[1:]}: images with panoptic masks" if words else UNNAMED
 
 
 def card_text(labels: LabelMap, facts: CardFacts) -> str:

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from detr_hf.errors import UserError, listed, quantity
-from detr_hf.labels import LabelMap, construction_labels, load_labels
+from detr_hf.labels import LabelMap, load_labels
+
+
+class MergedLabels(NamedTuple):
+    """A label map, and whether the recipe or the source gave it; else it was made of the data's classes."""
+
+    labels: LabelMap
+    is_given: bool
 
 
 def merged_labels(
-    categories: Iterable[dict[str, Any]], wanted: str | None, stuff: Iterable[str], given: LabelMap | None
-) -> LabelMap:
+    categories: Iterable[dict[str, Any]],
+    wanted: str | None,
+    stuff: Iterable[str] = (),
+    given: LabelMap | None = None,
+    preset: str | None = None,
+) -> MergedLabels:
     """The label map of the data set.
 
     Args:
         categories: the classes of the data, as `Source.categories` gives them.
         wanted: the recipe's ``labels``; None takes the first that has every class: the one beside the data,
-            the construction preset, and else one of the data: things by name, then stuff by name.
+            that of the ``preset``, and else one of the data: things by name, then stuff by name.
         stuff: classes that pseudo-labels may add.
         given: the label map that lies beside the data.
+        preset: the recipe's ``preset``.
 
     Raises:
         UserError: classes are missing in the label map, or a class is called thing here and stuff there.
@@ -33,14 +45,15 @@ def merged_labels(
                 f"{listed(unknown)}. Rename them, give a label map that has them, or take the classes of the "
                 "data (labels=null)"
             )
-        return labels
-    for known in (given, construction_labels()):
+        return MergedLabels(labels, True)
+    for known in (given, load_labels(preset) if preset is not None else None):
         if known is None or _unknown(classes, known):
             continue
         if any(name in known.label2id for name in classes):  # else all objects would be void
-            return known
+            return MergedLabels(known, True)
     ordered = sorted(classes.values(), key=lambda entry: (-entry["isthing"], entry["name"]))
-    return LabelMap.from_coco({**entry, "id": number} for number, entry in enumerate(ordered, start=1))
+    made = LabelMap.from_coco({**entry, "id": number} for number, entry in enumerate(ordered, start=1))
+    return MergedLabels(made, False)
 
 
 def _unknown(classes: Iterable[str], labels: LabelMap) -> list[str]:

@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from detr_hf.data.boxes import box_format_of
+from detr_hf.data.card import title_of
 from detr_hf.data.issues import Issue
-from detr_hf.data.merge import merged_labels
+from detr_hf.data.merge import MergedLabels, merged_labels
 from detr_hf.data.prepare_report import (
     REPORT_JSON,
     REPORT_MD,
     PrepareReport,
+    about_classes,
     about_rectangles,
     about_split,
 )
-from detr_hf.data.pseudo_label import Teacher, pseudo_label, summarize_stuff
+from detr_hf.data.pseudo_label import Teacher, pseudo_label, stuff_found, summarize_stuff
 from detr_hf.data.records import Outcomes, cut_to_whole_lines, issues_from_lists, issues_in
 from detr_hf.data.repair import Repair
 from detr_hf.data.repair_records import RecordRepair, about_source, split_samples
@@ -36,12 +38,12 @@ from detr_hf.data.sources.base import Door, Opened, Place, hash_of_folder, hash_
 from detr_hf.data.sources.splits import VALIDATION
 from detr_hf.data.split import load_splits, split_records
 from detr_hf.data.statistics import Statistics
-from detr_hf.data.steps import StepFolder
-from detr_hf.data.stuff_mapping import StuffMapping, load_mapping
+from detr_hf.data.steps import StepFolder, words_of, words_of_file
+from detr_hf.data.stuff_mapping import StuffMapping, load_mapping, own_names
 from detr_hf.data.workers import in_order, progress
 from detr_hf.errors import UserError
-from detr_hf.files import exclusive, require_outside, sha256_of, write_json
-from detr_hf.labels import LabelMap, load_labels
+from detr_hf.files import exclusive, require_outside, write_json
+from detr_hf.labels import CONSTRUCTION, LabelMap, load_labels
 from detr_hf.recipe.prepare import PrepareRecipe
 
 VERSION = "5"
@@ -94,7 +96,7 @@ class Pipeline:
     @property
     def records(self) -> Outcomes:
         """What the step `repair` left."""
-        return Outcomes(self._steps / "repair" / "outcomes.jsonl", self._labels)
+        return Outcomes(self._steps / "repair" / "outcomes.jsonl", self._labels.labels)
 
     @property
     def format(self) -> str:
@@ -122,10 +124,14 @@ class Pipeline:
 
     def _require_teacher(self) -> None:
         """A teacher that is wrong shows now, not after an hour of repairs."""
-        if self.mapping is None or self.teacher_stuff is None or self._step("pseudo").is_done:
+        if not self._paints or self.teacher_stuff is None or self._step("pseudo").is_done:
             return
         try:
-            self.mapping.require(self.teacher_stuff(), self.recipe.pseudo_stuff.teacher)
+            names = tuple(self.teacher_stuff())
+            if self.mapping is not None:
+                self.mapping.require(names, self.recipe.pseudo_stuff.teacher)
+            elif self.recipe.labels is not None:
+                own_names(self.recipe.pseudo_stuff.teacher, names, load_labels(self.recipe.labels), True)
         except UserError as fault:
             way_out = "Without stuff painted by machine: pseudo_stuff.enabled=false"
             raise UserError(f"pseudo_stuff.teacher: {fault}\n  {way_out}") from None
@@ -153,22 +159,33 @@ class Pipeline:
         recipe, stuff = self.recipe, self.recipe.pseudo_stuff
         opened = self._opened[1]
         splits = [word for name, source in opened.splits.items() for word in (name, source.key)]
-        repair = hash_of_words([VERSION, *splits, _words(recipe.read)])
+        repair = hash_of_words([VERSION, *splits, words_of(recipe.read)])
         given = [repr(opened.labels)] if opened.labels is not None else []
-        labels = hash_of_words([repair, *_file_setting(recipe.labels), *self._stuff_classes, *given])
+        named = [*words_of_file(recipe.labels), recipe.preset or ""]
+        labels = hash_of_words([repair, *named, *self._stuff_classes, *given])
         mapping = self.mapping.fingerprint if self.mapping is not None else ""
         files = self.teacher_files or Path(stuff.teacher)
         teacher = hash_of_folder(files) if files.is_dir() else ""
-        pseudo = hash_of_words([labels, _words(stuff), mapping, teacher])
-        split = hash_of_words([labels, _words(recipe.split), *_file_setting(recipe.split.fixed)])
-        write = hash_of_words([pseudo, split, _words(recipe.write)])
+        pseudo = hash_of_words([labels, words_of(stuff), mapping, teacher])
+        split = hash_of_words([labels, words_of(recipe.split), *words_of_file(recipe.split.fixed)])
+        write = hash_of_words([pseudo, split, words_of(recipe.write), self._title])
         return dict(zip(STEPS, (repair, pseudo, split, write, write), strict=True))
 
     @cached_property
     def mapping(self) -> StuffMapping | None:
-        """Of the teacher's stuff; None where there are to be no pseudo-labels."""
-        stuff = self.recipe.pseudo_stuff
-        return load_mapping(stuff.mapping) if stuff.enabled else None
+        """Of the teacher's stuff, as the recipe names it; None where it names none, or nothing is painted."""
+        recipe = self.recipe
+        is_preset = CONSTRUCTION in (recipe.preset, recipe.labels)
+        name = recipe.pseudo_stuff.mapping or (CONSTRUCTION if is_preset else None)
+        return load_mapping(name) if name is not None and self._paints else None
+
+    @property
+    def _paints(self) -> bool:
+        return self.recipe.pseudo_stuff.enabled
+
+    @property
+    def _title(self) -> str:
+        return self.recipe.write.title or title_of(self.path)
 
     @property
     def _stuff_classes(self) -> tuple[str, ...]:
@@ -211,7 +228,7 @@ class Pipeline:
         for record in self.records:
             left = "object to learn from"
             to_learn = record.split != VALIDATION and any(not one.iscrowd for one in record.objects)
-            if to_learn or self.mapping is not None:
+            if to_learn or self._paints:
                 return
         self._report()
         why = self.out / REPORT_MD
@@ -223,9 +240,14 @@ class Pipeline:
             return
         if PROCESS == 0:
             step.begin()
-        if self.mapping is not None:
-            stuff = self.recipe.pseudo_stuff
-            pseudo_label(self.records, self._root, self.load_teacher(), self.mapping, step.folder, stuff)
+        if self._paints:
+            teacher, stuff = self.load_teacher(), self.recipe.pseudo_stuff
+            mapping = self.mapping
+            if mapping is None:
+                mapping = own_names(
+                    teacher.name, teacher.stuff_names, self._labels.labels, self.recipe.labels is not None
+                )
+            pseudo_label(self.records, self._root, teacher, mapping, step.folder, stuff)
         if PROCESS == 0:
             step.finish()
 
@@ -233,7 +255,8 @@ class Pipeline:
         step = self._step("split")
         if not step.is_done:
             step.begin()
-            stuff = [name for name in self._labels.names if self._labels.kind(name) == "stuff"]
+            labels = self._labels.labels
+            stuff = [name for name in labels.names if labels.kind(name) == "stuff"]
             made = split_records(self.records, self.recipe.split, stuff)
             made.save(step.folder / SPLIT_FILE)
             step.finish()
@@ -242,47 +265,64 @@ class Pipeline:
         step, settings = self._step("write"), self.recipe.write
         if not step.is_done or not (self.out / SPLIT_FILE).is_file():
             step.begin()
+            classes = self._written_labels
             write_dataset(
                 self.records,
                 self._root,
-                self._steps / "pseudo" if self.mapping is not None else None,
+                self._steps / "pseudo" if self._paints else None,
                 load_splits(self._steps / "split" / SPLIT_FILE),
-                self._labels,
+                classes.labels,
                 self.out,
                 WriteSettings(
-                    **asdict(settings),
+                    **asdict(settings) | {"title": self._title},
                     num_proc=self.recipe.num_proc,
-                    teacher=self.recipe.pseudo_stuff.teacher if self.mapping is not None else None,
+                    teacher=self.recipe.pseudo_stuff.teacher if self._paints else None,
+                    all_classes=classes.is_given,
                 ),
             )
             step.finish()
+            for sentence in about_classes(classes.labels, LabelMap.load(self.out)):
+                print(sentence, flush=True)
         self._stop_if_strict(self._issues_of({"write"}))
 
     def _report(self) -> None:
         done = {name for name in STEPS if self._step(name).is_done}
         left_out = load_splits(self._steps / "split" / SPLIT_FILE).left_out if "split" in done else ()
+        labels = LabelMap.load(self.out) if "write" in done else self._labels.labels
         statistics = Statistics.of(one for one in self.records if one.file_name not in left_out)
         report = PrepareReport(
             self._root,
             self.records,
             lambda: self._issues_of({"source", "repair", *done}),
             statistics,
-            self._labels if statistics.records else None,
+            labels if statistics.records else None,
         )
         report.sections["source"] = [f"{self.path} was read as {self.format}"]
         if "split" in done:
             report.sections["split"] = about_split(load_splits(self._steps / "split" / SPLIT_FILE))
-        if self.mapping is not None and "pseudo" in done:
+        if "write" in done and (sentences := about_classes(self._written_labels.labels, labels)):
+            report.sections["label map"] = sentences
+        if self._paints and "pseudo" in done:
             report.sections["pseudo stuff"] = summarize_stuff(self.records, self._steps / "pseudo")
         report.write(self.out)
 
     # -- what the steps have left
 
     @cached_property
-    def _labels(self) -> LabelMap:
-        given = self._opened[1].labels
-        categories = self._source_facts["categories"]
-        return merged_labels(categories, self.recipe.labels, self._stuff_classes, given)
+    def _labels(self) -> MergedLabels:
+        """The classes of the data and of the mapping."""
+        return self._labels_with(self._stuff_classes)
+
+    @cached_property
+    def _written_labels(self) -> MergedLabels:
+        """With what a teacher has painted under its own names; `pseudo` must be done."""
+        if not self._paints or self.mapping is not None:
+            return self._labels
+        return self._labels_with(stuff_found(self.records, self._steps / "pseudo"))
+
+    def _labels_with(self, stuff: Iterable[str]) -> MergedLabels:
+        recipe, categories = self.recipe, self._source_facts["categories"]
+        return merged_labels(categories, recipe.labels, stuff, self._opened[1].labels, recipe.preset)
 
     @property
     def _source_facts(self) -> dict[str, Any]:
@@ -304,16 +344,3 @@ class Pipeline:
         for issue in issues if self.strict else ():
             if issue.kind.effect != "noted":
                 raise UserError(f"{issue}: {issue.kind.effect}; stopped at the first issue (--strict)")
-
-
-def _words(settings: Any) -> str:
-    return json.dumps(asdict(settings), sort_keys=True)
-
-
-def _file_setting(setting: str | None) -> list[str]:
-    """What decides the result where a setting may name a file."""
-    if setting is None:
-        return [""]
-    path = Path(setting)
-    file = path / "label_map.json" if path.is_dir() else path
-    return [setting, sha256_of(file) if file.is_file() else ""]

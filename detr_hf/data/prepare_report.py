@@ -16,7 +16,7 @@ from detr_hf.data.records import Outcomes, Record, folder_of, issues_to_lists
 from detr_hf.data.sample_sheets import sample_sheet
 from detr_hf.data.split import Splits
 from detr_hf.data.statistics import OBJECT_SIZES, Statistics
-from detr_hf.errors import quantity
+from detr_hf.errors import listed, quantity
 from detr_hf.files import whole_file, write_text
 from detr_hf.labels import LabelMap
 from detr_hf.templating import render_markdown
@@ -139,6 +139,13 @@ def about_rectangles(records: Iterable[Record]) -> str | None:
         f"{quantity(images, 'image')}) have no outline; the whole box becomes their mask. That is no "
         "matter for boxes (stage 1); a panoptic model (stage 2) would learn rectangles: draw outlines for it"
     )
+
+
+def about_classes(labels: LabelMap, written: LabelMap) -> list[str]:
+    """Which classes of the data and the stuff mapping the written label map lacks, in sentences."""
+    missing = [name for name in labels.names if name not in written.label2id]
+    found = f"{quantity(len(missing), 'class')} without a segment: {listed(missing)}"
+    return [f"left out of the label map: {found}"] if missing else []
 
 
 def about_split(splits: Splits) -> list[str]:

@@ -130,6 +130,16 @@ def _decoded(record: Record, root: Path) -> NDArray[np.uint8]:
     return image
 
 
+def stuff_found(records: Iterable[Record], out: Path) -> list[str]:
+    """The classes that `pseudo_label` painted anywhere, by name.
+
+    Raises:
+        UserError: an image has no result; the step has not been run to its end.
+    """
+    found = {segment["category"] for record in _unlabeled(records) for segment in _segments_of(record, out)}
+    return sorted(found)
+
+
 def summarize_stuff(records: Iterable[Record], out: Path) -> list[str]:
     """What `pseudo_label` painted, in sentences: segments by class, and every image without stuff by name.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from detr_hf.files import write_json
+from detr_hf.files import sha256_of, write_json
 from detr_hf.foreign_files import readable_json
 
 
@@ -39,3 +41,17 @@ class StepFolder:
 
     def finish(self) -> None:
         write_json(self.folder / "done.json", {"key": self.key}, sync=True)
+
+
+def words_of(settings: Any) -> str:
+    """The settings of a section as text, for a key."""
+    return json.dumps(asdict(settings), sort_keys=True)
+
+
+def words_of_file(setting: str | None) -> list[str]:
+    """What decides the result where a setting may name a file."""
+    if setting is None:
+        return [""]
+    path = Path(setting)
+    file = path / "label_map.json" if path.is_dir() else path
+    return [setting, sha256_of(file) if file.is_file() else ""]

@@ -11,7 +11,7 @@ import yaml
 
 from detr_hf.data.sources.base import hash_of_words
 from detr_hf.errors import UserError, quantity
-from detr_hf.labels import COCO_STUFF_TO_CONSTRUCTION, CONSTRUCTION
+from detr_hf.labels import COCO_STUFF_TO_CONSTRUCTION, CONSTRUCTION, LabelMap
 
 VOID = "void"
 """The key of a mapping file that lists the teacher's classes to be left out."""
@@ -71,6 +71,33 @@ def load_mapping(setting: str) -> StuffMapping:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"stuff mapping {setting}: cannot be read ({' '.join(str(error).split())})") from None
     return StuffMapping(setting, _checked(content, setting))
+
+
+def own_names(teacher: str, names: Iterable[str], labels: LabelMap, only_known: bool) -> StuffMapping:
+    """Every stuff class under the teacher's own name, without those that the data has as things.
+
+    Where flowers are objects of the data, what the teacher paints as `flower` is one that was missed, and no
+    kind of stuff: it is left void.
+
+    Args:
+        teacher: its name, for messages.
+        names: its stuff classes.
+        labels: the label map of the data.
+        only_known: leave out what is no stuff of ``labels``, because the recipe names that label map.
+
+    Raises:
+        UserError: no class would be left.
+    """
+    things = {name for name in labels.names if labels.kind(name) == "thing"}
+    kept = [name for name in names if name not in things and (not only_known or name in labels.label2id)]
+    if not kept:
+        raise UserError(
+            f"no stuff class of the teacher {teacher} is one of the label map; name the classes that its "
+            "stuff becomes with pseudo_stuff.mapping"
+        )
+    return StuffMapping(
+        "of the teacher's own names", {name: name if name in kept else None for name in names}
+    )
 
 
 def _checked(content: Any, source: str) -> dict[str, str | None]:

@@ -43,7 +43,8 @@ class PseudoStuff:
     enabled: bool = True
     teacher: Text = "facebook/detr-resnet-101-panoptic"  # Hub id or folder; "demo": the one in the package
     revision: Text | None = None  # git revision of `teacher` on the Hub
-    mapping: Text = "construction"  # or a YAML or JSON file: class -> names of the teacher's stuff
+    # null: stuff keeps the teacher's names; "construction"; a YAML or JSON file: class -> the teacher's names
+    mapping: Text | None = None
     short_edge: Count | None = None  # pixels of an image's short edge in the teacher; None: its processor's
     score_threshold: Probability = 0.85
     mask_threshold: Probability = 0.5  # pixels below it stay void
@@ -67,7 +68,7 @@ class Writing:
 
     copy_images: bool = False  # false: the images stay where they are, and the data set points there
     most_hidden: Probability = 0.9  # share of an object that may lie under others before it is left out
-    title: Text = "Images with panoptic masks"  # of the data set's card
+    title: Text | None = None  # of the data set's card; null: from the source's name
     license: Text = "other"  # of the data set's card, as the Hub spells it
 
 
@@ -77,7 +78,9 @@ class PrepareRecipe:
 
     task: Literal["prepare"] = "prepare"
     num_proc: Count = 4  # processes that open images; the result is the same for any number
-    # null: the data's own or the preset when it fits, else its classes; "construction"; a label_map.json.
+    # "construction": its label map where that has every class of the data, and its mapping of stuff.
+    preset: Literal["construction"] | None = None
+    # null: the one beside the data, else the classes that have segments; "construction"; a label_map.json.
     labels: Text | None = None
     read: Reading = field(default_factory=Reading)
     pseudo_stuff: PseudoStuff = field(default_factory=PseudoStuff)
@@ -95,6 +98,11 @@ UNUSED = (
         lambda recipe: recipe.pseudo_stuff.teacher in DEMO_MODELS,
         "a revision belongs to a model from the Hub; remove it",
         ("pseudo_stuff.revision",),
+    ),
+    Unused(
+        lambda recipe: recipe.labels is not None and recipe.pseudo_stuff.mapping is not None,
+        "labels and pseudo_stuff.mapping are both named; remove it",
+        ("preset",),
     ),
 )
 PREPARING = RecipeFormat[PrepareRecipe]({"prepare": PrepareRecipe}, unused=UNUSED)

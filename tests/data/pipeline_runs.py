@@ -43,7 +43,7 @@ def with_stuff(raw: Path, out: Path, *overrides: str) -> Pipeline:
 
 def messy_run(raw: Path, out: Path) -> Pipeline:
     """Of a source of `tests.data.messes`."""
-    return with_stuff(raw, out, "read.painted_masks=objects")
+    return with_stuff(raw, out, "read.painted_masks=objects", "preset=construction")
 
 
 def report(out: Path) -> dict[str, Any]:

@@ -68,7 +68,9 @@ def test_a_recipe_of_a_data_set_loads_and_survives_being_saved(file: Path) -> No
 
 
 def test_the_main_recipe_of_a_data_set_writes_out_the_defaults() -> None:
-    assert load_prepare_recipe(FOLDER / "dataset.yaml") == load_prepare_recipe(None)
+    """But for its preset: what a command without a recipe does is of no trade."""
+    assert load_prepare_recipe(FOLDER / "dataset.yaml", ["preset=null"]) == load_prepare_recipe(None)
+    assert load_prepare_recipe(FOLDER / "dataset.yaml").preset == "construction"
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=name)

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from detr_hf.data.card import CARD_FILE, CardFacts, SplitSummary, card_text
+from detr_hf.data.card import CARD_FILE, UNNAMED, CardFacts, SplitSummary, card_text
 from detr_hf.data.issues import Issue
 from detr_hf.data.paint import Stuff, paint
 from detr_hf.data.pseudo_label import read_pseudo_stuff
@@ -49,10 +49,12 @@ class WriteSettings(Writing):
     Attributes:
         num_proc: processes; the result does not depend on it.
         teacher: name of the model that drew the stuff, for the card; None where there is none.
+        all_classes: keep the classes without a segment; else they are left out of the label map.
     """
 
     num_proc: int = 1
     teacher: str | None = None
+    all_classes: bool = True
 
 
 def write_dataset(
@@ -100,12 +102,12 @@ def write_dataset(
     kept = (record for record in records if record.file_name not in left_out)
     painted = in_order(_Painter(root, stuff, settings.most_hidden), kept, settings.num_proc)
     bar = progress(painted, total, "paint id maps")
-    summaries = _assemble(bar, splits, labels, fresh, settings.copy_images)
+    summaries, labels = _assemble(bar, splits, labels, fresh, settings)
     splits.save(fresh / SPLIT_FILE)
     labels.save(fresh)
     for fold in splits.names if splits.is_folds else ("",):
         write_text(fresh / fold / DATA_FILE, _data_yaml(out, fold, images, labels))
-    facts = CardFacts(settings.title, settings.license, settings.teacher, splits, summaries)
+    facts = CardFacts(settings.title or UNNAMED, settings.license, settings.teacher, splits, summaries)
     write_text(fresh / CARD_FILE, card_text(labels, facts))
     _put_in_place(fresh, out)
     return summaries
@@ -134,9 +136,9 @@ class _Painter:
 
 
 def _assemble(
-    painted: Iterable[Painted], splits: Splits, labels: LabelMap, folder: Path, copied: bool
-) -> dict[str, SplitSummary]:
-    """All splits in one pass over the records."""
+    painted: Iterable[Painted], splits: Splits, labels: LabelMap, folder: Path, settings: WriteSettings
+) -> tuple[dict[str, SplitSummary], LabelMap]:
+    """All splits in one pass over the records; what they hold, and the label map that they follow."""
     homes = _homes(splits)
     category_ids = {one.name: one.source_id for one in labels.categories}
     names = sorted({name for found in homes.values() for name in found})
@@ -156,7 +158,8 @@ def _assemble(
             _require_classes(record, labels)
             first = None
             for name in homes[place]:
-                coco[name].add_image(record, record.file_name if copied else record.image.as_posix())
+                image_file = record.file_name if settings.copy_images else record.image.as_posix()
+                coco[name].add_image(record, image_file)
                 coco[name].add_boxes(record.image_id, record.objects, outlines=False)
                 file = folder / name / PNG_FOLDER / coco[name].add_segments(record.image_id, record.objects)
                 if first is None:
@@ -167,9 +170,12 @@ def _assemble(
                 summaries[name].count(record.objects)
             if issues:
                 notes.write(to_line({"issues": issues_to_lists(issues)}) + "\n")
+        used = {name for summary in summaries.values() for name in summary.images_of}
+        if used and not settings.all_classes:  # a label map needs a class
+            labels = labels.restricted_to(used)
         for split in coco.values():
             split.write(labels.to_coco_categories(), DETECTION_FILE, PANOPTIC_FILE)
-    return summaries
+    return summaries, labels
 
 
 def _require_classes(record: Record, labels: LabelMap) -> None:
