@@ -65,7 +65,7 @@ def title_of(source: Path) -> str:
     """A title from the name of the source's file or folder, as in ``yard_photos.zip``."""
     name = source.resolve().name  # `.` has a name, too
     words = " ".join(printable(name if source.is_dir() else name.partition(".")[0]).replace("_", " ").split())
-    return f"{words[:1].upper()}{words[1:]}: images with panoptic masks" if words else UNNAMED
+    return f"{words}: images with panoptic masks" if words else UNNAMED
 
 
 def card_text(labels: LabelMap, facts: CardFacts) -> str:

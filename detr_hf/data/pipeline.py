@@ -126,6 +126,9 @@ class Pipeline:
         """A teacher that is wrong shows now, not after an hour of repairs."""
         if not self._paints or self.teacher_stuff is None or self._step("pseudo").is_done:
             return
+        first = next(split_samples(self._opened[1].splits), None)
+        if first is not None and first[1].id_map is not None:
+            return  # probably all bring their stuff along; the step `pseudo` knows
         try:
             names = tuple(self.teacher_stuff())
             if self.mapping is not None:
@@ -240,7 +243,7 @@ class Pipeline:
             return
         if PROCESS == 0:
             step.begin()
-        if self._paints:
+        if self._paints and any(record.id_map is None for record in self.records):
             teacher, stuff = self.load_teacher(), self.recipe.pseudo_stuff
             mapping = self.mapping
             if mapping is None:
@@ -300,8 +303,9 @@ class Pipeline:
         report.sections["source"] = [f"{self.path} was read as {self.format}"]
         if "split" in done:
             report.sections["split"] = about_split(load_splits(self._steps / "split" / SPLIT_FILE))
-        if "write" in done and (sentences := about_classes(self._written_labels.labels, labels)):
-            report.sections["label map"] = sentences
+        whole = self._written_labels.labels if "write" in done else labels
+        if left_out_classes := about_classes(whole, labels, limit=whole.num_classes):
+            report.sections["label map"] = left_out_classes
         if self._paints and "pseudo" in done:
             report.sections["pseudo stuff"] = summarize_stuff(self.records, self._steps / "pseudo")
         report.write(self.out)

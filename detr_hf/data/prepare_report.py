@@ -141,10 +141,10 @@ def about_rectangles(records: Iterable[Record]) -> str | None:
     )
 
 
-def about_classes(labels: LabelMap, written: LabelMap) -> list[str]:
+def about_classes(labels: LabelMap, written: LabelMap, limit: int = 20) -> list[str]:
     """Which classes of the data and the stuff mapping the written label map lacks, in sentences."""
     missing = [name for name in labels.names if name not in written.label2id]
-    found = f"{quantity(len(missing), 'class')} without a segment: {listed(missing)}"
+    found = f"{quantity(len(missing), 'class')} without a segment: {listed(missing, limit)}"
     return [f"left out of the label map: {found}"] if missing else []
 
 

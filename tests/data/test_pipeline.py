@@ -22,7 +22,7 @@ from detr_hf.data.sinks.prepared import write_dataset
 from detr_hf.data.split import Splits
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap, construction_labels
-from tests.data.pipeline_runs import HalfAndHalf, content, pipeline, report, with_stuff
+from tests.data.pipeline_runs import HalfAndHalf, content, no_teacher, pipeline, report, with_stuff
 from tests.raw_factories import ClassFolder, photo, write_tidy_raw
 
 
@@ -211,7 +211,7 @@ def test_the_classes_are_those_with_a_segment_and_the_rest_is_told(
         categories = json.loads((tmp_path / "out" / file).read_text())["categories"]
         assert [entry["name"] for entry in categories] == list(labels.names)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "# Yard photos: images with panoptic masks" in card and "2 kinds of things and 2 of stuff" in card
+    assert "# yard photos: images with panoptic masks" in card and "2 kinds of things and 2 of stuff" in card
 
 
 def test_a_thing_of_the_data_is_no_stuff_of_the_teacher(tmp_path: Path) -> None:
@@ -219,6 +219,14 @@ def test_a_thing_of_the_data_is_no_stuff_of_the_teacher(tmp_path: Path) -> None:
     _with_category(raw, "sky-other-merged")
     with_stuff(raw, tmp_path / "out").run()
     assert LabelMap.load(tmp_path / "out").names == ("chiller", "marble", "pavement-merged")
+
+
+def test_images_with_id_maps_need_no_teacher(tmp_path: Path) -> None:
+    pipeline(write_tidy_raw(tmp_path / "raw"), tmp_path / "panoptic").run()
+    made = pipeline(tmp_path / "panoptic", tmp_path / "again", "pseudo_stuff.enabled=true")
+    made.teacher_stuff = no_teacher
+    made.run()
+    assert report(tmp_path / "again")["images"] == {"in": 6, "out": 6, "dropped": 0}
 
 
 def test_a_teacher_without_a_class_of_the_label_map_is_refused_before_the_repairs(tmp_path: Path) -> None:
@@ -253,10 +261,10 @@ def test_the_preset_leaves_other_data_its_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "is_file", "title"),
     [
-        ("hard  hats_v2", False, "Hard hats v2: images with panoptic masks"),
-        ("bins.v3.zip", True, "Bins: images with panoptic masks"),
+        ("hard  hats_v2", False, "hard hats v2: images with panoptic masks"),
+        ("bins.v3.zip", True, "bins: images with panoptic masks"),
         ("___", False, "Images with panoptic masks"),
-        ("a\x1b[2Jb", False, "A\N{REPLACEMENT CHARACTER}[2Jb: images with panoptic masks"),
+        ("a\x1b[2Jb", False, "a\N{REPLACEMENT CHARACTER}[2Jb: images with panoptic masks"),
     ],
 )
 def test_a_title_from_the_name_of_the_source(name: str, is_file: bool, title: str, tmp_path: Path) -> None:
