@@ -69,7 +69,7 @@ WRITTEN = {  # files and folders of a run; tests/test_docs.py looks them up in t
     ),
 }
 STOCK = {"config.json", "model.safetensors", "preprocessor_config.json"}  # what save_pretrained writes
-OUTPUTS = ("runs/", ".venv/")
+OUTPUTS = ("runs/", "build/", ".venv/")
 USERS_OWN = ("photos/", "data/", "../shared/data/", "photo.jpg", "annotations.json", "coco.json")
 HUB = ("facebook/", "your-name/")
 
