@@ -104,10 +104,8 @@ def _model(word: str) -> tuple[str, RunFolder | None]:
     from detr_hf.demo.resolve import model_path
 
     path = model_path(word)
-    found = RunFolder.of_model(Path(path)) if Path(path).is_dir() else None
-    if found is not None and not found[1].is_dir():
-        raise UserError(f"{path}: has no best/ yet; the first evaluation of a run writes it.")
-    return (path, None) if found is None else (str(found[1]), found[0])
+    found = RunFolder.of_model(Path(path))
+    return path, None if found is None else found[0]
 
 
 def _labeled(wanted: str | None, of_model: RunFolder | None) -> tuple[LabeledImages | None, list[str]]:

@@ -153,12 +153,19 @@ def _images(
     from detr_hf.inference.folder import Output, records_to_folder
 
     root = None if arguments.image_root is None else Path(arguments.image_root)
-    output = Output(arguments.format, root, given, model=arguments.model)
+    output = Output(
+        arguments.format,
+        root,
+        given,
+        model=arguments.model,
+        batch_size=arguments.batch_size,
+        pictures=not arguments.no_pictures,
+        explain=arguments.explain,
+    )
     if arguments.image_url is not None:
         output = replace(output, image_url=arguments.image_url)
-    batch_size, pictures = arguments.batch_size, not arguments.no_pictures
     seen, found = 0, 0
-    for record in records_to_folder(predictor, images, out, batch_size, output, pictures, arguments.explain):
+    for record in records_to_folder(predictor, images, out, output):
         seen += 1
         found += len(record.get("segments", record["objects"]))
     counts = f"{quantity(seen, 'image')}, {quantity(found, 'object')}"

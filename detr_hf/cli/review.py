@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from detr_hf.cli.number_types import count, share
 from detr_hf.errors import StoppedEarly, UserError, quantity
+from detr_hf.files import require_outside
 
 if TYPE_CHECKING:
     from detr_hf.review.parts import Part
@@ -77,6 +78,11 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         recipe_file, folder = RunFolder.open(source).recipe_file, source
     out = Path(arguments.out) if arguments.out else folder / "review"
+    if arguments.out:
+        data = load_recipe(recipe_file).data
+        for split in filter(None, (data.train, data.validation)):
+            for place in filter(None, (split.path, split.images, split.panoptic)):
+                require_outside(out, place)
     parts = _parts(arguments, recipe_file, folder, out)
     notes = [IN_SAMPLE] if arguments.split == "train" and not arguments.folds else []
     for part in parts:
@@ -103,6 +109,9 @@ def _refuse_contradictions(arguments: argparse.Namespace, source: Path) -> None:
         raise UserError(f"{source}: is a recipe; give the folder of its run, or --folds.")
     if not source.exists():
         raise UserError(f"{source}: there is no such run.")
+    runs = Counter(Path(run).resolve() for run in (source, *(arguments.runs or ())))
+    if twice := [str(run) for run, count in runs.items() if count > 1]:
+        raise UserError(f"{twice[0]}: is given twice, and would judge its images twice.")
 
 
 def _parts(arguments: argparse.Namespace, recipe_file: Path, folder: Path, out: Path) -> list[Part]:

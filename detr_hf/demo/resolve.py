@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.demo.worlds import YARD, seen_wide
+from detr_hf.errors import UserError
 from detr_hf.recipe import Data, DetectionRecipe, Recipe, Split
 from detr_hf.recipe.prepare import PseudoStuff
 from detr_hf.recipe.repo_ids import DEMO_MODELS
+from detr_hf.run_folder import RECIPE_FILE, RunFolder
 
 if TYPE_CHECKING:
     from detr_hf.teacher import DetrTeacher
@@ -34,8 +36,17 @@ def resolve_demo(recipe: Recipe) -> Recipe:
 
 
 def model_path(source: str) -> str:
-    """`demo` and `demo-deformable` as the folders of the tiny checkpoints; anything else as it is."""
-    return str(FOLDERS.get(source, source))
+    """The folder of a tiny checkpoint for `demo` and `demo-deformable`, ``best/`` for a run, else as it is.
+
+    Raises:
+        UserError: the run has no ``best/`` yet.
+    """
+    run = Path(source)
+    if source in FOLDERS or not (run / RECIPE_FILE).is_file() or (run / "config.json").is_file():
+        return str(FOLDERS.get(source, source))
+    if not (best := RunFolder(run).best).is_dir():
+        raise UserError(f"{source}: has no best/ yet; the first evaluation of a run writes it.")
+    return str(best)
 
 
 def teacher_of(stuff: PseudoStuff) -> DetrTeacher:

@@ -1,7 +1,7 @@
 """A trained model and images in, typed predictions in original pixels out."""
 
 from detr_hf.inference.device import usable_device
-from detr_hf.inference.folder import predict_to_folder
+from detr_hf.inference.folder import Output, predict_to_folder
 from detr_hf.inference.predictor import MASK_CHUNK, Predictor
 from detr_hf.inference.preprocess import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.inference.results import as_record
@@ -13,6 +13,7 @@ __all__ = [
     "MASK_CHUNK",
     "Explanation",
     "ImageInput",
+    "Output",
     "Prediction",
     "Predictor",
     "QueryView",

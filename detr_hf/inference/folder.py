@@ -43,6 +43,10 @@ class Output:
         image_ids: of "coco": take ids of images and classes from here.
         image_url: of "labelstudio": what stands before the names of images.
         model: of "labelstudio": the model's name there.
+        batch_size: see ``Predictor.stream``.
+        pictures: draw what was found, too.
+        explain: draw for each image a sheet of what every kept query saw, too; large images are scaled down
+            for it.
     """
 
     format: Format = "json"
@@ -50,33 +54,27 @@ class Output:
     image_ids: GivenIds | None = None
     image_url: str = LOCAL_FILES
     model: str = ""
+    batch_size: int = 1
+    pictures: bool = True
+    explain: bool = False
+
+
+NORMAL = Output()
 
 
 def predict_to_folder(
-    predictor: Predictor | TiledPredictor,
-    sources: Sequence[Path],
-    out: Path,
-    batch_size: int = 1,
-    output: Format | Output = "json",
-    pictures: bool = True,
-    explain: bool = False,
+    predictor: Predictor | TiledPredictor, sources: Sequence[Path], out: Path, output: Output = NORMAL
 ) -> list[dict[str, Any]]:
     """As ``records_to_folder``, all at once.
 
     Returns:
         What the JSON files hold, of the images that could be read.
     """
-    return list(records_to_folder(predictor, sources, out, batch_size, output, pictures, explain))
+    return list(records_to_folder(predictor, sources, out, output))
 
 
 def records_to_folder(
-    predictor: Predictor | TiledPredictor,
-    sources: Sequence[Path],
-    out: Path,
-    batch_size: int = 1,
-    output: Format | Output = "json",
-    pictures: bool = True,
-    explain: bool = False,
+    predictor: Predictor | TiledPredictor, sources: Sequence[Path], out: Path, output: Output = NORMAL
 ) -> Iterator[dict[str, Any]]:
     """Predict image files and write what is found, image by image, however many there are.
 
@@ -84,11 +82,7 @@ def records_to_folder(
         predictor: of either stage.
         sources: image files; one that cannot be read does not keep the others from being done.
         out: folder, made when missing.
-        batch_size: see ``Predictor.stream``.
-        output: what is written; a format alone stands for its ``Output``.
-        pictures: draw what was found, too.
-        explain: draw for each image a sheet of what every kept query saw, too; large images are scaled down
-            for it.
+        output: what is written.
 
     Yields:
         What the JSON file of each image holds. Files for all images are whole after the last.
@@ -98,10 +92,9 @@ def records_to_folder(
             written (nothing is done), or some images could not be done (all others are; the message names
             them).
     """
-    output = Output(output) if isinstance(output, str) else output
     if any(path.resolve().parent == out.resolve() for path in sources):
         raise UserError(f"{out} holds the images themselves; results of the same name would replace them.")
-    if explain:
+    if output.explain:
         assert isinstance(predictor, Predictor), "an explanation shows one look of the model, tiles are many"
         predictor.require_explainable()
     images = _listed(sources, output)
@@ -113,8 +106,8 @@ def records_to_folder(
     done = 0
     failures: list[str] = []
     with _files(out, predictor, output, ids) as add:
-        results = _Results(out, predictor, add, output.format, pictures, explain)
-        for image, predicted in with_predictions(predictor, _readable(images, failures), batch_size):
+        results = _Results(out, predictor, add, output)
+        for image, predicted in with_predictions(predictor, _readable(images, failures), output.batch_size):
             try:
                 record = results.write(image, predicted)
             except UserError as error:
@@ -188,9 +181,7 @@ class _Results:
     out: Path
     predictor: Predictor | TiledPredictor
     add: Add | None
-    format: Format
-    pictures: bool
-    explain: bool
+    output: Output
 
     def write(self, image: InputImage, predicted: Prediction) -> dict[str, Any]:
         """Write the results of one image; returns what its JSON file holds."""
@@ -202,12 +193,12 @@ class _Results:
             self.add(image, predicted)
         else:
             self._write_json(image.name, record, predicted)
-        if self.pictures:
+        if self.output.pictures:
             # Beside files that name images, no drawing is called like one: a reader would take it for it.
-            suffix = ".jpg" if self.format == "json" else ".drawn.jpg"
+            suffix = ".jpg" if self.output.format == "json" else ".drawn.jpg"
             drawn = draw_prediction(image.pixels, predicted, labels, threshold)
             save_image(drawn, own_file(self.out, f"{image.name}{suffix}"))
-        if self.explain and isinstance(self.predictor, Predictor):
+        if self.output.explain and isinstance(self.predictor, Predictor):
             explanation = self.predictor.explain(fitted(image.pixels))
             sheet = draw_explanation(explanation, labels, threshold)
             save_image(sheet, own_file(self.out, f"{image.name}.explained.jpg"), quality=88)

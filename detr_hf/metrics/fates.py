@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 from detr_hf.metrics.matching import LEAST_IOU, box_ious, chosen, match
 
+SEEN_SCORE = 0.1  # from which an unsure detection of another class says what an object looks like
 BACKGROUND_IOU = 0.1  # TIDE's t_b; below it a box is on nothing. Its t_f is LEAST_IOU.
 
 OBJECT_FATES = ("found", "wrong class", "badly placed", "unsure", "missed")
@@ -32,7 +33,8 @@ def object_fates(image: ImageBoxes, score_threshold: float) -> tuple[NDArray[np.
     unsure (IoU 0.5, right class). What is left is missed.
 
     Returns:
-        The fates, and ``int64 [G]`` the class of the detection that served the object; -1 for none.
+        The fates, and ``int64 [G]`` the class of the detection that served the object; of one that is missed,
+        that of a detection below the threshold in its place (IoU 0.5, score 0.1); -1 for none.
     """
     crowd = image.truth_crowd
     fates, taken_for = np.where(crowd, -1, MISSED), np.full(len(crowd), -1, np.int64)
@@ -42,6 +44,7 @@ def object_fates(image: ImageBoxes, score_threshold: float) -> tuple[NDArray[np.
         (WRONG_CLASS, sure, False, LEAST_IOU),
         (BADLY_PLACED, sure, True, BACKGROUND_IOU),
         (UNSURE, ~sure, True, LEAST_IOU),
+        (MISSED, ~sure & (image.scores > SEEN_SCORE), False, LEAST_IOU),
     ):
         keep, true = among & is_free, is_open | crowd
         found = match(chosen(image, keep, true), same_class, least_iou)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class TrueObjects:
 
     Attributes:
         classes, fates: ``int64 [N]``; fates into ``OBJECT_FATES``.
-        taken_for: ``int64 [N]`` class of the detection that served the object; -1 for none.
+        taken_for: ``int64 [N]`` class of the detection in its place, see ``object_fates``; -1 for none.
         inside: ``int64 [N]`` class of another stuff box that holds the object's; -1 for none.
         sides_px: ``[N]`` shorter side as the network sees it; NaN where that is not known.
     """
@@ -83,18 +83,24 @@ def facts_of_classes(
 ) -> dict[str, ClassFacts]:
     """``ClassFacts`` of every class by its boxes."""
     facts = {}
+    apart = objects.fates[objects.inside < 0] != FOUND
+    usually_lost = float(apart.mean()) if len(apart) else 0.0
     for category in labels.categories:
         mine, name = objects.classes == category.id, category.name
         fates, lost = objects.fates[mine], objects.fates[mine] != FOUND
-        inside, sides = objects.inside[mine], objects.sides_px[mine]
+        sides, inside = objects.sides_px[mine], _named(objects.inside[mine], labels)
+        lost_inside = _named(objects.inside[mine][lost], labels)
         one = ClassFacts(
             name,
             dict(zip(OBJECT_FATES, np.bincount(fates, minlength=len(OBJECT_FATES)).tolist(), strict=True)),
             _named(objects.taken_for[mine][fates == OBJECT_FATES.index("wrong class")], labels),
+            _named(objects.taken_for[mine][fates == OBJECT_FATES.index("missed")], labels),
             threshold=score_threshold,
             best_threshold=best_thresholds.get(name),
-            inside=_named(inside, labels),
-            lost_inside=_named(inside[lost], labels),
+            inside=inside,
+            lost_inside={
+                of: max(0.0, lost_inside[of] - usually_lost * count) for of, count in inside.items()
+            },
         )
         if seen is not None and len(sides) and not np.isnan(sides).any():
             one.small = small_class(name, sides, seen)
@@ -126,20 +132,16 @@ def with_segments(
     lost = np.concatenate([entry.content.lost for entry in segments])
     made = {}
     for category in labels.categories:
-        of_boxes, mine = facts[category.name], lost[lost[:, 0] == category.id]
-        found = int(total.counts[category.id, 0])
+        mine, found = lost[lost[:, 0] == category.id], int(total.counts[category.id, 0])
         counts = np.bincount(mine[:, 1], minlength=len(SEGMENT_FATES))
         counts[0] = found
-        made[category.name] = ClassFacts(
-            category.name,
-            dict(zip(SEGMENT_FATES, counts.tolist(), strict=True)),
-            _named(mine[np.isin(mine[:, 1], (WRONG_CLASS, MERGED)), 2], labels),
+        made[category.name] = replace(
+            facts[category.name],
+            fates=dict(zip(SEGMENT_FATES, counts.tolist(), strict=True)),
+            taken_for=_named(mine[np.isin(mine[:, 1], (WRONG_CLASS, MERGED)), 2], labels),
+            seen_as=Counter(),  # this and the next are told of boxes
+            lost_inside={},
             sq=float(total.iou[category.id]) / found if found else None,
-            training_objects=of_boxes.training_objects,
-            training_images=of_boxes.training_images,
-            all_training_images=of_boxes.all_training_images,
-            small=of_boxes.small,
-            lost_small=of_boxes.lost_small,
         )
     return made
 

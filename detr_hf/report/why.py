@@ -21,6 +21,7 @@ LEAST_LOST = 3  # objects, unless the class loses all
 EXPLAINED_SHARE = 0.3  # of the lost objects; a rule that explains fewer is silent
 FEW_OBJECTS = 100  # in training; the fewer, the more of the loss they explain
 RARE_IMAGES = 0.2  # share of the training images below which repeating them helps
+LOSES_SHARE = 0.5  # of the objects of a class that look like another, whose own are unsure
 BOTH_WAYS_SHARE = 0.15  # of the objects of each of two classes that are taken for the other
 INSIDE_SHARE = 0.2  # of a stuff class's boxes that lie inside a box of another
 OWN_THRESHOLD = 0.05  # by which the best threshold of a class lies below the one in use
@@ -37,18 +38,21 @@ class ClassFacts:
     Attributes:
         fates: number of objects by fate, "found" among them.
         taken_for: classes in whose place lost objects of the kinds wrong class and merged were seen.
+        seen_as: classes that missed objects look like, below the threshold.
         sq: segmentation quality; None without segments.
         threshold, best_threshold: of scores: in use, and with the best F1 of the class.
         training_objects, training_images, all_training_images: None where they are not counted.
         small: what to say of objects that are too small for the network; None where they are not.
         lost_small: share of the lost boxes that are lost because they are narrower than a cell.
-        inside: number of boxes that lie inside a box of another stuff class, by its name, and of these the
-            lost ones.
+        inside: number of boxes that lie inside a box of another stuff class, by its name.
+        lost_inside: of these, how many more are lost than would be if they were lost as often as boxes of the
+            run that lie in none.
     """
 
     name: str
     fates: Mapping[str, int]
     taken_for: Counter[str] = field(default_factory=Counter)
+    seen_as: Counter[str] = field(default_factory=Counter)
     sq: float | None = None
     threshold: float = 0.0
     best_threshold: float | None = None
@@ -58,7 +62,7 @@ class ClassFacts:
     small: str | None = None
     lost_small: float = 0.0
     inside: Counter[str] = field(default_factory=Counter)
-    lost_inside: Counter[str] = field(default_factory=Counter)
+    lost_inside: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def objects(self) -> int:
@@ -109,13 +113,22 @@ def _few(one: ClassFacts, others: Mapping[str, ClassFacts]) -> tuple[float, str]
 
 
 def _two_names(one: ClassFacts, others: Mapping[str, ClassFacts]) -> tuple[float, str] | None:
+    """Each is taken for the other; or one name wins, at half the certainty that one name alone would have."""
+    remedy = "if both name one thing, merge them in data.labels"
     for name, count in one.taken_for.most_common(1):
-        back = others[name].taken_for[one.name] if name in others else 0
-        if back and back >= BOTH_WAYS_SHARE * others[name].objects and count >= BOTH_WAYS_SHARE * one.objects:
-            text = f"{one.of(count)} are taken for {name}, and {others[name].of(back)} for {one.name}"
-            return one.fates.get(
-                "wrong class", 0
-            ), f"{text}: if both name one thing, merge them in data.labels"
+        other = others[name]
+        back = other.taken_for[one.name]
+        if back and back >= BOTH_WAYS_SHARE * other.objects and count >= BOTH_WAYS_SHARE * one.objects:
+            text = f"{one.of(count)} are taken for {name}, and {other.of(back)} for {one.name}"
+            return one.fates.get("wrong class", 0), f"{text}: {remedy}"
+    for loser, winner in [pair for other in others.values() for pair in ((one, other), (other, one))]:
+        seen, unsure = (
+            loser.taken_for[winner.name] + loser.seen_as[winner.name],
+            winner.fates.get("unsure", 0),
+        )
+        if seen and seen >= LOSES_SHARE * loser.objects and unsure >= LOST_SHARE * winner.objects:
+            text = f"{loser.of(seen)} look like {winner.name}, and {winner.of(unsure)} are unsure"
+            return seen if one is loser else unsure, f"{text}: {remedy}"
     return None
 
 
@@ -128,14 +141,12 @@ def _wrong_class(one: ClassFacts, others: Mapping[str, ClassFacts]) -> tuple[flo
 
 
 def _inside(one: ClassFacts, others: Mapping[str, ClassFacts]) -> tuple[float, str] | None:
-    for name, count in one.lost_inside.most_common(1):
-        if one.inside[name] >= INSIDE_SHARE * one.objects:
-            text = f"{one.name} lies inside the box of {name} in {one.inside[name]} of {one.objects}"
-            return (
-                count,
-                f"{text}: only masks part them (stage 2); boxes can do without stuff (data.stuff=false)",
-            )
-    return None
+    name = max(one.lost_inside, key=lambda name: one.lost_inside[name], default=None)
+    if name is None or one.inside[name] < INSIDE_SHARE * one.objects:
+        return None
+    text = f"{one.name} lies inside the box of {name} in {one.inside[name]} of {one.objects}"
+    text += ": only masks part them (stage 2); boxes can do without stuff (data.stuff=false)"
+    return one.lost_inside[name], text
 
 
 def _unsure(one: ClassFacts, others: Mapping[str, ClassFacts]) -> tuple[float, str] | None:

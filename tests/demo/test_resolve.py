@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from detr_hf.demo.resolve import CHECKPOINT, DEFORMABLE_CHECKPOINT, model_path, resolve_demo
+from detr_hf.errors import UserError
 from detr_hf.recipe import load_recipe, recipe_from_text
 
 DETECTION = (
@@ -63,3 +66,15 @@ def test_both_tiny_models_learn_the_same_yard_in_the_same_steps(tmp_path: Path) 
     assert deformable.loss.eos_coefficient is None and deformable.evaluation.score_threshold == 0.4
     for same in ("data", "transforms", "optim", "seed"):
         assert getattr(deformable, same) == getattr(detr, same)
+
+
+def test_a_run_stands_for_its_best_model(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert model_path(str(tmp_path / "run")) == str(tmp_path / "run"), "no run: whoever loads it says so"
+    (tmp_path / "run" / "recipe.yaml").write_text("task: detection\n")
+    with pytest.raises(UserError, match="has no best/ yet"):
+        model_path(str(tmp_path / "run"))
+    (tmp_path / "run" / "best").mkdir()
+    assert model_path(str(tmp_path / "run")) == str(tmp_path / "run" / "best")
+    (tmp_path / "run" / "best" / "config.json").write_text("{}")
+    assert model_path(str(tmp_path / "run" / "best")) == str(tmp_path / "run" / "best")

@@ -59,7 +59,7 @@ def test_boxes_come_back(detector: Path, nested: Path, tmp_path: Path, output: s
     plain = Predictor.from_pretrained(detector, 0.3)
     predictor = TiledPredictor(plain, 64, 0.2) if tiled else plain
     images = find_sources([f"{nested}/**/*.*"]).images
-    predict_to_folder(predictor, images, tmp_path / "out", output=output, pictures=False)
+    predict_to_folder(predictor, images, tmp_path / "out", Output(output, pictures=False))
     read = read_back(tmp_path / "out" / FILES[output], nested)
     assert set(read) == {"left/a.png", "right/a.png", "right/deep/ü b.png", "left/turned.jpg"}
     assert read["left/turned.jpg"].size_hw == (128, 96), "upright"
@@ -75,7 +75,7 @@ def test_boxes_come_back(detector: Path, nested: Path, tmp_path: Path, output: s
 @pytest.mark.parametrize("output", ["cvat", "labelstudio"])
 def test_segments_come_back_as_polygons(images_dir: Path, tmp_path: Path, output: str) -> None:
     predictor: Any = FakePredictor(ALL_LABELS, is_panoptic=True)
-    predict_to_folder(predictor, find_images(images_dir), tmp_path, output=output, pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, Output(output, pictures=False))
     read = read_back(tmp_path / FILES[output], images_dir)
     for number, name in enumerate(sorted(read)):
         sample = read[name]
@@ -94,12 +94,12 @@ def test_segments_come_back_as_polygons(images_dir: Path, tmp_path: Path, output
 @pytest.mark.parametrize("output", ["cvat", "labelstudio", "coco"])
 def test_images_without_a_find_and_odd_class_names(images_dir: Path, tmp_path: Path, output: str) -> None:
     predictor: Any = FakePredictor(LabelMap.from_names(ODD_NAMES))
-    predict_to_folder(predictor, find_images(images_dir), tmp_path, output=output, pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, Output(output, pictures=False))
     file = tmp_path if output == "coco" else tmp_path / FILES[output]
     for sample in read_back(file, images_dir).values():
         assert [one.category for one in sample.objects] == ODD_NAMES
     predictor.score_threshold = 1.0
-    predict_to_folder(predictor, find_images(images_dir), tmp_path, output=output, pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, Output(output, pictures=False))
     _, opened = open_place(Place(file, str(file), images_dir))
     read = list(opened.splits["train"].samples())
     assert len(read) == 3 and not any(sample.objects for sample in read)
@@ -115,7 +115,7 @@ def test_an_unreadable_image_does_not_keep_the_others_from_the_files(
     predictor: Any = FakePredictor(THING_LABELS)
     with pytest.raises(UserError, match=r"1 of 3 images .*\n.*bad.png"):
         predict_to_folder(
-            predictor, find_images(tmp_path / "in"), tmp_path / "out", output="cvat", pictures=False
+            predictor, find_images(tmp_path / "in"), tmp_path / "out", Output("cvat", pictures=False)
         )
     (tmp_path / "in/bad.png").unlink()
     assert len(read_back(tmp_path / "out/annotations.xml", tmp_path / "in")) == 2
@@ -128,7 +128,7 @@ def test_an_end_half_way_leaves_what_was_there(images_dir: Path, tmp_path: Path,
     predictor: Any = FakePredictor(THING_LABELS)
 
     def records() -> Iterator[Any]:
-        return records_to_folder(predictor, find_images(images_dir), tmp_path, 1, Output(output), False)
+        return records_to_folder(predictor, find_images(images_dir), tmp_path, Output(output, pictures=False))
 
     def files() -> dict[Path, bytes]:
         return {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
@@ -145,7 +145,7 @@ def test_an_end_half_way_leaves_what_was_there(images_dir: Path, tmp_path: Path,
 def test_drawings_are_not_called_like_images(images_dir: Path, tmp_path: Path) -> None:
     """guards: a data set whose images are beside it would take a drawing for the image of its name."""
     predictor: Any = FakePredictor(THING_LABELS)
-    predict_to_folder(predictor, [images_dir / "0.png"], tmp_path, output="labelstudio")
+    predict_to_folder(predictor, [images_dir / "0.png"], tmp_path, Output("labelstudio"))
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "0.drawn.jpg",
         "label_config.xml",
@@ -155,8 +155,8 @@ def test_drawings_are_not_called_like_images(images_dir: Path, tmp_path: Path) -
 
 def test_names_are_relative_to_a_folder_that_was_named(detector: Path, nested: Path, tmp_path: Path) -> None:
     predictor: Any = FakePredictor(THING_LABELS)
-    output = Output("labelstudio", nested.parent, image_url="s3://bucket/", model="best")
-    predict_to_folder(predictor, [nested / "left/a.png"], tmp_path / "out", 1, output, False)
+    output = Output("labelstudio", nested.parent, image_url="s3://bucket/", model="best", pictures=False)
+    predict_to_folder(predictor, [nested / "left/a.png"], tmp_path / "out", output)
     [task] = json.loads((tmp_path / "out/tasks.json").read_text())
     assert task["data"] == {"image": "s3://bucket/in/left/a.png"}
     assert task["predictions"][0]["model_version"] == "best"

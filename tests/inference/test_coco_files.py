@@ -34,7 +34,7 @@ def read(folder: Path, name: str) -> Any:
 
 def test_boxes_are_read_by_pycocotools(detector: Path, images_dir: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(detector, 0.3)
-    predict_to_folder(predictor, find_images(images_dir), tmp_path, output="coco", pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, Output("coco", pictures=False))
     files = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
     assert files == ["images.json", "instances_predictions.json", "results.json"]
     sources = {category.source_id for category in THING_LABELS.categories}
@@ -56,7 +56,7 @@ def test_segments_are_read_by_pycocotools_and_agree_with_the_id_map(
     segmenter: Path, images_dir: Path, tmp_path: Path
 ) -> None:
     predictor = Predictor.from_pretrained(segmenter, 0.3)
-    predict_to_folder(predictor, find_images(images_dir), tmp_path, output="coco", pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, Output("coco", pictures=False))
     results, panoptic = read(tmp_path, "results.json"), read(tmp_path, "panoptic.json")
     assert panoptic["categories"] == ALL_LABELS.to_coco_categories()
     for annotation, size_hw in zip(panoptic["annotations"], SIZES_HW, strict=True):
@@ -73,7 +73,7 @@ def test_segments_are_read_by_pycocotools_and_agree_with_the_id_map(
 
 def test_the_data_set_holds_the_results(images_dir: Path, tmp_path: Path) -> None:
     predictor: Any = FakePredictor(ALL_LABELS, is_panoptic=True)
-    predict_to_folder(predictor, find_images(images_dir), tmp_path, output="coco", pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, Output("coco", pictures=False))
     _, opened = open_place(Place(tmp_path, "predicted", images_dir))
     [source] = opened.splits.values()
     objects = [(sample.image_id, one) for sample in source.samples() for one in sample.objects]
@@ -106,9 +106,9 @@ def test_results_under_given_ids_are_scored_against_the_given_file(
     known, unknown = THING_LABELS.names[:-1], THING_LABELS.names[-1]
     categories = [{"id": 50 - at, "name": name} for at, name in enumerate(known)]
     given = with_ids(images_dir, tmp_path / "given.json", categories)
-    output = Output("coco", image_ids=read_given_ids(given))
+    output = Output("coco", image_ids=read_given_ids(given), pictures=False)
     out = tmp_path / "out"
-    predict_to_folder(predictor, find_images(images_dir), out, 1, output, False)
+    predict_to_folder(predictor, find_images(images_dir), out, output)
     said = capsys.readouterr().out
     assert f"has no class {unknown}: objects of it are left out" in said
     assert "does not list 1.png: left out" in said and "1 image not among" in said
@@ -142,10 +142,10 @@ def test_an_image_of_another_size_than_given_is_named(
     """guards: boxes of an image that EXIF turns, scored against a file that was written before the turn."""
     categories = THING_LABELS.to_coco_categories()
     given = with_ids(images_dir, tmp_path / "given.json", categories, width=96, height=128)
-    output = Output("coco", image_ids=read_given_ids(given))
+    output = Output("coco", image_ids=read_given_ids(given), pictures=False)
     predictor = Predictor.from_pretrained(detector, 0.3)
     with pytest.raises(UserError, match=r"0.png: it has 128x96 pixels upright, .*given.json says 96x128"):
-        predict_to_folder(predictor, find_images(images_dir), tmp_path / "out", 1, output, False)
+        predict_to_folder(predictor, find_images(images_dir), tmp_path / "out", output)
     assert [one["id"] for one in read(tmp_path / "out", "images.json")["images"]] == [102]
 
 
@@ -155,8 +155,8 @@ def test_segments_under_given_ids(images_dir: Path, tmp_path: Path) -> None:
     found = predictor.found(0, SIZES_HW[0])
     kept = ALL_LABELS.names[found.segments[0].category_id]
     given = with_ids(images_dir, tmp_path / "given.json", [{"id": 9, "name": kept}])
-    output = Output("coco", image_ids=read_given_ids(given))
-    predict_to_folder(predictor, [images_dir / "0.png"], tmp_path / "out", 1, output, False)
+    output = Output("coco", image_ids=read_given_ids(given), pictures=False)
+    predict_to_folder(predictor, [images_dir / "0.png"], tmp_path / "out", output)
     [annotation] = read(tmp_path / "out", "panoptic.json")["annotations"]
     ids = np.unique(rgb_to_id(np.asarray(Image.open(tmp_path / "out/panoptic" / annotation["file_name"]))))
     assert annotation["image_id"] == 100
@@ -169,7 +169,7 @@ def test_panopticapi_reads_the_panoptic_files(segmenter: Path, images_dir: Path,
     """A prediction scored against itself is perfect."""
     evaluation = pytest.importorskip("panopticapi.evaluation", reason="panopticapi is not installed")
     predictor = Predictor.from_pretrained(segmenter, 0.3)
-    predict_to_folder(predictor, find_images(images_dir), tmp_path, output="coco", pictures=False)
+    predict_to_folder(predictor, find_images(images_dir), tmp_path, Output("coco", pictures=False))
     panoptic = read(tmp_path, "panoptic.json")
     pairs = [(annotation, annotation) for annotation in panoptic["annotations"]]
     categories = {category["id"]: category for category in panoptic["categories"]}

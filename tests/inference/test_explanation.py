@@ -11,6 +11,7 @@ import torch
 
 from detr_hf.errors import UserError
 from detr_hf.inference import Predictor, predict_to_folder
+from detr_hf.inference.folder import Output
 from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
 from detr_hf.visualize.explanation import draw_explanation
@@ -76,7 +77,7 @@ def test_an_exported_model_is_not_explained(detector: Path, images_dir: Path, tm
     predictor.task = SimpleNamespace(labels=predictor.labels, is_panoptic=False)
     for ask in (
         lambda: predictor.explain(images_dir / "0.png"),
-        lambda: predict_to_folder(predictor, [images_dir / "0.png"], tmp_path / "out", explain=True),
+        lambda: predict_to_folder(predictor, [images_dir / "0.png"], tmp_path / "out", Output(explain=True)),
     ):
         with pytest.raises(UserError, match="an exported model cannot be explained"):
             ask()

@@ -16,6 +16,7 @@ from PIL import Image
 from detr_hf.errors import UserError
 from detr_hf.geometry import rgb_to_id
 from detr_hf.inference import Predictor, find_images, find_sources, predict_to_folder
+from detr_hf.inference.folder import Output
 from tests.inference.conftest import SIZES_HW
 from tests.tiny_runs import ALL_LABELS, THING_LABELS
 
@@ -122,7 +123,9 @@ def test_broken_images_are_named_and_the_others_done(
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(UserError) as told:
-        predict_to_folder(Predictor.from_pretrained(detector), find_images(broken), out, batch_size)
+        predict_to_folder(
+            Predictor.from_pretrained(detector), find_images(broken), out, Output(batch_size=batch_size)
+        )
     message = str(told.value)
     assert "3 of 4 images could not be done" in message
     assert "cut.png: the image is damaged or cut off" in message
@@ -137,7 +140,9 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(detector: Path, bro
     (broken / "folder.jpg").mkdir()
     sources = find_sources([str(broken), str(broken / "pipe.jpg")])
     with pytest.raises(UserError) as told:
-        predict_to_folder(Predictor.from_pretrained(detector), sources.images, broken / "out", pictures=False)
+        predict_to_folder(
+            Predictor.from_pretrained(detector), sources.images, broken / "out", Output(pictures=False)
+        )
     assert "5 of 6 images could not be done" in str(told.value)
     assert "pipe.jpg: the image file cannot be read (it is a named pipe" in str(told.value)
     assert "folder.jpg: the image file cannot be read (it is a folder)" in str(told.value)
@@ -149,7 +154,7 @@ def test_long_names_are_cut_and_stay_apart(segmenter: Path, images_dir: Path, tm
     for path in sources:
         shutil.copy(images_dir / "0.png", path)
     predictor, out = Predictor.from_pretrained(segmenter, 0.3), tmp_path / "out"
-    records = predict_to_folder(predictor, sources, out, explain=True)
+    records = predict_to_folder(predictor, sources, out, Output(explain=True))
     assert len({record["panoptic_png"] for record in records}) == 2
     assert len(list(out.iterdir())) == 8 and all(path.name.startswith("L" * 150) for path in out.iterdir())
 
@@ -177,7 +182,7 @@ def test_nothing_is_written_outside_the_folder(detector: Path, images_dir: Path,
         shutil.copy(images_dir / "0.png", tmp_path / "in" / name)
     before = set(tmp_path.rglob("*"))
     sources = [tmp_path / "in" / name for name in names]
-    predict_to_folder(Predictor.from_pretrained(detector), sources, tmp_path / "out", pictures=False)
+    predict_to_folder(Predictor.from_pretrained(detector), sources, tmp_path / "out", Output(pictures=False))
     new = {path.relative_to(tmp_path) for path in set(tmp_path.rglob("*")) - before}
     assert {path.parent for path in new} == {Path(), Path("out")} and len(new) == 1 + len(names)
     assert not any(sign in path.name for path in new for sign in "\\:\n")
@@ -199,8 +204,8 @@ def test_a_link_in_the_place_of_a_result_is_not_followed(
 def test_batches_give_the_same_files(segmenter: Path, images_dir: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, 0.3)
     paths = find_images(images_dir)
-    one = predict_to_folder(predictor, paths, tmp_path / "one", 1, pictures=False)
-    two = predict_to_folder(predictor, paths[::-1], tmp_path / "two", 2, pictures=False)
+    one = predict_to_folder(predictor, paths, tmp_path / "one", Output(pictures=False))
+    two = predict_to_folder(predictor, paths[::-1], tmp_path / "two", Output(batch_size=2, pictures=False))
     assert [record["file"] for record in two] == [str(path) for path in paths[::-1]]
     for record, other in zip(one, reversed(two), strict=True):
         assert [part["label"] for part in record["segments"]] == [part["label"] for part in other["segments"]]
@@ -210,6 +215,8 @@ def test_batches_give_the_same_files(segmenter: Path, images_dir: Path, tmp_path
 def test_what_queries_saw(segmenter: Path, broken: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, 0.3)
     with pytest.raises(UserError, match="3 of 4 images could not be done"):
-        predict_to_folder(predictor, find_images(broken), tmp_path / "out", pictures=False, explain=True)
+        predict_to_folder(
+            predictor, find_images(broken), tmp_path / "out", Output(pictures=False, explain=True)
+        )
     assert [path.name for path in (tmp_path / "out").glob("*.jpg")] == ["good.explained.jpg"]
     assert Image.open(tmp_path / "out" / "good.explained.jpg").width > 1900

@@ -94,6 +94,18 @@ def test_another_number_of_queries_keeps_the_known_ones_to_the_bit(
     torch.testing.assert_close(ours.logits[-1], again(pixel_values=pixels, pixel_mask=mask).logits)
 
 
+def test_patterns_of_a_dab_detr_are_counted_among_its_queries(tmp_path: Path) -> None:
+    """Guards: a report that counts 21 queries and a recipe whose number means boxes, three queries each."""
+    source = str(save_family("dab_detr", tmp_path / "start", num_patterns=3))
+    detector, report = load_stage1(source, LABELS, num_queries=12)
+    assert "queries: 12, the first ones" in str(report)
+    assert family_of(detector).num_queries(detector.config) == 12 and detector.config.num_queries == 4
+    pixels, mask, _ = random_batch([1], (64, 96))
+    assert detector.eval()(pixel_values=pixels, pixel_mask=mask).logits.shape[1] == 12
+    with pytest.raises(UserError, match=r"model\.num_queries: 10 cannot be; .* give a multiple of 3"):
+        load_stage1(source, LABELS, num_queries=10)
+
+
 def test_new_queries_are_spread_as_the_known_ones_are_and_no_copies(tmp_path: Path) -> None:
     source = str(save_detector(tmp_path))
     detector, report = load_stage1(source, LABELS, num_queries=200)

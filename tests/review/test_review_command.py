@@ -17,6 +17,7 @@ from detr_hf.metrics.per_image_results import PerImageResults, save_per_image
 from detr_hf.recipe import Data, Split, recipe_to_yaml
 from detr_hf.review.parts import learned_part
 from detr_hf.run_folder import RunFolder
+from tests.commands import refusal
 from tests.factories import THINGS, write_coco_detection, write_coco_panoptic
 from tests.html_reader import read_page
 from tests.report.report_factories import write_run
@@ -187,6 +188,20 @@ def test_contradictions_are_refused_before_anything_is_read(
     with pytest.raises(SystemExit) as end:
         main(["review", str(tmp_path), *words])
     assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_data_and_foreign_files_are_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = write_coco_detection(tmp_path / "data")
+    run = judged_run(tmp_path / "run", split)
+    assert "which is only read" in refusal(["review", str(run), "--out", f"{split.images}/review"], capsys)
+    mine = tmp_path / "out" / "corrected" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("a day's work")
+    assert "would be replaced" in refusal(["review", str(run), "--out", str(tmp_path / "out")], capsys)
+    assert mine.read_text() == "a day's work"
+    assert "is given twice" in refusal(["review", str(run), "--runs", f"{run}/../run"], capsys)
 
 
 @pytest.mark.parametrize("what", ["nothing", "a folder", "a recipe"])

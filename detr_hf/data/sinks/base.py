@@ -67,6 +67,12 @@ class Sink(ABC):
         self.open_files = ExitStack()  # is closed whatever happens, and after ``finish``
 
     def __enter__(self) -> Self:
+        """Raises UserError: the folder is there, and no sink has written it."""
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / CHANGES_FILE).is_file():
+            raise UserError(
+                f"{self.folder}: holds files of something else (it has no {CHANGES_FILE}), which would be "
+                "replaced; name a new or empty folder"
+            )
         with ExitStack() as stack:  # undoes what has begun where something fails here
             self.partial = stack.enter_context(replacing(self.folder))
             stack.enter_context(self.open_files)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import ConditionalDetrImageProcessor, DabDetrConfig, DabDetrForObjectDetection
 
+from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.attention import AttentionMaps, Look, record_map_sizes
 from detr_hf.modeling.backbones import refuse_vanishing_activations
@@ -96,9 +97,19 @@ class DabDetr:
         return None if config.num_patterns else BOXES
 
     def resize_queries(self, detector: Any, count: int) -> list[str]:
-        """So many boxes, with patterns each of them several times."""
-        detector.model.num_queries = count
-        return resize_embedding(detector, BOXES, count)
+        """A box for each, or with patterns one for so many.
+
+        Raises:
+            UserError: the patterns do not divide them.
+        """
+        patterns = max(detector.config.num_patterns, 1)
+        if count % patterns:
+            raise UserError(
+                f"model.num_queries: {count} cannot be; this network asks every box {patterns} times "
+                f"(num_patterns), so give a multiple of {patterns}"
+            )
+        detector.model.num_queries = count // patterns
+        return resize_embedding(detector, BOXES, count // patterns)
 
     def initialize(self, detector: Any) -> None:
         """Boxes start all over the image and of all sizes; stock does the rest as the reference does."""
