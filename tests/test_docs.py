@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
 from detr_hf.cli import build_parser, find_commands
@@ -60,6 +61,34 @@ def test_every_command_has_its_page() -> None:
         r"^\| `detr-hf (\w+)` \|.*\[\w", (ROOT / "docs" / "README.md").read_text("utf-8"), re.M
     )
     assert sorted(listed) == sorted(find_commands())
+
+
+class _Config(yaml.SafeLoader):
+    """Reads the site's configuration without making the Python objects that it names."""
+
+
+_Config.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
+
+
+def pages_in(entry: Any) -> Iterator[str]:
+    """The files that a part of a navigation names."""
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for value in entry if isinstance(entry, list) else entry.values():
+            yield from pages_in(value)
+
+
+def test_every_page_is_in_the_navigation_of_the_site_once() -> None:
+    text = (ROOT / "docs" / "site" / "mkdocs.yml").read_text(encoding="utf-8")
+    there = [file.name for pattern in ("*.md", "*.ipynb") for file in (ROOT / "docs").glob(pattern)]
+    assert sorted(pages_in(yaml.load(text, _Config)["nav"])) == sorted(there)
+
+
+def test_blocks_in_lists_are_indented_as_the_site_wants_it() -> None:
+    """Guards: the site reads a block that is indented by three as the end of its list."""
+    pages = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "docs").glob("*.md")}
+    assert [name for name, text in pages.items() if re.search(r"^ {1,3}```", text, re.M)] == []
 
 
 @pytest.mark.parametrize("name", find_commands())

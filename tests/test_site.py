@@ -1,4 +1,4 @@
-"""The site of docs/: every page is in its navigation, links lead somewhere, the search finds symptoms."""
+"""The site of docs/: links lead somewhere, and the search finds symptoms."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.doc_checks import headings
 from tests.doc_page import ROOT
@@ -27,21 +24,6 @@ SYMPTOMS = (
 )
 
 
-class Loader(yaml.SafeLoader):
-    """Reads the configuration without making Python objects of it."""
-
-
-Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
-
-
-def pages_in(entry: Any) -> Iterator[str]:
-    if isinstance(entry, str):
-        yield entry
-    else:
-        for value in entry if isinstance(entry, list) else entry.values():
-            yield from pages_in(value)
-
-
 @pytest.fixture(scope="module")
 def hooks() -> ModuleType:
     spec = importlib.util.spec_from_file_location("site_hooks", CONFIG.with_name("hooks.py"))
@@ -49,13 +31,6 @@ def hooks() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def test_every_page_is_in_the_navigation_once() -> None:
-    written = yaml.load(CONFIG.read_text(encoding="utf-8"), Loader)
-    listed = list(pages_in(written["nav"]))
-    there = [file.name for pattern in ("*.md", "*.ipynb") for file in (ROOT / "docs").glob(pattern)]
-    assert sorted(listed) == sorted(there)
 
 
 def test_symptoms_are_headings_of_the_faq() -> None:

@@ -103,7 +103,7 @@ def _model_folder(model: str) -> Path | None:
         return folder
     if folder.exists() or looks_like_a_folder(model):
         raise UserError(
-            f"{model}: there is no model in that place (no config.json); a run's is in its best/."
+            f"{model}: there is no model in this folder (no config.json); the model of a run is in its best/."
         )
     try:
         validate_repo_id(model)

@@ -91,7 +91,7 @@ def gpu_list(text: str | None) -> list[str]:
     """Numbers of GPUs as text, from a list with commas."""
     gpus = [] if text is None else [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() for word in gpus):
-        raise UserError(f"--gpus: {text} is no list of GPUs; write their numbers, such as 0,1,3")
+        raise UserError(f"--gpus: {text} is not a list of GPUs; write their numbers, such as 0,1,3")
     return gpus
 
 
@@ -99,7 +99,9 @@ def _chosen(study: Study, patterns: list[str] | None, task: int | None) -> list[
     """The runs that are asked for; none is a mistake."""
     if task is not None:
         if not 0 <= task < len(study.pairs):
-            raise UserError(f"--task: {task} is none; the study has tasks 0 to {len(study.pairs) - 1}")
+            raise UserError(
+                f"--task: there is no task {task}; the study has tasks 0 to {len(study.pairs) - 1}"
+            )
         return [run for run in study.runs if run.pair == study.pairs[task]]
     if patterns is None:
         return study.runs

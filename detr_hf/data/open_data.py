@@ -56,7 +56,7 @@ def open_data(data: Data) -> OpenedData:
             splits[VALIDATION] = found
             if found.key == train.key:
                 remarks.append(
-                    "validation has the training images themselves: its score says what is learned by heart"
+                    "validation uses the training images: its score shows overfitting, not quality"
                 )
     for role, source in splits.items():  # of the data set, the first split may be one that is not read
         source.has_set_issues = role == TRAIN or data.validation not in (None, whole)
