@@ -142,7 +142,9 @@ def _segment_entries(columns: dict[str, NDArray[Any]]) -> list[ImageEntry] | Non
 
 
 def _fits(columns: dict[str, NDArray[Any]], num_classes: int) -> bool:
-    """Whether all class ids are classes of the model, and all queries its queries."""
+    """Whether all numbers are finite, all class ids classes of the model, and all queries its queries."""
+    if not all(np.isfinite(columns[name]).all() for name in (*_BOX_COLUMNS, *_TRUTH_COLUMNS)):
+        return False
     names = ("labels", "truth_labels", "segment_classes")
     classes = np.concatenate([columns[name] for name in names if name in columns])
     ranges = [(classes, num_classes)]

@@ -278,7 +278,7 @@ def scores_of(results: Mapping[str, Any]) -> str:
 def verdict(
     facts: Mapping[str, ClassFacts], scores: str, what: str, gains: Mapping[str, float | None]
 ) -> list[str]:
-    """Three sentences: how good, what is lost, where.
+    """Three sentences: how good, what is lost, where; of a split without objects, that it has none.
 
     Args:
         facts: by class.
@@ -288,6 +288,8 @@ def verdict(
     """
     seen = [one for one in facts.values() if one.objects]
     objects, lost = sum(one.objects for one in seen), sum(one.lost for one in seen)
+    if not objects:
+        return [f"{scores}.", "The split has no objects, so nothing can be said of what is found."]
     fates = Counter[str]()
     for one in seen:
         fates.update({fate: count for fate, count in one.fates.items() if fate != "found"})

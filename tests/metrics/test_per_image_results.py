@@ -61,6 +61,13 @@ def test_results_without_queries_are_read_and_those_of_another_model_are_not(tmp
     assert load_per_image(RunFolder(tmp_path), num_classes=3) is None
 
 
+def test_what_is_no_number_is_damage(tmp_path: Path) -> None:
+    """Guards: a review that suspects nothing, and a report that compares with NaN."""
+    [first, *others] = random_entries(1)
+    broken = replace(first, content=replace(first.content, scores=first.content.scores * np.nan))
+    assert load_per_image(saved(tmp_path, PerImageResults([broken, *others]))[0], num_classes=3) is None
+
+
 def test_segments_of_older_versions_do_not_tell_what_became_of_the_lost(tmp_path: Path) -> None:
     segments = [ImageEntry(0, 0, ClassCounts(np.array([1]), np.array([[1, 0, 2]]), np.array([0.75])))]
     again = load_per_image(saved(tmp_path, PerImageResults(random_entries(1), segments))[0], num_classes=3)

@@ -56,7 +56,7 @@ def entry_of(image: int, run: Spoilt) -> ImageEntry:
     truth = [(box, label) for label, boxes in run.boxes.items() for box in boxes]
     found: Found = [[list(box), label, 0.9 - 0.001 * at] for at, (box, label) in enumerate(truth)]
     run.found(image, found)
-    boxes = np.array([box for box, _ in truth], np.float64)
+    boxes = np.array([box for box, _ in truth], np.float64).reshape(-1, 4)
     content = ImageBoxes(
         np.array([box for box, _, _ in found], np.float64).reshape(-1, 4),
         np.array([score for _, _, score in found], np.float64),
@@ -207,6 +207,11 @@ def test_a_sound_run_gets_no_sentence(noise: Spoilt, tmp_path: Path) -> None:
     page = read_page(write_report(inputs, 0))
     assert "Nothing stands out" in page.words and "No class loses 30% of its objects or more." in page.words
     assert "Nothing stands out" in (inputs.folder / "report.md").read_text()
+
+
+def test_a_split_without_objects_is_told(tmp_path: Path) -> None:
+    why = report_numbers(inputs_of(Spoilt(boxes={}), tmp_path / "run"))[0]["why"]
+    assert "The split has no objects" in why["verdict"][1] and why["things"] == []
 
 
 def test_what_no_rule_explains_is_still_told(tmp_path: Path) -> None:
