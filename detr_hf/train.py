@@ -1,16 +1,16 @@
-"""Train one stage: `accelerate launch detr_hf/train.py RECIPE [key=value ...]`. Contents: see `run`."""
+"""Train: `accelerate launch -m detr_hf.train RECIPE [key=value ...]`. Contents: see `run`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 try:
+    from detr_hf.advice.stages import recipes_of
     from detr_hf.errors import exit_with_message
-    from detr_hf.recipe import Recipe, load_recipe
+    from detr_hf.recipe import Recipe
 except ModuleNotFoundError as error:
     sys.exit(f"{error}. Install the package first: `pip install -e .` in the folder of pyproject.toml.")
 
@@ -46,14 +46,14 @@ def run(recipe: Recipe) -> dict[str, Any]:
     return results
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the recipe (before anything heavy is imported) and run it."""
-    parser = argparse.ArgumentParser(description="Train one stage of a detector from a recipe.")
-    parser.add_argument("recipe", help="a YAML file, for example recipes/detection.yaml")
+def main(argv: list[str] | None = None) -> None:
+    """Read the recipes (before anything heavy is imported) and run them."""
+    parser = argparse.ArgumentParser(description="Train a detector from a recipe or on a data set.")
+    parser.add_argument("word", metavar="recipe", help="a recipe or its name, a data set, or a run to resume")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=5e-5")
-    arguments = parser.parse_args(argv)
     with exit_with_message():
-        run(load_recipe(arguments.recipe, arguments.overrides))
+        for recipe in recipes_of(**vars(parser.parse_args(argv))):
+            run(recipe)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,22 @@ from detr_hf.errors import UserError
 if TYPE_CHECKING:
     from detr_hf.recipe import Recipe
 
-HELP = "Train one stage on one process; `accelerate launch` does the same on many."
+HELP = "Train from a recipe, or on a data set; `accelerate launch -m detr_hf.train` does it on many GPUs."
 PLACE = 3
 EXAMPLES = (
-    "detr-hf train recipes/detection.yaml data.train=data/my_photos",
-    "detr-hf train recipes/panoptic.yaml data.train=data/my_panoptic model.detector=runs/detection/best",
+    "detr-hf train data/my_photos",
+    "detr-hf train recipe.yaml optim.epochs=50",
 )
 PAGE = "training.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("recipe", nargs="?", help="a YAML file, for example recipes/detection.yaml")
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        help="a recipe or its name, a data set (both stages, as far as it has masks), or a run to resume",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=5e-5")
     parser.add_argument("--replay", metavar="RUN", help="repeat a run, into RUN-replay or output_dir=...")
     parser.add_argument(
@@ -36,13 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     from detr_hf import train
-    from detr_hf.recipe import load_recipe
+    from detr_hf.advice.stages import recipes_of
 
     if arguments.replay is None:
         if arguments.recipe is None:
             raise UserError("give a recipe, or --replay with the folder of a run.")
-        recipe = load_recipe(arguments.recipe, arguments.overrides)
-        train.run(_with_found_batch_size(recipe) if arguments.find_batch_size else recipe)
+        for recipe in recipes_of(arguments.recipe, arguments.overrides):
+            train.run(_with_found_batch_size(recipe) if arguments.find_batch_size else recipe)
         return
     if arguments.find_batch_size:
         raise UserError("--replay repeats a run as it was; leave --find-batch-size out.")

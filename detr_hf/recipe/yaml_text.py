@@ -74,6 +74,19 @@ def write_yaml(values: dict[str, Any]) -> str:
     )
 
 
+def write_flow(value: Any) -> str:
+    """A plain value on one line."""
+    text = yaml.dump(
+        [value],
+        Dumper=RecipeDumper,
+        sort_keys=False,
+        default_flow_style=True,
+        width=float("inf"),
+        allow_unicode=True,
+    )
+    return text.strip()[1:-1]
+
+
 def read_recipe_file(path: str | FilePath) -> str:
     """The text of a recipe file, or of the shipped recipe of that name.
 

@@ -3,7 +3,8 @@
 Layouts: COCO's own (`annotations/instances_train2017.json` with `train2017/` or `images/train2017/`), what
 CVAT ("COCO 1.0") and datumaro export (`annotations/instances_train.json` with `images/train/` or `images/`;
 https://docs.cvat.ai/docs/dataset_management/formats/format-coco/), Roboflow's (a folder a split, with
-`_annotations.coco.json` beside its images), and files beside or above their images. Each may be a zip.
+`_annotations.coco.json` beside its images), a folder a split with another JSON, and files beside or above
+their images. Each may be a zip.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ PNG_FOLDERS = (
 )
 """From the annotation file, in the order in which they are tried; {} is its name, or its split's."""
 
-_NAMES = re.compile(rf"(annotations/)?[^/]+\.json|[^/]+/{re.escape(ROBOFLOW)}", re.IGNORECASE)
+_NAMES = re.compile(
+    rf"((annotations|{'|'.join(SPLITS)})/)?[^/]+\.json|[^/]+/{re.escape(ROBOFLOW)}", re.IGNORECASE
+)
 _TASK = re.compile(r"^(instances|panoptic|person_keypoints|annotations|coco)_|_?(annotations|coco)$")
 _NOT_READ = ("captions_", "image_info_", "stuff_")
 _YEAR = re.compile(r"(?<=[a-z])(19|20)\d\d$")
@@ -163,14 +166,20 @@ def _json_names(files: Files) -> Iterator[str]:
         # A folder that was zipped whole is the one folder in its zip.
         yield from inside or (name for name in names if top and _NAMES.fullmatch(name.removeprefix(top)))
         return
-    patterns = ("*.json", "annotations/*.json", f"*/{ROBOFLOW}")
-    found = {file for pattern in patterns for file in files.path.glob(pattern)}
-    yield from sorted(file.relative_to(files.path).as_posix() for file in found)
+    found = (file.relative_to(files.path).as_posix() for file in _jsons_in(files.path))
+    yield from sorted(name for name in found if _NAMES.fullmatch(name))
+
+
+def _jsons_in(folder: Path) -> Iterator[Path]:
+    yield from folder.glob("*.json")
+    yield from folder.glob("*/*.json")
 
 
 def _groups(names: list[str], kind: Kind) -> Iterator[list[str]]:
-    """Files that belong together: those of Roboflow, of a folder `annotations`, and all others."""
+    """Files that belong together: Roboflow's, of a folder `annotations`, others, of a folder a split."""
     yield [name for name in names if PurePosixPath(name).name == ROBOFLOW]
+    of_split = [name for name in names if _is_in_split(name)]
+    names = [name for name in names if name not in set(of_split)]
     prefix = "instances_" if kind == "detection" else "panoptic_"
     for in_annotations in (True, False):
         found = [
@@ -178,6 +187,11 @@ def _groups(names: list[str], kind: Kind) -> Iterator[list[str]]:
         ]
         of_task = [name for name in found if PurePosixPath(name).name.startswith(prefix)]
         yield of_task or [name for name in found if not PurePosixPath(name).name.startswith(_NOT_READ)]
+    yield [name for name in of_split if not PurePosixPath(name).name.startswith(_NOT_READ)]
+
+
+def _is_in_split(name: str) -> bool:
+    return PurePosixPath(name).parent.name.casefold() in SPLITS
 
 
 def _is_for(files: Files, name: str, kind: Kind, splits: Collection[str] = ()) -> bool:
@@ -193,7 +207,11 @@ def _is_for(files: Files, name: str, kind: Kind, splits: Collection[str] = ()) -
 def _split_names(names: list[str]) -> list[str]:
     """What each split is called: "train" of `instances_train2017.json` and `train/_annotations.coco.json`."""
     paths = [PurePosixPath(name) for name in names]
-    words = [path.parent.name if path.name == ROBOFLOW else _TASK.sub("", path.stem) for path in paths]
+    in_folder = [path.name == ROBOFLOW or _is_in_split(name) for path, name in zip(paths, names, strict=True)]
+    words = [
+        path.parent.name if inside else _TASK.sub("", path.stem)
+        for path, inside in zip(paths, in_folder, strict=True)
+    ]
     plain = [_YEAR.sub("", word) for word in words]
     if len(names) == 1:
         return [plain[0] if plain[0] in SPLITS else "train"]

@@ -195,7 +195,16 @@ def layout_two_files(folder: Path) -> set[str]:
     return {"train", "val"}
 
 
+def layout_folders(folder: Path) -> set[str]:
+    write(folder / "train/labels.json", content(), "images")
+    write(folder / "val/labels.json", content(1), "images")
+    write(folder / "val/captions_val.json", {"images": [], "annotations": []}, None)
+    (folder / "facts.json").write_text("{}")
+    return {"train", "val"}
+
+
 LAYOUTS = [
+    layout_folders,
     layout_roboflow,
     layout_cvat,
     layout_cvat_without_subsets,

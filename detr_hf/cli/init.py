@@ -1,0 +1,58 @@
+"""`detr-hf init`: a recipe for a data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detr_hf.errors import UserError
+
+HELP = "Look at a data set and write a recipe for it, with the reasons beside the numbers."
+PLACE = 2.6
+EXAMPLES = (
+    "detr-hf init data/my_photos",
+    "detr-hf init data/my_photos --family deformable --gpu t4",
+)
+PAGE = "init.md"
+FAMILIES = ("detr", "deformable", "conditional", "dab")
+GPUS = ("t4", "l4", "a10", "a100", "h100", "cpu")
+OUT = "recipe.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("path", metavar="PATH", help="the data set: a folder or file of any format")
+    parser.add_argument(
+        "--out",
+        default=OUT,
+        metavar="FILE",
+        help=f"the recipe (default: {OUT}); that of stage 2 lies beside it",
+    )
+    parser.add_argument("--family", choices=FAMILIES, default="detr", help="the network to start from")
+    parser.add_argument("--gpu", choices=GPUS, help="to train on (default: the one that is there)")
+    parser.add_argument("--format", help="of the data, if it is not recognized: coco, yolo, voc, ...")
+    parser.add_argument("--images", metavar="DIR", help="the images, where they are apart from PATH")
+    parser.add_argument("--panoptic", metavar="DIR", help="the PNG id maps, where they are apart from PATH")
+    parser.add_argument("--force", action="store_true", help="overwrite a recipe that is there")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it; see ``HELP``."""
+    path, out = Path(arguments.path), Path(arguments.out)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder")
+    if out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--out {out}: a recipe is a file that ends in .yaml")
+    if out.exists() and not arguments.force:
+        raise UserError(f"{out}: is there already; give another --out, or --force to overwrite it.")
+    from detr_hf.advice.summary import next_steps, summary
+    from detr_hf.advice.write import places_for, write_recipes
+    from detr_hf.recipe import Split
+
+    named = {"format": arguments.format, "images": arguments.images, "panoptic": arguments.panoptic}
+    split = Split(path=str(path), **named)
+    written = write_recipes(
+        split, places_for(out, path), arguments.family, arguments.gpu, force=arguments.force
+    )
+    print(summary(written))
+    print(next_steps(written))

@@ -1,0 +1,179 @@
+"""Recipes written for real files: what `detr-hf init` and `detr-hf train DATA` make of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from detr_hf import train
+from detr_hf.advice import stages
+from detr_hf.advice.look import look_at, outline_share
+from detr_hf.advice.machine import start_for
+from detr_hf.advice.stages import recipes_of
+from detr_hf.data.sample import Annotation, Sample
+from detr_hf.errors import UserError
+from detr_hf.recipe import Split, load_recipe
+from tests.commands import refusal, told
+
+BCCD = Path(__file__).resolve().parents[3] / "shared" / "data" / "bccd"
+SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
+TRIANGLE = [10, 10, 30, 10, 20, 30]
+
+
+def write_set(
+    folder: Path,
+    images: int = 5,
+    size: tuple[int, int] = (64, 48),
+    boxes: int = 2,
+    side: float = 20,
+    outline: list[float] | None = None,
+    splits: tuple[str, ...] = ("train",),
+) -> Path:
+    """A COCO set of plain images, one class, a folder a split."""
+    for number, split in enumerate(splits):
+        entries, found = [], []
+        (folder / split).mkdir(parents=True)
+        for at in range(1, images + 1):
+            Image.new("RGB", size, (at, number, 0)).save(folder / split / f"{at}.jpg")
+            entries.append({"id": at, "file_name": f"{at}.jpg", "width": size[0], "height": size[1]})
+            for one in range(boxes):
+                x = float(one % (size[0] - int(side)))
+                row: dict[str, Any] = {"id": len(found) + 1, "image_id": at, "category_id": 1, "iscrowd": 0}
+                row |= {"bbox": [x, 5.0, side, side], "area": side * side}
+                found.append(row | ({"segmentation": [outline]} if outline else {}))
+        content = {"images": entries, "annotations": found, "categories": [{"id": 1, "name": "cell"}]}
+        (folder / split / "_annotations.coco.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> None:
+    monkeypatch.setattr("detr_hf.advice.machine.is_available", lambda checkpoint: False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_recipe_is_written_told_and_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(tmp_path / "my photos", boxes=40, splits=("train", "test"))
+    said = told(["init", "my photos", "--gpu", "t4"], capsys)
+    recipe = load_recipe("recipe.yaml")
+    assert recipe.data.train == Split(path="my photos") and recipe.data.validation_fraction == 0.2
+    assert recipe.output_dir == "runs/my-photos/detection" and recipe.model.num_queries == 50
+    text = Path("recipe.yaml").read_text()
+    assert "# the fullest image has 40 objects" in text and "5 test images" in text
+    assert said.splitlines()[-3:] == [
+        "  detr-hf check 'my photos'",
+        "  detr-hf train recipe.yaml",
+        "  detr-hf evaluate runs/my-photos/detection --split test",
+    ]
+    assert "optim.epochs=60: 1 step an epoch" in said and not Path("recipe-panoptic.yaml").exists()
+
+
+def test_what_init_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(tmp_path / "data")
+    Path("recipe.yaml").write_text("mine")
+    assert "recipe.yaml: is there already" in refusal(["init", "data"], capsys)
+    assert Path("recipe.yaml").read_text() == "mine"
+    told(["init", "data", "--force"], capsys)
+    assert "ends in .yaml" in refusal(["init", "data", "--out", "recipe.txt"], capsys)
+    assert "no such file or folder" in refusal(["init", "absent", "--out", "a.yaml"], capsys)
+    assert "tiny checkpoints of detr and deformable" in refusal(
+        ["init", "data", "--out", "b.yaml", "--family", "dab"], capsys
+    )
+    file = tmp_path / "data" / "train" / "_annotations.coco.json"
+    file.write_text(file.read_text().replace("20, 20", '"x", 20').replace("20.0, 20.0", '"x", 20.0'))
+    assert "detr-hf check data" in refusal(["init", "data", "--out", "c.yaml"], capsys)
+
+
+def test_large_photographs_are_cut_and_counted_in_windows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_set(tmp_path / "photos", images=2, size=(4032, 3024), boxes=30, side=30)
+    told(["init", "photos", "--family", "deformable"], capsys)
+    recipe = load_recipe("recipe.yaml")
+    assert recipe.data.tiles is not None and recipe.data.tiles.size == 320
+    assert recipe.model.pretrained == "demo-deformable" and recipe.model.num_queries is None
+
+
+def test_outlines_that_are_no_rectangles_are_masks() -> None:
+    def share(*outlines: Any) -> float:
+        objects = [Annotation(1, "cell", segmentation=outline) for outline in outlines]
+        return outline_share([Sample(None, "a", 1, objects)])
+
+    assert share([SQUARE], [], None) == 0.0
+    assert share([TRIANGLE], {"size": [4, 4], "counts": "a"}, [SQUARE]) == pytest.approx(2 / 3)
+
+
+def test_outlines_become_both_stages_on_one_converted_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_set(tmp_path / "cells", outline=TRIANGLE)
+    boxes, masks = recipes_of("cells", ["optim.max_steps=2", "loss.eos_coefficient=0.3", "output_dir=out"])
+    assert boxes.data.train == masks.data.train == Split(path="out/data")
+    assert (tmp_path / "out/data/train/panoptic.json").is_file()
+    assert boxes.optim.max_steps == masks.optim.max_steps == 2 and boxes.loss.eos_coefficient == 0.3
+    assert masks.model.detector == boxes.output_dir + "/best" == "out/detection/best"
+    assert "and out/panoptic.yaml" in capsys.readouterr().out
+    written = Path("out/detection.yaml").read_text()
+    assert len(recipes_of("cells", ["output_dir=out"])) == 2 and "taken as it is" in capsys.readouterr().out
+    assert Path("out/detection.yaml").read_text() == written
+    with pytest.raises(UserError, match=r"optim.lrr: unknown key"):
+        recipes_of("cells", ["optim.lrr=1", "output_dir=out"])
+    assert len(told(["init", "cells", "--family", "deformable"], capsys).split("detr-hf train")) == 2
+
+
+def test_several_processes_want_the_recipes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_set(tmp_path / "cells")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        UserError, match=r"detr-hf init cells.*accelerate launch -m detr_hf.train recipe.yaml"
+    ):
+        recipes_of("cells")
+
+
+def test_a_run_is_resumed_where_it_lies(tmp_path: Path) -> None:
+    write_set(tmp_path / "cells")
+    [recipe] = recipes_of("cells")
+    folder = tmp_path / "moved here"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(Path("runs/cells/detection.yaml").read_text())
+    (folder / "metrics.jsonl").write_text("")
+    [again] = recipes_of(str(folder), ["optim.epochs=7"])
+    assert again.output_dir == str(folder) and again.optim.epochs == 7
+    assert recipe.data == again.data
+
+
+@pytest.mark.skipif(not BCCD.is_dir(), reason="no such data here")
+def test_real_photographs_of_blood_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    looked = look_at(Split(path=str(BCCD)))
+    assert (looked.facts.images, looked.facts.test) == (80, ("test", 20))
+    assert looked.facts.masks == "none" and looked.facts.most_objects == 28
+    told(["init", str(BCCD), "--out", "bccd.yaml"], capsys)
+    assert load_recipe("bccd.yaml").model.num_queries == 50
+
+
+def test_a_checkpoint_that_can_be_had_is_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detr_hf.advice.machine.is_available", lambda checkpoint: True)
+    assert start_for("detr").checkpoint == "facebook/detr-resnet-50"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"boxes": 2, "outline": TRIANGLE},
+        {"images": 3, "size": (400, 300), "boxes": 300, "side": 5},
+        {"images": 2, "size": (4032, 3024), "boxes": 30, "side": 30},
+    ],
+    ids=["5 images with outlines", "300 objects an image", "large photographs"],
+)
+def test_what_is_written_trains(tmp_path: Path, facts: dict[str, Any]) -> None:
+    """Two steps of each stage."""
+    write_set(tmp_path / "data", **facts)
+    words = ["optim.max_steps=2", "evaluation.pictures=1"]
+    for recipe in stages.recipes_of("data", words):
+        results = train.run(recipe)
+        assert results["detection"]["AP"] >= 0
