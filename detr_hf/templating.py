@@ -22,7 +22,7 @@ from detr_hf.errors import quantity
 from detr_hf.sanitize import escape_markdown, markdown_table, printable
 
 TEMPLATES = Path(__file__).parent / "report" / "templates"
-WIDEST = 640  # pixels of an image in a page
+WIDEST = 640  # pixels of an image in a page, where a template asks for no others
 
 
 def render_html(template: str, **values: Any) -> str:
@@ -97,11 +97,11 @@ def _code_spans(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(printable(text)))))
 
 
-def _address(image: Any) -> str:
-    """An image, at most ``WIDEST`` pixels wide and high, as the address of a JPEG in the page itself."""
+def _address(image: Any, widest: int = WIDEST) -> str:
+    """An image, at most ``widest`` pixels wide and high, as the address of a JPEG in the page itself."""
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image = image.convert("RGB")
-    image.thumbnail((WIDEST, WIDEST))
+    image.thumbnail((widest, widest))
     stream = BytesIO()
     image.save(stream, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -18,7 +18,7 @@ from detr_hf.modeling.predictions import Prediction
 from detr_hf.templating import render_part
 from detr_hf.visualize.panoptic import draw_prediction
 
-WELCOME = "Drop an image or a video at the left."
+WELCOME = "Drop an image or a video in the box."
 LEAST, MOST = 0.05, 0.99  # ends of the slider
 
 VISIT_SECONDS = 3600
@@ -49,7 +49,7 @@ class Page:
             with gr.Row(elem_id="room"):
                 with gr.Column(scale=3, min_width=280, elem_id="side"):
                     self._build_side()
-                with gr.Column(scale=8, min_width=420, elem_id="main"):
+                with gr.Column(scale=8, min_width=280, elem_id="main"):
                     self._build_main()
             self._connect()
         self.blocks.queue(max_size=32, default_concurrency_limit=4, api_open=False)

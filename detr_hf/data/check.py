@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ import numpy as np
 from detr_hf.data.boxes import box_format_of
 from detr_hf.data.convert import Converted, convert
 from detr_hf.data.issues import ERROR, INFO, KINDS, WARNING, Issue, Kind
+from detr_hf.data.largest import Largest
 from detr_hf.data.open_data import open_data, open_split, split_of_role
 from detr_hf.data.repair import Repair, Repaired
 from detr_hf.data.report import Report
@@ -32,7 +33,7 @@ from detr_hf.seen_sizes import NetworkInput, small_classes
 
 QUERIES = 100
 DEFAULT_INPUT = NetworkInput(SHORT_EDGES[-1], MAX_LONG_EDGE)  # of a recipe that says nothing else
-SAMPLES = 24
+SAMPLES, TYPICAL = 24, 6  # images on the page: the worst ones, and some without a fault
 WEIGHTS = {ERROR: 100, WARNING: 10, INFO: 0}
 OK, FAULTY = 0, 1
 """Exit codes: no error (or, with ``--strict``, no warning either); faults."""
@@ -136,6 +137,7 @@ class CheckResult:
     splits: dict[str, SplitCount]  # counts of each split
     report: Report
     samples: list[Seen]  # the worst images, the worst first
+    typical: list[Seen]  # some with objects and without a fault, drawn by lot that is the same every time
 
     def exit_code(self, strict: bool = False) -> int:
         """0 without errors, else 1; ``strict`` counts warnings as well."""
@@ -189,14 +191,13 @@ class _Check:
     threads: int | None
     splits: dict[str, SplitCount] = field(default_factory=dict)
     _first: dict[str, tuple[str, str]] = field(default_factory=dict)  # sha256 -> split and file
-    _worst: list[tuple[int, int, Seen]] = field(default_factory=list)
+    _typical: Largest[Seen] = field(default_factory=lambda: Largest(TYPICAL))
     _unlisted: list[tuple[str, Issue]] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
     _refusals: set[str] = field(default_factory=set)
-    _taken: int = 0
 
     def run(self) -> CheckResult:
-        self.report = Report(self.target.name)
+        self.report, self._worst = Report(self.target.name), Largest[Seen](self.samples)
         if self.target.fault is not None:
             self.report.add([self.target.fault])
         labels = self.target.labels or self._labels()
@@ -223,8 +224,8 @@ class _Check:
                     {name: np.array(held.sides[name]) for name in held.sides}, self.target.seen
                 )
                 self.report.add([Issue("class-small", text) for text in small], first)
-        worst = [seen for _, _, seen in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
-        return CheckResult(self.target, labels, self.splits, self.report, worst)
+        kept = self._worst.items(), self._typical.items()
+        return CheckResult(self.target, labels, self.splits, self.report, *kept)
 
     def _refuse(self, split: str, error: UserError) -> None:
         """What cannot be read is an issue, once."""
@@ -278,10 +279,9 @@ class _Check:
         severities = [KINDS[issue.code].severity for issue in issues]
         if any(severity != INFO for severity in severities):
             weight = sum(WEIGHTS[KINDS[code].severity] for code in {issue.code for issue in issues})
-            entry = (weight + len(issues), -self._taken, seen)
-            push = heapq.heappush if len(self._worst) < self.samples else heapq.heappushpop
-            push(self._worst, entry)
-        self._taken += 1
+            self._worst.add(weight + len(issues), seen)
+        elif seen.to_learn:
+            self._typical.add(zlib.crc32(f"{seen.split} {sample.file_name}".encode()), seen)
 
     def _add_sides(self, seen: Seen, held: SplitCount) -> None:
         sample, size = seen.repaired.sample, self.target.seen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,51 +14,25 @@ from detr_hf.data.boxes import is_box
 from detr_hf.data.check import CheckResult, Seen
 from detr_hf.data.check_text import verdict
 from detr_hf.data.issues import ERROR, INFO
+from detr_hf.data.rows import with_classes
 from detr_hf.errors import UserError
 from detr_hf.files import write_text
+from detr_hf.geometry import boxes_xywh_to_xyxy
 from detr_hf.images import decode_id_map, decode_image
+from detr_hf.labels import LabelMap
 from detr_hf.templating import render_html
-from detr_hf.visualize.panoptic import painted
+from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
+from detr_hf.visualize.frames import MARGIN, Drawing, Frame
+from detr_hf.visualize.panoptic import draw_panoptic, painted
 
 FILES_SHOWN = 100
 EXAMPLES_SHOWN = 20  # of one file
 FAULTS_SHOWN = 12  # of one image
-MARGIN = 0.06  # of an image, on all sides, where boxes show that reach out of it
 BAD_INK, GOOD_INK = (0xE1, 0x1D, 0x1D), (0x2F, 0x6F, 0xDE)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A box over an image: (left, top, width, height) in its pixels, what it frames, where that stands."""
-
-    box: tuple[float, float, float, float]
-    name: str
-    where: str
-    ink: str
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """An image with its frames; ``rim`` is the room around it, across and down, in its own pixels."""
-
-    image: NDArray[np.uint8]
-    frames: list[Frame]
-
-    @property
-    def width(self) -> int:
-        return self.image.shape[1]
-
-    @property
-    def height(self) -> int:
-        return self.image.shape[0]
-
-    @property
-    def rim(self) -> tuple[float, float]:
-        return MARGIN * self.width, MARGIN * self.height
-
-
 def write_page(result: CheckResult, path: str | Path) -> None:
-    """Write the page: summary, findings, classes, and the worst images with their boxes.
+    """Write the page: summary, findings, classes, the worst images, and typical ones as training reads them.
 
     Raises:
         UserError: the file cannot be written.
@@ -73,7 +46,8 @@ def write_page(result: CheckResult, path: str | Path) -> None:
         is_bad=report.count_of(ERROR) > 0,
         splits=[[name, held.images, held.objects, held.crowd] for name, held in result.splits.items()],
         kinds=[(kind, report.count(kind.code), report.places(kind.code)) for kind in report.kinds()],
-        figures=[_figure(seen) for seen in result.samples],
+        figures=[_figure(seen, result.labels) for seen in result.samples],
+        typical=[(seen, _as_read(seen, result.labels)) for seen in result.typical if result.labels],
         classes=[(name, held) for name, held in counts if any(held)],
         most=max((number for _, held in counts for number in held), default=0) or 1,
         empty=[name for name, held in counts if not any(held)],
@@ -83,14 +57,33 @@ def write_page(result: CheckResult, path: str | Path) -> None:
     write_text(path, page)
 
 
-def _figure(seen: Seen) -> tuple[str, Drawing | None, list[tuple[str, str]], int]:
+def _figure(seen: Seen, labels: LabelMap | None) -> tuple[str, Drawing | None, list[tuple[str, str]], int]:
     """Name, drawing, the first issues with their codes, and how many more there are."""
     found = [(issue.code, issue.text) for issue in seen.issues if issue.kind.severity != INFO]
     title = f"{seen.split} {seen.sample.file_name}"
-    return title, _drawing(seen), found[:FAULTS_SHOWN], max(0, len(found) - FAULTS_SHOWN)
+    return title, _drawing(seen, labels), found[:FAULTS_SHOWN], max(0, len(found) - FAULTS_SHOWN)
 
 
-def _drawing(seen: Seen) -> Drawing | None:
+def _as_read(seen: Seen, labels: LabelMap) -> Image.Image | None:
+    """The repaired image with its segments, or its boxes; None where its files cannot be read any more."""
+    assert seen.repaired.sample is not None, "a typical image is one that training reads"
+    sample, _ = with_classes(seen.repaired.sample, labels)
+    assert sample.image is not None, "an image without a file is dropped"
+    single = [one for one in sample.objects if not one.iscrowd]
+    classes = [labels.label2id[one.category or ""] for one in single]
+    try:
+        pixels = decode_image(sample.image, sample.file_name)
+        if sample.id_map is None:
+            boxes = boxes_xywh_to_xyxy(np.array([one.bbox for one in single], np.float64).reshape(-1, 4))
+            return draw_detections(pixels, UnscoredBoxes(boxes, np.array(classes)), labels)
+        id_map = decode_id_map(sample.id_map() if callable(sample.id_map) else sample.id_map)
+    except UserError:
+        return None
+    segments = [(one.id, label, None) for one, label in zip(single, classes, strict=True)]
+    return draw_panoptic(pixels, id_map, segments, labels)
+
+
+def _drawing(seen: Seen, labels: LabelMap | None) -> Drawing | None:
     if seen.sample.image is None:
         return None
     try:
@@ -99,10 +92,12 @@ def _drawing(seen: Seen) -> Drawing | None:
         return None
     height, width = pixels.shape[:2]
     faulty = _with_an_issue(seen)
-    return Drawing(_overlaid(seen, pixels, faulty), list(_frames(seen, (height, width), faulty)))
+    stuff = {labels.names[one] for one in labels.stuff_ids} if labels is not None else set()
+    frames = sorted(_frames(seen, (height, width), faulty, stuff), key=lambda frame: not frame.is_faint)
+    return Drawing(_overlaid(seen, pixels, faulty), frames)
 
 
-def _frames(seen: Seen, size_hw: tuple[int, int], faulty: set[str]) -> Iterator[Frame]:
+def _frames(seen: Seen, size_hw: tuple[int, int], faulty: set[str], stuff: set[str]) -> Iterator[Frame]:
     """The boxes of one image, held back at its rim; red ones last, so that they lie on top.
 
     Boxes are those of the source, and of an id map as counted in it.
@@ -118,7 +113,8 @@ def _frames(seen: Seen, size_hw: tuple[int, int], faulty: set[str]) -> Iterator[
         y0, y1 = sorted((_within(box[1], height), _within(box[1] + box[3], height)))
         ink = "#{:02x}{:02x}{:02x}".format(*(BAD_INK if found.where in faulty else GOOD_INK))
         name = found.category or f"category {str(found.category_id)[:50]}"
-        yield Frame((x0, y0, x1 - x0, y1 - y0), name, found.where, ink)
+        is_faint = name in stuff and found.where not in faulty
+        yield Frame((x0, y0, x1 - x0, y1 - y0), name, found.where, ink, is_faint)
 
 
 def _with_an_issue(seen: Seen) -> set[str]:
@@ -146,4 +142,5 @@ def _overlaid(seen: Seen, pixels: NDArray[np.uint8], faulty: set[str]) -> NDArra
         return pixels
     bad = {one.id: one.where in faulty for one in seen.sample.objects if type(one.id) is int}
     inks = {one: BAD_INK if bad.get(one, True) else GOOD_INK for one in np.unique(id_map).tolist() if one}
-    return np.asarray(painted(Image.fromarray(pixels), id_map.astype(np.int64), inks))
+    faint = [one for one, ink in inks.items() if ink == GOOD_INK]
+    return np.asarray(painted(Image.fromarray(pixels), id_map.astype(np.int64), inks, faint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,11 +18,11 @@ from pycocotools import mask as coco_mask
 from detr_hf.errors import UserError, quantity
 from detr_hf.files import write_text
 from detr_hf.images import decode_image
-from detr_hf.report.check_page import Drawing, Frame
 from detr_hf.review.parts import Part
 from detr_hf.review.rows import TITLES, Box, Row
 from detr_hf.review.suspicions import MISSING
 from detr_hf.templating import render_html
+from detr_hf.visualize.frames import Drawing, Frame
 from detr_hf.visualize.panoptic import painted
 
 ANNOTATED, SEEN, OTHER = "#2f6fde", "#d55e00", "#8a93a3"
@@ -92,7 +93,8 @@ def _crop(row: Row, part: Part, stored: dict[str, Any]) -> Drawing:
     crop = np.ascontiguousarray(pixels[top:bottom, left:right])
     frames = list(_frames(row, stored["objects"], part))
     here = (right - left, bottom - top)
-    return Drawing(crop, [cut for one in frames if (cut := _cut(one, (left, top), here)) is not None])
+    kept = [cut for one in frames if (cut := _cut(one, (left, top), here)) is not None]
+    return Drawing(crop, kept, letters=18)
 
 
 def _frames(row: Row, objects: dict[str, list[Any]], part: Part) -> Iterator[Frame]:
@@ -122,7 +124,7 @@ def _cut(frame: Frame, corner: tuple[int, int], size_wh: tuple[int, int]) -> Fra
     right, bottom = min(size_wh[0], x + w - corner[0]), min(size_wh[1], y + h - corner[1])
     if right <= left or bottom <= top:
         return None
-    return Frame((left, top, right - left, bottom - top), frame.name, frame.where, frame.ink)
+    return replace(frame, box=(left, top, right - left, bottom - top))
 
 
 def _with_masks(pixels: NDArray[np.uint8], row: Row, part: Part) -> NDArray[np.uint8]:

@@ -56,7 +56,7 @@ def draw_detections(
         draw = _draw_frame if is_thing[i] else _draw_thin_frame
         draw(pen, frames[i], labels.color(classes[i]), width, truth)
     for i in best_first:
-        label, places = classes[i], _at_corners(frames[i]) if is_thing[i] else _along(frames[i])
+        label, places = classes[i], at_corners(frames[i]) if is_thing[i] else _along(frames[i])
         captions.add(labels.names[label], scores[i], labels.color(label), places)
     captions.draw()
     return canvas
@@ -74,7 +74,7 @@ def _area(frame: Rectangle) -> int:
     return (frame[2] - frame[0]) * (frame[3] - frame[1])
 
 
-def _at_corners(frame: Rectangle) -> list[Place]:
+def at_corners(frame: Rectangle) -> list[Place]:
     """Places for a tag at a box, best first: above it, then inside its top, then the other corners."""
     left, top, right, bottom = frame
     outside = [(x, y, a, b) for y, b in ((top, 1.0), (bottom, 0.0)) for x, a in ((left, 0.0), (right, 1.0))]

@@ -47,38 +47,68 @@ def line_width(size_wh: tuple[int, int], count: int) -> int:
     return max(1, round(across / (320 if count <= 40 else 480)))
 
 
+class Places:
+    """Rectangles on an image, such as tags, none of which hides much of an earlier one or of a thing."""
+
+    def __init__(self, size_wh: tuple[int, int], things: Sequence[Rectangle] = ()) -> None:
+        """``things`` are the boxes to keep off."""
+        self._width, self._height = size_wh
+        self._things = np.array(things, np.int64).reshape(-1, 4)
+        self._covered = np.zeros((self._height, self._width), bool)
+
+    def take(self, width: int, height: int, places: Iterable[Place]) -> Rectangle | None:
+        """One of some places for a rectangle of this size; None where those taken before leave no room.
+
+        Of the free places it is the one that hides least of any one thing, the first of equals.
+        """
+        shown = [self._moved_inside(x - width * a, y - height * b, width, height) for x, y, a, b in places]
+        covered = [float(self._area(place).mean()) for place in shown]
+        free = [i for i in range(len(shown)) if covered[i] <= _MOST_COVERED]
+        if not free:
+            return None
+        best = shown[min(free, key=lambda i: covered[i] + self._hidden(shown[i]))]
+        self._area(best)[:] = True
+        return best
+
+    def _moved_inside(self, left: float, top: float, width: int, height: int) -> Rectangle:
+        x = int(min(max(0, left), max(0, self._width - width)))
+        y = int(min(max(0, top), max(0, self._height - height)))
+        return x, y, x + width, y + height
+
+    def _area(self, place: Rectangle) -> np.ndarray:
+        return self._covered[place[1] : place[3], place[0] : place[2]]
+
+    def _hidden(self, place: Rectangle) -> float:
+        """How much of the box of the thing that loses most a rectangle would cover, 0 to 1."""
+        low, high = np.maximum(self._things[:, :2], place[:2]), np.minimum(self._things[:, 2:], place[2:])
+        areas = (self._things[:, 2:] - self._things[:, :2]).prod(1).clip(1)
+        most = float(((high - low).clip(0).prod(1) / areas).max(initial=0))
+        return most if most > _LITTLE_HIDDEN else 0.0
+
+
 class Captions:
     """Tags for one image, placed as they are added: the first get the best places."""
 
     def __init__(self, canvas: Image.Image, count: int, things: Sequence[Rectangle] = ()) -> None:
         """``count`` is how many tags to expect; many make the letters smaller. Tags keep off ``things``."""
         self._canvas = canvas
-        self._things = np.array(things, np.int64).reshape(-1, 4)
+        self._places = Places(canvas.size, things)
         self._size = letter_size(canvas.size, count)
         self._placed: list[tuple[Rectangle, str, Color]] = []
-        self._covered = np.zeros((canvas.height, canvas.width), bool)
         self._left_out = 0
 
     def add(self, name: str, score: float | None, color: Color, places: Iterable[Place]) -> None:
-        """Put a tag at one of some places; count it as left out where the tags before it leave no room.
+        """Put a tag at one of some places, see ``Places``; count it as left out where there is no room.
 
-        Of the free places it is the one where the tag hides least of any one thing, the first of equals. A
-        name longer than half the image is cut.
+        A name longer than half the image is cut.
         """
         ending = "" if score is None else f" {score:.2f}"
         text = shortened(name, self._size, self._canvas.width // 2) + ending
-        font = font_for(text, self._size)
-        width, height = _tag_size(text, font)
-        shown = [self._moved_inside(x - width * a, y - height * b, width, height) for x, y, a, b in places]
-        covered = [float(self._area(place).mean()) for place in shown]
-        cost = [over + self._hidden(place) for over, place in zip(covered, shown, strict=True)]
-        free = [i for i in range(len(shown)) if covered[i] <= _MOST_COVERED]
-        if not free:
+        place = self._places.take(*_tag_size(text, font_for(text, self._size)), places)
+        if place is None:
             self._left_out += 1
-            return
-        best = min(free, key=lambda i: cost[i])
-        self._area(shown[best])[:] = True
-        self._placed.append((shown[best], text, color))
+        else:
+            self._placed.append((place, text, color))
 
     def draw(self) -> None:
         """Put the tags on the canvas, the first on top."""
@@ -90,21 +120,6 @@ class Captions:
             right, bottom = self._canvas.size
             width, height = _tag_size(text, font)
             _draw_tag(pen, (right - width, bottom - height, right, bottom), text, BLACK, font)
-
-    def _moved_inside(self, left: float, top: float, width: int, height: int) -> Rectangle:
-        x = int(min(max(0, left), max(0, self._canvas.width - width)))
-        y = int(min(max(0, top), max(0, self._canvas.height - height)))
-        return x, y, x + width, y + height
-
-    def _area(self, place: Rectangle) -> np.ndarray:
-        return self._covered[place[1] : place[3], place[0] : place[2]]
-
-    def _hidden(self, place: Rectangle) -> float:
-        """How much of the box of the thing that loses most a tag would cover, 0 to 1."""
-        low, high = np.maximum(self._things[:, :2], place[:2]), np.minimum(self._things[:, 2:], place[2:])
-        areas = (self._things[:, 2:] - self._things[:, :2]).prod(1).clip(1)
-        most = float(((high - low).clip(0).prod(1) / areas).max(initial=0))
-        return most if most > _LITTLE_HIDDEN else 0.0
 
 
 def letter_size(size_wh: tuple[int, int], count: int) -> int:

@@ -170,6 +170,16 @@ def choose(browser: Any, view: str) -> None:
     browser.find_element("css selector", f"#views label[data-testid='{view}-radio-label']").click()
 
 
+def fits_a_phone(browser: Any) -> bool:
+    """Whether the page is no wider than a screen of 390 pixels."""
+    screen = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        return bool(browser.execute_script("return document.documentElement.scrollWidth <= 390"))
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def strangers_asked(browser: Any, address: str) -> list[str]:
     """Every request that went elsewhere, by Chromium's own record."""
     asked = []
@@ -191,11 +201,13 @@ def test_a_visit(server: Server, browser: Any, street: Path, tmp_path: Path) -> 
     until(lambda: "Drop an image" in status_of(browser), "the page")
     assert browser.find_element("css selector", "#head h1").text == "demo"
     assert len(browser.find_elements("css selector", "#legend li")) == 21
+    assert fits_a_phone(browser)
 
     drop(browser, street)
     until(lambda: "segments above 0.50" in status_of(browser), "the segments")
     panoptic = until(lambda: image_of(browser), "the panoptic image")
     assert len(rows(browser)) >= 3 and "street.png" in status_of(browser)
+    assert fits_a_phone(browser), "with the table of what was found"
     browser.save_screenshot(str(tmp_path / "page.png"))  # pytest keeps it a while, to be looked at
 
     choose(browser, "Boxes")
@@ -209,12 +221,13 @@ def test_a_visit(server: Server, browser: Any, street: Path, tmp_path: Path) -> 
 
     choose(browser, "Attention")
     maps = until(lambda: browser.find_elements("css selector", "#gallery img"), "the attention")
-    assert len(maps) >= 4
+    assert len(maps) >= 4 and fits_a_phone(browser)
 
     drop(browser, write_film(tmp_path / "yard.mp4", seed=2, seconds=0.3, world=STREET))
     until(lambda: "yard.mp4: what is surer" in status_of(browser), "the drawn video")
     film = until(lambda: browser.find_element("css selector", "#film video"), "the player")
     until(lambda: film.get_property("videoWidth"), "a video that can be played")
+    assert fits_a_phone(browser)
     assert not [one for one in browser.find_elements("css selector", "#views") if one.is_displayed()]
     browser.save_screenshot(str(tmp_path / "film.png"))
     browser.find_element("css selector", "#download").click()

@@ -35,7 +35,7 @@ def test_the_page_shows_findings_classes_and_the_worst_pictures(tmp_path: Path) 
     seen = page_of(write_coco_detection(tmp_path, mend=spoil).annotations, tmp_path)
     for word in ("box-clipped", "box-tiny", "no errors", "brick", "cone", "plank", "001.jpg"):
         assert word in seen.words
-    assert len(seen.all("svg")) == 1, "only the image with a warning is drawn"
+    assert len(seen.all("svg")) == 1, "only the image with a warning is among the worst"
     (image,) = seen.all("image")
     kind, _, data = (image["href"] or "").partition(";base64,")
     assert kind == "data:image/jpeg"
@@ -43,6 +43,27 @@ def test_the_page_shows_findings_classes_and_the_worst_pictures(tmp_path: Path) 
         assert image.size == (90, 120)
     inks = {frame["stroke"] for frame in seen.all("rect")}
     assert inks == {"#e11d1d", "#2f6fde"}
+
+
+@pytest.mark.parametrize("write", [write_coco_detection, write_coco_panoptic])
+def test_typical_images_are_shown_when_all_is_well(tmp_path: Path, write: Any) -> None:
+    """As training reads them: with their names, boxes or segments, and the same ones every time."""
+
+    def mend(content: dict[str, Any]) -> None:
+        for entry in content["annotations"]:
+            for segment in entry.get("segments_info", ()):
+                del segment["bbox"], segment["area"]  # those of the factory are wrong
+
+    split = write(tmp_path, count=9, mend=mend)
+    target = open_target(split.annotations if write is write_coco_detection else split.place)
+    found = check(target, threads=1)
+    write_page(found, tmp_path / "page.html")
+    seen = read_page(tmp_path / "page.html")
+    drawn = [image for image in seen.all("img") if (image["src"] or "").startswith("data:image/jpeg")]
+    assert found.samples == [] and len(drawn) == len(found.typical) == 6
+    assert "6 images without a fault" in seen.words and seen.all("svg") == []
+    again = check(target, threads=2)
+    assert [one.sample.file_name for one in again.typical] == [one.sample.file_name for one in found.typical]
 
 
 def test_commands_in_remedies_are_code(tmp_path: Path) -> None:
@@ -73,7 +94,8 @@ def test_names_from_the_data_cannot_become_markup(tmp_path: Path) -> None:
     seen = page_of(write_coco_detection(tmp_path, mend=name).annotations, tmp_path)
     assert EVIL in seen.words, "shown as text"
     tags = {tag for tag, _ in seen.tags}
-    assert not tags & {"script", "img", "iframe", "a", "link", "object"}
+    assert not tags & {"script", "iframe", "a", "link", "object"}
+    assert all((image["src"] or "").startswith("data:image/jpeg") for image in seen.all("img"))
     assert not [key for _, attributes in seen.tags for key in attributes if key.startswith("on")]
 
 
