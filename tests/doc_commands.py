@@ -116,6 +116,8 @@ def check_torchrun(words: list[str], root: Path) -> list[str]:
     arguments, faults = parsed(get_args_parser(), words)
     if arguments is None:
         return faults
+    if arguments.module and arguments.training_script == "detr_hf.train":
+        return wrong_recipe(*_split(arguments.training_script_args), root)
     return check_script([arguments.training_script, *arguments.training_script_args], root)
 
 

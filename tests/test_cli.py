@@ -59,7 +59,7 @@ def test_a_command_is_one_file(
     )
     monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
     assert told(["toy", "world"], capsys) == "hello world\n"
-    assert list(cli.find_commands())[:5] == ["prepare", "check", "convert", "toy", "recipes"]
+    assert list(cli.find_commands())[:5] == ["prepare", "check", "convert", "toy", "init"]
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 #!/bin/bash
 # sbatch recipes/launch/slurm.sh RECIPE [key=value ...]
 #
-# Two machines of eight GPUs: one task a machine, torchrun starts a process for each GPU. Submit it from the folder of
-# the checkout, which all machines must see, as they must output_dir. SIGTERM five minutes before the end: the run saves.
+# Two machines of eight GPUs: one task a machine, torchrun starts a process for each GPU. Submit it from a folder that
+# all machines see, as they must output_dir. SIGTERM five minutes before the end: the run saves.
 #SBATCH --job-name=detr
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -13,4 +13,4 @@
 set -euo pipefail
 first_machine=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun --nnodes "$SLURM_NNODES" --nproc_per_node "${SLURM_GPUS_ON_NODE:-8}" --rdzv_id "$SLURM_JOB_ID" \
-    --rdzv_backend c10d --rdzv_endpoint "$first_machine:29500" detr_hf/train.py "$@"
+    --rdzv_backend c10d --rdzv_endpoint "$first_machine:29500" -m detr_hf.train "$@"
