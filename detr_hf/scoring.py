@@ -26,11 +26,13 @@ class Scoring:
         recipe: its `data` has the split to score as the validation split.
         model: folder, Hub id or `demo`.
         out: folder of the numbers.
+        of_the_run: whether it is ``best/`` of a run, scored just as the run did.
     """
 
     recipe: Recipe
     model: str
     out: Path
+    of_the_run: bool = False
 
 
 def scoring_of(
@@ -58,7 +60,9 @@ def scoring_of(
     recipe = load_recipe(target.recipe_file, overrides)
     run = target.path if target.kind == "run" else Path(recipe.output_dir)
     scored = model or str(target.model or run / "best")
-    return Scoring(_with_split(recipe, split), scored, _out(run, split, out))
+    changed = overrides or model or out or split not in (None, VALIDATION)
+    of_the_run = target.kind == "run" and not changed and Path(scored) == run / "best"
+    return Scoring(_with_split(recipe, split), scored, _out(run, split, out), of_the_run)
 
 
 def _of_data(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from detr_hf import __version__, cli
+from detr_hf.modeling.threshold_record import record_threshold
 from detr_hf.recipe import recipe_to_yaml
 from tests.commands import refusal, told
 from tests.factories import write_coco_panoptic
@@ -132,6 +134,12 @@ def test_predict_one_image_and_a_folder(
     assert names == ["000.jpg", "000.json", "000.panoptic.png"]
     first, again = ((tmp_path / folder / "000.json").read_text() for folder in ("all", "one"))
     assert first == again
+    out = told(["predict", model, str(images), "--out", str(tmp_path / "none"), "--threshold", "1"], capsys)
+    assert re.search(r"^nothing found: the highest score is 0\.\d\d, the threshold 1\.00[,;]", out, re.M)
+    shutil.copytree(model, tmp_path / "own")
+    record_threshold(tmp_path / "own", 0.25)
+    out = told(["predict", str(tmp_path / "own"), str(images), "--out", str(tmp_path / "best")], capsys)
+    assert "above 0.25, the best on validation: " in out
     options += ["--format", "coco", "--image-ids", str(finished / "data" / "annotations.json")]
     told(["predict", model, str(images), "--out", str(tmp_path / "ids"), *options], capsys)
     given, taken = (

@@ -64,6 +64,9 @@ class Page:
             min(max(self.viewer.score_threshold, LEAST), MOST),
             step=0.01,
             label="Show what is surer than",
+            info=None
+            if (best := self.viewer.best_threshold) is None
+            else f"{best:.2f} was best on validation",
             buttons=[],
             elem_id="threshold",
         )

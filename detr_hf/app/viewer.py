@@ -97,6 +97,7 @@ class Viewer:
         self.predictor, self.folder = predictor, folder
         self.labels, self.is_panoptic = predictor.labels, predictor.is_panoptic
         self.score_threshold, self.family = predictor.score_threshold, predictor.task.family.name
+        self.best_threshold = predictor.best_threshold
         # the inside of an exported model is closed; tiles are many looks, and attention shows one
         self.explains = isinstance(predictor.task, nn.Module) and predictor.tiles is None
         self._turn = threading.Lock()

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=share,
-        help="where the slider stands at first (default: the family's, 0.85 for DETR, else 0.4)",
+        help="where the slider stands at first (default: the one that was best on the model's validation "
+        "split; where none is known the family's, 0.85 for DETR, else 0.4)",
     )
     parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
     parser.add_argument(

@@ -53,5 +53,5 @@ def run(arguments: argparse.Namespace) -> None:
     with accelerator.main_process_first():
         recipe = resolve_demo(scoring.recipe)
         data = build_bundle(recipe.data, out)
-    results = evaluate_model(recipe, data, model, out)
+    results = evaluate_model(recipe, data, model, out, scoring.of_the_run)
     accelerator.print(f"\n{model}\n\n{results_tables(results)}\n\ntables, by class: {out / 'evaluation.md'}")

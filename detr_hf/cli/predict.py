@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, help="folder for the results; for one video also a file, .mp4 or .gif"
     )
     parser.add_argument(
-        "--threshold", type=share, help="least score, 0 to 1 (default: the family's, 0.85 for DETR, else 0.4)"
+        "--threshold",
+        type=share,
+        help="least score, 0 to 1 (default: the one that was best on the model's validation split; where "
+        "none is known the family's, 0.85 for DETR, else 0.4)",
     )
     parser.add_argument("--batch-size", type=count, default=1, help="images in one pass (default: 1)")
     parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
@@ -96,11 +99,12 @@ def run(arguments: argparse.Namespace) -> None:
     if out.suffix.lower() in (".mp4", ".gif") and (sources.images or len(sources.videos) != 1):
         raise UserError(f"--out {out} is one video; several sources, or images, need a folder there.")
     predictor = _predictor(arguments)
-    failures = []
+    failures, found = [], [0]
     if sources.images:
-        failures += _faults(partial(_images, predictor, sources.images, out, arguments, given))
+        failures += _faults(partial(_images, predictor, sources.images, out, arguments, given), found)
     for video, file in zip(sources.videos, _video_files(sources.videos, out), strict=True):
-        failures += _faults(partial(_video, predictor, video, file, arguments))
+        failures += _faults(partial(_video, predictor, video, file, arguments), found)
+    _tell_if_nothing(predictor, sum(found))
     if failures:
         raise UserError("\n".join(failures))
 
@@ -149,7 +153,7 @@ def _predictor(arguments: argparse.Namespace) -> Any:
 
 def _images(
     predictor: Any, images: list[Path], out: Path, arguments: argparse.Namespace, given: GivenIds | None
-) -> None:
+) -> int:
     from detr_hf.inference.folder import Output, records_to_folder
 
     root = None if arguments.image_root is None else Path(arguments.image_root)
@@ -169,16 +173,34 @@ def _images(
         seen += 1
         found += len(record.get("segments", record["objects"]))
     counts = f"{quantity(seen, 'image')}, {quantity(found, 'object')}"
-    print(f"{counts} above {predictor.score_threshold}: {out}")
+    print(f"{counts} above {_threshold(predictor, arguments)}: {out}")
+    return found
 
 
-def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Namespace) -> None:
+def _threshold(predictor: Any, arguments: argparse.Namespace) -> str:
+    """The threshold and, where nobody gave one, where it comes from."""
+    plain = getattr(predictor, "predictor", predictor)
+    is_chosen = arguments.threshold is None and plain.best_threshold is not None
+    return f"{plain.score_threshold:g}" + (", the best on validation" if is_chosen else "")
+
+
+def _tell_if_nothing(predictor: Any, found: int) -> None:
+    from detr_hf.inference.results import nothing_found
+
+    plain = getattr(predictor, "predictor", predictor)
+    if not found and plain.highest_score > 0:  # 0: not one image could be read
+        print(nothing_found(plain.highest_score, plain.score_threshold))
+
+
+def _video(predictor: Any, video: Path | int, file: Path, arguments: argparse.Namespace) -> int:
     from detr_hf.inference.video import predict_video
 
     lines = file.with_suffix(".jsonl") if arguments.format == "json" else None
     done = predict_video(predictor, video, file, arguments.batch_size, arguments.seconds, lines)
     speed = f"{done.took:.1f} s, {done.frames_per_second:.1f} frames/s"
-    print(f"{file}: {quantity(done.frames, 'frame')} in {speed}")
+    found = f"{quantity(done.found, 'object')} above {_threshold(predictor, arguments)}"
+    print(f"{file}: {quantity(done.frames, 'frame')} in {speed}; {found}")
+    return done.found
 
 
 def _video_files(videos: list[Path | int], out: Path) -> list[Path]:
@@ -191,10 +213,10 @@ def _video_files(videos: list[Path | int], out: Path) -> list[Path]:
     return [out / f"{name}.mp4" for name in names]
 
 
-def _faults(action: Callable[[], None]) -> list[str]:
-    """What went wrong, so that the other sources are done all the same."""
+def _faults(action: Callable[[], int], found: list[int]) -> list[str]:
+    """What went wrong, so that the other sources are done all the same; ``found`` takes what was found."""
     try:
-        action()
+        found.append(action())
     except UserError as error:
         return [str(error)]
     return []

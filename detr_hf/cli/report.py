@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("folder", metavar="RUN", help="a run folder, with recipe.yaml and best/ in it")
     parser.add_argument(
-        "--threshold", type=share, help="score above which a box counts (default: the one with the best F1)"
+        "--threshold", type=share, help="score above which a box counts (default: the best one on validation)"
     )
     parser.add_argument(
         "--images",

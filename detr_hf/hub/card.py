@@ -14,6 +14,7 @@ from detr_hf.hub.access import UNSTATED
 from detr_hf.hub.facts import RunFacts
 from detr_hf.hub.plain_paths import public_recipe, without_paths
 from detr_hf.metrics.tables import per_class_table, results_tables
+from detr_hf.modeling.threshold_record import read_threshold
 from detr_hf.recipe import DetectionRecipe, Hub
 from detr_hf.templating import render_markdown
 
@@ -43,7 +44,8 @@ def card_text(facts: RunFacts, target: Hub, pictures: Sequence[str] = ()) -> str
         pictures: names of picture files that are pushed beside it; the first few are shown.
     """
     recipe, labels, images = facts.recipe, facts.labels, facts.environment.get("images") or {}
-    family, threshold = facts.family, recipe.evaluation.score_threshold
+    family, best, threshold = facts.family, read_threshold(facts.config), recipe.evaluation.score_threshold
+    usual = family.scores.usual_threshold if threshold is None else threshold
     return render_markdown(
         template(),
         metadata=metadata_of(facts, target).to_yaml(),
@@ -62,7 +64,8 @@ def card_text(facts: RunFacts, target: Hub, pictures: Sequence[str] = ()) -> str
         truth=without_paths(facts.data.truth),
         results=results_tables(facts.results),
         results_by_class=per_class_table(facts.results["panoptic" if facts.is_panoptic else "detection"]),
-        score_threshold=family.scores.usual_threshold if threshold is None else threshold,
+        score_threshold=usual if best is None else best,
+        is_best_threshold=best is not None,
         training=_training(facts),
         recipe=public_recipe(recipe),
         family=family,

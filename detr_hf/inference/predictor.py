@@ -25,6 +25,7 @@ from detr_hf.modeling.model_files import load_config, load_label_map, load_proce
 from detr_hf.modeling.predictions import Explanation, Prediction
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import task_of
+from detr_hf.modeling.threshold_record import read_threshold
 from detr_hf.modeling.tile_record import TileGrid, read_tiles
 
 MASK_CHUNK = 16
@@ -69,6 +70,7 @@ class Predictor:
             images into patches, the sides are rounded to whole ones, so that no rim is lost.
         score_threshold: 0 to 1; what has a higher score becomes a segment, is drawn and is listed. None: the
             usual one of the model's family, 0.85 for DETR and 0.4 where scores are sigmoids.
+            ``from_pretrained`` takes the one that was best on the model's validation split first.
         device: where to run; the GPU when there is one.
         precision: "bf16" and "fp16" run the network under autocast; weights and the panoptic merge stay in
             float32.
@@ -78,6 +80,8 @@ class Predictor:
         is_panoptic: whether predictions are id maps with segments (stage 2), or boxes alone (stage 1).
         tiles: those that the model was trained in; ``TiledPredictor(predictor)`` predicts in them, while this
             class looks at images whole. None: it was trained on whole images.
+        best_threshold: the score threshold that was best on the model's validation split; None: not known.
+        highest_score: of all that was predicted so far, also of what is below the threshold and dropped.
 
     Raises:
         UserError: the device or the precision cannot be used here.
@@ -102,6 +106,8 @@ class Predictor:
         )
         self.resize = resize_as(processor, multiple_of=task.patch_side)
         self.tiles: TileGrid | None = None
+        self.best_threshold: float | None = None
+        self.highest_score = 0.0
 
     @classmethod
     def from_pretrained(
@@ -119,13 +125,15 @@ class Predictor:
         if is_export(source):
             if precision != "fp32":
                 raise UserError(f"{source}: exported in float32; precision {precision} is for PyTorch.")
-            exported = cls(OnnxTask(source, device), load_processor(str(source)), score_threshold, "cpu")
-            exported.tiles = read_tiles(load_config(str(source)))
-            return exported
-        model = load_finished(str(source))
-        task = task_of(model, load_label_map(str(source), model.config))
-        predictor = cls(task, load_processor(str(source)), score_threshold, device, precision)
-        predictor.tiles = read_tiles(model.config)
+            task: Any = OnnxTask(source, device)
+            config, device = load_config(str(source)), "cpu"
+        else:
+            model = load_finished(str(source))
+            task, config = task_of(model, load_label_map(str(source), model.config)), model.config
+        best = read_threshold(config)
+        given = best if score_threshold is None else score_threshold
+        predictor = cls(task, load_processor(str(source)), given, device, precision)
+        predictor.tiles, predictor.best_threshold = read_tiles(config), best
         return predictor
 
     @property
@@ -170,7 +178,10 @@ class Predictor:
     def _predict_batch(self, samples: Sequence[Any]) -> Sequence[Prediction]:
         batch = collate(samples).to(self.device)
         with autocast(self.device, self.precision):
-            return self.task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
+            found = self.task.predict(batch.pixel_values, batch.pixel_mask, batch.targets)
+        scores = [one.detections.scores.max(initial=0.0) for one in found]
+        self.highest_score = max(self.highest_score, *map(float, scores))
+        return found
 
     def require_explainable(self) -> None:
         """Raises UserError for an exported model, whose inside is closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,29 @@ def as_record(predicted: Prediction, labels: LabelMap, score_threshold: float) -
             for segment in predicted.segments
         ]
     return record
+
+
+FAR_BELOW = 0.5
+"""As a share of the threshold: a highest score under it is a guess, and to list it would help nobody."""
+
+
+def nothing_found(highest_score: float, score_threshold: float) -> str:
+    """What to do where a model found nothing in any image, in one sentence.
+
+    Args:
+        highest_score: that any query gave.
+        score_threshold: of the prediction.
+    """
+    seen = f"nothing found: the highest score is {highest_score:.2f}, the threshold {score_threshold:.2f}"
+    if highest_score > score_threshold:
+        return f"{seen}, but no mask was left for it; train stage 2 for longer"
+    if highest_score < FAR_BELOW * score_threshold:
+        return (
+            f"{seen}, so a lower one would show guesses: train for longer, or see whether the images show "
+            "classes that the model has, in a size that it was trained on"
+        )
+    lower = math.floor(90 * highest_score) / 100
+    return f"{seen}; see what --threshold {lower:g} shows, and train for longer if that is wrong"
 
 
 def result_names(sources: Sequence[Path]) -> list[str]:

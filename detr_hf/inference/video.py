@@ -30,10 +30,11 @@ from detr_hf.visualize.panoptic import draw_panoptic
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """How many frames were written, and how long that took in seconds."""
+    """How many frames were written, in how many seconds, and what was found in them all."""
 
     frames: int
     took: float
+    found: int
 
     @property
     def frames_per_second(self) -> float:
@@ -69,18 +70,19 @@ def predict_video(
     if isinstance(source, Path) and source.resolve() == out.resolve():
         raise UserError(f"{out} is the video itself; choose another file for the result.")
     footage = open_footage(source, seconds)
-    start, written = time.monotonic(), 0
+    start, written, found = time.monotonic(), 0, 0
     draw = FramePainter(predictor.labels, predictor.score_threshold)
     bar = tqdm(total=footage.count, desc=Path(str(source)).name, unit="frame")
     with VideoWriter(out, footage.rate) as writer, _opened(lines) as file, bar:
         for frame, predicted in with_predictions(predictor, footage.frames, batch_size):
             writer.add(draw(frame.pixels, predicted), frame.at)
+            record = as_record(predicted, predictor.labels, predictor.score_threshold)
+            found += len(record.get("segments", record["objects"]))
             if file is not None:
-                record = as_record(predicted, predictor.labels, predictor.score_threshold)
                 file.write(json.dumps({"frame": written, "seconds": float(frame.at), **record}) + "\n")
             written += 1
             bar.update()
-    return VideoSummary(written, time.monotonic() - start)
+    return VideoSummary(written, time.monotonic() - start, found)
 
 
 def _opened(lines: Path | str | None) -> AbstractContextManager[TextIO | None]:

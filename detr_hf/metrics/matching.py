@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 from detr_hf.metrics.entries import ImageBoxes, ImageEntry
 
 LEAST_IOU = 0.5
+NO_LOSS = 0.01  # of mean F1; see `best_threshold`
 THRESHOLDS = np.arange(100) / 100  # of scores; a detection counts when its score is higher
 
 
@@ -119,6 +120,39 @@ def sweep(matches: Sequence[Matches], objects: int, label: int | None = None) ->
     columns["threshold"] = THRESHOLDS.tolist()
     columns["best"] = {"threshold": float(THRESHOLDS[best]), **rows[best]} if rows[best]["f1"] else None
     return columns
+
+
+def best_threshold(f1_of_classes: Sequence[Sequence[float | None]]) -> float | None:
+    """The one score threshold for boxes of all classes: where the mean F1 over the classes is highest.
+
+    A class counts as much as another, as in AP, or a frequent class would hide a rare one whose scores are
+    lower. The curve is flat at its top, and its maximum moves with a few images: of all thresholds that lose
+    less than ``NO_LOSS`` the middle one is taken.
+
+    Args:
+        f1_of_classes: "f1" of ``sweep``, of every class that has objects.
+
+    Returns:
+        One of ``THRESHOLDS``; None where nothing was found.
+    """
+    curves = [[value or 0.0 for value in curve] for curve in f1_of_classes]
+    mean = np.mean(curves, axis=0) if curves else np.zeros(1)
+    if not mean.max() > 0:
+        return None
+    good = np.flatnonzero((mean > 0) & (mean > mean.max() - NO_LOSS))
+    return float(THRESHOLDS[good[len(good) // 2]])
+
+
+def threshold_of_boxes(entries: Sequence[ImageEntry], objects: NDArray[np.int64]) -> float | None:
+    """``best_threshold`` of the boxes of an evaluation.
+
+    Args:
+        entries: with ``ImageBoxes``.
+        objects: ``int64 [C]``, how many each class has to find.
+    """
+    matches = [match(entry.content) for entry in entries]
+    seen = np.flatnonzero(objects).tolist()
+    return best_threshold([sweep(matches, int(objects[label]), label)["f1"] for label in seen])
 
 
 def confusion(

@@ -190,6 +190,17 @@ class PanopticTask(nn.Module):
         self, pixel_values: Tensor, pixel_mask: Tensor, targets: Sequence[Mapping]
     ) -> list[PanopticPrediction]:
         """One id map an image, in original pixels; ``targets`` give ids and sizes only."""
+        return self.predict_at([self.merge.score_threshold], pixel_values, pixel_mask, targets)[0]
+
+    @torch.no_grad()
+    def predict_at(
+        self,
+        score_thresholds: Sequence[float],
+        pixel_values: Tensor,
+        pixel_mask: Tensor,
+        targets: Sequence[Mapping],
+    ) -> list[list[PanopticPrediction]]:
+        """What ``predict`` gives at each of some thresholds; the detector runs once."""
         detected = self.family.run(self.detector, pixel_values, pixel_mask, all_layers=False)
 
         def masks_of(image: Tensor, query: Tensor) -> Tensor:
@@ -197,9 +208,11 @@ class PanopticTask(nn.Module):
 
         canvas_hw = (pixel_values.shape[-2], pixel_values.shape[-1])
         stuff_ids = self.labels.stuff_ids
-        return panoptic_predictions(
-            self.family, detected, masks_of, targets, canvas_hw, stuff_ids, self.merge
-        )
+        merges = [replace(self.merge, score_threshold=value) for value in score_thresholds]
+        return [
+            panoptic_predictions(self.family, detected, masks_of, targets, canvas_hw, stuff_ids, merge)
+            for merge in merges
+        ]
 
 
 Task = DetectionTask | PanopticTask

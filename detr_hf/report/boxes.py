@@ -21,7 +21,7 @@ from detr_hf.metrics.box_scores import (
     score_boxes,
 )
 from detr_hf.metrics.entries import ImageEntry
-from detr_hf.metrics.matching import LEAST_IOU, confusion, match, sweep
+from detr_hf.metrics.matching import LEAST_IOU, best_threshold, confusion, match, sweep
 
 SIZES = (
     ("small", "under 32² px", SMALL, 0.0, 32.0**2),
@@ -36,7 +36,7 @@ def box_numbers(entries: list[ImageEntry], labels: LabelMap, score_threshold: fl
     Args:
         entries: with ``ImageBoxes``.
         labels: names the classes.
-        score_threshold: of the confusion matrix; None: the one with the best F1.
+        score_threshold: of the confusion matrix; None: the best one, see ``best_threshold``.
 
     Returns:
         "AP" and "AR", computed anew; "sizes", "precision_recall", "threshold_sweep", "score_threshold" and
@@ -47,8 +47,13 @@ def box_numbers(entries: list[ImageEntry], labels: LabelMap, score_threshold: fl
     matches = [match(entry.content) for entry in entries]
     objects = count_objects(entries, labels.num_classes)
     swept = sweep(matches, int(objects.sum()))
-    if score_threshold is None and swept["best"]:
-        score_threshold = swept["best"]["threshold"]
+    of_classes = {
+        category.name: sweep(matches, int(objects[category.id]), category.id)
+        for category in labels.categories
+    }
+    if score_threshold is None:
+        seen = [category for category in labels.categories if objects[category.id]]
+        score_threshold = best_threshold([of_classes[category.name]["f1"] for category in seen])
     return {
         "AP": mean_of_filled(precision[:, :, :, ALL, FIRST_100]),
         "AR": mean_of_filled(recall[:, :, ALL, FIRST_100]),
@@ -56,10 +61,7 @@ def box_numbers(entries: list[ImageEntry], labels: LabelMap, score_threshold: fl
         "precision_recall": _precision_recall(precision[..., ALL, FIRST_100], labels),
         "threshold_sweep": swept,
         "score_threshold": score_threshold,
-        "best_f1": {
-            category.name: sweep(matches, int(objects[category.id]), category.id)["best"]
-            for category in labels.categories
-        },
+        "best_f1": {name: one["best"] for name, one in of_classes.items()},
         "confusion": _confusion(entries, labels, score_threshold),
     }
 

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from detr_hf.errors import UserError
+from detr_hf.modeling.threshold_record import read_threshold
 from detr_hf.recipe import load_recipe, recipe_to_dict
 from detr_hf.run_folder import RunFolder
 
@@ -35,6 +36,7 @@ def facts_of(
         ("stage", {"detection": "1, boxes", "panoptic": "2, panoptic"}.get(str(recipe.get("task")), UNKNOWN)),
         ("network", _text(run.best_config().get("model_type"))),
         ("starts from", _start(recipe)),
+        ("score threshold", _text(read_threshold(run.best_config()), ", the best on the validation split")),
         ("training images", _text(splits.get("train"))),
         ("validation images", _text(splits.get("validation"))),
         ("best epoch", _text(results.get("epoch"), f", after step {_text(results.get('step'))}")),

@@ -41,8 +41,8 @@ class ReportInputs:
         folder: of the run, with ``best/``.
         labels: classes of ``best/``.
         score_threshold: above which a box counts for the confusion matrix, the drawings, and in stage 1 for
-            the ranking of images; None: the one with the best F1.
-        usual_threshold: the recipe's, where no F1 is known.
+            the ranking of images; None: the best one, see ``best_threshold``.
+        usual_threshold: of the model's predictions, where no F1 is known.
         per_image: results of the evaluation behind ``best/``; None where it could not be had.
         truth: the validation split; None where the data cannot be read.
         faults: by image id, what is wrong with images that ``truth`` is without.

@@ -24,6 +24,7 @@ from detr_hf.modeling.model_files import load_processor, refuse_other_labels
 from detr_hf.modeling.panoptic_merge import MergeSettings
 from detr_hf.modeling.pretrained import LoadReport, load_finished, load_stage1, load_stage2
 from detr_hf.modeling.task import DetectionTask, PanopticTask, Task
+from detr_hf.modeling.threshold_record import drop_threshold
 from detr_hf.modeling.tile_record import TileGrid, write_tiles
 from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
@@ -96,6 +97,7 @@ def build_task(recipe: Recipe, data: DataBundle) -> tuple[Task, LoadReport]:
     else:
         task, report = _panoptic_task(recipe, data.labels, weights)
     write_losses(task.model.config, task.criterion.settings)
+    drop_threshold(task.model.config)
     tiles = recipe.data.tiles
     write_tiles(task.model.config, None if tiles is None else TileGrid(tiles.size, tiles.overlap))
     detector, backbone = task.detector, task.family.backbone(task.detector)

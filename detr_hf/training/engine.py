@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -201,7 +201,7 @@ def evaluate(
             if panoptic_metric is not None:
                 assert isinstance(prediction, PanopticPrediction)
                 reference = truth.panoptic(prediction.image_id)
-                panoptic_metric.add(prediction=_panoptic_row(prediction), reference=reference)
+                panoptic_metric.add(prediction=panoptic_row(prediction), reference=reference)
     # Once, after the loop: processes have unlike numbers of batches, and cannot synchronize after each.
     if any_rank(accelerator, stopped_here):
         raise EvaluationInterrupted
@@ -239,7 +239,8 @@ def _box_row(found: Detections) -> dict[str, Any]:
     }
 
 
-def _panoptic_row(found: PanopticPrediction) -> dict[str, Any]:
+def panoptic_row(found: PanopticPrediction) -> dict[str, Any]:
+    """As ``PanopticQuality`` takes it."""
     segments = [{"id": segment.id, "category_id": segment.category_id} for segment in found.segments]
     return {"image_id": found.image_id, "id_map": found.id_map, "segments": segments}
 
@@ -263,6 +264,22 @@ def predict_batches(task: Task, dataset: DetectionDataset, batches: Iterable[Bat
         on_device = batch.to(device)
         found = task.predict(on_device.pixel_values, on_device.pixel_mask, on_device.targets)
         yield from images.whole(found, on_device.targets)
+
+
+def predict_at(
+    task: PanopticTask, dataset: DetectionDataset, image: int, score_thresholds: Sequence[float]
+) -> list[Prediction]:
+    """As ``predict_one``, at each of some thresholds."""
+    assert isinstance(dataset.rows, TableRows), "images of a stream have no number"
+    device = next(task.parameters()).device
+    collectors = [_collector(task, dataset) for _ in score_thresholds]
+    whole: list[list[Prediction]] = [[] for _ in score_thresholds]
+    for key in dataset.rows.keys_of(image):
+        batch = collate([dataset[key]]).to(device)
+        found = task.predict_at(score_thresholds, batch.pixel_values, batch.pixel_mask, batch.targets)
+        for done, images, one in zip(whole, collectors, found, strict=True):
+            done += images.whole(one, batch.targets)
+    return [done[0] for done in whole]
 
 
 def _collector(task: Task, dataset: DetectionDataset) -> TileCollector:

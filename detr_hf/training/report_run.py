@@ -25,6 +25,7 @@ from detr_hf.loading.balance import (
 from detr_hf.loading.truth import GroundTruth
 from detr_hf.metrics.per_image_results import PerImageResults, load_per_image, save_per_image
 from detr_hf.modeling.predictions import Prediction
+from detr_hf.modeling.threshold_record import read_threshold
 from detr_hf.recipe import Recipe
 from detr_hf.report.drawn_segments import DrawnSegments
 from detr_hf.report.inputs import ReportInputs
@@ -51,7 +52,6 @@ def report_finished(run: Run, data: DataBundle) -> None:
     those that are drawn.
     """
     from detr_hf.training.engine import predict_one
-    from detr_hf.training.family_defaults import score_threshold_of
 
     if not run.accelerator.is_main_process:
         return
@@ -65,7 +65,7 @@ def report_finished(run: Run, data: DataBundle) -> None:
             folder=run.folder,
             labels=labels,
             score_threshold=None,
-            usual_threshold=score_threshold_of(run.recipe, run.task.family),
+            usual_threshold=_usual_threshold(folder, run.recipe),
             per_image=per_image,
             truth=run.truth,
             training_objects=counted_objects(data),
@@ -103,7 +103,7 @@ def report_again(
         folder: of the run, with ``best/``.
         recipe: of the run, without `demo` in it.
         data: of the recipe, or why it cannot be read: the report then says so, and shows what can be.
-        score_threshold: above which a box counts; None: the one with the best F1.
+        score_threshold: above which a box counts; None: the best one, see ``best_threshold``.
         images: how many of the worst images to draw, and as many of the best.
 
     Returns:
@@ -151,7 +151,9 @@ def report_again(
 
 
 def _usual_threshold(run: RunFolder, recipe: Recipe) -> float:
-    """As recorded, where the run of old or by hand did not leave it open."""
+    """What its model predicts with: the best one, or as the recipe has it, or as is usual in the family."""
+    if (best := read_threshold(run.best_config())) is not None:
+        return best
     if recipe.evaluation.score_threshold is not None:
         return recipe.evaluation.score_threshold
     from detr_hf.modeling.families.registry import family_of

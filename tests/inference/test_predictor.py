@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from detr_hf.errors import UserError
-from detr_hf.inference import Predictor, find_images, sample_of
+from detr_hf.inference import Predictor, TiledPredictor, find_images, sample_of
+from detr_hf.inference.results import nothing_found
 from detr_hf.modeling.predictions import Detections, PanopticPrediction
 from tests.inference.conftest import SIZES_HW
 from tests.tiny_runs import THING_LABELS, save_detector
@@ -129,3 +130,22 @@ def test_a_backbone_of_patches_sees_the_rim(
     one, other = predictor.predict([image, changed])
     assert (one.scores != other.scores).any(), "the last rows are seen"
     assert (one.boxes_xyxy_px <= [size_hw[1], size_hw[0]] * 2).all()
+
+
+@pytest.mark.parametrize(
+    ("highest", "threshold", "advice"),
+    [
+        (0.6, 0.85, "see what --threshold 0.54 shows"),
+        (0.05, 0.85, "a lower one would show guesses: train for longer, or see whether the images"),
+        (0.9, 0.85, "no mask was left for it"),
+    ],
+)
+def test_where_nothing_is_found_the_next_step_is_named(highest: float, threshold: float, advice: str) -> None:
+    told = nothing_found(highest, threshold)
+    assert f"the highest score is {highest:.2f}, the threshold {threshold:.2f}" in told and advice in told
+
+
+def test_the_highest_score_is_known_also_where_tiles_drop_it(detector: Path, images_dir: Path) -> None:
+    predictor = Predictor.from_pretrained(detector, 1.0)
+    [found] = TiledPredictor(predictor, 16).predict([images_dir / "0.png"])
+    assert not len(found.detections.scores) and 0 < predictor.highest_score < 1

@@ -7,7 +7,15 @@ import pytest
 
 from detr_hf.metrics.box_scores import score_boxes
 from detr_hf.metrics.entries import ImageEntry
-from detr_hf.metrics.matching import THRESHOLDS, above, confusion, match, sweep
+from detr_hf.metrics.matching import (
+    THRESHOLDS,
+    above,
+    best_threshold,
+    confusion,
+    match,
+    sweep,
+    threshold_of_boxes,
+)
 from tests.report.report_factories import image_boxes, random_entries
 
 BRICK, CONE, SKY = 0, 1, 2
@@ -118,3 +126,20 @@ def test_confusion_counts_every_object_and_every_box_once(seed: int) -> None:
         assert table[label].sum() == objects
     matches = [match(above(entry.content, 0.4), same_class=False) for entry in entries]
     assert table[:, :-1].sum() == sum(int((~one.ignored).sum()) for one in matches)
+
+
+def test_one_threshold_for_all_classes_counts_them_alike_and_stands_in_the_middle_of_its_plateau() -> None:
+    """Guards: the best F1 of all boxes together, at which a rare class with low scores is never drawn."""
+    frequent, rare = [0.0] * 100, [0.0] * 100
+    frequent[20:90] = [0.8] * 70
+    rare[10:41] = [0.6] * 31
+    frequent[50:70] = [0.9] * 20  # best for the frequent class, where the rare one has nothing
+    assert best_threshold([frequent]) == 0.6 and best_threshold([frequent, rare]) == 0.3
+    assert best_threshold([[None] * 100, [0.0] * 100]) is None and best_threshold([]) is None
+
+
+def test_the_threshold_of_boxes_asks_of_classes_that_have_objects_only() -> None:
+    image = image_boxes([(0, BRICK, 0.62), (1, CONE, 0.3), (2, SKY, 0.9)], [(0, BRICK), (1, CONE)])
+    found = threshold_of_boxes([ImageEntry(1, 0, image)], np.array([1, 1, 0]))
+    assert found == pytest.approx(0.15), "the middle of 0 to 0.29, where both are found"
+    assert threshold_of_boxes([ImageEntry(1, 0, image)], np.array([0, 0, 0])) is None
