@@ -23,9 +23,10 @@ from detr_hf.data.sample import Sample
 from detr_hf.data.sources.base import Opened, Source
 from detr_hf.data.sources.splits import TRAIN
 from detr_hf.data.validate import validate, validate_classes
-from detr_hf.data.workers import in_threads, progress
+from detr_hf.data.workers import in_threads
 from detr_hf.errors import UserError, quantity
 from detr_hf.labels import LabelMap, load_labels
+from detr_hf.progress import progress
 from detr_hf.recipe import Data, Split
 from detr_hf.recipe.data import MAX_LONG_EDGE, SHORT_EDGES
 from detr_hf.recipe.prepare import Reading

@@ -16,9 +16,10 @@ from detr_hf.data.sample import Sample
 from detr_hf.data.sinks import open_sink
 from detr_hf.data.sinks.base import Sink
 from detr_hf.data.sources.base import Opened, Source
-from detr_hf.data.workers import in_threads, progress
+from detr_hf.data.workers import in_threads
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
+from detr_hf.progress import progress
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,11 @@ from detr_hf.data.split import load_splits, split_records
 from detr_hf.data.statistics import Statistics
 from detr_hf.data.steps import StepFolder, words_of, words_of_file
 from detr_hf.data.stuff_mapping import StuffMapping, load_mapping, own_names
-from detr_hf.data.workers import in_order, progress
+from detr_hf.data.workers import in_order
 from detr_hf.errors import UserError
 from detr_hf.files import exclusive, require_outside, write_json
 from detr_hf.labels import CONSTRUCTION, LabelMap, load_labels
+from detr_hf.progress import progress
 from detr_hf.recipe.prepare import PrepareRecipe
 
 VERSION = "5"

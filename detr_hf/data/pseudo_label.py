@@ -23,11 +23,11 @@ from detr_hf.data.records import Record
 from detr_hf.data.repair_id_map import png_bytes
 from detr_hf.data.sources.base import hash_of_words
 from detr_hf.data.stuff_mapping import StuffMapping
-from detr_hf.data.workers import progress
 from detr_hf.errors import UserError, quantity
 from detr_hf.files import write_bytes, write_json
 from detr_hf.foreign_files import readable_json
 from detr_hf.images import decode_id_map, decode_image
+from detr_hf.progress import progress
 from detr_hf.recipe.prepare import PseudoStuff
 
 STEP_VERSION = "1"

@@ -19,10 +19,11 @@ from detr_hf.data.repair import Repair
 from detr_hf.data.report import Report
 from detr_hf.data.rows import RowMaker
 from detr_hf.data.sources.base import Source, hash_of_words
-from detr_hf.data.workers import in_threads, progress
+from detr_hf.data.workers import in_threads
 from detr_hf.errors import UserError
 from detr_hf.files import write_json
 from detr_hf.labels import LabelMap
+from detr_hf.progress import progress
 
 READER_VERSION = "2"
 """Raise this whenever the same files would give other rows: it is part of the cache key."""

@@ -1,4 +1,4 @@
-"""Work spread over threads or processes, few items under way at once, so that memory stays flat; and its bar.
+"""Work spread over threads or processes, few items under way at once, so that memory stays flat.
 
 Threads are for work that releases the interpreter's lock, such as decoding.
 """
@@ -16,8 +16,6 @@ from itertools import chain, islice
 from multiprocessing.process import parent_process
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from detr_hf.errors import UserError
 
 Item = TypeVar("Item")
@@ -26,14 +24,6 @@ Result = TypeVar("Result")
 CHUNK = 16  # items handed over at once
 AHEAD = 4  # items or chunks under way for each worker: results wait for the one before them
 FEW = 2 * CHUNK  # fewer items are done before other processes have started
-
-
-def progress(
-    items: Iterable[Item] | None, total: int, what: str, done: int = 0, is_shown: bool = True
-) -> tqdm[Item]:
-    """A bar on a terminal; nothing where the output is a file or a pipe."""
-    hidden = None if is_shown else True
-    return tqdm(items, what, total, leave=False, disable=hidden, unit="image", initial=done)
 
 
 def in_threads(

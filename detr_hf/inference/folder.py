@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from accelerate.utils import tqdm
-
 from detr_hf.data.given_ids import SHOWN, GivenIds
 from detr_hf.data.sinks.label_studio_files import LOCAL_FILES
 from detr_hf.errors import UserError, quantity
@@ -25,6 +23,7 @@ from detr_hf.inference.tiling import TiledPredictor
 from detr_hf.inputs import image_names
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
+from detr_hf.progress import progress
 from detr_hf.visualize.explanation import draw_explanation, fitted
 from detr_hf.visualize.panoptic import draw_prediction
 
@@ -213,7 +212,7 @@ class _Results:
 
 def _readable(images: Sequence[_Listed], failures: list[str]) -> Iterator[InputImage]:
     """The images that can be read; what is wrong with the others goes to ``failures``."""
-    for one in tqdm(images, desc="predict"):
+    for one in progress(images, len(images), "predict"):
         try:
             yield InputImage(one.path, one.name, one.file_name, as_rgb(one.path))
         except UserError as error:

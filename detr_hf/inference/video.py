@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-from accelerate.utils import tqdm
 from PIL import Image
 
 from detr_hf.errors import UserError
@@ -24,6 +23,7 @@ from detr_hf.inference.video_reader import open_footage
 from detr_hf.inference.video_writer import VideoWriter
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import PanopticPrediction, Prediction
+from detr_hf.progress import progress
 from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
 from detr_hf.visualize.panoptic import draw_panoptic
 
@@ -72,7 +72,7 @@ def predict_video(
     footage = open_footage(source, seconds)
     start, written, found = time.monotonic(), 0, 0
     draw = FramePainter(predictor.labels, predictor.score_threshold)
-    bar = tqdm(total=footage.count, desc=Path(str(source)).name, unit="frame")
+    bar = progress(None, footage.count, Path(str(source)).name, unit="frame")
     with VideoWriter(out, footage.rate) as writer, _opened(lines) as file, bar:
         for frame, predicted in with_predictions(predictor, footage.frames, batch_size):
             writer.add(draw(frame.pixels, predicted), frame.at)

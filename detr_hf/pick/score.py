@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from detr_hf.data.duplicates import Fingerprint
 from detr_hf.data.repair_records import difference_hash
-from detr_hf.data.workers import progress
 from detr_hf.errors import UserError
 from detr_hf.files import sha256_of
 from detr_hf.images import look_at_image
 from detr_hf.pick.doubt import doubt_about
 from detr_hf.pick.images import PoolImage
 from detr_hf.pick.scores import Scored, ScoreFile
+from detr_hf.progress import progress
 
 if TYPE_CHECKING:
     from detr_hf.inference import Predictor

@@ -18,8 +18,9 @@ from detr_hf.data.repair import Repair
 from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sinks import open_sink
-from detr_hf.data.workers import in_threads, progress
+from detr_hf.data.workers import in_threads
 from detr_hf.labels import LabelMap
+from detr_hf.progress import progress
 from detr_hf.review.parts import Part
 from detr_hf.review.rows import Row
 from detr_hf.review.suspicions import CLASS, MISPLACED, MISSING

@@ -157,7 +157,7 @@ def predict(
     run: RunFolder, recipe: Recipe, bundle: DataBundle, rows: datasets.Dataset
 ) -> Iterator[Prediction]:
     """What ``best/`` finds in any rows, seen as in validation: in tiles, where the run is."""
-    from detr_hf.data.workers import progress
+    from detr_hf.progress import progress
     from detr_hf.training.engine import predict_batches
     from detr_hf.training.loaders import build_validation_loader
     from detr_hf.training.report_run import load_best

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object, tqdm
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from detr_hf.errors import quantity
@@ -28,6 +28,7 @@ from detr_hf.modeling.backbones import map_stride
 from detr_hf.modeling.normalizers import Normalizers
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction
 from detr_hf.modeling.task import PanopticTask, Task
+from detr_hf.progress import progress
 from detr_hf.training.checkpoint import save_training
 from detr_hf.training.distributed import any_rank, sum_over_processes
 from detr_hf.training.log import Meter
@@ -54,38 +55,36 @@ class EvaluationResult:
     per_image: PerImageResults | None
 
 
-def train_one_epoch(run: Run, signals: SignalHandler) -> None:
-    """The rest of the current epoch, one optimizer step at a time; saves when due, returns early to stop."""
+def train_one_epoch(run: Run, signals: SignalHandler) -> dict[str, Any] | None:
+    """The rest of the current epoch, one optimizer step at a time; saves when due, returns early to stop.
+
+    Returns:
+        What is logged of the epoch, its mean "loss" among it; None where it was stopped.
+    """
     state, sampler = run.state, run.train_loader.sampler
     epoch, done = divmod(state.step, run.steps_per_epoch)
     last_step = min(run.steps_per_epoch, run.total_steps - epoch * run.steps_per_epoch)
     sampler.set_position(epoch, done)
     batches = iter(run.train_loader)
     run.task.train()
-    bar = tqdm(
-        range(done + 1, last_step + 1),
-        initial=done,
-        total=run.steps_per_epoch,
-        desc=f"epoch {epoch + 1}/{run.recipe.optim.epochs}",
-        leave=False,
-        disable=not run.accelerator.is_main_process,
-    )
+    what, is_shown = f"epoch {epoch + 1}/{run.epochs}", run.accelerator.is_main_process
+    bar = progress(range(done + 1, last_step + 1), last_step, what, done, is_shown, unit="step")
     device, batch_size = run.accelerator.device, run.recipe.optim.batch_size
     meter = Meter(run.optimizer, device, batch_size, state.epoch_sums)
     for step in bar:
         with meter.loading():
             micro_batches = [next(batches) for _ in range(sampler.micro_batches_per_step)]
         measured = optimizer_step(run, micro_batches)
-        bar.set_postfix(loss=f"{measured.get('loss', math.nan):.3f}")
         meter.add(measured)
-        meter.finish_step()
+        run.clock.add_step(meter.finish_step())
+        bar.set_postfix_str(f"loss {measured.get('loss', math.nan):.3f}, run: {run.time_left}")
         run.log.write_bad_samples(state.step, micro_batches)
         if state.step % run.recipe.log_every == 0:
             run.log.write(state.step, "step", {"epoch": epoch + 1, **meter.window_line()})
         if step < last_step:  # after the last one the caller evaluates and saves
             decision = signals.sync(state.step)
             if decision.reason:
-                return
+                return None
             if decision.save:
                 save_training(run)
                 signals.saved()
@@ -97,6 +96,7 @@ def train_one_epoch(run: Run, signals: SignalHandler) -> None:
     if bad := facts.get("bad_samples"):
         what = f"epoch {epoch + 1}: {quantity(bad, 'image')} could not be loaded; others took their place"
         run.accelerator.print(f"{what}; see {run.log.bad_samples_path}")
+    return facts
 
 
 def optimizer_step(run: Run, micro_batches: list[Batch]) -> dict[str, float]:
@@ -186,9 +186,7 @@ def evaluate(
     panoptic_metric = None
     if isinstance(task, PanopticTask):
         panoptic_metric = PanopticQuality(task.labels, backend=pq_backend)
-    bar = tqdm(
-        loader, total=len(loader), desc="evaluate", leave=False, disable=not accelerator.is_main_process
-    )
+    bar = progress(loader, len(loader), "evaluate", is_shown=accelerator.is_main_process, unit="batch")
     images, stopped_here = _collector(task, loader.dataset), False
     for batch in bar:
         if stopped_here := interrupted():

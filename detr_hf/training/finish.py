@@ -20,7 +20,7 @@ from detr_hf.modeling.model_files import load_processor
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import PanopticTask
 from detr_hf.recipe import Recipe
-from detr_hf.run_folder import METRICS_FILE, PICTURES_FOLDER, RESULTS_FILE, RunFolder
+from detr_hf.run_folder import LOG_FILE, METRICS_FILE, PICTURES_FOLDER, RESULTS_FILE, RunFolder
 from detr_hf.training.build import finished_task, pq_backend_of
 from detr_hf.training.distributed import set_float32_products
 from detr_hf.training.engine import evaluate, predict_one
@@ -53,15 +53,16 @@ def _finish_on_main(run: Run) -> dict[str, Any]:
     run.task.eval()
     per_image = load_per_image(RunFolder(run.folder), run.task.labels.num_classes)
     threshold = choose_threshold(run.task, run.validation_loader.dataset, run.truth, per_image)
-    keep_threshold(best, threshold)
     images = save_images(run, folder, threshold)
     write_text(run.folder / RESULTS_FILE, results_page(results))
     print(f"\nBest on the validation split, epoch {results['epoch']}:\n\n{results_tables(results)}\n")
-    print(f"model:              {best}")
-    print(f"tables, by class:   {run.folder / RESULTS_FILE}")
-    print(f"numbers:            {best / METRICS_FILE}")
-    print(f"all epochs:         {run.log.path}")
-    print(f"truth | prediction: {folder} ({quantity(len(images), 'image')})", flush=True)
+    print(f"model: {best}")
+    keep_threshold(best, threshold)
+    print(
+        f"beside it: {RESULTS_FILE} (each class), {LOG_FILE} (every epoch), {PICTURES_FOLDER}/ "
+        f"({quantity(len(images), 'image')}, truth | prediction)",
+        flush=True,
+    )
     return results
 
 

@@ -173,11 +173,13 @@ class Meter:
                     total, count = sums.get(name, (0.0, 0))
                     sums[name] = [total + value, count + 1]
 
-    def finish_step(self) -> None:
-        """After the step's numbers, take its time."""
+    def finish_step(self) -> float:
+        """After the step's numbers, take its time, in seconds."""
         now = time.perf_counter()
-        self.add({"data_seconds": self._loading, "step_seconds": now - self._started})
+        took = now - self._started
+        self.add({"data_seconds": self._loading, "step_seconds": took})
         self._loading, self._started = 0.0, now
+        return took
 
     def epoch_line(self) -> dict[str, Any]:
         """Means over the epoch, which ends here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from detr_hf.errors import StoppedEarly
 from detr_hf.metrics.per_image_results import save_per_image
@@ -12,6 +13,7 @@ from detr_hf.metrics.tables import said, score_of
 from detr_hf.run_folder import RunFolder
 from detr_hf.training.build import pq_backend_of
 from detr_hf.training.checkpoint import save_model, save_training
+from detr_hf.training.clock import duration
 from detr_hf.training.early_stopping import EarlyStopping
 from detr_hf.training.engine import EvaluationInterrupted, evaluate, train_one_epoch
 from detr_hf.training.signals import SignalHandler
@@ -32,12 +34,13 @@ def train(run: Run, started: float | None = None, best_is_new: Callable[[], None
     signals = SignalHandler(run.recipe, run.accelerator, time.monotonic() if started is None else started)
     with signals.watch():
         while not is_finished(run):
-            if not evaluation_is_due(run):
-                train_one_epoch(run, signals)
+            trained = None if evaluation_is_due(run) else train_one_epoch(run, signals)
+            scored = None
             # A signal leaves an evaluation that is due to the next start.
             if evaluation_is_due(run) and not signals.sync(run.state.step).reason:
                 with suppress(EvaluationInterrupted):
-                    evaluate_and_keep_best(run, signals.requested, best_is_new)
+                    scored = evaluate_and_keep_best(run, signals.requested, best_is_new)
+            tell_epoch(run, trained, scored)
             save_training(run)
             signals.saved()
             if reason := signals.sync(run.state.step).reason:
@@ -62,14 +65,17 @@ def evaluation_is_due(run: Run) -> bool:
 
 def evaluate_and_keep_best(
     run: Run, interrupted: Callable[[], bool], best_is_new: Callable[[], None] = lambda: None
-) -> None:
+) -> str:
     """Score the validation split, log it, and save the model as ``best/`` when it is the best so far.
+
+    Returns:
+        The scores as text.
 
     Raises:
         EvaluationInterrupted: it was interrupted, and counts as not done.
     """
     state, name = run.state, run.recipe.checkpoint.best
-    epoch = -(-state.step // run.steps_per_epoch)
+    epoch, started = -(-state.step // run.steps_per_epoch), time.monotonic()
     with run.evaluated_weights():
         result = evaluate(
             run.accelerator,
@@ -83,8 +89,6 @@ def evaluate_and_keep_best(
         state.evaluated_step = state.step
         run.log.write(state.step, "validation", {"epoch": epoch, **metrics})
         score, boxes = score_of(metrics, name), metrics["detection"]
-        beside = ", ".join(f"{what} {said(boxes[key])}" for what, key in BESIDE.items())
-        run.accelerator.print(f"epoch {epoch}: {name} {said(score)} ({beside})")
         if score is None:
             run.accelerator.print(f"no object in the validation split: {name} is undefined, {LATEST}")
         if state.best is None or (score is not None and score > state.best):
@@ -95,10 +99,34 @@ def evaluate_and_keep_best(
                 if result.per_image is not None:
                     save_per_image(RunFolder(run.folder), result.per_image)
                 best_is_new()
-    stopping = EarlyStopping(run.recipe, state)
-    stopping.update(metrics)
-    if stopping.is_due:
-        run.accelerator.print(f"early stopping: {stopping}")
+    EarlyStopping(run.recipe, state).update(metrics)
+    run.clock.add_evaluation(time.monotonic() - started)
+    beside = ", ".join(f"{what} {said(boxes[key])}" for what, key in BESIDE.items() if key != name)
+    best = ""
+    if state.best is not None and state.best_step is not None:
+        best_epoch = -(-state.best_step // run.steps_per_epoch)
+        best = f", best {state.best:.3f} in epoch {best_epoch}" if best_epoch < epoch else ", the best so far"
+    return f"{name} {said(score)} ({beside}){best}"
+
+
+def tell_epoch(run: Run, trained: dict[str, Any] | None, scored: str | None) -> None:
+    """Print one line: epoch, loss, scores, the best one, what the run took so far and what is left of it.
+
+    Args:
+        run: at the end of an epoch.
+        trained: of ``train_one_epoch``; None where it was stopped, or is over since before this start.
+        scored: of ``evaluate_and_keep_best``; None where nothing was due.
+    """
+    if trained is None and scored is None:
+        return
+    epoch = -(-run.state.step // run.steps_per_epoch)
+    loss = (trained or {}).get("loss")  # None: every step was left out
+    parts = [*([] if loss is None else [f"loss {loss:.3f}"]), *filter(None, [scored])]
+    took = duration(time.monotonic() - run.clock.started)
+    line = f"epoch {epoch}/{run.epochs}: {'; '.join([*parts, f'{took}, {run.time_left}'])}"
+    run.accelerator.print(line, flush=True)
+    if scored is not None and (stopping := EarlyStopping(run.recipe, run.state)).is_due:
+        run.accelerator.print(f"early stopping: {stopping}", flush=True)
 
 
 LATEST = "so that best/ cannot be chosen; it holds the latest model"

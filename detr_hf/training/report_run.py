@@ -46,12 +46,14 @@ MOST_IMAGES = 6
 
 
 def report_finished(run: Run, data: DataBundle) -> None:
-    """Report on a run whose task holds its best weights; the main process does. Never raises.
+    """Report on a run whose task holds its best weights, and say what to do next; the main process does.
+    Never raises.
 
     What the evaluation behind ``best/`` saw is in a file by then, so no image passes the model again but
     those that are drawn.
     """
     from detr_hf.training.engine import predict_one
+    from detr_hf.training.next_steps import next_steps
 
     if not run.accelerator.is_main_process:
         return
@@ -84,8 +86,9 @@ def report_finished(run: Run, data: DataBundle) -> None:
             flush=True,
         )
         return
-    print(f"report:             {page}", flush=True)
+    print(f"report: {page}")
     print_reasons(run.folder)
+    print(next_steps(run, data), flush=True)
 
 
 def report_again(

@@ -18,6 +18,7 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.families.base import ImageProcessor
 from detr_hf.modeling.task import Task
 from detr_hf.recipe import Recipe
+from detr_hf.training.clock import RunClock, duration
 from detr_hf.training.ema import AveragedWeights
 from detr_hf.training.log import RunLog, Sums
 
@@ -77,6 +78,7 @@ class Run:
     state: TrainState
     log: RunLog
     ema: AveragedWeights | None = None  # where `optim.ema` asks for it
+    clock: RunClock = field(default_factory=RunClock)
 
     @property
     def folder(self) -> Path:
@@ -92,6 +94,19 @@ class Run:
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return total_steps(self.recipe, self.steps_per_epoch)
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training images in the whole run, the last one perhaps not a whole one."""
+        return -(-self.total_steps // self.steps_per_epoch)
+
+    @property
+    def time_left(self) -> str:
+        """About how long the run still takes, if it is not stopped early."""
+        ahead, every = self.total_steps - self.state.step, self.recipe.evaluation.every * self.steps_per_epoch
+        evaluations = -(-self.total_steps // every) - self.state.step // every if ahead > 0 else 0
+        left = self.clock.seconds_left(max(ahead, 0), evaluations)
+        return "time left not known" if left is None else f"{duration(left)} left"
 
     def evaluated_weights(self) -> AbstractContextManager[None]:
         """While open, ``task`` holds the weights that are scored and kept: the averaged ones, if any."""

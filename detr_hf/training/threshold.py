@@ -70,6 +70,6 @@ def keep_threshold(model: Path, score_threshold: float | None) -> None:
         return
     try:
         record_threshold(model, score_threshold)
-        print(f"score threshold: {score_threshold:g}, the best on the validation split; kept in {model}")
+        print(f"score threshold: {score_threshold:g}, the best on the validation split; saved with the model")
     except UserError as error:
         print(f"warning: the score threshold {score_threshold:g} could not be kept: {error}", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -45,16 +46,15 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "data: 5 training and 5 validation images; 5 classes (3 things, 2 stuff)" in told
     assert "starting from random: nothing" in told
     assert "transforms (train): " in told and "steps: 1 of 4 images" in told
-    for written in (
-        "train_samples.jpg",
-        "best",
-        "results.md",
-        "best/metrics.json",
-        "metrics.jsonl",
-        "pictures",
-    ):
+    for written in ("train_samples.jpg", "best", "report.html"):
         assert str(run / written) in told and (run / written).exists()
-    assert "0 images" not in told and "(2 images)" in told
+    for written in ("results.md (each class)", "metrics.jsonl (every epoch)", "pictures/ (2 images"):
+        assert written in told and (run / written.split(" ")[0]).exists()
+    assert re.search(
+        r"^epoch 1/1: loss [\d.]+; PQ [\d.]+ \(box AP .*\), the best so far; \d+ s, 0 s left$", told, re.M
+    )
+    assert "\r" not in told and f"\n  detr-hf predict {run / 'best'} photos/ --out runs/found" in told
+    assert "stage 2: masks" not in told, "it was stage 2"
     pictures = sorted((run / "pictures").iterdir())
     assert [path.name for path in pictures] == ["000_000.jpg", "001_001.jpg"]
     sheet = Image.open(pictures[0])

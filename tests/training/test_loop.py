@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,11 +106,11 @@ def test_loss_and_bar_are_of_the_whole_step_on_any_number_of_processes(
     shown: list[str] = []
 
     class Bar(list[int]):
-        def __init__(self, steps: Iterable[int], **_: Any) -> None:
+        def __init__(self, steps: Iterable[int], *_: Any, **__: Any) -> None:
             super().__init__(steps)
 
-        def set_postfix(self, loss: str) -> None:
-            shown.append(loss)
+        def set_postfix_str(self, told: str) -> None:
+            shown.append(told)
 
     own: list[Tensor] = []
 
@@ -117,14 +118,14 @@ def test_loss_and_bar_are_of_the_whole_step_on_any_number_of_processes(
         own.append(share)
         return share + 2 * share
 
-    monkeypatch.setattr(engine, "tqdm", Bar)
+    monkeypatch.setattr(engine, "progress", Bar)
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda _: 2))
     monkeypatch.setattr(Accelerator, "reduce", as_on_another)
     engine.train_one_epoch(run, SignalHandler(run.recipe, run.accelerator, 0.0))
     _, step_shares, *_ = own  # of the normalizers, of the step, of what the signals say
     line = lines_of(run.folder)[0]
     assert line["loss"] == pytest.approx(3 * float(step_shares[2]))
-    assert shown == [f"{line['loss']:.3f}"]
+    assert shown == [f"loss {line['loss']:.3f}, run: 0 s left"]
     total = line["loss_ce"] + 5 * line["loss_bbox"] + 2 * line["loss_giou"] + line["loss_auxiliary"]
     assert line["loss"] == pytest.approx(total, rel=1e-5)
 
@@ -225,7 +226,8 @@ def test_without_an_object_to_score_the_latest_model_is_kept_and_the_score_is_a_
     scored(tmp_path, monkeypatch, [unmeasured, unmeasured])
     assert best_of(tmp_path)["epoch"] == 2
     printed = capsys.readouterr().out
-    assert "epoch 1: AP - (box AP -" in printed and "AP is undefined" in printed
+    assert re.search(r"^epoch 1/2: loss [\d.]+; AP - \(AP50 0.000, AR 1\); \d+ s, ", printed, re.M)
+    assert "AP is undefined" in printed
     assert "AP 0.000" not in printed
 
 

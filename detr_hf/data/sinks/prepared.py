@@ -26,12 +26,13 @@ from detr_hf.data.sinks.coco import data_yaml, split_entry
 from detr_hf.data.sinks.coco_files import CocoSplit
 from detr_hf.data.sinks.coco_panoptic import PANOPTIC_FILE, PNG_FOLDER
 from detr_hf.data.split import TRAIN, VALIDATION, Splits
-from detr_hf.data.workers import in_order, progress
+from detr_hf.data.workers import in_order
 from detr_hf.errors import UserError
 from detr_hf.files import link_or_copy, sha256_of, write_bytes, write_text
 from detr_hf.foreign_files import inside, read_bytes
 from detr_hf.images import MAX_FILE_BYTES
 from detr_hf.labels import CONSTRUCTION, LABEL_MAP_FILE, LabelMap, construction_labels
+from detr_hf.progress import progress
 from detr_hf.recipe.data import DATA_FILE
 from detr_hf.recipe.fields import section
 from detr_hf.recipe.prepare import Writing
