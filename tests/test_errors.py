@@ -1,10 +1,14 @@
-"""Words of messages."""
+"""Words of messages, and what surrounds a command."""
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+
 import pytest
 
-from detr_hf.errors import quantity
+from detr_hf.errors import exit_with_message, quantity
 
 
 @pytest.mark.parametrize(
@@ -21,3 +25,16 @@ from detr_hf.errors import quantity
 )
 def test_a_noun_agrees_with_its_number(count: int, noun: str, said: str) -> None:
     assert quantity(count, noun) == said
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_log_file_is_left_without_the_bars_of_datasets(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_DISABLE_PROGRESS_BARS", "0")  # so that it is put back
+    monkeypatch.delenv("HF_DATASETS_DISABLE_PROGRESS_BARS")
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with exit_with_message():
+        assert ("HF_DATASETS_DISABLE_PROGRESS_BARS" in os.environ) == (not is_terminal)

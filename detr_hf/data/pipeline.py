@@ -65,8 +65,7 @@ class Pipeline:
     recipe: PrepareRecipe  # all settings
     load_teacher: Callable[[], Teacher]  # makes the teacher of stuff, when it is needed
     strict: bool = False  # stop at the first issue instead of repairing or dropping
-    # the teacher's folder where that is not what the recipe says; other files in it, and its stuff is painted
-    # anew
+    # the teacher's folder where the recipe says another; of other files its stuff is painted anew
     teacher_files: Path | None = None
     # gives the teacher's stuff classes without loading it, for a look before the first step
     teacher_stuff: Callable[[], Iterable[str]] | None = None
