@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from detr_hf.data.bundle import DataBundle
-from detr_hf.recipe import Data, DetectionRecipe
-from detr_hf.run_folder import REPORT_PAGE
+from detr_hf.recipe import Data, DetectionRecipe, Split, load_recipe
+from detr_hf.run_folder import REPORT_PAGE, RunFolder
 from detr_hf.training.state import Run
 
 
@@ -23,9 +25,15 @@ def _steps(run: Run, data: DataBundle) -> Iterator[tuple[str, str]]:
     yield f"detr-hf predict {best} photos/ --out runs/found", "what it finds in your images"
     can_segment = run.task.family.mask_head is not None and data.is_panoptic
     if isinstance(run.recipe, DetectionRecipe) and can_segment:
-        name, words = _stage_2(run.recipe.data)
+        name, words = _stage_2(_data_of(run))
         words += [f"model.detector={run.folder / 'best'}", f"output_dir={_beside(run.folder)}"]
         yield f"detr-hf train {name} {shlex.join(words)}", "stage 2: masks"
+
+
+def _data_of(run: Run) -> Data:
+    """As the recipe had it: with `demo`, which a run has put files in the place of."""
+    file = RunFolder(run.folder).recipe_file
+    return load_recipe(file).data if file.is_file() else run.recipe.data
 
 
 def _stage_2(data: Data) -> tuple[str, list[str]]:
@@ -34,9 +42,14 @@ def _stage_2(data: Data) -> tuple[str, list[str]]:
         return "demo/panoptic", [f"data.demo.folder={data.demo.folder}"]
     if data.dataset is not None:
         return "panoptic", ["data.train=null", f"data.dataset={data.dataset}"]
-    if data.train is not None and data.train.path is not None:
-        return "panoptic", [f"data.train={data.train.path}"]
-    return "panoptic", ["data.train=DATA"]
+    splits = {"train": data.train, "source": data.source, "validation": data.validation}
+    words = [f"data.{name}={_word(split)}" for name, split in splits.items() if split is not None]
+    return "panoptic", words if data.train is not None else ["data.train=null", *words]
+
+
+def _word(split: Split) -> str:
+    given = {key: value for key, value in asdict(split).items() if value is not None}
+    return str(split.path) if set(given) == {"path"} else json.dumps(given)
 
 
 def _beside(folder: Path) -> Path:
