@@ -65,6 +65,26 @@ def scoring_of(
     return Scoring(_with_split(recipe, split), scored, _out(run, split, out), of_the_run)
 
 
+def score(scoring: Scoring) -> dict[str, Any]:
+    """The numbers, which are also written as ``evaluation.json`` and ``evaluation.md``.
+
+    Raises:
+        UserError: the data cannot be read or does not fit the model, or there is no such model.
+    """
+    from accelerate import Accelerator
+
+    from detr_hf.data.build import build_bundle
+    from detr_hf.demo.resolve import model_path, resolve_demo
+    from detr_hf.training.finish import evaluate_model
+
+    accelerator = Accelerator()  # before any other state: it alone sees ACCELERATE_USE_CPU
+    with accelerator.main_process_first():
+        recipe = resolve_demo(scoring.recipe)
+        data = build_bundle(recipe.data, scoring.out)
+    model = model_path(scoring.model)
+    return evaluate_model(recipe, data, model, scoring.out, scoring.of_the_run)
+
+
 def _of_data(
     path: Path, overrides: Sequence[str], model: str | None, split: str | None, out: str | None
 ) -> Scoring:

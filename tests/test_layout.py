@@ -30,6 +30,7 @@ TIERS = {  # a room imports from its own tier and those above it in this table
     "what is called": {
         *("cli", "train", "app", "demo", "ablation", "pick", "review", "__main__"),
         *("targets", "scoring", "advice"),
+        *("api", "finished_run", "hf"),
     },
 }
 TIER_OF = {room: tier for tier, rooms in enumerate(TIERS.values()) for room in rooms}

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detr_hf import train
 from detr_hf.recipe import recipe_to_yaml
+from detr_hf.train import main
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import THING_LABELS, detection_recipe, panoptic_recipe, save_detector
 
@@ -70,7 +70,7 @@ def test_an_uninstalled_checkout_says_what_to_do_in_one_sentence(tmp_path: Path)
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The message of a run that must end with exit code 2."""
     with pytest.raises(SystemExit) as ended:
-        train.main(arguments)
+        main(arguments)
     told = capsys.readouterr().err
     assert ended.value.code == 2
     assert "Traceback" not in told

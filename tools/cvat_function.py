@@ -77,7 +77,7 @@ class DetrFunction:
         if least_score is not None:  # CVAT keeps what has the very score, a predictor what is above it
             threshold = float(np.nextafter(np.float32(least_score), np.float32(-1)))
         self._model.score_threshold = threshold
-        [predicted] = self._predictor.predict([image])
+        [predicted] = self._predictor.stream([image])
         labels = self._model.labels
         return [
             Shape(labels.label2id[one.category or ""], *_drawn(one.bbox, one.segmentation), one.score or 0.0)

@@ -178,7 +178,7 @@ class Viewer:
     def _ask(self, image: NDArray[np.uint8], whole: NDArray[np.uint8], score_threshold: float) -> Prediction:
         """What the network finds in the whole image, in pixels of the image that is shown."""
         with self._turn:
-            found = self._looking(self._with_threshold(score_threshold)).predict([whole])[0]
+            found = next(self._looking(self._with_threshold(score_threshold)).stream([whole]))
         return _scaled(found, image.shape[:2], whole.shape[:2])
 
     def _key(self, viewing: Viewing, score_threshold: float) -> float:

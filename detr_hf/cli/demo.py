@@ -42,14 +42,14 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("--mess spoils raw folders; give it with --from-raw.")
     if arguments.compare_scratch and arguments.from_raw:
         raise UserError("--compare-scratch belongs to the plain demo; leave it or --from-raw out.")
-    from detr_hf import train
+    from detr_hf.train import run as run_recipe
 
     if arguments.from_raw:
         from detr_hf.demo.from_raw import run_from_raw
         from detr_hf.demo.raw_layout import RawSpec
 
-        run_from_raw(train.run, Path(arguments.out) / "from-raw", RawSpec(mess=arguments.mess))
+        run_from_raw(run_recipe, Path(arguments.out) / "from-raw", RawSpec(mess=arguments.mess))
         return
     from detr_hf.demo.run import run_demo
 
-    run_demo(train.run, Path(arguments.out), compare_scratch=arguments.compare_scratch)
+    run_demo(run_recipe, Path(arguments.out), compare_scratch=arguments.compare_scratch)

@@ -34,24 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
-    from detr_hf.scoring import scoring_of
+    from detr_hf.scoring import score, scoring_of
 
     scoring = scoring_of(
         arguments.source, arguments.overrides, arguments.model, arguments.split, arguments.out
     )
-    from accelerate import Accelerator
+    from accelerate import PartialState
     from transformers.utils.logging import disable_progress_bar
 
-    from detr_hf.data.build import build_bundle
-    from detr_hf.demo.resolve import model_path, resolve_demo
+    from detr_hf.demo.resolve import model_path
     from detr_hf.metrics.tables import results_tables
-    from detr_hf.training.finish import evaluate_model
 
     disable_progress_bar()
-    model, out = model_path(scoring.model), scoring.out
-    accelerator = Accelerator()  # before any other state: it alone sees ACCELERATE_USE_CPU
-    with accelerator.main_process_first():
-        recipe = resolve_demo(scoring.recipe)
-        data = build_bundle(recipe.data, out)
-    results = evaluate_model(recipe, data, model, out, scoring.of_the_run)
-    accelerator.print(f"\n{model}\n\n{results_tables(results)}\n\ntables, by class: {out / 'evaluation.md'}")
+    tables, page = results_tables(score(scoring)), scoring.out / "evaluation.md"
+    PartialState().print(f"\n{model_path(scoring.model)}\n\n{tables}\n\ntables, by class: {page}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,19 +46,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.path}: there is no such file or folder")
     if arguments.push_to_hub:
         _refuse_unpublishable(arguments.push_to_hub, recipe)
-    from detr_hf.data.pipeline import Pipeline
-    from detr_hf.demo.resolve import model_path, stuff_of_teacher, teacher_of
+    from detr_hf.demo.resolve import pipeline_of
 
-    out, stuff = Path(arguments.out), recipe.pseudo_stuff
-    pipeline = Pipeline(
-        Path(arguments.path),
-        out,
-        recipe,
-        load_teacher=partial(teacher_of, stuff),
-        strict=arguments.strict,
-        teacher_files=Path(model_path(stuff.teacher)),
-        teacher_stuff=partial(stuff_of_teacher, stuff),
-    )
+    out = Path(arguments.out)
+    pipeline = pipeline_of(Path(arguments.path), out, recipe, arguments.strict)
     print(f"{arguments.path} is read as {pipeline.format}", flush=True)
     pipeline.run(arguments.only)
     if arguments.push_to_hub:

@@ -6,14 +6,10 @@ import argparse
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from detr_hf.cli.number_types import count, share
 from detr_hf.errors import UserError
-
-if TYPE_CHECKING:
-    from detr_hf.data.bundle import DataBundle
-    from detr_hf.recipe import Recipe
 
 HELP = "Make the report of a finished run again: report.html, report.md and report.json."
 PLACE = 6
@@ -47,10 +43,11 @@ def run(arguments: argparse.Namespace) -> None:
     if not run.best.is_dir():
         raise UserError(f"{folder}: has no best/ yet; the first evaluation of a run writes it.")
     recipe = load_recipe(run.recipe_file)
+    from detr_hf.demo.resolve import with_data
     from detr_hf.training.report_run import print_reasons, report_again
 
     with _main_process_first():
-        recipe, data = _with_data(recipe, folder)
+        recipe, data = with_data(recipe, folder)
     page = report_again(folder, recipe, data, arguments.threshold, arguments.images)
     if not int(os.environ.get("RANK", 0)):
         print(f"report: {page}")
@@ -64,15 +61,3 @@ def _main_process_first() -> AbstractContextManager[Any]:
     from accelerate import Accelerator
 
     return Accelerator().main_process_first()  # before any other state: it alone sees ACCELERATE_USE_CPU
-
-
-def _with_data(recipe: Recipe, folder: Path) -> tuple[Recipe, DataBundle | UserError]:
-    """The recipe without `demo` in it, and its data, or why that cannot be read."""
-    from detr_hf.data.build import build_bundle
-    from detr_hf.demo.resolve import resolve_demo
-
-    try:
-        recipe = resolve_demo(recipe)
-        return recipe, build_bundle(recipe.data, folder)
-    except UserError as fault:
-        return recipe, fault

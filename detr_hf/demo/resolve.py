@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ from detr_hf.demo.dataset import ensure_dataset
 from detr_hf.demo.worlds import YARD, seen_wide
 from detr_hf.errors import UserError
 from detr_hf.recipe import Data, DetectionRecipe, Recipe, Split
-from detr_hf.recipe.prepare import PseudoStuff
+from detr_hf.recipe.prepare import PrepareRecipe, PseudoStuff
 from detr_hf.recipe.repo_ids import DEMO_MODELS
 from detr_hf.run_folder import RECIPE_FILE, RunFolder
 
 if TYPE_CHECKING:
+    from detr_hf.data.bundle import DataBundle
+    from detr_hf.data.pipeline import Pipeline
     from detr_hf.teacher import DetrTeacher
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
@@ -33,6 +36,17 @@ def resolve_demo(recipe: Recipe) -> Recipe:
     model = recipe.model
     model = replace(model, detector=model_path(model.detector), mask_head=model_path(model.mask_head))
     return replace(recipe, model=model)
+
+
+def with_data(recipe: Recipe, folder: Path) -> tuple[Recipe, DataBundle | UserError]:
+    """The recipe without `demo` in it, and its data, or why that cannot be read; ``folder`` is the run's."""
+    from detr_hf.data.build import build_bundle
+
+    try:
+        recipe = resolve_demo(recipe)
+        return recipe, build_bundle(recipe.data, folder)
+    except UserError as fault:
+        return recipe, fault
 
 
 def model_path(source: str) -> str:
@@ -61,6 +75,22 @@ def stuff_of_teacher(stuff: PseudoStuff) -> tuple[str, ...]:
     from detr_hf.teacher import stuff_names_of
 
     return stuff_names_of(model_path(stuff.teacher), stuff.revision)
+
+
+def pipeline_of(source: Path, out: Path, recipe: PrepareRecipe, strict: bool = False) -> Pipeline:
+    """What prepares a data set, with the teacher of its recipe; ``strict`` stops at the first issue."""
+    from detr_hf.data.pipeline import Pipeline
+
+    stuff = recipe.pseudo_stuff
+    return Pipeline(
+        source,
+        out,
+        recipe,
+        load_teacher=partial(teacher_of, stuff),
+        strict=strict,
+        teacher_files=Path(model_path(stuff.teacher)),
+        teacher_stuff=partial(stuff_of_teacher, stuff),
+    )
 
 
 def demo_files(data: Data) -> Data:

@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from detr_hf.errors import UserError
 from detr_hf.inference.device import Precision, autocast, refuse_unusable, usable_device
 from detr_hf.inference.explanation import explain
+from detr_hf.inference.image_result import Result, results_of
 from detr_hf.inference.onnx import OnnxTask, is_export
 from detr_hf.inference.preprocess import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.labels import LabelMap
@@ -147,11 +147,27 @@ class Predictor:
         if self.is_panoptic:
             self.task.merge = replace(self.task.merge, score_threshold=value)
 
-    def predict(self, images: ImageInput | Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
-        """One prediction an image, in order; see ``stream``. One image need not be in a list."""
-        if isinstance(images, str | Path | Image.Image | np.ndarray):
-            images = [images]
-        return list(self.stream(images, batch_size))
+    @overload
+    def predict(self, images: ImageInput, batch_size: int = 1) -> Result: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Result]: ...
+
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], batch_size: int = 1
+    ) -> Result | list[Result]:
+        """What is found in one image, or a list with what is found in each of several, in order.
+
+        Results keep what they were given, so that they can be drawn; for thousands of images see ``stream``.
+
+        Args:
+            images: a file, ``uint8 [H, W, 3]`` RGB or a PIL image; or several of them.
+            batch_size: images in one pass at most.
+
+        Raises:
+            UserError: an image cannot be read; its file is named.
+        """
+        return results_of(self, images, batch_size)
 
     def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]:
         """One prediction an image, in order, as they are asked for; ``image_id`` counts them from 0.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, overload
 
 from detr_hf.errors import UserError
 from detr_hf.geometry import Window, tile_windows
+from detr_hf.inference.device import Precision
+from detr_hf.inference.image_result import Result, results_of
 from detr_hf.inference.predictor import Predictor
 from detr_hf.inference.preprocess import ImageInput, as_rgb
 from detr_hf.inference.tile_merging import merged_boxes, merged_segments
@@ -56,9 +59,17 @@ class TiledPredictor:
         """What has a higher score, 0 to 1, becomes a segment, is drawn and is listed."""
         return self.predictor.score_threshold
 
-    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Prediction]:
-        """One prediction an image, in order."""
-        return list(self.stream(images, batch_size))
+    @overload
+    def predict(self, images: ImageInput, batch_size: int = 1) -> Result: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Result]: ...
+
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], batch_size: int = 1
+    ) -> Result | list[Result]:
+        """One result of one image, a list of several; see ``Predictor.predict``."""
+        return results_of(self, images, batch_size)
 
     def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]:
         """One prediction an image, in order; ``batch_size`` counts tiles, and those of one image at a time.
@@ -72,7 +83,7 @@ class TiledPredictor:
             size_hw = (pixels.shape[0], pixels.shape[1])
             windows = tile_windows(size_hw, self.tile, self.overlap)
             tiles = (pixels[top:bottom, left:right] for left, top, right, bottom in windows)
-            found = self.predictor.predict(tiles, batch_size)
+            found = list(self.predictor.stream(tiles, batch_size))
             yield merge_tiles(found, windows, size_hw, image_id, self.labels, least)
 
 
@@ -141,3 +152,18 @@ def merge_tiles(
         return detections
     id_map, segments = merged_segments(maps, windows, size_hw, labels)
     return PanopticPrediction(image_id, id_map, segments, detections)
+
+
+def load_predictor(
+    source: str | Path,
+    score_threshold: float | None = None,
+    device: str | None = None,
+    precision: Precision = "fp32",
+) -> Predictor | TiledPredictor:
+    """A predictor of a model folder or a Hub id, in tiles where the model was trained in tiles.
+
+    Raises:
+        UserError: see ``Predictor.from_pretrained``.
+    """
+    predictor = Predictor.from_pretrained(source, score_threshold, device, precision)
+    return predictor if predictor.tiles is None else TiledPredictor(predictor)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
 from pydantic import AfterValidator, ConfigDict, Field
 
 from detr_hf.recipe.repo_ids import fault_of_repo_id, fault_of_tag
+from detr_hf.recipe.tree import has_mappings, settings_of
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in UNITS))
@@ -69,3 +70,30 @@ def section(cls: type[T]) -> type[T]:
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     cls.__pydantic_config__ = config  # type: ignore[attr-defined]
     return dataclass(frozen=True, kw_only=True)(cls)
+
+
+class WholeRecipe:
+    """What a recipe can do that a section of it cannot.
+
+    ``DetectionRecipe(output_dir="runs/x", data={"train": "photos"}, optim={"epochs": 3})``: with a dict in
+    place of a section the recipe is read as a file with these settings would be.
+
+    Raises:
+        UserError: lists every fault, each under its dotted path.
+    """
+
+    task: Any
+    from_values: ClassVar[Callable[..., Any]]  # given by the ``RecipeFormat`` of its kind
+
+    def __post_init__(self) -> None:
+        if has_mappings(self):
+            self.__dict__.update(vars(self.with_overrides({})))
+
+    def with_overrides(self, overrides: Sequence[str] | Mapping[str, Any]) -> Self:
+        """The recipe with some settings changed: ``{"optim.lr": 1e-5}`` or ``["optim.lr=1e-5"]``.
+
+        Raises:
+            UserError: lists every fault, each under its dotted path.
+        """
+        recipe: Self = type(self).from_values({"task": self.task, **settings_of(self)}, overrides)
+        return recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Generic, NoReturn, TypeVar
@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from detr_hf.errors import UserError
 from detr_hf.recipe.faults import Fault, format_errors, schema_faults, wrong_choice
-from detr_hf.recipe.overrides import apply_overrides
+from detr_hf.recipe.overrides import Overrides, apply_overrides
 from detr_hf.recipe.rules import RULES, UNUSED, Unused, with_defaults
 from detr_hf.recipe.schema import RECIPES, Recipe
-from detr_hf.recipe.tree import Path, dotted, fields_of, look_up, sections_in
+from detr_hf.recipe.tree import Path, dotted, fields_of, look_up, plain_values, sections_in
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml, write_yaml
 
 R = TypeVar("R")
@@ -31,19 +31,30 @@ class RecipeFormat(Generic[R]):
     unused: tuple[Unused, ...] = ()
     with_defaults: Callable[[dict[str, Any]], None] = lambda written: None
 
-    def load(self, path: str | FilePath, overrides: Sequence[str] = ()) -> R:
-        """Read a recipe file and apply `key=value` overrides.
+    def __post_init__(self) -> None:
+        for recipe_type in self.types.values():
+            recipe_type.from_values = self.from_values
+
+    def load(self, path: str | FilePath, overrides: Overrides = ()) -> R:
+        """Read a recipe file and change settings: `["optim.lr=1e-5"]` or `{"optim.lr": 1e-5}`.
 
         Raises UserError listing every fault, one per line, each under its dotted path.
         """
         return self.from_text(read_recipe_file(path), overrides, source=str(path))
 
-    def from_text(self, text: str, overrides: Sequence[str] = (), source: str = "recipe") -> R:
+    def from_text(self, text: str, overrides: Overrides = (), source: str = "recipe") -> R:
         """As `load`, from YAML text; `source` names it in the messages."""
         written, faults = read_yaml(text, source)
         if not isinstance(written, dict):
             start = f"starting with `task: {next(iter(self.types))}`"
             raise UserError(f"{source}: a recipe is a list of `name: value` lines, {start}")
+        return self._checked(written, overrides, source, faults)
+
+    def from_values(self, values: Mapping[str, Any], overrides: Overrides = ()) -> R:
+        """As `load`, from settings as a file would hold them."""
+        return self._checked(plain_values(values), overrides, "recipe", [])
+
+    def _checked(self, written: dict[str, Any], overrides: Overrides, source: str, faults: list[Fault]) -> R:
         faults += apply_overrides(written, overrides, self.types[self._meant(written)])
         faults += self._task_faults(written)
         task = self._meant(written)
@@ -89,7 +100,7 @@ class RecipeFormat(Generic[R]):
     def _validated(self, task: str, written: dict[str, Any]) -> tuple[R | None, list[Fault]]:
         """Through JSON: only there does pydantic's strict mode take dicts for dataclasses."""
         try:
-            return TypeAdapter(self.types[task]).validate_json(json.dumps(written)), []
+            return TypeAdapter(self.types[task]).validate_json(json.dumps(written, default=_refuse)), []
         except ValidationError as error:
             return None, schema_faults(error.errors(include_url=False), task, self.types)
 
@@ -109,6 +120,10 @@ class RecipeFormat(Generic[R]):
         for key, because in self._reasons(recipe).items():
             if look_up(written, tuple(key.split("."))) is not None:
                 yield key, f"does nothing here: {because}"
+
+
+def _refuse(value: Any) -> str:
+    raise UserError(f"recipe: {value!r} is no value of a recipe; give text, numbers, lists or dicts.")
 
 
 class UnreadableError(Exception):

@@ -1,29 +1,45 @@
-"""`key=value` on the command line: `optim.lr=1e-5`, `transforms.train.0.p=0`, `data.demo=null`."""
+"""Changes to a recipe: `optim.lr=1e-5` on the command line, `{"optim.lr": 1e-5}` in Python."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detr_hf.errors import UserError, quantity
 from detr_hf.recipe.faults import Fault, nearest, quoted
-from detr_hf.recipe.tree import Path, fields_of, section_at
+from detr_hf.recipe.tree import Path, fields_of, plain_values, section_at
 from detr_hf.recipe.yaml_text import read_yaml
+
+Overrides = Sequence[str] | Mapping[str, Any]
+"""`["optim.lr=1e-5"]` or `{"optim.lr": 1e-5}`; in the latter `{"optim": {"lr": 1e-5}}` is the same."""
 
 
 class _RefusedError(Exception):
     """An override that leads nowhere; carries the reason."""
 
 
-def apply_overrides(written: dict[str, Any], overrides: Sequence[str], recipe_type: type) -> list[Fault]:
+def apply_overrides(written: dict[str, Any], overrides: Overrides, recipe_type: type) -> list[Fault]:
     """Write each override into `written`, in order, so that the last one wins; the faults are returned.
 
-    The value is read by the rules of the recipe file. `null` takes a setting out: its default holds again. A
-    path may go into a list by index, also where the file leaves the list at its default. An unknown setting
-    is written too, and refused by the schema like one in the file.
+    A text is read by the rules of the recipe file. `null`, or None, takes a setting out: its default holds
+    again. A path may go into a list by index, also where the file leaves the list at its default. An unknown
+    setting is written too, and refused by the schema like one in the file.
     """
-    faults = []
+    faults: list[Fault] = []
+    if isinstance(overrides, Mapping):
+        changes = _changes_of_values(overrides, recipe_type, ())
+    else:
+        changes = _changes_of_texts(overrides, faults)
+    for path, value in changes:
+        try:
+            _write(written, path, value, recipe_type)
+        except _RefusedError as error:
+            faults.append(Fault(path, str(error)))
+    return faults
+
+
+def _changes_of_texts(overrides: Sequence[str], faults: list[Fault]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for override in overrides:
         key, equals, text = override.partition("=")
         path = tuple(key.strip().split("."))
@@ -35,13 +51,23 @@ def apply_overrides(written: dict[str, Any], overrides: Sequence[str], recipe_ty
             continue
         try:
             value, inner = read_yaml(text, f"override `{key.strip()}`")
-            faults += [Fault((*path, *fault.path), fault.message) for fault in inner]
-            _write(written, path, value, recipe_type)
         except UserError as error:
             faults.append(Fault((), str(error)))
-        except _RefusedError as error:
-            faults.append(Fault(path, str(error)))
-    return faults
+            continue
+        faults += [Fault((*path, *fault.path), fault.message) for fault in inner]
+        yield path, value
+
+
+def _changes_of_values(
+    overrides: Mapping[str, Any], recipe_type: type, inside: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A dict at a section changes what it names there and leaves the rest; elsewhere it is a value."""
+    for key, value in overrides.items():
+        path = (*inside, *str(key).split("."))
+        if isinstance(value, Mapping) and section_at(recipe_type, path) is not None:
+            yield from _changes_of_values(value, recipe_type, path)
+        else:
+            yield path, plain_values(value)
 
 
 def _write(tree: dict[str, Any], path: tuple[str, ...], value: Any, recipe_type: type) -> None:

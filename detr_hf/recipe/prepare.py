@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path as FilePath
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detr_hf.recipe.fields import AtLeastTwo, Count, InnerShare, Probability, Seed, Text, section
+from detr_hf.recipe.fields import AtLeastTwo, Count, InnerShare, Probability, Seed, Text, WholeRecipe, section
 from detr_hf.recipe.load import RecipeFormat
+from detr_hf.recipe.overrides import Overrides
 from detr_hf.recipe.repo_ids import DEMO_MODELS
 from detr_hf.recipe.rules import Unused
 
@@ -73,7 +73,7 @@ class Writing:
 
 
 @section
-class PrepareRecipe:
+class PrepareRecipe(WholeRecipe):
     """From a source to one data set."""
 
     task: Literal["prepare"] = "prepare"
@@ -111,7 +111,7 @@ prepare_recipe_from_text = PREPARING.from_text
 prepare_recipe_to_yaml = PREPARING.to_yaml
 
 
-def load_prepare_recipe(path: str | FilePath | None, overrides: Sequence[str] = ()) -> PrepareRecipe:
+def load_prepare_recipe(path: str | FilePath | None, overrides: Overrides = ()) -> PrepareRecipe:
     """Read a recipe file (None: all defaults) and apply `key=value` overrides.
 
     Raises UserError listing every fault, one per line, each under its dotted path.

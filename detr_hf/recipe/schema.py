@@ -24,6 +24,7 @@ from detr_hf.recipe.fields import (
     Tag,
     Text,
     Trackers,
+    WholeRecipe,
     section,
 )
 
@@ -229,7 +230,7 @@ class Hub:
 
 
 @section
-class TrainingRecipe:
+class TrainingRecipe(WholeRecipe):
     """What both stages have; each narrows the kinds of its task."""
 
     task: Literal["detection", "panoptic"]

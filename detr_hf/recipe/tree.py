@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -54,3 +55,37 @@ def look_up(tree: Any, path: Path) -> Any:
     for part in path:
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
+
+
+def settings_of(section: Any) -> dict[str, Any]:
+    """The settings of a section that are not at their defaults, as plain nested values."""
+    found, kind = {}, section.__class__
+    for name, field in fields_of(kind).items():
+        value = getattr(section, name)
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if type(value) is not type(default) or value != default:
+            found[name] = plain_values(value)
+    return found
+
+
+def plain_values(value: Any) -> Any:
+    """A value as YAML would hold it: sections and mappings as dicts, sequences as lists, paths as text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return settings_of(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(one) for one in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") else value  # numbers of numpy
+
+
+def has_mappings(section: Any) -> bool:
+    """Whether a dict stands where a section should, at any depth."""
+    inner = (getattr(section, name) for name in sections_in(section.__class__))
+    return any(
+        isinstance(one, Mapping) or (dataclasses.is_dataclass(one) and has_mappings(one)) for one in inner
+    )

@@ -12,6 +12,9 @@ from detr_hf.foreign_files import is_finite_number
 Points = dict[str, list[list[float]]]
 """Curves by name, each a list of [optimizer step, value]."""
 
+EpochCurve = tuple[list[float], list[float]]
+"""Epochs, and a value for each."""
+
 NOT_TERMS = {"loss", "gradient_norm", "data_seconds", "step_seconds", "images_per_second", "memory_mb"} | {
     *("step", "epoch", "bad_samples", "skipped_steps", "loss_auxiliary", "loss_groups")
 }
@@ -104,3 +107,27 @@ def _merged(points: Points) -> Points:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def epoch_curves(lines: list[dict[str, Any]]) -> tuple[dict[str, EpochCurve], dict[str, EpochCurve]]:
+    """Losses (the whole and its terms) and scores, each as epochs and a value for each."""
+    training = [line for line in lines if line.get("kind") == "train"]
+    validation = [line for line in lines if line.get("kind") == "validation"]
+    terms = sorted({name for line in training for name in line if name.startswith("loss_")} - NOT_TERMS)
+    losses = {name: _by_epoch(training, lambda line, name=name: line.get(name)) for name in ("loss", *terms)}
+    scores = {
+        title: _by_epoch(validation, lambda line, at=(part, key): _score(line, *at))
+        for part, key, title in SCORES
+    }
+    return _drawable(losses), _drawable(scores)
+
+
+def _drawable(curves: dict[str, EpochCurve]) -> dict[str, EpochCurve]:
+    return {name: curve for name, curve in curves.items() if curve[0]}
+
+
+def _by_epoch(lines: list[dict[str, Any]], value_of: Any) -> EpochCurve:
+    """Of an epoch that was logged twice, by a run that was resumed, the later line counts."""
+    values = {line["epoch"]: value_of(line) for line in lines if is_finite_number(line.get("epoch"))}
+    known = {epoch: value for epoch, value in values.items() if is_finite_number(value)}
+    return list(known), list(known.values())

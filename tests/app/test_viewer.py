@@ -68,7 +68,7 @@ def test_an_answer_from_before_is_what_the_model_says_now(
     for other in SWEEP[::5]:
         viewer.prediction(viewing, other)
     ours = viewer.prediction(viewing, threshold)
-    [fresh] = Predictor.from_pretrained(models["panoptic"], threshold, "cpu").predict([image_file])
+    [fresh] = Predictor.from_pretrained(models["panoptic"], threshold, "cpu").stream([image_file])
     assert isinstance(ours, PanopticPrediction) and isinstance(fresh, PanopticPrediction)
     assert ours.segments == fresh.segments
     np.testing.assert_array_equal(ours.id_map, fresh.id_map)
@@ -90,7 +90,7 @@ def test_visitors_at_once_get_what_they_would_get_alone(
     alone = Predictor.from_pretrained(models["demo"], device="cpu")
     for threshold, prediction in zip(thresholds, together, strict=True):
         alone.score_threshold = threshold
-        [expected] = alone.predict([street])
+        [expected] = alone.stream([street])
         assert isinstance(expected, PanopticPrediction) and prediction.segments == expected.segments
     assert len({len(prediction.segments) for prediction in together}) > 1
 
@@ -190,7 +190,7 @@ def test_a_model_of_tiles_sees_the_whole_image_in_tiles(
     for threshold in (0.3, 0.15):
         ours = viewer.prediction(viewing, threshold)
         alone = Predictor.from_pretrained(models["panoptic"], threshold, "cpu")
-        [fresh] = TiledPredictor(alone, 128, 0.25, least_score=0.0).predict([file])
+        [fresh] = TiledPredictor(alone, 128, 0.25, least_score=0.0).stream([file])
         sure = fresh.detections.above(threshold)
         assert len(sure.scores) and viewing.count(threshold) == len(sure.scores)
         np.testing.assert_allclose(

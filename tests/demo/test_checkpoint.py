@@ -67,7 +67,7 @@ def test_it_sees_the_stuff_of_yards_it_was_never_shown(predictor: Predictor) -> 
     right = total = 0
     for index in range(6):
         scene = draw_scene(seed=99, index=index)
-        [found] = predictor.predict([scene.image])
+        [found] = predictor.stream([scene.image])
         assert isinstance(found, PanopticPrediction)
         wanted = {segment["category"]: segment["id"] for segment in scene.segments}
         for name, coco_name in same.items():

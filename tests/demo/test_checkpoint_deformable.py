@@ -12,7 +12,6 @@ import torch
 from accelerate.state import AcceleratorState
 from transformers import DeformableDetrForObjectDetection, DeformableDetrImageProcessor
 
-from detr_hf import train
 from detr_hf.demo.resolve import DEFORMABLE_CHECKPOINT, resolve_demo
 from detr_hf.demo.scene import draw_scene
 from detr_hf.demo.worlds import categories_of
@@ -21,6 +20,7 @@ from detr_hf.inference import Predictor
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.recipe import load_recipe
+from detr_hf.train import run as run_recipe
 from tools.pretrain_tiny.street import STREET
 
 MOST_BYTES = 10 * 2**20
@@ -98,7 +98,7 @@ def test_the_recipe_of_the_yard_starts_from_it(tmp_path: Path) -> None:
     small = ["data.demo.train=4", "data.demo.validation=1", f"data.demo.folder={tmp_path / 'yard'}"]
     steps = ["optim.epochs=1", "optim.batch_size=4", "optim.micro_batch_size=4", "evaluation.every=1"]
     recipe = load_recipe(RECIPE, [*small, *steps, f"output_dir={tmp_path / 'run'}"])
-    results = train.run(resolve_demo(recipe))
+    results = run_recipe(resolve_demo(recipe))
     assert "AP" in results["detection"]
     best = DeformableDetrForObjectDetection.from_pretrained(tmp_path / "run" / "best")
     assert best.config.num_labels == 15

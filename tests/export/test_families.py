@@ -42,6 +42,6 @@ def test_an_exported_detector_predicts_as_in_pytorch(
     assert isinstance(exported.task, OnnxTask) and exported.labels == in_torch.labels
     assert exported.score_threshold == in_torch.score_threshold == 0.4
     some = pictures[1:7]
-    wanted, given = in_torch.predict(some, batch_size=2), exported.predict(some, batch_size=2)
+    wanted, given = (list(one.stream(some, batch_size=2)) for one in (in_torch, exported))
     refuse_disagreement(wanted, given, some)
     assert sum(len(one.detections.above(0.4).scores) for one in given) > 0

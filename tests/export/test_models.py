@@ -50,7 +50,7 @@ def test_twenty_pictures_of_differing_sizes(make: Callable[[Path], Path], tmp_pa
         Predictor.from_pretrained(source, 0.4, "cpu") for source in (model, tmp_path / "onnx")
     )
     assert exported.resize.describe() == in_torch.resize.describe()
-    segments = refuse_disagreement(in_torch.predict(pictures), exported.predict(pictures), pictures)
+    segments = refuse_disagreement(list(in_torch.stream(pictures)), list(exported.stream(pictures)), pictures)
     assert segments > 10 or not in_torch.is_panoptic
 
 

@@ -32,7 +32,7 @@ def test_twenty_pictures_of_differing_sizes(
     in_torch, exported = predictors
     assert isinstance(exported.task, OnnxTask) and exported.is_panoptic
     assert exported.labels == in_torch.labels
-    segments = refuse_disagreement(in_torch.predict(pictures), exported.predict(pictures), pictures)
+    segments = refuse_disagreement(list(in_torch.stream(pictures)), list(exported.stream(pictures)), pictures)
     assert segments > 20
 
 
@@ -55,7 +55,7 @@ def test_the_threshold_may_be_changed_later(
         found = []
         for predictor in predictors:
             before, predictor.score_threshold = predictor.score_threshold, threshold
-            found.append(predictor.predict(pictures[:1]))
+            found.append(list(predictor.stream(pictures[:1])))
             predictor.score_threshold = before
         segments = refuse_disagreement(*found, pictures[:1])
         assert (segments == 0) == (threshold == 1.0)
@@ -115,7 +115,7 @@ def test_nothing_found_is_a_prediction_too(
 ) -> None:
     exported = predictors[1]
     exported.score_threshold = 1.0
-    [found] = exported.predict(pictures[:1])
+    [found] = exported.stream(pictures[:1])
     exported.score_threshold = THRESHOLD
     assert isinstance(found, PanopticPrediction)
     assert found.segments == [] and found.id_map.shape == pictures[0].shape[:2] and not found.id_map.any()

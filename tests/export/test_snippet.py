@@ -27,7 +27,7 @@ def test_the_snippet_finds_the_same(segmenter_onnx: Path, tmp_path: Path) -> Non
     found = sorted(names["found"], key=lambda one: -one[1])
 
     predictor = Predictor.from_pretrained(segmenter_onnx, 0.5, "cpu")
-    [predicted] = predictor.predict([photo])
+    [predicted] = predictor.stream([photo])
     wanted = predicted.detections.above(0.5)
     assert len(found) == len(wanted.scores) > 0
     assert [name for name, *_ in found] == [predictor.labels.names[label] for label in wanted.labels]

@@ -29,8 +29,8 @@ def classes(found: PanopticPrediction) -> np.ndarray:
 def test_predictions_are_those_of_the_cpu(precision: str, device: str) -> None:
     skip_unless_usable(precision, device)
     images = [draw_scene(31, index, world=STREET).image for index in range(3)]
-    expected = Predictor.from_pretrained(CHECKPOINT, SURE, "cpu").predict(images)
-    found = Predictor.from_pretrained(CHECKPOINT, SURE, device, precision).predict(images, batch_size=3)  # type: ignore[arg-type]
+    expected = Predictor.from_pretrained(CHECKPOINT, SURE, "cpu").stream(images)
+    found = Predictor.from_pretrained(CHECKPOINT, SURE, device, precision).stream(images, batch_size=3)  # type: ignore[arg-type]
     for one, other in zip(found, expected, strict=True):
         assert isinstance(one, PanopticPrediction) and isinstance(other, PanopticPrediction)
         assert other.segments, "there is something to agree on"

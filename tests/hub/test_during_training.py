@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
-from detr_hf import train
 from detr_hf.errors import UserError
 from detr_hf.hub import during_training
 from detr_hf.hub.during_training import BackgroundPushes, HubPushes, push_at_end
 from detr_hf.recipe import Hub, Recipe, Split, recipe_from_text, recipe_to_yaml
 from detr_hf.recipe.replay import replay_recipe
+from detr_hf.train import run as run_recipe
 from tests.factories import write_coco_panoptic
 from tests.hub.runs import finished_run
 from tests.hub.server import LoopbackHub
@@ -42,7 +42,7 @@ def test_a_run_pushes_its_best_epochs_and_itself_at_the_end(
 ) -> None:
     split, pretrained = write_coco_panoptic(tmp_path / "data", count=4), save_detector(tmp_path / "detr")
     overrides = (*PUSH, "hub.each_epoch=true", "hub.revision=v1", "hub.license=mit")
-    results = train.run(detection_recipe(tmp_path / "run", split, pretrained, *overrides))
+    results = run_recipe(detection_recipe(tmp_path / "run", split, pretrained, *overrides))
     repo, out = hub.repo("user/yard"), capsys.readouterr()
     assert "hub: the best model goes to" in out.out and "only you" in out.out
     assert f"hub: pushed as {hub.url}/user/yard/commit/{repo.tags['v1']}" in out.out
@@ -77,7 +77,7 @@ def test_without_a_token_nothing_is_trained(
         monkeypatch.setenv("HF_TOKEN", token)
     recipe = recipe_for(tmp_path)
     with pytest.raises(UserError, match=message):
-        train.run(recipe)
+        run_recipe(recipe)
     assert not (tmp_path / "run").exists()
 
 
@@ -91,7 +91,7 @@ def test_a_switched_off_hub_is_refused(
 
 def test_a_run_that_fails_pushes_nothing(tmp_path: Path, hub: LoopbackHub) -> None:
     with pytest.raises(UserError, match="there is no folder train"):
-        train.run(recipe_for(tmp_path))
+        run_recipe(recipe_for(tmp_path))
     assert hub.repo("user/yard").history() == ["initial commit"]
 
 

@@ -90,7 +90,7 @@ def test_a_fresh_process_finds_the_same_segments_as_before_the_push(tmp_path: Pa
     find = pipeline("image-segmentation", model=best)
     wanted = segments(find(Image.open(photo), subtask="panoptic", threshold=THRESHOLD))
     assert len(wanted) > 1, "nothing to compare"
-    [ours] = Predictor.from_pretrained(best, score_threshold=THRESHOLD).predict([photo])
+    [ours] = Predictor.from_pretrained(best, score_threshold=THRESHOLD).stream([photo])
     code = LOAD.replace("THRESHOLD", str(THRESHOLD))
     done = fresh_python(code, hub, tmp_path / "home", str(photo), token=hub.token)
     assert done.returncode == 0, done.stderr

@@ -64,7 +64,7 @@ def test_boxes_come_back(detector: Path, nested: Path, tmp_path: Path, output: s
     assert set(read) == {"left/a.png", "right/a.png", "right/deep/ü b.png", "left/turned.jpg"}
     assert read["left/turned.jpg"].size_hw == (128, 96), "upright"
     for name, sample in read.items():
-        [found] = predictor.predict([nested / name])
+        [found] = predictor.stream([nested / name])
         sure = found.detections.above(0.3)
         assert [one.category for one in sample.objects] == [THING_LABELS.names[i] for i in sure.labels]
         assert len(sample.objects) > 0

@@ -39,7 +39,7 @@ def test_boxes_are_read_by_pycocotools(detector: Path, images_dir: Path, tmp_pat
     assert files == ["images.json", "instances_predictions.json", "results.json"]
     sources = {category.source_id for category in THING_LABELS.categories}
     results = read(tmp_path, "results.json")
-    found = predictor.predict(find_images(images_dir))
+    found = list(predictor.stream(find_images(images_dir)))
     assert len(results) == sum(len(one.above(0.3).scores) for one in found) > 0
     assert all(entry["category_id"] in sources and entry["score"] > 0.3 for entry in results)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -127,7 +127,7 @@ def test_results_under_given_ids_are_scored_against_the_given_file(
         scored.accumulate()
         scored.summarize()
     assert scored.stats[0] == pytest.approx(1)
-    [first] = predictor.predict([images_dir / "0.png"])
+    [first] = predictor.stream([images_dir / "0.png"])
     sure = first.detections.above(0.3)
     expected = [50 - label for label in sure.labels.tolist() if label < len(known)]
     assert [one["category_id"] for one in results if one["image_id"] == 100] == expected
@@ -181,7 +181,7 @@ def test_panopticapi_reads_the_panoptic_files(segmenter: Path, images_dir: Path,
 
 def test_masks_and_supervision(segmenter: Path, detector: Path, images_dir: Path) -> None:
     pytest.importorskip("supervision", reason="the extra [viz] is not installed")
-    [found] = Predictor.from_pretrained(segmenter, 0.3).predict([images_dir / "0.png"])
+    [found] = Predictor.from_pretrained(segmenter, 0.3).stream([images_dir / "0.png"])
     assert isinstance(found, PanopticPrediction)
     masks = found.masks()
     assert masks.dtype == bool and masks.shape == (len(found.segments), *SIZES_HW[0])
@@ -189,7 +189,7 @@ def test_masks_and_supervision(segmenter: Path, detector: Path, images_dir: Path
     given = found.to_supervision(ALL_LABELS)
     np.testing.assert_array_equal(given.mask, masks)
     assert given["class_name"].tolist() == [ALL_LABELS.names[one.category_id] for one in found.segments]
-    [boxes] = Predictor.from_pretrained(detector).predict([images_dir / "0.png"])
+    [boxes] = Predictor.from_pretrained(detector).stream([images_dir / "0.png"])
     plain = boxes.above(0.3).to_supervision()
     assert plain.mask is None and len(plain) == len(boxes.above(0.3).scores)
     assert len(boxes.above(1.0).to_supervision(THING_LABELS)) == 0

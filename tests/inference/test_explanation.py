@@ -42,7 +42,7 @@ def test_attention_is_what_stock_puts_out_with_eager_attention(ours: str, apart:
 def test_an_explanation_of_stage_2(segmenter: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, score_threshold=0.3)
     explained = predictor.explain(images_dir / "1.png")
-    predicted = predictor.predict([images_dir / "1.png"])[0]
+    predicted = next(predictor.stream([images_dir / "1.png"]))
     assert isinstance(predicted, PanopticPrediction)
     assert isinstance(explained.prediction, PanopticPrediction)
     np.testing.assert_array_equal(explained.prediction.id_map, predicted.id_map)

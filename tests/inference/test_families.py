@@ -57,7 +57,7 @@ def test_the_command_lists_what_is_above_the_familys_threshold(
 ) -> None:
     out = tmp_path / "out"
     cli.main(["predict", str(models[variant]), str(images), "--out", str(out)])
-    found = Predictor.from_pretrained(models[variant], device="cpu").predict(sorted(images.iterdir()))
+    found = list(Predictor.from_pretrained(models[variant], device="cpu").stream(sorted(images.iterdir())))
     assert all(isinstance(one, Detections) for one in found)
     counts = [len(one.detections.above(0.4).scores) for one in found]
     records = [json.loads((out / f"{at}.json").read_text()) for at in range(2)]
@@ -72,7 +72,7 @@ def test_cocos_files_hold_a_query_under_several_classes(
     models: dict[str, Path], images: Path, tmp_path: Path
 ) -> None:
     predictor = Predictor.from_pretrained(models["deformable_detr"], device="cpu")
-    [found] = predictor.predict([images / "0.png"])
+    [found] = predictor.stream([images / "0.png"])
     sure = found.detections.above(0.05)
     arguments = ["--format", "coco", "--threshold", "0.05"]
     command = ["predict", str(models["deformable_detr"]), str(images / "0.png"), "--out", str(tmp_path)]
@@ -90,12 +90,12 @@ def test_tiles_of_a_large_image(variant: str, models: dict[str, Path]) -> None:
     """No box leaves the image, none is below the threshold, and a small image is seen whole."""
     predictor = Predictor.from_pretrained(models[variant], device="cpu")
     small = draw_scene(np.random.default_rng(1), (80, 120), objects=3).image
-    [whole], [tiled] = predictor.predict([small]), TiledPredictor(predictor, 200).predict([small])
+    [whole], [tiled] = predictor.stream([small]), TiledPredictor(predictor, 200).stream([small])
     sure = whole.detections.above(0.4)
     np.testing.assert_allclose(tiled.detections.boxes_xyxy_px, sure.boxes_xyxy_px)
     np.testing.assert_array_equal(tiled.detections.labels, sure.labels)
     large = draw_scene(np.random.default_rng(2), (150, 260), objects=6).image
-    [found] = TiledPredictor(predictor, 100, 0.2).predict([large], batch_size=4)
+    [found] = TiledPredictor(predictor, 100, 0.2).stream([large], batch_size=4)
     boxes = found.detections.boxes_xyxy_px
     assert len(boxes) and found.detections.scores.min() > 0.4
     assert boxes.min() >= 0 and (boxes.max(0) <= [260, 150, 260, 150]).all()
@@ -188,7 +188,7 @@ def test_an_explanation(variant: str, models: dict[str, Path], images: Path) -> 
     predictor = Predictor.from_pretrained(models[variant], 0.3, "cpu")
     explained = predictor.explain(images / "1.png")
     assert isinstance(explained.prediction, Detections)
-    [predicted] = predictor.predict([images / "1.png"])
+    [predicted] = predictor.stream([images / "1.png"])
     assert explained.queries
     for view in explained.queries:
         assert view.mask is None

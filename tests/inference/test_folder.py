@@ -43,7 +43,7 @@ def test_a_panoptic_folder_of_results(segmenter: Path, images_dir: Path, tmp_pat
 def test_detections_as_json(detector: Path, images_dir: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_pretrained(detector, score_threshold=0.3)
     record = predict_to_folder(predictor, [images_dir / "0.png"], tmp_path)[0]
-    found = predictor.predict([images_dir / "0.png"])[0]
+    found = next(predictor.stream([images_dir / "0.png"]))
     assert len(record["objects"]) == int((found.scores > 0.3).sum()) > 0
     first = record["objects"][0]
     assert first["label"] == THING_LABELS.names[found.labels[0]]

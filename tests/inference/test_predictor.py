@@ -21,7 +21,7 @@ from tests.tiny_runs import THING_LABELS, save_detector
 def test_detections_lie_in_original_pixels_best_first(detector: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(detector, device="cpu")
     assert predictor.labels == THING_LABELS
-    found = predictor.predict(find_images(images_dir))
+    found = list(predictor.stream(find_images(images_dir)))
     assert [one.image_id for one in found] == [0, 1, 2]
     for one, (height, width) in zip(found, SIZES_HW, strict=True):
         assert isinstance(one, Detections) and len(one.scores) == 7
@@ -32,15 +32,15 @@ def test_detections_lie_in_original_pixels_best_first(detector: Path, images_dir
 def test_a_file_an_array_and_a_pil_image_are_the_same(detector: Path, images_dir: Path) -> None:
     path = images_dir / "0.png"
     opened = Image.open(path)
-    found = Predictor.from_pretrained(detector).predict([path, str(path), np.asarray(opened), opened])
+    found = [*Predictor.from_pretrained(detector).stream([path, str(path), np.asarray(opened), opened])]
     for other in found[1:]:
         np.testing.assert_array_equal(other.boxes_xyxy_px, found[0].boxes_xyxy_px)
 
 
 def test_neighbors_change_nothing(segmenter: Path, images_dir: Path) -> None:
     predictor = Predictor.from_pretrained(segmenter, score_threshold=0.3)
-    together = predictor.predict(find_images(images_dir))
-    alone = predictor.predict(images_dir / "1.png")[0]  # one image need not be in a list
+    together = list(predictor.stream(find_images(images_dir)))
+    alone = predictor.predict(images_dir / "1.png").prediction  # one image need not be in a list
     assert isinstance(alone, PanopticPrediction) and isinstance(together[1], PanopticPrediction)
     np.testing.assert_array_equal(alone.id_map, together[1].id_map)
     assert alone.segments == together[1].segments and alone.id_map.shape == (120, 90)
@@ -69,7 +69,7 @@ def test_batches_change_nothing_but_the_last_digits(
 ) -> None:
     predictor = Predictor.from_pretrained(request.getfixturevalue(stage), score_threshold=0.3)
     paths = [*find_images(images_dir), *reversed(find_images(images_dir))]
-    alone, together = predictor.predict(paths), predictor.predict(paths, batch_size=2)
+    alone, together = (list(predictor.stream(paths, batch_size=size)) for size in (1, 2))
     assert [one.image_id for one in together] == list(range(6))
     for one, other in zip(alone, together, strict=True):
         if isinstance(one, PanopticPrediction) and isinstance(other, PanopticPrediction):
@@ -127,7 +127,7 @@ def test_a_backbone_of_patches_sees_the_rim(
     assert target["size_hw"] == seen_hw and target["original_size_hw"] == size_hw
     changed = image.copy()
     changed[-2:] = 255 - changed[-2:]
-    one, other = predictor.predict([image, changed])
+    one, other = predictor.stream([image, changed])
     assert (one.scores != other.scores).any(), "the last rows are seen"
     assert (one.boxes_xyxy_px <= [size_hw[1], size_hw[0]] * 2).all()
 

@@ -45,7 +45,7 @@ def test_the_stock_pipeline_finds_the_same_boxes(detector: Path, images_dir: Pat
     """
     predictor = Predictor.from_pretrained(detector)
     for image, (height, width) in zip(find_images(images_dir), SIZES_HW, strict=True):
-        ours = predictor.predict([image])[0]
+        ours = next(predictor.stream([image]))
         theirs = boxes_of_pipeline(detector, image)
         assert isinstance(ours, Detections) and len(theirs) == len(ours.scores)
         np.testing.assert_allclose([row[0] for row in theirs], ours.scores, atol=0.02)

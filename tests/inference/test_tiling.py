@@ -249,8 +249,8 @@ def things(found: Prediction, labels: LabelMap) -> Counter[str]:
 def test_wide_images_count_what_their_scenes_count(seed: int, scenes: int) -> None:
     predictor = Predictor.from_pretrained(CHECKPOINT, 0.5)
     images = [draw_scene(seed, index, world=STREET).image for index in range(scenes)]
-    alone = predictor.predict(images, batch_size=scenes)
-    [tiled] = TiledPredictor(predictor, 320, 0.2).predict([np.concatenate(images, 1)], batch_size=4)
+    alone = list(predictor.stream(images, batch_size=scenes))
+    [tiled] = TiledPredictor(predictor, 320, 0.2).stream([np.concatenate(images, 1)], batch_size=4)
     expected = sum((things(one, predictor.labels) for one in alone), Counter())
     assert things(tiled, predictor.labels) == expected and expected.total() > 4
     assert isinstance(tiled, PanopticPrediction)
@@ -263,7 +263,7 @@ def test_wide_images_count_what_their_scenes_count(seed: int, scenes: int) -> No
 def test_a_small_image_is_seen_whole() -> None:
     predictor = Predictor.from_pretrained(CHECKPOINT, 0.5)
     image = draw_scene(7, 0, world=STREET).image
-    [whole], [tiled] = predictor.predict([image]), TiledPredictor(predictor).predict([image])
+    [whole], [tiled] = predictor.stream([image]), TiledPredictor(predictor).stream([image])
     assert isinstance(whole, PanopticPrediction) and isinstance(tiled, PanopticPrediction)
     np.testing.assert_array_equal(whole.id_map > 0, tiled.id_map > 0)
     assert len(whole.segments) == len(tiled.segments)

@@ -212,7 +212,7 @@ def test_a_film_is_predicted_at_its_rate(predictor: Predictor, film: Path, tmp_p
     assert [line["frame"] for line in found] == list(range(10))
     assert [line["seconds"] for line in found] == pytest.approx([at / 25 for at in range(10)])
     frame = next(iter(open_footage(film).frames))
-    alone = as_record(predictor.predict([frame.pixels])[0], predictor.labels, 0.5)
+    alone = as_record(next(predictor.stream([frame.pixels])), predictor.labels, 0.5)
     assert found[0]["objects"] and [one["label"] for one in found[0]["segments"]] == [
         one["label"] for one in alone["segments"]
     ]
@@ -234,7 +234,7 @@ def test_colors_do_not_flicker(predictor: Predictor) -> None:
     shades_of: dict[str, set[int]] = {}
     black = np.zeros((240, 320, 3), np.uint8)  # only the paint shows
     for scene in draw_film(1, seconds=0.5, world=STREET):
-        [found] = predictor.predict([scene.image])
+        [found] = predictor.stream([scene.image])
         assert isinstance(found, PanopticPrediction)
         shades = tracker.update(found)
         for segment in found.segments:

@@ -152,7 +152,7 @@ def test_a_run_in_tiles_judges_whole_images(tmp_path: Path) -> None:
     part = learned_part(run, tmp_path / "out")
     tiled = TiledPredictor(Predictor.from_pretrained(run / "best"), 64, 0.3, least_score=0.0)
     for evidence in part.evidence:
-        [expected] = tiled.predict([part.truth.row(evidence.image_id)["image"]["path"]])
+        [expected] = tiled.stream([part.truth.row(evidence.image_id)["image"]["path"]])
         assert evidence.scores == pytest.approx(expected.detections.scores, abs=1e-5)
         assert (evidence.boxes[:, :2] + evidence.boxes[:, 2:]).max() > 64
 

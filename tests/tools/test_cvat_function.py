@@ -43,14 +43,14 @@ def test_a_detector_gives_rectangles_with_scores(
     found = function.shapes(image)
     assert found and all(one.kind == "rectangle" and one.score > 0.3 for one in found)
     if tile is None:
-        sure = Predictor.from_pretrained(detector, 0.3).predict(image)[0].detections.above(0.3)
+        sure = Predictor.from_pretrained(detector, 0.3).predict(image).detections.above(0.3)
         assert [one.label for one in found] == sure.labels.tolist()
         np.testing.assert_allclose([one.points for one in found], sure.boxes_xyxy_px, atol=0.01)
 
 
 def test_the_score_that_was_asked_for_is_enough_and_does_not_last(detector: Path, image: Image.Image) -> None:
     function = create(str(detector), threshold=0.3)
-    scores = [float(one) for one in Predictor.from_pretrained(detector).predict(image)[0].detections.scores]
+    scores = [float(one) for one in Predictor.from_pretrained(detector).predict(image).detections.scores]
     assert len(function.shapes(image, scores[1])) == 2
     assert len(function.shapes(image, 0.0)) == len(scores)
     assert len(function.shapes(image)) == sum(score > 0.3 for score in scores)

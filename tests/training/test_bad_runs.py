@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from accelerate.state import AcceleratorState
 
-from detr_hf import train
 from detr_hf.recipe import recipe_to_yaml
+from detr_hf.train import main
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import (
     ALL_LABELS,
@@ -184,7 +184,7 @@ CHECKPOINTS: list[tuple[list[str], Callable[[Home], object], list[str]]] = [
 
 def refusal(home: Home, stage: str, overrides: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as ended:
-        train.main([f"{stage}.yaml", *overrides])
+        main([f"{stage}.yaml", *overrides])
     told = capsys.readouterr().err
     assert ended.value.code == 2
     assert "Traceback" not in told and told.count("error: ") == 1

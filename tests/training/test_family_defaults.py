@@ -13,13 +13,13 @@ from transformers import (
     DetrForSegmentation,
 )
 
-from detr_hf import train
 from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.modeling.loss_record import read_losses
 from detr_hf.modeling.loss_terms import LossSettings
 from detr_hf.modeling.matcher import MatchingCosts
 from detr_hf.recipe import Recipe
+from detr_hf.train import run as run_recipe
 from detr_hf.training.build import build_task
 from detr_hf.training.family_defaults import loss_settings_of
 from tests.factories import write_coco_detection, write_coco_panoptic
@@ -125,7 +125,7 @@ def test_a_setting_that_does_nothing_in_a_family_is_refused_by_name(
     save_detector(start) if variant == "detr" else save_family(variant, start)
     name = "dab-detr" if variant == "dab_detr" else variant
     with pytest.raises(UserError, match=refusal.format(name)):
-        train.run(detection_recipe(tmp_path / "run", split, start, override))
+        run_recipe(detection_recipe(tmp_path / "run", split, start, override))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -133,4 +133,4 @@ def test_a_setting_that_does_nothing_in_a_family_is_refused_by_name(
 def test_a_panoptic_recipe_of_a_family_without_masks_is_refused(variant: str, tmp_path: Path) -> None:
     detector = save_family(variant, tmp_path / "stage1", labels=ALL_LABELS)
     with pytest.raises(UserError, match=r"model.detector: .* no sound class .* stage 1 from a `detr` model"):
-        train.run(stage2(tmp_path, detector))
+        run_recipe(stage2(tmp_path, detector))

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_hf import train
 from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.recipe import Recipe
+from detr_hf.train import run as run_recipe
 from detr_hf.training import finish, loop
 from detr_hf.training.finish import evaluate_model
 from detr_hf.training.state import Run
@@ -41,7 +41,7 @@ def recipe_of(folder: Path, *overrides: str) -> Recipe:
 
 def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = recipe_of(tmp_path)
-    results = train.run(recipe)
+    results = run_recipe(recipe)
     run, told = tmp_path / "run", capsys.readouterr().out
     assert "data: 5 training and 5 validation images; 5 classes (3 things, 2 stuff)" in told
     assert "starting from random: nothing" in told
@@ -73,10 +73,10 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_a_finished_run_started_again_shows_its_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = train.run(recipe_of(tmp_path))
+    first = run_recipe(recipe_of(tmp_path))
     written = (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns
     capsys.readouterr()
-    assert train.run(recipe_of(tmp_path)) == first
+    assert run_recipe(recipe_of(tmp_path)) == first
     told = capsys.readouterr().out
     assert "resuming from" in told and "Best on the validation split, epoch 1" in told
     assert (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns == written

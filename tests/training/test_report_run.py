@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
-from detr_hf import train
 from detr_hf.cli import main
 from detr_hf.recipe import Split
 from detr_hf.run_folder import PER_IMAGE_FILE
+from detr_hf.train import run as run_recipe
 from detr_hf.training import report_run
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.html_reader import read_page
@@ -31,7 +31,7 @@ QUICK = ("optim.epochs=1", "evaluation.pictures=2", "evaluation.score_threshold=
 
 def detection_run(folder: Path) -> tuple[Path, Split]:
     split = write_coco_detection(folder / "data", count=5)
-    train.run(detection_recipe(folder / "run", split, save_detector(folder / "start"), *QUICK))
+    run_recipe(detection_recipe(folder / "run", split, save_detector(folder / "start"), *QUICK))
     return folder / "run", split
 
 
@@ -47,7 +47,7 @@ def report(run: Path, *arguments: str) -> None:
 def test_a_panoptic_training_writes_it_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = write_coco_panoptic(tmp_path / "data", count=5)
     detector, head = save_detector(tmp_path / "stage1", ALL_LABELS), save_segmenter(tmp_path / "head")
-    results = train.run(panoptic_recipe(tmp_path / "run", split, detector, head, *QUICK))
+    results = run_recipe(panoptic_recipe(tmp_path / "run", split, detector, head, *QUICK))
     run = tmp_path / "run"
     printed = capsys.readouterr().out
     assert f"{run / 'report.html'}" in printed and (run / "report.md").is_file()

@@ -103,7 +103,7 @@ def test_an_evaluation_predicts_as_tiles_are_predicted(stage: str, home: Path, t
     tiled = TiledPredictor(Predictor(run.task, run.processor, 0.0), 64, 0.3)
     for row, image_id in enumerate(run.truth.row_of):
         path = run.truth.row(image_id)["image"]["path"]
-        [expected] = tiled.predict([path])
+        [expected] = tiled.stream([path])
         found = entries[image_id]
         order = np.argsort(-found.scores, kind="stable")
         boxes = boxes_xywh_to_xyxy(found.boxes[order])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig
 
-from detr_hf import cli, train
+from detr_hf import cli
 from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.inference import Predictor
@@ -17,6 +17,7 @@ from detr_hf.modeling.families.registry import FAMILIES, family_of
 from detr_hf.modeling.pretrained import load_finished, load_stage2
 from detr_hf.recipe import load_recipe, recipe_to_yaml
 from detr_hf.run_folder import PER_IMAGE_FILE
+from detr_hf.train import run as run_recipe
 from detr_hf.training.find_batch_size import with_found_batch_size
 from detr_hf.training.finish import evaluate_model
 from tests.factories import write_coco_detection
@@ -32,7 +33,7 @@ def test_a_family_trains_evaluates_predicts_and_is_saved_as_its_own_class(
     split = write_coco_detection(tmp_path / "data", count=4)
     pretrained = save_family(variant, tmp_path / "pretrained")
     recipe = detection_recipe(tmp_path / "run", split, pretrained, "optim.class_head_lr=0.01")
-    train.run(recipe)
+    run_recipe(recipe)
     lines = lines_of(tmp_path / "run")
     trained = [line for line in lines if line["kind"] == "train"]
     assert trained[-1]["loss"] < trained[0]["loss"]
@@ -51,7 +52,7 @@ def test_a_family_trains_evaluates_predicts_and_is_saved_as_its_own_class(
     detector_class, config_class, _ = VARIANTS[variant]
     assert type(load_finished(str(best))) is detector_class
     assert json.loads((best / "config.json").read_text())["model_type"] == config_class.model_type
-    [found] = Predictor.from_pretrained(best, device="cpu").predict([next(Path(split.images).iterdir())])
+    [found] = Predictor.from_pretrained(best, device="cpu").stream([next(Path(split.images).iterdir())])
     assert found.detections is found and found.labels.max() < THING_LABELS.num_classes
     again = evaluate_model(
         recipe, build_bundle(recipe.data, recipe.output_dir), str(best), tmp_path / "again"
@@ -69,7 +70,7 @@ def test_commands_on_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixtur
         )
         found = with_found_batch_size(recipe, recipe)
         assert found.optim.micro_batch_size == 4, "all of a step fit"
-        train.run(found)
+        run_recipe(found)
         run = tmp_path / variant
         cli.main(["evaluate", str(run)])
         again = json.loads((run / "evaluation.json").read_text())

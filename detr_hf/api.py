@@ -1,0 +1,195 @@
+"""The package as functions: what `from detr_hf import train, evaluate, predict, prepare` gives.
+
+They do what the commands of the same name do, and raise ``UserError`` with the sentence that those print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from detr_hf.errors import UserError
+from detr_hf.finished_run import Run
+
+if TYPE_CHECKING:
+    from detr_hf.inference import ImageInput, Result
+    from detr_hf.recipe import Recipe
+    from detr_hf.recipe.prepare import PrepareRecipe
+
+Overrides = Mapping[str, Any] | Sequence[str]
+"""Settings to change: ``{"optim.lr": 5e-5}``, or ``["optim.lr=5e-5"]`` as on the command line."""
+
+
+def train(
+    source: str | Path | Recipe,
+    overrides: Overrides = (),
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    output_dir: str | Path | None = None,
+) -> Run:
+    """Train one stage, to its end, and return its run.
+
+    A run that is there already is resumed, as by the command. The process is left as it was: random
+    generators, Accelerate's state and torch's switches are put back, so another call may follow.
+
+    Args:
+        source: a recipe file, the name of a shipped recipe such as "detection", or a recipe object.
+        overrides: settings to change, such as ``{"optim.lr": 5e-5}``.
+        epochs: short for ``{"optim.epochs": ...}``.
+        batch_size: short for ``{"optim.batch_size": ...}``: images of one optimizer step.
+        output_dir: folder of the run.
+
+    Raises:
+        UserError: the recipe or the data is wrong; all faults of a recipe at once, before anything is loaded.
+        StoppedEarly: Ctrl-C or the time limit; the run is saved, and the same call resumes it.
+    """
+    shortcuts = {
+        "optim.epochs": epochs,
+        "optim.batch_size": batch_size,
+        "output_dir": output_dir,
+    }
+    recipe = _recipe_of(source, overrides)
+    if given := {key: value for key, value in shortcuts.items() if value is not None}:
+        recipe = recipe.with_overrides(given)
+    from detr_hf.train import run
+    from detr_hf.training.process_state import kept_process_state
+
+    with kept_process_state():
+        run(recipe)
+    return Run(recipe.output_dir)
+
+
+def evaluate(
+    model: Run | str | Path,
+    data: str | Path | None = None,
+    split: str | None = None,
+    *,
+    out: str | Path | None = None,
+) -> dict[str, Any]:
+    """The numbers of a model, as ``Run.metrics`` has them.
+
+    Args:
+        model: a run, its folder, or a model folder; with ``data`` also a Hub id.
+        data: a data set to score it on, in any format; None: that of the run.
+        split: of the data, such as "test"; None: its validation split, or what a training would hold out.
+        out: folder for ``evaluation.json`` and ``evaluation.md``; None: the run's, of another split a folder
+            in it, of other data a folder in ``runs``.
+
+    Raises:
+        UserError: there is no such model, or the data cannot be read or has other classes.
+    """
+    from detr_hf.scoring import score, scoring_of
+
+    if isinstance(model, Run):
+        model.require_best()
+    source = model.folder if isinstance(model, Run) else model
+    folder = None if out is None else str(out)
+    if data is None:
+        scoring = scoring_of(str(source), split=split, out=folder)
+    else:
+        scoring = scoring_of(str(data), model=str(source), split=split, out=folder)
+    from detr_hf.training.process_state import kept_process_state
+
+    with kept_process_state():
+        return score(scoring)
+
+
+@overload
+def predict(  # type: ignore[overload-overlap]
+    images: ImageInput,
+    model: Run | str | Path,
+    *,
+    score_threshold: float | None = None,
+    device: str | None = None,
+    batch_size: int = 1,
+) -> Result: ...
+
+
+@overload
+def predict(
+    images: Iterable[ImageInput],
+    model: Run | str | Path,
+    *,
+    score_threshold: float | None = None,
+    device: str | None = None,
+    batch_size: int = 1,
+) -> list[Result]: ...
+
+
+def predict(
+    images: ImageInput | Iterable[ImageInput],
+    model: Run | str | Path,
+    *,
+    score_threshold: float | None = None,
+    device: str | None = None,
+    batch_size: int = 1,
+) -> Result | list[Result]:
+    """What a model finds: one result of one image, a list of several.
+
+    The model is loaded by every call; ``run.predict`` and ``Predictor`` keep it.
+
+    Args:
+        images: a file, ``uint8 [H, W, 3]`` RGB or a PIL image; or several of them.
+        model: a run, its folder, a model folder, a Hub id, or ``demo``.
+        score_threshold: 0 to 1; None: the model's own.
+        device: such as "cpu" or "cuda:1"; None: the GPU when there is one.
+        batch_size: images in one pass at most.
+
+    Raises:
+        UserError: an image cannot be read, or there is no such model.
+    """
+    from detr_hf.demo.resolve import model_path
+    from detr_hf.inference import load_predictor
+    from detr_hf.run_folder import RECIPE_FILE
+
+    if not isinstance(model, Run) and (Path(model) / RECIPE_FILE).is_file():
+        model = Run(model)
+    if isinstance(model, Run):
+        predictor = model.predictor(score_threshold, device)
+    else:
+        predictor = load_predictor(model_path(str(model)), score_threshold, device)
+    return predictor.predict(images, batch_size)
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    recipe: str | Path | PrepareRecipe | None = None,
+    overrides: Overrides = (),
+) -> Path:
+    """From annotated images in any format to one data set: repaired, completed with stuff, split.
+
+    Args:
+        source: class folders, COCO, YOLO, VOC or another format; only read.
+        out: folder of the data set; the same call resumes where it was interrupted.
+        recipe: a file, an object, or None for the defaults.
+        overrides: settings to change, such as ``{"pseudo_stuff.enabled": False}``.
+
+    Returns:
+        ``out``, which ``train`` takes; ``prepare_report.md`` in it says what was repaired and dropped.
+
+    Raises:
+        UserError: the recipe is wrong, or the source cannot be read.
+    """
+    from detr_hf.recipe.prepare import PrepareRecipe, load_prepare_recipe
+
+    if isinstance(recipe, PrepareRecipe):
+        recipe = recipe.with_overrides(overrides)
+    else:
+        recipe = load_prepare_recipe(recipe, overrides)
+    if not Path(source).exists() and recipe.read.format != "hub":
+        raise UserError(f"{source}: there is no such file or folder")
+    from detr_hf.demo.resolve import pipeline_of
+
+    pipeline_of(Path(source), Path(out), recipe).run()
+    return Path(out)
+
+
+def _recipe_of(source: str | Path | Recipe, overrides: Overrides) -> Recipe:
+    from detr_hf.recipe import DetectionRecipe, PanopticRecipe, load_recipe
+
+    if isinstance(source, DetectionRecipe | PanopticRecipe):
+        return source.with_overrides(overrides)
+    return load_recipe(source, overrides)
