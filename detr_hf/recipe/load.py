@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -13,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from detr_hf.errors import UserError
 from detr_hf.recipe.faults import Fault, format_errors, schema_faults, wrong_choice
-from detr_hf.recipe.overrides import Overrides, apply_overrides
+from detr_hf.recipe.overrides import Overrides, apply_overrides, as_json, as_texts
 from detr_hf.recipe.rules import RULES, UNUSED, Unused, with_defaults
 from detr_hf.recipe.schema import RECIPES, Recipe
 from detr_hf.recipe.tree import Path, dotted, fields_of, look_up, plain_values, sections_in
@@ -55,7 +54,8 @@ class RecipeFormat(Generic[R]):
         return self._checked(plain_values(values), overrides, "recipe", [])
 
     def _checked(self, written: dict[str, Any], overrides: Overrides, source: str, faults: list[Fault]) -> R:
-        faults += apply_overrides(written, overrides, self.types[self._meant(written)])
+        texts = as_texts(overrides, self.types.values())
+        faults += apply_overrides(written, texts, self.types[self._meant(written)])
         faults += self._task_faults(written)
         task = self._meant(written)
         written = written | {"task": task}
@@ -100,7 +100,7 @@ class RecipeFormat(Generic[R]):
     def _validated(self, task: str, written: dict[str, Any]) -> tuple[R | None, list[Fault]]:
         """Through JSON: only there does pydantic's strict mode take dicts for dataclasses."""
         try:
-            return TypeAdapter(self.types[task]).validate_json(json.dumps(written, default=_refuse)), []
+            return TypeAdapter(self.types[task]).validate_json(as_json(written)), []
         except ValidationError as error:
             return None, schema_faults(error.errors(include_url=False), task, self.types)
 
@@ -120,10 +120,6 @@ class RecipeFormat(Generic[R]):
         for key, because in self._reasons(recipe).items():
             if look_up(written, tuple(key.split("."))) is not None:
                 yield key, f"does nothing here: {because}"
-
-
-def _refuse(value: Any) -> str:
-    raise UserError(f"recipe: {value!r} is no value of a recipe; give text, numbers, lists or dicts.")
 
 
 class UnreadableError(Exception):

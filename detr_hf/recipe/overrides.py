@@ -1,10 +1,11 @@
-"""Changes to a recipe: `optim.lr=1e-5` on the command line, `{"optim.lr": 1e-5}` in Python."""
+"""Changes to a recipe: `optim.lr=1e-5`, `transforms.train.0.p=0`, `data.demo=null`; in Python also a dict."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 from detr_hf.errors import UserError, quantity
 from detr_hf.recipe.faults import Fault, nearest, quoted
@@ -12,34 +13,52 @@ from detr_hf.recipe.tree import Path, fields_of, plain_values, section_at
 from detr_hf.recipe.yaml_text import read_yaml
 
 Overrides = Sequence[str] | Mapping[str, Any]
-"""`["optim.lr=1e-5"]` or `{"optim.lr": 1e-5}`; in the latter `{"optim": {"lr": 1e-5}}` is the same."""
+"""`["optim.lr=1e-5"]` or `{"optim.lr": 1e-5}`, of which `{"optim": {"lr": 1e-5}}` is another spelling."""
+
+
+def as_texts(overrides: Overrides, recipe_types: Iterable[type]) -> list[str]:
+    """Overrides as `key=value`; a dict at a section changes what it names and leaves the rest.
+
+    Raises:
+        UserError: a value is nothing that a recipe can hold.
+    """
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    types = list(recipe_types)
+    return [f"{key}={as_json(value)}" for key, value in _flat(overrides, types, "")]
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON, which is YAML as well; raises UserError where it is nothing that a recipe can hold."""
+    return json.dumps(plain_values(value), default=_refuse, ensure_ascii=False)
+
+
+def _flat(overrides: Mapping[str, Any], types: Sequence[type], start: str) -> Iterator[tuple[str, Any]]:
+    for name, value in overrides.items():
+        key = f"{start}{name}"
+        path = tuple(key.split("."))
+        if isinstance(value, Mapping) and any(section_at(one, path) is not None for one in types):
+            yield from _flat(value, types, f"{key}.")
+        else:
+            yield key, value
+
+
+def _refuse(value: Any) -> NoReturn:
+    raise UserError(f"recipe: {value!r} is no value of a recipe; give text, numbers, lists or dicts.")
 
 
 class _RefusedError(Exception):
     """An override that leads nowhere; carries the reason."""
 
 
-def apply_overrides(written: dict[str, Any], overrides: Overrides, recipe_type: type) -> list[Fault]:
+def apply_overrides(written: dict[str, Any], overrides: Sequence[str], recipe_type: type) -> list[Fault]:
     """Write each override into `written`, in order, so that the last one wins; the faults are returned.
 
-    A text is read by the rules of the recipe file. `null`, or None, takes a setting out: its default holds
-    again. A path may go into a list by index, also where the file leaves the list at its default. An unknown
-    setting is written too, and refused by the schema like one in the file.
+    The value is read by the rules of the recipe file. `null` takes a setting out: its default holds again. A
+    path may go into a list by index, also where the file leaves the list at its default. An unknown setting
+    is written too, and refused by the schema like one in the file.
     """
-    faults: list[Fault] = []
-    if isinstance(overrides, Mapping):
-        changes = _changes_of_values(overrides, recipe_type, ())
-    else:
-        changes = _changes_of_texts(overrides, faults)
-    for path, value in changes:
-        try:
-            _write(written, path, value, recipe_type)
-        except _RefusedError as error:
-            faults.append(Fault(path, str(error)))
-    return faults
-
-
-def _changes_of_texts(overrides: Sequence[str], faults: list[Fault]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    faults = []
     for override in overrides:
         key, equals, text = override.partition("=")
         path = tuple(key.strip().split("."))
@@ -51,23 +70,13 @@ def _changes_of_texts(overrides: Sequence[str], faults: list[Fault]) -> Iterator
             continue
         try:
             value, inner = read_yaml(text, f"override `{key.strip()}`")
+            faults += [Fault((*path, *fault.path), fault.message) for fault in inner]
+            _write(written, path, value, recipe_type)
         except UserError as error:
             faults.append(Fault((), str(error)))
-            continue
-        faults += [Fault((*path, *fault.path), fault.message) for fault in inner]
-        yield path, value
-
-
-def _changes_of_values(
-    overrides: Mapping[str, Any], recipe_type: type, inside: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """A dict at a section changes what it names there and leaves the rest; elsewhere it is a value."""
-    for key, value in overrides.items():
-        path = (*inside, *str(key).split("."))
-        if isinstance(value, Mapping) and section_at(recipe_type, path) is not None:
-            yield from _changes_of_values(value, recipe_type, path)
-        else:
-            yield path, plain_values(value)
+        except _RefusedError as error:
+            faults.append(Fault(path, str(error)))
+    return faults
 
 
 def _write(tree: dict[str, Any], path: tuple[str, ...], value: Any, recipe_type: type) -> None:

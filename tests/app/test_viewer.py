@@ -27,13 +27,13 @@ SWEEP = [0.05 + 0.01 * step for step in range(95)]
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The threshold of every pass through the network."""
     seen: list[float] = []
-    real = Predictor.predict
+    real = Predictor.stream
 
     def counted(self: Predictor, *arguments: Any) -> Any:
         seen.append(self.score_threshold)
         return real(self, *arguments)
 
-    monkeypatch.setattr(Predictor, "predict", counted)
+    monkeypatch.setattr(Predictor, "stream", counted)
     return seen
 
 
