@@ -73,7 +73,7 @@ def test_the_stock_pipeline_finds_the_same_boxes(variant: str, tmp_path: Path) -
     """The image has the size that both would bring it to: their filters differ."""
     folder = save_family(variant, tmp_path / "saved")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    [ours] = Predictor.from_pretrained(folder, device="cpu").stream(pixels)
+    [ours] = Predictor.from_pretrained(folder, device="cpu").stream([pixels])
     stock = pipeline("object-detection", model=str(folder), device="cpu")
     found = stock(Image.fromarray(pixels), threshold=0.0)
     found.sort(key=lambda one: -one["score"])
