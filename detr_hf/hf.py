@@ -37,7 +37,7 @@ def with_losses(model: Any, settings: LossSettings | None = None) -> Any:
     object alike.
 
     Args:
-        model: such as a ``DetrForObjectDetection``, with the class head for the data at hand.
+        model: of stage 1, with the class head for the data at hand.
         settings: of the losses; None: those that the model's config records or else its family was trained
             with.
 
