@@ -29,36 +29,44 @@ def train(
     batch_size: int | None = None,
     output_dir: str | Path | None = None,
 ) -> Run:
-    """Train one stage, to its end, and return its run.
+    """Train to the end, and return the run; of a data set with masks both stages, and the run of the second.
 
     A run that is there already is resumed, as by the command. The process is left as it was: random
     generators, Accelerate's state and torch's switches are put back, so another call may follow.
 
     Args:
-        source: a recipe file, the name of a shipped recipe such as "detection", or a recipe object.
+        source: a data set in any format, for which a recipe is written; a recipe file, or the name of a
+            shipped one such as "detection"; a recipe object; or the folder of a run.
         overrides: settings to change, such as ``{"optim.lr": 5e-5}``.
         epochs: short for ``{"optim.epochs": ...}``.
         batch_size: short for ``{"optim.batch_size": ...}``: images of one optimizer step.
-        output_dir: folder of the run.
+        output_dir: folder of the run; of a data set, of the recipes and the runs of both stages.
 
     Raises:
         UserError: the recipe or the data is wrong; all faults of a recipe at once, before anything is loaded.
         StoppedEarly: Ctrl-C or the time limit; the run is saved, and the same call resumes it.
     """
-    shortcuts = {
-        "optim.epochs": epochs,
-        "optim.batch_size": batch_size,
-        "output_dir": output_dir,
-    }
-    recipe = _recipe_of(source, overrides)
-    if given := {key: value for key, value in shortcuts.items() if value is not None}:
-        recipe = recipe.with_overrides(given)
+    from detr_hf.recipe import DetectionRecipe, PanopticRecipe
+    from detr_hf.recipe.overrides import as_texts
+
+    shortcuts = {"optim.epochs": epochs, "optim.batch_size": batch_size, "output_dir": output_dir}
+    given = {key: value for key, value in shortcuts.items() if value is not None}
+    kinds = (DetectionRecipe, PanopticRecipe)
+    texts = [*as_texts(overrides, kinds), *as_texts(given, kinds)]
+    recipes: list[Recipe]
+    if isinstance(source, DetectionRecipe | PanopticRecipe):
+        recipes = [source.with_overrides(texts)]
+    else:
+        from detr_hf.advice.stages import recipes_of
+
+        recipes = recipes_of(str(source), texts)
     from detr_hf.train import run
     from detr_hf.training.process_state import kept_process_state
 
-    with kept_process_state():
-        run(recipe)
-    return Run(recipe.output_dir)
+    for recipe in recipes:
+        with kept_process_state():
+            run(recipe)
+    return Run(recipes[-1].output_dir)
 
 
 def evaluate(
@@ -185,11 +193,3 @@ def prepare(
 
     pipeline_of(Path(source), Path(out), recipe).run()
     return Path(out)
-
-
-def _recipe_of(source: str | Path | Recipe, overrides: Overrides) -> Recipe:
-    from detr_hf.recipe import DetectionRecipe, PanopticRecipe, load_recipe
-
-    if isinstance(source, DetectionRecipe | PanopticRecipe):
-        return source.with_overrides(overrides)
-    return load_recipe(source, overrides)

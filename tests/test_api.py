@@ -19,6 +19,7 @@ import detr_hf
 from detr_hf import Result, Run, cli, evaluate, load_recipe, predict, prepare, train
 from detr_hf.errors import UserError
 from detr_hf.recipe import DetectionRecipe, recipe_to_yaml
+from tests.doc_page import Page
 from tests.factories import write_coco_detection
 from tests.raw_factories import write_tidy_raw
 from tests.tiny_runs import detection_recipe, save_detector
@@ -232,3 +233,28 @@ def test_raw_folders_are_prepared(tmp_path: Path) -> None:
         prepare("missing", tmp_path / "none")
     with pytest.raises(UserError, match="unknown key"):
         prepare(raw, tmp_path / "none", overrides={"pseudo_stuf": {}})
+
+
+# ---- the program that docs/python.md begins with
+
+
+def test_the_six_lines_of_the_page_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a data set alone, offline; no more is changed than the number of epochs."""
+    page = Page("docs/python.md", (ROOT / "docs" / "python.md").read_text())
+    program = page.of_language("python")[0]
+    assert program in (ROOT / "README.md").read_text()
+    lines = [line for line in program.splitlines() if line]
+    assert len(lines) <= 6 and "epochs=30" in program
+    split = write_coco_detection(tmp_path / "data" / "my_photos")
+    (tmp_path / "photo.jpg").write_bytes((Path(split.images) / "001.jpg").read_bytes())
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr(Image.Image, "show", lambda image, *_, **__: shown.append(image.size))
+    monkeypatch.setattr("detr_hf.advice.machine.is_available", lambda _: False)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(program.replace("epochs=30", "epochs=1"), "docs/python.md", "exec"), names)
+    assert len(shown) == 2, "the curves and the image"
+    assert f"\n{names['run'].metrics['detection']['AP']}\n" in capsys.readouterr().out
+    assert names["run"].recipe.optim.epochs == 1 and names["run"].folder.is_relative_to("runs")

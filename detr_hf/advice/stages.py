@@ -12,6 +12,7 @@ from detr_hf.errors import UserError
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe, Split, load_recipe
 from detr_hf.recipe.rules import UNUSED
 from detr_hf.recipe.tree import fields_of, section_at
+from detr_hf.recipe.yaml_text import read_yaml
 from detr_hf.targets import target_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def recipes_of(word: str, overrides: Sequence[str] = ()) -> list[Recipe]:
 def _stages(data: Path, overrides: Sequence[str]) -> list[Recipe]:
     from detr_hf.advice.write import Places, places_for
 
-    folder = [text.partition("=")[2] for text in overrides if text.startswith("output_dir=")]
+    given = [text.partition("=")[2] for text in overrides if text.startswith("output_dir=")]
+    folder = [str(read_yaml(text, "output_dir")[0]) for text in given]
     rest = [text for text in overrides if not text.startswith("output_dir=")]
     runs = Path(folder[-1]) if folder else places_for(Path("recipe.yaml"), data).runs
     places = Places(runs / "detection.yaml", runs / "panoptic.yaml", runs)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from detr_hf import train
 from detr_hf.advice import stages
 from detr_hf.advice.look import look_at, outline_share
 from detr_hf.advice.machine import start_for
@@ -17,6 +16,7 @@ from detr_hf.advice.stages import recipes_of
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.errors import UserError
 from detr_hf.recipe import Split, load_recipe
+from detr_hf.train import run as run_recipe
 from tests.commands import refusal, told
 
 BCCD = Path(__file__).resolve().parents[3] / "shared" / "data" / "bccd"
@@ -175,5 +175,5 @@ def test_what_is_written_trains(tmp_path: Path, facts: dict[str, Any]) -> None:
     write_set(tmp_path / "data", **facts)
     words = ["optim.max_steps=2", "evaluation.pictures=1"]
     for recipe in stages.recipes_of("data", words):
-        results = train.run(recipe)
+        results = run_recipe(recipe)
         assert results["detection"]["AP"] >= 0
