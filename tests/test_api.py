@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +22,60 @@ from PIL import Image
 import detr_hf
 from detr_hf import Result, Run, cli, evaluate, load_recipe, predict, prepare, train
 from detr_hf.errors import UserError
-from detr_hf.recipe import DetectionRecipe, recipe_to_yaml
+from detr_hf.recipe import DetectionRecipe
 from tests.doc_page import Page
 from tests.factories import write_coco_detection
 from tests.raw_factories import write_tidy_raw
-from tests.tiny_runs import detection_recipe, save_detector
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of one epoch, started from a recipe file with changes."""
-    folder = tmp_path_factory.mktemp("api")
-    split = write_coco_detection(folder / "data")
-    recipe = detection_recipe(folder / "first", split, save_detector(folder / "start"))
-    (folder / "recipe.yaml").write_text(recipe_to_yaml(recipe))
-    return train(folder / "recipe.yaml", {"optim": {"lr": 1e-4}}, epochs=1, output_dir=folder / "run")
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+PROGRAM = Page("docs/python.md", PAGE).of_language("python")[0]
+
+
+@dataclass
+class Program:
+    """What the program of six lines left: its run, what it printed, and the sizes of the images it showed."""
+
+    run: Run
+    printed: str
+    shown: list[tuple[int, int]]
 
 
 @pytest.fixture(scope="module")
-def image(trained: Run) -> Path:
-    return trained.folder.parent / "data" / "images" / "001.jpg"
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Run as it stands, from a data set alone and offline; but for the number of epochs."""
+    folder, shown, names = tmp_path_factory.mktemp("api"), [], {}
+    split = write_coco_detection(folder / "data" / "my_photos", sizes_hw=[(64, 80), (80, 64)])
+    (folder / "photo.jpg").write_bytes((Path(split.images) / "001.jpg").read_bytes())
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setattr(Image.Image, "show", lambda image, *_, **__: shown.append(image.size))
+        patch.setattr("detr_hf.advice.machine.is_available", lambda _: False)
+        patch.chdir(folder)
+        exec(compile(PROGRAM.replace("epochs=30", "epochs=1"), "docs/python.md", "exec"), names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield Program(names["run"], printed.getvalue(), shown)
+
+
+@pytest.fixture
+def trained(program: Program) -> Run:
+    return program.run
+
+
+@pytest.fixture
+def image(program: Program) -> Path:
+    return Path("photo.jpg")
+
+
+def test_the_program_that_the_page_and_the_readme_show(program: Program) -> None:
+    assert PROGRAM in (ROOT / "README.md").read_text(encoding="utf-8") and "epochs=30" in PROGRAM
+    assert len([line for line in PROGRAM.splitlines() if line]) <= 6
+    assert len(program.shown) == 2, "the curves and the image"
+    assert f"\n{program.run.metrics['detection']['AP']}\n" in program.printed
+    assert program.run.recipe.optim.epochs == 1 and program.run.folder.parts[0] == "runs"
 
 
 def in_a_new_process(code: str) -> str:
@@ -59,9 +95,7 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
     assert out.strip() == "{'detr_hf'}"
 
 
-@pytest.mark.parametrize(
-    "before", ["", "import detr_hf.train\n", "from detr_hf.train import run\n", "import detr_hf.api\n"]
-)
+@pytest.mark.parametrize("before", ["", "import detr_hf.train\n"])
 def test_train_is_the_function_whatever_was_imported_before(before: str) -> None:
     """The entry script is a submodule of the same name, and importing one sets it in its package."""
     code = before + (
@@ -91,7 +125,6 @@ def test_the_stub_names_what_the_package_gives() -> None:
 
 
 def test_a_run_tells_its_numbers_and_shows_itself(trained: Run) -> None:
-    assert trained.recipe.optim.epochs == 1 and trained.recipe.optim.lr == 1e-4
     assert trained.best == trained.folder / "best" and (trained.best / "model.safetensors").is_file()
     written = json.loads((trained.best / "metrics.json").read_text())
     assert trained.metrics == written and trained.scores["AP"] == written["detection"]["AP"]
@@ -107,11 +140,7 @@ def test_a_run_is_drawn_by_epoch_and_has_a_page(trained: Run) -> None:
     assert [float(value) for value in scores.lines[0].get_ydata()] == [trained.scores["AP"]]
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     page = trained.report()
-    assert page.name == "report.html" and page.is_file()
-
-
-def test_a_lost_page_is_made_again(trained: Run) -> None:
-    page = trained.report()
+    assert page == trained.folder / "report.html"
     page.unlink()
     assert trained.report() == page and page.is_file()
 
@@ -122,10 +151,14 @@ def test_a_second_training_in_the_process_takes_another_precision(trained: Run, 
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
     drawn = torch.rand(1), random.random(), np.random.rand()
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
-    run = train(trained.recipe, {"mixed_precision": "bf16"}, output_dir=tmp_path / "second")
+    changes = {"mixed_precision": "bf16", "optim": {"lr": 1e-4}, "evaluation.pictures": 0}
+    run = train(trained.folder / "recipe.yaml", changes, output_dir=tmp_path / "second")
     assert (torch.rand(1), random.random(), np.random.rand()) == drawn
     assert not torch.are_deterministic_algorithms_enabled()
-    assert mine.mixed_precision == "no" and run.recipe.mixed_precision == "bf16"
+    assert mine.mixed_precision == "no" and (run.recipe.mixed_precision, run.recipe.optim.lr) == (
+        "bf16",
+        1e-4,
+    )
 
 
 def test_what_is_wrong_is_said_as_by_the_command(
@@ -220,7 +253,7 @@ def test_a_result_lists_names_draws_and_saves(trained: Run, image: Path, tmp_pat
 
 def test_segments_count_where_there_are_some(image: Path) -> None:
     result = predict(image, "demo", score_threshold=0.3)
-    assert result.id_map is not None and result.id_map.shape == (120, 90)
+    assert result.id_map is not None and result.id_map.shape == (80, 64)
     assert len(result) == len(result.segments) and "segment" in repr(result)
 
 
@@ -233,28 +266,3 @@ def test_raw_folders_are_prepared(tmp_path: Path) -> None:
         prepare("missing", tmp_path / "none")
     with pytest.raises(UserError, match="unknown key"):
         prepare(raw, tmp_path / "none", overrides={"pseudo_stuf": {}})
-
-
-# ---- the program that docs/python.md begins with
-
-
-def test_the_six_lines_of_the_page_run_as_they_stand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From a data set alone, offline; no more is changed than the number of epochs."""
-    page = Page("docs/python.md", (ROOT / "docs" / "python.md").read_text())
-    program = page.of_language("python")[0]
-    assert program in (ROOT / "README.md").read_text()
-    lines = [line for line in program.splitlines() if line]
-    assert len(lines) <= 6 and "epochs=30" in program
-    split = write_coco_detection(tmp_path / "data" / "my_photos")
-    (tmp_path / "photo.jpg").write_bytes((Path(split.images) / "001.jpg").read_bytes())
-    shown: list[tuple[int, int]] = []
-    monkeypatch.setattr(Image.Image, "show", lambda image, *_, **__: shown.append(image.size))
-    monkeypatch.setattr("detr_hf.advice.machine.is_available", lambda _: False)
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    exec(compile(program.replace("epochs=30", "epochs=1"), "docs/python.md", "exec"), names)
-    assert len(shown) == 2, "the curves and the image"
-    assert f"\n{names['run'].metrics['detection']['AP']}\n" in capsys.readouterr().out
-    assert names["run"].recipe.optim.epochs == 1 and names["run"].folder.is_relative_to("runs")
