@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from detr_hf import train
 from detr_hf.data.build import build_bundle
 from detr_hf.inference import Predictor, TiledPredictor
 from detr_hf.labels import LabelMap
@@ -15,6 +14,7 @@ from detr_hf.loading.truth import GroundTruth
 from detr_hf.modeling.model_files import load_config
 from detr_hf.modeling.task import PanopticTask
 from detr_hf.modeling.threshold_record import RECORD, drop_threshold, read_threshold, record_threshold
+from detr_hf.train import run as run_recipe
 from detr_hf.training import threshold
 from detr_hf.training.build import build_task
 from detr_hf.training.engine import predict_at, predict_one
@@ -35,7 +35,7 @@ def test_a_run_keeps_it_evaluate_chooses_it_again_and_the_next_training_drops_it
 ) -> None:
     split = write_coco_detection(tmp_path / "data", count=4)
     recipe = detection_recipe(tmp_path / "run", split, save_detector(tmp_path / "start"), "optim.epochs=1")
-    train.run(recipe)
+    run_recipe(recipe)
     best = tmp_path / "run" / "best"
     chosen = read_threshold(load_config(str(best)))
     assert chosen is not None and f"{chosen:g}, the best on the validation split" in capsys.readouterr().out
