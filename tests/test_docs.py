@@ -111,9 +111,12 @@ def test_the_help_of_a_command_ends_with_two_examples_and_its_page(
     ]
 
 
-def test_the_readme_starts_with_two_commands() -> None:
-    first = page(ROOT / "README.md").commands[:2]
-    assert first == [["make", "demo"], ["make", "test"]]
+def test_the_readme_installs_then_goes_from_data_to_predictions_then_has_the_demo() -> None:
+    commands = page(ROOT / "README.md").commands
+    wanted = [["pip", "install", "."], *(["detr-hf", name] for name in ("check", "train", "predict"))]
+    wanted += [["make", "demo"], ["make", "test"]]
+    found = [next(at for at, command in enumerate(commands) if command[: len(one)] == one) for one in wanted]
+    assert found == sorted(found)
 
 
 def test_what_runs_are_said_to_write_is_written_somewhere() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,11 @@ import venv
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import detr_hf
 from detr_hf.cli import find_commands
+from tests import exports
 
 ROOT = Path(__file__).parents[1]
 KEPT = {".ci", ".github"}
@@ -97,3 +101,43 @@ def test_both_stages_train_and_predict_in_an_empty_folder(programs: Path, tmp_pa
         run(command, "predict", f"{model}/best", image, "--out", f"{model}-found", cwd=tmp_path)
         assert len(list((tmp_path / f"{model}-found").iterdir())) >= 2
         assert (tmp_path / model / "report.html").is_file()
+
+
+# ---- docs/transcripts.md
+
+
+SECTIONS = re.split(r"^## ", (ROOT / "docs" / "transcripts.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with nothing but what the page begins with: three exports, and new photographs."""
+    folder, drawn = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("drawn")
+    images = exports.yards(drawn / "yard", 16, seed=1)
+    exports.roboflow(folder / "data" / "helmets", images)
+    exports.yolo(folder / "data" / "bottles", images)
+    exports.cvat_zip(folder / "data" / "job_12.zip", images)
+    (folder / "photos").mkdir()
+    for image in exports.yards(drawn / "more", 2, seed=2):
+        shutil.copy(image.file, folder / "photos")
+    return folder
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=[section.partition("\n")[0] for section in SECTIONS])
+def test_a_transcript_gives_a_model_and_drawn_predictions(section: str, programs: Path, empty: Path) -> None:
+    [block] = re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S)
+    commands = [shlex.split(line) for line in block.splitlines()]
+    assert len(commands) == 3
+    for program, *words in commands:
+        run(programs / program, *words, cwd=empty)
+    model, source, out = (empty / commands[-1][at] for at in (2, 3, 5))
+    assert (model / "model.safetensors").is_file() and (model.parent / "report.html").is_file()
+    images = {file.stem for file in source.iterdir() if file.suffix == ".jpg"}
+    assert images and {file.stem for file in out.glob("*.json")} == images
+    for drawing in (file for file in out.iterdir() if file.suffix != ".json"):
+        with Image.open(drawing) as opened:
+            assert min(opened.size) >= 200
+
+
+def test_the_page_has_one_export_of_each_kind() -> None:
+    assert [re.split(r"[,\n]", section)[0] for section in SECTIONS] == ["Roboflow", "YOLO", "CVAT"]
