@@ -128,8 +128,13 @@ def test_a_transcript_gives_a_model_and_drawn_predictions(section: str, programs
     [block] = re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S)
     commands = [shlex.split(line) for line in block.splitlines()]
     assert len(commands) == 3
-    for program, *words in commands:
-        run(programs / program, *words, cwd=empty)
+    said = [
+        line
+        for program, *words in commands
+        for line in run(programs / program, *words, cwd=empty).split("\n")
+    ]
+    printed = re.findall(r"^```text\n(.*?)^```", section, re.M | re.S)[-1].splitlines()
+    assert printed and [line for line in printed if line not in said] == []
     model, source, out = (empty / commands[-1][at] for at in (2, 3, 5))
     assert (model / "model.safetensors").is_file() and (model.parent / "report.html").is_file()
     images = {file.stem for file in source.iterdir() if file.suffix == ".jpg"}
