@@ -127,8 +127,8 @@ def test_a_split_that_is_named_for_both_is_meant(tmp_path: Path) -> None:
     path = str(yolo(tmp_path / "set")[0])
     data = Data(train=Split(path=path), validation=Split(path=path))
     target = target_of_data(data, "data")
-    assert check(target, threads=1).exit_code() == 0 and "by heart" in target.remarks[-1]
-    assert any("by heart" in note for note in build_bundle(data, tmp_path / "run").notes)
+    assert check(target, threads=1).exit_code() == 0 and "not quality" in target.remarks[-1]
+    assert any("not quality" in note for note in build_bundle(data, tmp_path / "run").notes)
 
 
 def test_what_concerns_a_whole_data_set_is_told_once_whichever_splits_are_read(tmp_path: Path) -> None:
