@@ -282,7 +282,9 @@ class _Check:
             weight = sum(WEIGHTS[KINDS[code].severity] for code in {issue.code for issue in issues})
             self._worst.add(weight + len(issues), seen)
         elif seen.to_learn:
-            self._typical.add(zlib.crc32(f"{seen.split} {sample.file_name}".encode()), seen)
+            self._typical.add(
+                zlib.crc32(f"{seen.split} {sample.file_name}".encode("utf-8", "surrogateescape")), seen
+            )
 
     def _add_sides(self, seen: Seen, held: SplitCount) -> None:
         sample, size = seen.repaired.sample, self.target.seen

@@ -172,7 +172,7 @@ def test_a_finished_study_prints_what_each_variant_is_worth(
     [
         (["--only", "nothing"], "the variants are base, no auxiliary losses, RICAP"),
         (["--task", "9"], "tasks 0 to 8"),
-        (["--gpus", "a"], "no list of GPUs"),
+        (["--gpus", "a"], "not a list of GPUs"),
     ],
 )
 def test_what_is_not_there_is_refused(

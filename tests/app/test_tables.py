@@ -24,7 +24,7 @@ def found(scores: list[float], labels: list[int]) -> Detections:
 
 def viewing(detections: Detections, name: str = "yard.jpg", size_hw: tuple[int, int] = (100, 200)) -> Viewing:
     image_file = np.zeros((100, 200, 3), np.uint8)
-    return Viewing(name, size_hw, image_file, detections, cast("TemporaryDirectory[str]", None))
+    return Viewing(name, size_hw, image_file, image_file, detections, cast("TemporaryDirectory[str]", None))
 
 
 def table_of(shown: Viewing, prediction: Detections | PanopticPrediction) -> str:
