@@ -17,7 +17,7 @@ from detr_hf.foreign_files import harmless_name
 from detr_hf.recipe import Recipe, recipe_from_text, recipe_to_dict
 from detr_hf.recipe.faults import Fault, format_errors, schema_fault
 from detr_hf.recipe.fields import Seed, Text, section
-from detr_hf.recipe.shipped import find_recipe
+from detr_hf.recipe.shipped import find_recipe, find_shipped
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
 
 BASE = "base"
@@ -148,7 +148,8 @@ def study_from_text(text: str, path: Path) -> Study:
     file = _read(text, path)
     variants = list(_variants(file))
     faults = [*_faults_of_file(file)] or [*_faults_of_names(file, variants)]
-    texts = {name: read_recipe_file(path.parent / name) for name in _recipes_of(file)}
+    texts, unread = _texts(file, path.parent)
+    faults += unread
     runs: list[PlannedRun] = []
     if not faults:
         runs, faults = _runs(file, variants, texts)
@@ -172,8 +173,17 @@ def _read(text: str, path: Path) -> StudyFile:
     return file
 
 
-def _recipes_of(file: StudyFile) -> list[str]:
-    return [file.base, *([file.then.recipe] if file.then else [])]
+def _texts(file: StudyFile, folder: Path) -> tuple[dict[str, str], list[Fault]]:
+    """The text of every recipe by the name it has in the study, and a fault for each that is not there."""
+    texts, faults = {}, []
+    for key, name in (("base", file.base), *([("then.recipe", file.then.recipe)] if file.then else [])):
+        beside = folder / name
+        found = beside if beside.exists() else find_shipped(name) or beside
+        try:
+            texts[name] = read_recipe_file(found)
+        except UserError as error:
+            faults.append(Fault((key,), str(error)))
+    return texts, faults
 
 
 def _variants(file: StudyFile) -> Iterator[Variant]:

@@ -24,28 +24,30 @@ PAGE = "ablation.md"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("study", metavar="STUDY.yaml", help="a study: base recipe, seeds, variants")
-    parser.add_argument("--list", action="store_true", help="print every run and its state, and run nothing")
-    parser.add_argument(
-        "--table", action="store_true", help="write the table of what there is, and run nothing"
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--list", action="store_true", help="print every run and its state, and run nothing")
+    how.add_argument("--table", action="store_true", help="write the table of all runs, and run nothing")
+    how.add_argument(
+        "--slurm", action="store_true", help="write jobs for SLURM, print how to submit them, and run nothing"
     )
-    parser.add_argument(
+    how.add_argument("--gpus", metavar="0,1,...", help="one run at a time on each of these GPUs")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--only",
         metavar="PATTERN",
         action="append",
         help="these variants (`no*`) or runs (`base/seed-42`) alone; may be given several times",
     )
-    parser.add_argument(
+    which.add_argument(
         "--task", metavar="N", type=int, help="the N-th variant and seed alone, counted from 0 as --list does"
     )
-    parser.add_argument(
-        "--slurm", action="store_true", help="write jobs for SLURM, print how to submit them, and run nothing"
-    )
-    parser.add_argument("--gpus", metavar="0,1,...", help="one run at a time on each of these GPUs")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     gpus = gpu_list(arguments.gpus)
+    if arguments.table and (arguments.only or arguments.task is not None):
+        raise UserError("--table: the table is of all runs; remove --only and --task")
     from detr_hf.ablation.study import load_study
 
     study = load_study(Path(arguments.study))

@@ -172,7 +172,12 @@ def test_a_finished_study_prints_what_each_variant_is_worth(
     [
         (["--only", "nothing"], "the variants are base, no auxiliary losses, RICAP"),
         (["--task", "9"], "tasks 0 to 8"),
-        (["--gpus", "a"], "not a list of GPUs"),
+        (["--gpus", "a"], "a is not a list of GPUs"),
+        (["--table", "--only", "RICAP"], "the table is of all runs"),
+        (["--table", "--task", "0"], "the table is of all runs"),
+        (["--only", "RICAP", "--task", "0"], "--task: not allowed with argument --only"),
+        (["--list", "--table"], "not allowed with argument"),
+        (["--slurm", "--gpus", "0"], "not allowed with argument"),
     ],
 )
 def test_what_is_not_there_is_refused(

@@ -79,6 +79,11 @@ def test_stage_2_builds_on_stage_1_of_the_same_variant_and_seed(tmp_path: Path) 
         assert recipe.evaluation.pictures == 2 and second.folder == first.folder.parent / "panoptic"
 
 
+def test_the_base_may_be_a_recipe_of_the_package(tmp_path: Path) -> None:
+    study = study_in(tmp_path, STUDY.replace("detection.yaml", "demo/detection"))
+    assert study.runs[0].recipe.data.demo is not None
+
+
 def test_all_faults_are_told_at_once_each_with_its_variant(tmp_path: Path) -> None:
     text = STUDY + "  bad: {{loss.auxilary: true, optim.epochs: many}}\n  worse: {{model.num_queries: 0}}\n"
     message = refused(tmp_path, text)
@@ -115,7 +120,9 @@ def test_a_fault_of_the_base_is_told_once(tmp_path: Path) -> None:
         (STUDY + "set: {{output_dir: x}}\n", "set.output_dir: cannot be set here"),
         (THEN.replace("evaluation.pictures", "model.detector"), "model.detector: cannot be set here"),
         (THEN.replace("panoptic.yaml", "detection.yaml"), "must be `task: panoptic`"),
-        (STUDY.replace("detection.yaml", "nothing.yaml"), "there is no such recipe file"),
+        (STUDY.replace("detection.yaml", "nothing.yaml"), "/nothing.yaml: there is no such recipe file"),
+        (STUDY.replace("detection.yaml", "nothing.yaml"), "study.yaml: 1 fault\n  base: "),
+        (THEN.replace("panoptic.yaml", "nothing.yaml"), "study.yaml: 1 fault\n  then.recipe: "),
         ("- a\n- b\n", "a study is a list"),
     ],
 )
