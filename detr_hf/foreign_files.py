@@ -178,13 +178,14 @@ def read_bytes(path: str | Path, max_bytes: int, what: str = "file", name: str |
         return file.read()
 
 
-def damaged_text(path: str | Path) -> str:
-    """A text file that may be damaged; bytes that are no UTF-8 are replaced.
+def damaged_text(path: str | Path, start: int = 0) -> str:
+    """A text file that may be damaged, from a byte on; bytes that are no UTF-8 are replaced.
 
     Raises:
         UserError: as ``open_file``.
     """
     with open_file(path) as file:
+        file.seek(start)
         return file.read().decode("utf-8", "replace")
 
 

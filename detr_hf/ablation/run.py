@@ -36,6 +36,7 @@ class Process:
     lock: IO[Any] | None
     gpu: str | None
     started: float
+    log_start: int  # the log goes on from that of earlier tries
     asked_to_stop: bool = False
 
 
@@ -117,6 +118,7 @@ class Runner:
         held = () if lock is None else (lock.fileno(),)
         log = run.folder / OUTPUT_FILE
         with unwritable(log), log.open("ab") as output:
+            log_start = output.tell()
             process = subprocess.Popen(
                 [*self.command, str(recipe)],
                 stdin=subprocess.DEVNULL,
@@ -125,7 +127,7 @@ class Runner:
                 env=environment,
                 pass_fds=held,
             )
-        self.active.append(Process(run, process, lock, gpu, time.monotonic()))
+        self.active.append(Process(run, process, lock, gpu, time.monotonic(), log_start))
         return True
 
     def _collect(self) -> None:
@@ -140,7 +142,7 @@ class Runner:
             elif code in CUT:
                 self._count(run, "stopped", "stopped before its end")
             else:
-                error = error_in(run.folder / OUTPUT_FILE, code)
+                error = error_in(run.folder / OUTPUT_FILE, code, one.log_start)
                 write_json(run.folder / FAILURE_FILE, {"code": code, "error": error})
                 self._count(run, "failed", f"failed: {error}")
             if one.lock is not None:

@@ -116,10 +116,16 @@ def write_asked(run: PlannedRun) -> Path:
     return write_text(asked_file(run), recipe_to_yaml(run.recipe))
 
 
-def error_in(log: Path, code: int) -> str:
-    """Why a run ended: what it printed last as its error, else its last line and its exit code."""
+def error_in(log: Path, code: int, start: int = 0) -> str:
+    """Why a run ended: what it printed last as its error, else its last line and its exit code.
+
+    Args:
+        log: of all tries of the run.
+        code: its exit code.
+        start: the byte where the output of this try begins.
+    """
     try:
-        lines = [line.strip() for line in damaged_text(log).splitlines()[-200:] if line.strip()]
+        lines = [line.strip() for line in damaged_text(log, start).splitlines()[-200:] if line.strip()]
     except UserError:
         lines = []
     started = [at for at, line in enumerate(lines) if line.startswith("error: ")]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_a_failed_run_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
     assert str(state_of(study.runs[12])) == "failed: no such thing"
     runner(study, tmp_path).run_all()
     assert {state_of(run).kind for run in study.runs} == {"finished"}
+
+
+def test_the_error_is_that_of_the_last_try(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    ricap = replace(study, runs=study.runs[6:7])
+    runner(ricap, tmp_path, FAILS).run_all()
+    runner(ricap, tmp_path, "os.kill(os.getpid(), 9)").run_all()
+    assert str(state_of(study.runs[6])) == "failed: ended by signal 9"
 
 
 def test_stage_2_follows_its_stage_1(tmp_path: Path) -> None:
