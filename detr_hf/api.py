@@ -22,7 +22,7 @@ Overrides = Mapping[str, Any] | Sequence[str]
 
 
 def train(
-    source: str | Path | Recipe,
+    source: str | Path | Recipe | Run,
     overrides: Overrides = (),
     *,
     epochs: int | None = None,
@@ -36,7 +36,7 @@ def train(
 
     Args:
         source: a data set in any format, for which a recipe is written; a recipe file, or the name of a
-            shipped one such as "detection"; a recipe object; or the folder of a run.
+            shipped one such as "detection"; a recipe object; or a run or its folder.
         overrides: settings to change, such as ``{"optim.lr": 5e-5}``.
         epochs: short for ``{"optim.epochs": ...}``.
         batch_size: short for ``{"optim.batch_size": ...}``: images of one optimizer step.
@@ -54,6 +54,8 @@ def train(
     kinds = (DetectionRecipe, PanopticRecipe)
     texts = [*as_texts(overrides, kinds), *as_texts(given, kinds)]
     recipes: list[Recipe]
+    if isinstance(source, Run):
+        source = source.folder
     if isinstance(source, DetectionRecipe | PanopticRecipe):
         recipes = [source.with_overrides(texts)]
     else:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from transformers.core_model_loading import revert_weight_conversion
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
@@ -75,8 +76,21 @@ def _with_losses(stock: Any) -> Any:
                 return super().forward(pixel_values, pixel_mask=pixel_mask, **rest)
             return _outputs(self, pixel_values, pixel_mask, labels)
 
+        def load_state_dict(self, state_dict: Mapping[str, Any], *rest: Any, **named: Any) -> Any:
+            """Also weights under the names of ``save_pretrained``: a ``Trainer`` resumes from such a file."""
+            return super().load_state_dict(_with_own_names(self, state_dict), *rest, **named)
+
     WithLosses.__name__ = stock.__name__  # what `save_pretrained` writes as the architecture
     return WithLosses
+
+
+def _with_own_names(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
+    # `save_pretrained` renames a backbone's weights, and `Trainer` loads them with strict=False as they are:
+    # without this the backbone would not be resumed, nor be that of the best checkpoint.
+    names = list(model.state_dict())
+    numbers = {name: torch.tensor([at]) for at, name in enumerate(names)}
+    saved = {key: names[int(at)] for key, at in revert_weight_conversion(model, numbers).items()}
+    return {key if key in numbers else saved.get(key, key): value for key, value in weights.items()}
 
 
 def _outputs(
@@ -127,7 +141,8 @@ def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 class RecipeDataset(Dataset[dict[str, Any]]):
     """A split of a recipe's data as a ``Trainer`` wants it: checked, repaired, augmented as the recipe says.
 
-    An item is {"pixel_values": ``float32 [3, h, w]``, "labels": {"image_id", "class_labels", "boxes"}}. A
+    An item is {"pixel_values": ``float32 [3, h, w]``, "labels": {"image_id": ``int64 [1]``, "class_labels",
+    "boxes"}}. A
     ``Trainer`` asks for an image by its number alone, so a training image is augmented anew whenever it is
     asked for, from torch's random generator.
     """
@@ -143,7 +158,7 @@ class RecipeDataset(Dataset[dict[str, Any]]):
         epoch = int(torch.randint(2**31, ())) if self.augmented else 0
         pixels, target = self.samples[epoch, index]
         labels = {
-            "image_id": target["image_id"],
+            "image_id": torch.tensor([target["image_id"]]),  # a Trainer gathers tensors alone
             "class_labels": target["class_labels"],
             "boxes": target["boxes_cxcywh_norm"],
         }

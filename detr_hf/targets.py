@@ -54,6 +54,8 @@ def target_of(word: str, kinds: Collection[Kind] = ("recipe", "run", "data")) ->
     Raises:
         UserError: there is nothing of this name, or it is of another kind; the message says what was tried.
     """
+    if not word.strip():
+        raise UserError(f"nothing is named; give {' or '.join(WORDS[kind] for kind in kinds)}.")
     path = Path(word)
     target = _at(path) if path.exists() else None
     if (target is None or target.kind not in kinds) and (shipped := find_shipped(word)) is not None:

@@ -172,6 +172,12 @@ def test_what_is_wrong_is_said_as_by_the_command(
     assert str(refused.value) in capsys.readouterr().err
     assert "optim.lrr: unknown key; did you mean `lr`?" in str(refused.value)
     assert not (tmp_path / "none").exists()
+    with pytest.raises(UserError, match=r"optim\.lrr: unknown key"):
+        train(trained, "optim.lrr=1")
+    with pytest.raises(UserError, match="overrides: 3 is none; give a dict"):
+        train(file, [3])  # type: ignore[list-item]
+    with pytest.raises(UserError, match="nothing is named"):
+        train("")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import DetrForObjectDetection, DetrImageProcessor, Trainer, TrainingArguments
 
 from detr_hf import Predictor, hf
@@ -121,6 +122,13 @@ def test_a_stock_trainer_trains_a_recipes_parts(tmp_path: Path, own_cache: Path)
     after = model.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     trainer.save_model(str(tmp_path / "model"))
+    resumed = hf.with_losses(copy.deepcopy(model)).apply(
+        lambda part: [p.data.zero_() for p in part.parameters()]
+    )
+    resumed.load_state_dict(load_file(tmp_path / "model" / "model.safetensors"), strict=False)  # as a Trainer
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in after.items())
+    trainer.args.eval_do_concat_batches = False
+    assert len(trainer.predict(validation).label_ids) == len(trainer.get_eval_dataloader())
     labels.save(tmp_path / "model")
     found = Predictor.from_pretrained(tmp_path / "model").predict(Path(split.images) / "001.jpg")
     assert found.label_map == labels == LabelMap.from_names(["brick", "cone", "plank"])

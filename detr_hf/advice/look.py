@@ -58,7 +58,8 @@ def look_at(split: Split) -> Looked:
         require_something_to_learn(report)
     except UserError as error:
         raise UserError(f"{error}\n`detr-hf check {split.path}` lists all of it, and what to do") from None
-    test = next((name for name in opened.splits if name.casefold() in TEST), None)
+    others = [name for name, source in opened.splits.items() if source is not train]
+    test = next((name for name in others if name.casefold() in TEST), None)
     objects = split_objects(rows)
     facts = Facts(
         images=len(rows),

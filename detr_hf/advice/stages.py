@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detr_hf.errors import UserError
+from detr_hf.files import write_json
+from detr_hf.foreign_files import readable_json
 from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe, Split, load_recipe
 from detr_hf.recipe.rules import UNUSED
 from detr_hf.recipe.tree import fields_of, section_at
@@ -32,7 +35,8 @@ def recipes_of(word: str, overrides: Sequence[str] = ()) -> list[Recipe]:
             those that it knows.
 
     Raises:
-        UserError: the word means nothing, or recipe or data have faults.
+        UserError: the word means nothing, recipe or data have faults, or the recipes that are there are of
+            other data.
     """
     target = target_of(word)
     if target.kind == "recipe":
@@ -51,6 +55,7 @@ def _stages(data: Path, overrides: Sequence[str]) -> list[Recipe]:
     runs = Path(folder[-1]) if folder else places_for(Path("recipe.yaml"), data).runs
     places = Places(runs / "detection.yaml", runs / "panoptic.yaml", runs)
     if places.detection.exists():
+        _refuse_other_data(data, places)
         print(f"{places.detection}: written before, taken as it is", flush=True)
     else:
         _write(data, places)
@@ -69,18 +74,38 @@ def _write(data: Path, places: Places) -> None:
     from detr_hf.advice.summary import summary
     from detr_hf.advice.write import write_recipes
 
+    _refuse_processes(data)
+    written = summary(write_recipes(str(data), places))
+    write_json(places.source, {"path": str(data.resolve())})
+    print(written, flush=True)
+
+
+def _refuse_processes(data: Path) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
-            f"{data}: is a data set; several processes need its recipes first: `detr-hf init {data}`, then "
-            "`accelerate launch -m detr_hf.train recipe.yaml`"
+            f"{data}: is a data set; several processes need its recipes first: "
+            f"`detr-hf init {shlex.quote(str(data))}`, then `accelerate launch -m detr_hf.train recipe.yaml`"
         )
-    print(summary(write_recipes(str(data), places)), flush=True)
+
+
+def _refuse_other_data(data: Path, places: Places) -> None:
+    """Data sets of one name in two places would share the folder of their runs."""
+    named = load_recipe(places.detection).data.train
+    place = named.path if named is not None else None
+    if place == str(places.converted) and places.source.is_file():
+        place = readable_json(places.source).get("path")
+    if place != str(places.converted) and (place is None or Path(place).resolve() != data.resolve()):
+        raise UserError(
+            f"{places.detection}: was written before for other data ({place or 'see there'}), not for "
+            f"{data}. Give another folder, such as output_dir=runs/another, or train that recipe itself."
+        )
 
 
 def _convert(data: Path, folder: Path) -> None:
     """Outlines to id maps, once."""
     if folder.exists():
         return
+    _refuse_processes(data)
     from detr_hf.data.convert import convert
     from detr_hf.data.open_data import open_split
 

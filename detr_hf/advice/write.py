@@ -42,6 +42,11 @@ class Places:
     def converted(self) -> Path:
         return self.runs / "data"
 
+    @property
+    def source(self) -> Path:
+        """Where `detr-hf train` notes the data set that the recipes were written for."""
+        return self.runs / "source.json"
+
 
 @dataclass(frozen=True)
 class Written:
@@ -58,10 +63,11 @@ class Written:
     def commands(self) -> list[str]:
         """The next three."""
         places, data = self.places, shlex.quote(str(self.data.path))
-        stages = [f"detr-hf train {places.detection}"]
-        stages += [f"detr-hf train {places.panoptic}"] if self.has_masks else []
+        recipes = [places.detection, *([places.panoptic] if self.has_masks else [])]
+        stages = [f"detr-hf train {shlex.quote(str(recipe))}" for recipe in recipes]
         if self.is_converted:
-            return [f"detr-hf convert {data} {places.converted} --to coco-panoptic", *stages]
+            converted = shlex.quote(str(places.converted))
+            return [f"detr-hf convert {data} {converted} --to coco-panoptic", *stages]
         run = places.runs / ("panoptic" if self.has_masks else "detection")
         test = self.looked.facts.test
         last = f"detr-hf evaluate {run} --split {test[0]}" if test else f"detr-hf report {run}"
@@ -70,8 +76,14 @@ class Written:
 
 
 def places_for(out: Path, data: Path) -> Places:
-    """`recipe.yaml` and `recipe-panoptic.yaml`, and a folder in `runs/` that is called after the data."""
-    name = re.sub(r"[^\w.-]+", "-", data.absolute().stem).strip("-.") or "data"
+    """`recipe.yaml` and `recipe-panoptic.yaml`, and a folder in `runs/` that is called after the data.
+
+    It is never the data's own folder, as `runs/photos` would be of `runs/photos`.
+    """
+    whole = data.resolve()
+    name = re.sub(r"[^\w.-]+", "-", whole.name if whole.is_dir() else whole.stem).strip("-.") or "data"
+    if (Path("runs") / name).resolve() == whole:
+        name += "-runs"
     return Places(out, out.with_name(f"{out.stem}-panoptic{out.suffix}"), Path("runs") / name)
 
 
@@ -141,10 +153,8 @@ def _why_converted(split: Split) -> str:
 
 def _detection(places: Places, looked: Looked, start: Start, settings: list[Setting]) -> str:
     head = ["Stage 1: find objects (boxes). The reasons for the numbers stand beside them.", ""]
-    head += [
-        f"  detr-hf train {places.detection}",
-        f"  accelerate launch -m detr_hf.train {places.detection}",
-    ]
+    recipe = shlex.quote(str(places.detection))
+    head += [f"  detr-hf train {recipe}", f"  accelerate launch -m detr_hf.train {recipe}"]
     head += [
         "",
         "The second uses every GPU that Accelerate is configured for.",
@@ -157,8 +167,11 @@ def _detection(places: Places, looked: Looked, start: Start, settings: list[Sett
 
 
 def _panoptic(places: Places, looked: Looked, start: Start, settings: list[Setting]) -> str:
-    head = ["Stage 2: masks for what stage 1 finds. First: detr-hf train " + str(places.detection), ""]
-    head += [f"  detr-hf train {places.panoptic}"]
+    head = [
+        "Stage 2: masks for what stage 1 finds. First: detr-hf train " + shlex.quote(str(places.detection)),
+        "",
+    ]
+    head += [f"  detr-hf train {shlex.quote(str(places.panoptic))}"]
     top = [Setting("output_dir", str(places.runs / "panoptic"))]
     model = [
         Setting("model.detector", str(places.runs / "detection" / "best"), "what stage 1 leaves"),

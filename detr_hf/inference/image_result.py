@@ -19,6 +19,7 @@ from detr_hf.inference.preprocess import ImageInput, as_rgb
 from detr_hf.inference.results import as_record
 from detr_hf.labels import LabelMap
 from detr_hf.modeling.predictions import Detections, PanopticPrediction, Prediction, Segment
+from detr_hf.modeling.threshold_record import checked_threshold
 from detr_hf.visualize.display import as_html, show_image
 from detr_hf.visualize.panoptic import draw_prediction
 
@@ -86,7 +87,7 @@ class Result:
 
     def above(self, score_threshold: float) -> Result:
         """The same image with the boxes of a higher score than this, 0 to 1; also with more of them."""
-        return replace(self, score_threshold=score_threshold)
+        return replace(self, score_threshold=checked_threshold(score_threshold))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, as ``detr-hf predict`` writes it: "objects" and, of a segmenter, "segments"."""
@@ -165,7 +166,7 @@ def results_of(
     predictor: Streaming, images: ImageInput | Iterable[ImageInput], batch_size: int
 ) -> Result | list[Result]:
     """One result of one image, a list of several."""
-    is_one = isinstance(images, str | Path | Image.Image | np.ndarray)
+    is_one = isinstance(images, str | Path | Image.Image | np.ndarray) or not isinstance(images, Iterable)
     sources: list[Any] = [images] if is_one else list(images)  # type: ignore[arg-type]
     found = predictor.stream(sources, batch_size)
     threshold = predictor.score_threshold

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
 
@@ -25,7 +26,7 @@ from detr_hf.modeling.model_files import load_config, load_label_map, load_proce
 from detr_hf.modeling.predictions import Explanation, Prediction
 from detr_hf.modeling.pretrained import load_finished
 from detr_hf.modeling.task import task_of
-from detr_hf.modeling.threshold_record import read_threshold
+from detr_hf.modeling.threshold_record import checked_threshold, read_threshold
 from detr_hf.modeling.tile_record import TileGrid, read_tiles
 
 MASK_CHUNK = 16
@@ -84,7 +85,7 @@ class Predictor:
         highest_score: of all that was predicted so far, also of what is below the threshold and dropped.
 
     Raises:
-        UserError: the device or the precision cannot be used here.
+        UserError: the device or the precision cannot be used here, or the threshold is none.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class Predictor:
 
     @score_threshold.setter
     def score_threshold(self, value: float) -> None:
-        self._score_threshold = value
+        self._score_threshold = value = checked_threshold(value)
         if self.is_panoptic:
             self.task.merge = replace(self.task.merge, score_threshold=value)
 
@@ -250,7 +251,12 @@ def batches_of(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Samp
     """Up to ``batch_size`` samples of equal size at a time; their ``image_id`` must count from 0.
 
     Nothing needs padding then, so that no result depends on its neighbors.
+
+    Raises:
+        UserError: ``batch_size`` is no number of images.
     """
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise UserError(f"batch_size: must be a whole number from 1 on, got {batch_size!r}.")
     groups: dict[tuple[int, int], list[Sample]] = {}
     for sample in samples:
         size_hw = sample[1]["size_hw"]

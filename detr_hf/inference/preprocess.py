@@ -26,8 +26,13 @@ def as_rgb(image: ImageInput) -> np.ndarray:
     Raises:
         UserError: the file cannot be read, or the array is no RGB image.
     """
+    if not isinstance(image, str | Path | np.ndarray | Image.Image):
+        raise UserError(
+            "an image must be a file, uint8 [H, W, 3] RGB or a PIL image; "
+            f"this one is {type(image).__name__}."
+        )
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise UserError(
                 f"an image array must be uint8 [H, W, 3] RGB; this one is {image.dtype} {image.shape}."
             )

@@ -6,9 +6,11 @@ Whoever predicts takes it unless told otherwise. Stock transformers keeps the ke
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from detr_hf.errors import UserError
 from detr_hf.files import write_json
 from detr_hf.foreign_files import is_finite_number, read_json
 
@@ -30,6 +32,17 @@ def drop_threshold(config: Any) -> None:
     """Take out that of an earlier run, in place: a training moves the scores."""
     if hasattr(config, RECORD):
         delattr(config, RECORD)
+
+
+def checked_threshold(value: Any) -> float:
+    """A threshold that a program gave.
+
+    Raises:
+        UserError: it is no number from 0 to 1.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) <= 1:
+        raise UserError(f"score_threshold: must be a number from 0 to 1, got {value!r}.")
+    return float(value)
 
 
 def read_threshold(config: Any) -> float | None:

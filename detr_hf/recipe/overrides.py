@@ -20,10 +20,18 @@ def as_texts(overrides: Overrides, recipe_types: Iterable[type]) -> list[str]:
     """Overrides as `key=value`; a dict at a section changes what it names and leaves the rest.
 
     Raises:
-        UserError: a value is nothing that a recipe can hold.
+        UserError: an override is no text, or a value is nothing that a recipe can hold.
     """
+    if isinstance(overrides, str):
+        return [overrides]
     if not isinstance(overrides, Mapping):
-        return list(overrides)
+        texts = list(overrides)
+        for text in texts:
+            if not isinstance(text, str):
+                raise UserError(
+                    f"overrides: {text!r} is none; give a dict, or texts such as 'optim.lr=1e-4'."
+                )
+        return texts
     types = list(recipe_types)
     return [f"{key}={as_json(value)}" for key, value in _flat(overrides, types, "")]
 

@@ -69,6 +69,9 @@ def test_a_recipe_is_written_told_and_loads(tmp_path: Path, capsys: pytest.Captu
         "  detr-hf train recipe.yaml",
         "  detr-hf evaluate runs/my-photos/detection --split test",
     ]
+    assert "  detr-hf train 'my recipe.yaml'" in told(
+        ["init", "my photos", "--out", "my recipe.yaml"], capsys
+    )
     assert "optim.epochs=60: 1 step an epoch" in said and not Path("recipe-panoptic.yaml").exists()
 
 
@@ -123,6 +126,31 @@ def test_outlines_become_both_stages_on_one_converted_set(
     with pytest.raises(UserError, match=r"optim.lrr: unknown key"):
         recipes_of("cells", ["optim.lrr=1", "output_dir=out"])
     assert len(told(["init", "cells", "--family", "deformable"], capsys).split("detr-hf train")) == 2
+
+
+def test_data_of_one_name_in_two_places_do_not_share_a_run(tmp_path: Path) -> None:
+    """Guards: a model of other data, taken for that of the data at hand."""
+    write_set(tmp_path / "a" / "cells.v1", outline=TRIANGLE)
+    for name in ("a/cells.v2", "b/cells.v1"):
+        write_set(tmp_path / name)
+    recipes_of("a/cells.v1")
+    with pytest.raises(
+        UserError, match=r"for other data \(.*/a/cells.v1\), not for b/cells.v1. .*output_dir="
+    ):
+        recipes_of("b/cells.v1")
+    assert recipes_of("b/../a/cells.v1")[0].output_dir == "runs/cells.v1/detection"
+    assert recipes_of("a/cells.v2")[0].output_dir == "runs/cells.v2/detection"
+    write_set(tmp_path / "b" / "cells.v2")
+    with pytest.raises(UserError, match=r"for other data \(a/cells.v2\)"):
+        recipes_of("b/cells.v2")
+
+
+def test_a_data_folder_in_runs_is_not_written_into(tmp_path: Path) -> None:
+    data = write_set(tmp_path / "runs" / "cells", splits=("test",))
+    before = sorted(data.rglob("*"))
+    recipe = recipes_of("runs/cells")[0]
+    assert recipe.output_dir == "runs/cells-runs/detection" and sorted(data.rglob("*")) == before
+    assert look_at(Split(path="runs/cells")).facts.test is None, "the only split is trained on"
 
 
 def test_several_processes_want_the_recipes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

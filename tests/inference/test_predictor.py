@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,23 @@ def test_arrays_that_are_no_photograph_are_refused(detector: Path) -> None:
     for wrong in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((8, 8, 4), np.uint8)):
         with pytest.raises(UserError, match=r"uint8 \[H, W, 3\] RGB"):
             predictor.predict([wrong])
+    nothing: list[Any] = [None, 7, [[[0, 0, 0]]], [b"bytes"], np.zeros((0, 4, 3), np.uint8)]
+    for wrong in nothing:
+        with pytest.raises(UserError, match=r"must be .*uint8"):
+            predictor.predict(wrong)
+
+
+def test_numbers_that_make_no_sense_are_refused(detector: Path, images_dir: Path) -> None:
+    predictor = Predictor.from_pretrained(detector, score_threshold=0)
+    found, wrong = predictor.predict(images_dir / "0.png"), [-0.1, 1.5, float("nan"), "0.5", True]
+    for value in wrong:
+        with pytest.raises(UserError, match="a number from 0 to 1, got"):
+            predictor.score_threshold = value  # type: ignore[assignment]
+        with pytest.raises(UserError, match="a number from 0 to 1, got"):
+            found.above(value)  # type: ignore[arg-type]
+    for size in (0, "2", 1.5):
+        with pytest.raises(UserError, match="batch_size: must be a whole number"):
+            predictor.predict(images_dir / "0.png", size)  # type: ignore[call-overload]
 
 
 def test_a_folder_without_a_model_and_a_device_that_is_not_there(tmp_path: Path, detector: Path) -> None:
