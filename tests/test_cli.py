@@ -234,7 +234,8 @@ def test_a_wrong_teacher_shows_before_the_first_step(
     save_detector(Path("boxes"))
     save_segmenter(Path("things"), THING_LABELS)
     save_segmenter(Path("masks"))
-    message = refusal(["prepare", str(raw), "out", f"pseudo_stuff.teacher={teacher}"], capsys)
+    settings = [f"pseudo_stuff.teacher={teacher}", "pseudo_stuff.mapping=construction"]
+    message = refusal(["prepare", str(raw), "out", *settings], capsys)
     assert "pseudo_stuff.teacher: " in message and named in message
     assert "pseudo_stuff.enabled=false" in message
     assert not Path("out").exists()
