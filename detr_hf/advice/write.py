@@ -18,7 +18,7 @@ from detr_hf.advice.recipe_text import recipe_text
 from detr_hf.advice.resize import resize_for
 from detr_hf.advice.settings import Setting, detection_settings, panoptic_settings, tiles_for
 from detr_hf.errors import UserError, quantity
-from detr_hf.files import write_text
+from detr_hf.files import unwritable, write_text
 from detr_hf.recipe import Split, recipe_from_text
 from detr_hf.seen_sizes import NetworkInput
 
@@ -104,7 +104,7 @@ def write_recipes(
         force: overwrite recipes that are there.
 
     Raises:
-        UserError: a recipe is there already, or `look_at` refuses the data.
+        UserError: a recipe is there already or cannot be written, or `look_at` refuses the data.
     """
     for file in (places.detection, places.panoptic):
         if file.exists() and not force:
@@ -127,7 +127,8 @@ def write_recipes(
     for file, text in texts.items():
         recipe_from_text(text, source=str(file))  # what is written can be read
     for file, text in texts.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
+        with unwritable(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
     shown = [tiles, *settings] if tiles else settings
     words = list(facts_in_words(looked, start))

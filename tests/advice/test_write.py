@@ -81,6 +81,7 @@ def test_what_init_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "recipe.yaml: is there already" in refusal(["init", "data"], capsys)
     assert Path("recipe.yaml").read_text() == "mine"
     told(["init", "data", "--force"], capsys)
+    assert "recipe.yaml/a/b.yaml" in refusal(["init", "data", "--out", "recipe.yaml/a/b.yaml"], capsys)
     assert "ends in .yaml" in refusal(["init", "data", "--out", "recipe.txt"], capsys)
     assert "no such file or folder" in refusal(["init", "absent", "--out", "a.yaml"], capsys)
     assert "tiny checkpoints of detr and deformable" in refusal(
