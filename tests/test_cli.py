@@ -21,9 +21,9 @@ from tests.tiny_runs import ALL_LABELS, THING_LABELS, panoptic_recipe, save_dete
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
-    for argument in ("--help", "--version"):
+    for arguments in ([], ["--help"], ["--version"]):
         with pytest.raises(SystemExit) as ended:
-            cli.main([argument])
+            cli.main(arguments)
         assert ended.value.code == 0
     said = capsys.readouterr().out
     assert all(command in said for command in cli.find_commands()) and said.splitlines()[-1] == __version__
@@ -244,3 +244,14 @@ def test_a_wrong_teacher_shows_before_the_first_step(
 def test_a_word_that_is_no_setting_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unrecognized arguments: c" in refusal(["prepare", "a", "b", "--strict", "c"], capsys)
     assert "unrecognized arguments: x=1" in refusal(["demo", "--mess", "x=1"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("flag", "setting"),
+    [("--epochs", "optim.epochs"), ("--batch-size=4", "optim.batch_size"), ("--x", "optim.epochs")],
+)
+def test_a_flag_of_other_trainers_is_told_as_a_setting(
+    flag: str, setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"A setting is written as {setting}=..." in refusal(["train", "data", flag, "4"], capsys)
+    assert "A setting" not in refusal(["predict", "demo", "a.jpg", flag, "4"], capsys)

@@ -238,7 +238,7 @@ BROKEN = [
     ("wrong_commands", BASH.format("detr-hf trian recipes/detection.yaml"), "invalid choice: 'trian'"),
     ("wrong_commands", BASH.format("detr-hf predict a b --out c --treshold 1"), "unrecognized arguments"),
     ("wrong_commands", BASH.format("detr-hf predict a b --out c --threshold 2"), "argument --threshold"),
-    ("wrong_commands", BASH.format("detr-hf predict demo photos/"), "required: --out"),
+    ("wrong_commands", BASH.format("detr-hf convert data/photos data/yolo"), "required: --to"),
     ("wrong_commands", BASH.format("detr-hf train recipes/detections.yaml"), "no such recipe file"),
     (
         "wrong_commands",

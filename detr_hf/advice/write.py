@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from detr_hf.advice.facts import GPUS, Start
+from detr_hf.advice.facts import GPUS, MOSTLY, Start
 from detr_hf.advice.look import Looked, in_tiles, look_at
 from detr_hf.advice.machine import available_gpu, start_for
 from detr_hf.advice.recipe_text import recipe_text
@@ -214,10 +214,21 @@ def facts_in_words(looked: Looked, start: Start) -> Iterator[str]:
     )
     yield f"the fullest image has {quantity(facts.most_objects, 'object')}"
     yield {
-        "none": f"boxes alone ({facts.outline_share:.0%} of the objects have an outline): no stage 2",
+        "none": _why_no_masks(facts.outline_share),
         "outlines": f"outlines ({facts.outline_share:.0%} of the objects): stage 2 can learn masks",
         "id maps": "id maps: stage 2 can learn masks",
     }[facts.masks]
+
+
+def _why_no_masks(share: float) -> str:
+    found = f"{share:.0%} of the objects have an outline"
+    if not share:
+        return f"boxes alone ({found}): no stage 2"
+    return (
+        f"{found} that is more than the rectangle of its box, {MOSTLY:.0%} would be enough for masks: "
+        "no stage 2. To learn masks all the same: `detr-hf convert DATA OUT --to coco-panoptic`, then"
+        " `detr-hf train OUT`"
+    )
 
 
 def _first(names: Sequence[str]) -> str:

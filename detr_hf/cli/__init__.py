@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import pkgutil
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -16,6 +17,16 @@ from typing import Any
 
 from detr_hf import __version__
 from detr_hf.errors import exit_with_message
+
+# Flags of other trainers, and the settings that do it here.
+SETTINGS_OF_FLAGS = {
+    "epochs": "optim.epochs",
+    "max_steps": "optim.max_steps",
+    "batch": "optim.batch_size",
+    "batch_size": "optim.batch_size",
+    "lr": "optim.lr",
+    "output_dir": "output_dir",
+}
 
 
 def find_commands() -> dict[str, ModuleType]:
@@ -27,8 +38,9 @@ def find_commands() -> dict[str, ModuleType]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; a fault of the user's ends it with exit code 2 and one message."""
-    arguments = build_parser().parse_args(argv)
+    """Run one command; a fault of the user's ends it with exit code 2 and one message. No word: the help."""
+    words = sys.argv[1:] if argv is None else argv
+    arguments = build_parser().parse_args(words or ["--help"])
     with exit_with_message():
         arguments.run(arguments)
 
@@ -58,6 +70,15 @@ def _epilog(module: ModuleType) -> str:
     )
 
 
+def _setting_meant(found: argparse.Namespace, rest: list[str]) -> str:
+    """What the refusal of a flag adds where settings are meant, as in `--epochs 5`."""
+    if not hasattr(found, "overrides"):
+        return ""
+    flag = rest[0].lstrip("-").partition("=")[0].replace("-", "_")
+    setting = SETTINGS_OF_FLAGS.get(flag, "optim.epochs")
+    return f". A setting is written as {setting}=...; docs/recipes.md has all"
+
+
 class _Parser(argparse.ArgumentParser):
     """Takes `key=value` behind flags too; argparse alone wants all of them in one place."""
 
@@ -65,7 +86,7 @@ class _Parser(argparse.ArgumentParser):
         found, rest = self.parse_known_args(args, namespace)
         late = [word for word in rest if "=" in word and not word.startswith("-")]
         if len(late) < len(rest) or (late and not hasattr(found, "overrides")):
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
+            self.error(f"unrecognized arguments: {' '.join(rest)}{_setting_meant(found, rest)}")
         if late:
             found.overrides = [*found.overrides, *late]
         return found

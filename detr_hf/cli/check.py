@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         from detr_hf.report.check_page import write_page
 
         write_page(result, arguments.html)
+        print(f"\npage: {arguments.html}")
     if arguments.fix:
         made = fix(target, arguments.fix, arguments.threads)
         copy = replace(open_target(arguments.fix), seen=target.seen)

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an image, a folder of images, a video, a pattern in quotes, or the number of a camera",
     )
     parser.add_argument(
-        "--out", required=True, help="folder for the results; for one video also a file, .mp4 or .gif"
+        "--out",
+        default="runs/found",
+        help="folder for the results; for one video also a file, .mp4 or .gif (default: runs/found)",
     )
     parser.add_argument(
         "--threshold",

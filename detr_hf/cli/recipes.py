@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import takewhile
 
 HELP = "List the recipes and launch files that come with the package, or print one."
 PLACE = 2.7
@@ -24,5 +25,10 @@ def run(arguments: argparse.Namespace) -> None:
         return
     width = max(map(len, shipped_files()))
     for name, file in shipped_files().items():
-        first = file.read_text(encoding="utf-8").partition("\n")[0]
-        print(f"{name:{width}}  {first.removeprefix('# ')}")
+        print(f"{name:{width}}  {_first_sentence(file.read_text(encoding='utf-8'))}")
+
+
+def _first_sentence(text: str) -> str:
+    """Of the comment that a recipe begins with; lines that are indented in it are commands."""
+    lines = takewhile(lambda line: line.startswith("# ") and not line.startswith("#  "), text.splitlines())
+    return " ".join(line[2:] for line in lines).partition(". ")[0].rstrip(".:")

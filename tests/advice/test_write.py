@@ -111,6 +111,15 @@ def test_outlines_that_are_no_rectangles_are_masks() -> None:
     assert share([TRIANGLE], {"size": [4, 4], "counts": "a"}, [SQUARE]) == pytest.approx(2 / 3)
 
 
+def test_too_few_outlines_are_told_with_a_way_to_masks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_set(tmp_path / "cells", outline=TRIANGLE)
+    monkeypatch.setattr("detr_hf.advice.look.outline_share", lambda samples: 0.56)
+    assert "56% of the objects have an outline that is more than" in told(["init", "cells"], capsys)
+    assert not Path("recipe-panoptic.yaml").exists()
+
+
 def test_outlines_become_both_stages_on_one_converted_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,7 +168,8 @@ def test_the_recipes_are_in_the_wheel() -> None:
 
 
 def test_the_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "variants/dab_detr" in told(["recipes"], capsys) and "launch/eight_gpus" in told(
-        ["recipes"], capsys
-    )
+    listed = dict(line.split(maxsplit=1) for line in told(["recipes"], capsys).splitlines())
+    assert {"variants/dab_detr", "launch/eight_gpus"} < set(listed)
+    assert listed["dataset"] == "From annotated images, in whatever format, to one data set"
+    assert listed["variants/ablation_construction"].endswith("and stage 2 on what they leave")
     assert told(["recipes", "demo/bccd"], capsys) == (FOLDER / "demo" / "bccd.yaml").read_text("utf-8")
