@@ -41,7 +41,7 @@ def choose_threshold(
 
     Returns:
         Of stage 1 that of the best mean F1, see ``best_threshold``, and None where nothing is known or found;
-        of stage 2 that of the best PQ.
+        of stage 2 that of the best PQ, and None where every PQ is 0.
     """
     if isinstance(task, PanopticTask):
         return _of_segments(task, dataset, truth)
@@ -50,7 +50,7 @@ def choose_threshold(
     return threshold_of_boxes(per_image.boxes, count_objects(per_image.boxes, task.labels.num_classes))
 
 
-def _of_segments(task: PanopticTask, dataset: DetectionDataset, truth: GroundTruth) -> float:
+def _of_segments(task: PanopticTask, dataset: DetectionDataset, truth: GroundTruth) -> float | None:
     measured_at = task.merge.score_threshold
     thresholds = sorted({measured_at, *TRIED})
     metrics = {value: PanopticQuality(task.labels) for value in thresholds}
@@ -61,6 +61,8 @@ def _of_segments(task: PanopticTask, dataset: DetectionDataset, truth: GroundTru
             metrics[value].add(prediction=panoptic_row(found), reference=truth.panoptic(found.image_id))
     pq = {value: metric.compute()["All"]["pq"] or 0.0 for value, metric in metrics.items()}
     best = max(thresholds, key=lambda value: pq[value])
+    if not pq[best]:
+        return None
     return best if pq[best] - pq[measured_at] >= LEAST_GAIN else measured_at
 
 

@@ -107,6 +107,11 @@ def test_stage_2_takes_the_one_with_the_best_pq_of_those_tried(
     pq |= {0.5: 0.205}
     pq |= {0.3: 0.1}
     assert threshold.choose_threshold(run.task, rows, truth, None) == 0.9, "for less than 0.01 it stays"
+    counted.clear()
+    pq |= dict.fromkeys(pq, 0.0)
+    assert threshold.choose_threshold(run.task, rows, truth, None) is None, (
+        "none is best where nothing is found"
+    )
 
 
 def test_a_config_that_makes_no_sense_counts_as_none(tmp_path: Path) -> None:
