@@ -43,8 +43,11 @@ def shipped_recipe(name: str) -> Path:
 
 
 def find_shipped(word: str) -> Path | None:
-    """As `shipped_recipe`, None where there is none."""
-    return shipped_files().get(Path(word).as_posix().removeprefix("recipes/").removesuffix(".yaml"))
+    """As `shipped_recipe`, None where there is none. `bccd.yaml` alone is a file of the user's."""
+    name = Path(word).as_posix()
+    if name.startswith("recipes/"):
+        name = name.removeprefix("recipes/").removesuffix(".yaml")
+    return shipped_files().get(name)
 
 
 def find_recipe(path: str | Path) -> Path:

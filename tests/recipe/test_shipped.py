@@ -153,6 +153,8 @@ def test_a_file_of_ones_own_comes_before_a_shipped_one(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "detection").mkdir()
     assert shipped.find_recipe("detection") == FOLDER / "detection.yaml", "a folder is no recipe"
+    with pytest.raises(UserError, match=r"detection\.yaml: there is no such recipe file"):
+        load_recipe("detection.yaml")  # a file that somebody lost is not replaced by another
     (tmp_path / "detection.yaml").write_text((FOLDER / "demo" / "bccd.yaml").read_text("utf-8"))
     assert load_recipe("detection.yaml") == load_recipe("demo/bccd")
 
