@@ -40,6 +40,7 @@ class RunFolder:
         """Raises:
         UserError: it is not the folder of a run.
         """
+        refuse_several_runs(path)
         if not (path / RECIPE_FILE).is_file():
             raise UserError(f"{path}: is no folder of a run; it has no {RECIPE_FILE}.")
         return RunFolder(path)
@@ -116,6 +117,17 @@ class RunFolder:
             return str(readable_json(self.last / MANIFEST_FILE)["files"][WEIGHTS_FILE]["sha256"])
         except (LookupError, TypeError):
             return None
+
+
+def refuse_several_runs(path: Path) -> None:
+    """Where the folder of a single run is meant.
+
+    Raises:
+        UserError: it is that of several runs, such as both stages on one data set.
+    """
+    files = [] if (path / RECIPE_FILE).exists() else path.glob(f"*/{LOG_FILE}")
+    if runs := sorted(str(file.parent) for file in files if (file.parent / RECIPE_FILE).is_file()):
+        raise UserError(f"{path}: holds {len(runs)} runs; name one: {' or '.join(runs[:3])}.")
 
 
 def _line(text: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from detr_hf.errors import UserError
 from detr_hf.foreign_files import readable_json
 from detr_hf.recipe.shipped import find_shipped, unknown_recipe
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
-from detr_hf.run_folder import ENVIRONMENT_FILE, LOG_FILE, RunFolder
+from detr_hf.run_folder import ENVIRONMENT_FILE, LOG_FILE, RunFolder, refuse_several_runs
 
 Kind = Literal["recipe", "run", "data"]
 RECIPE_SUFFIXES = (".yaml", ".yml")
@@ -58,6 +58,8 @@ def target_of(word: str, kinds: Collection[Kind] = ("recipe", "run", "data")) ->
         raise UserError(f"nothing is named; give {' or '.join(WORDS[kind] for kind in kinds)}.")
     path = Path(word)
     target = _at(path) if path.exists() else None
+    if target is not None and target.kind == "data":
+        refuse_several_runs(path)
     if (target is None or target.kind not in kinds) and (shipped := find_shipped(word)) is not None:
         target = Target("recipe", shipped)
     wanted = " or ".join(WORDS[kind] for kind in kinds)

@@ -22,10 +22,9 @@ def run(recipe: Recipe) -> dict[str, Any]:
     from detr_hf.hub.during_training import HubPushes
     from detr_hf.training.build import build_accelerator, build_run, build_task
     from detr_hf.training.distributed import explain_lost_processes
-    from detr_hf.training.family_defaults import settled
     from detr_hf.training.finish import finish
     from detr_hf.training.folder import locked, save_record
-    from detr_hf.training.loop import train
+    from detr_hf.training.loop import is_finished, train
     from detr_hf.training.report_run import report_finished
     from detr_hf.training.start_report import report_start
 
@@ -37,7 +36,8 @@ def run(recipe: Recipe) -> dict[str, Any]:
             data = build_bundle(resolved.data, resolved.output_dir)
         task, loaded = build_task(resolved, data)
         parts = build_run(resolved, accelerator, data, task)
-        save_record(settled(recipe, task.model.config), accelerator, data)
+        if not is_finished(parts):  # else the record says how it was trained
+            save_record(recipe, accelerator, data, task.model.config)
         report_start(parts, data, loaded)
         train(parts, started, hub.best_is_new)
         results = finish(parts)

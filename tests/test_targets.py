@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from detr_hf.demo.resolve import model_path
 from detr_hf.errors import UserError
 from detr_hf.recipe.shipped import shipped_recipe
+from detr_hf.run_folder import RunFolder
 from detr_hf.targets import Target, target_of
 
 RECIPE = "task: detection\noutput_dir: out\ndata: {train: photos}\noptim: {epochs: 1}\n"
@@ -25,6 +27,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "photos" / "data.yaml").write_text("names: [cat]\ntrain: images\n")
     (tmp_path / "set.json").write_text("{}")
     return tmp_path
+
+
+def test_a_folder_of_several_runs_is_none(here: Path) -> None:
+    """As `detr-hf train DATA` leaves one."""
+    for stage in ("detection", "panoptic"):
+        (here / "runs" / stage).mkdir(parents=True)
+        (here / "runs" / stage / "recipe.yaml").write_text(RECIPE)
+        (here / "runs" / stage / "metrics.jsonl").touch()
+    said = "runs: holds 2 runs; name one: runs/detection or runs/panoptic."
+    for action in (target_of, model_path, lambda word: RunFolder.open(Path(word))):
+        with pytest.raises(UserError, match=said):
+            action("runs")
+    assert model_path("run") == "run/best"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from detr_hf.recipe.data import MAX_LONG_EDGE, SHORT_EDGES
 LARGEST = SHORT_EDGES[-1]
 ON_CPU = 480  # largest short edge where a step would else take half a minute
 LEAST = 320
+TINY_CELL = 16  # pixels; the tiny checkpoint's backbone sees whole cells, and would lose a rim
 ENLARGED = 2.5  # no image is made larger than so many times its short edge
 FLIP = {"name": "HorizontalFlip", "p": 0.5}
 
@@ -23,6 +24,7 @@ class Resize:
     validation_edge: int
     train: list[dict[str, Any]]
     reason: str
+    multiple_of: int | None = None
 
     @property
     def largest(self) -> int:
@@ -31,7 +33,7 @@ class Resize:
     @property
     def validation(self) -> list[dict[str, Any]]:
         longest = round(self.validation_edge * self.max_long_edge / self.largest)
-        return [_entry((self.validation_edge,), longest)]
+        return [_entry((self.validation_edge,), longest, self.multiple_of)]
 
 
 def resize_for(short_edge_px: int, is_tiny: bool = False, has_gpu: bool = True) -> Resize:
@@ -47,7 +49,7 @@ def resize_for(short_edge_px: int, is_tiny: bool = False, has_gpu: bool = True) 
         jitter = {"brightness": [0.85, 1.15], "contrast": [0.85, 1.15], "saturation": [0.85, 1.15]}
         colors = {"name": "ColorJitter", **jitter, "hue": [0, 0], "p": 0.5}
         why = "the tiny checkpoint was pretrained on images this small"
-        return Resize(small, 384, 240, [FLIP, _entry(small, 384), colors], why)
+        return Resize(small, 384, 240, [FLIP, _entry(small, 384, TINY_CELL), colors], why, TINY_CELL)
     most = LARGEST if has_gpu else ON_CPU
     top = min(most, max(LEAST, round(ENLARGED * short_edge_px / 32) * 32))
     if top == LARGEST:
@@ -66,5 +68,6 @@ def resize_for(short_edge_px: int, is_tiny: bool = False, has_gpu: bool = True) 
     return Resize(edges, longest, top, train, why)
 
 
-def _entry(edges: tuple[int, ...], longest: int) -> dict[str, Any]:
-    return {"name": "ShortEdgeResize", "short_edges": list(edges), "max_long_edge": longest}
+def _entry(edges: tuple[int, ...], longest: int, multiple_of: int | None = None) -> dict[str, Any]:
+    entry = {"name": "ShortEdgeResize", "short_edges": list(edges), "max_long_edge": longest}
+    return entry if multiple_of is None else entry | {"multiple_of": multiple_of}

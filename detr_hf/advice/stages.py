@@ -104,6 +104,7 @@ def _refuse_other_data(data: Path, places: Places) -> None:
 def _convert(data: Path, folder: Path) -> None:
     """Outlines to id maps, once."""
     if folder.exists():
+        print(f"{folder}: id maps made before; delete the folder if {data} has changed since", flush=True)
         return
     _refuse_processes(data)
     from detr_hf.data.convert import convert

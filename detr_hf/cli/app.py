@@ -50,9 +50,6 @@ def run(arguments: argparse.Namespace) -> None:
         if error.name != "gradio":
             raise
         raise UserError("the page needs Gradio: pip install 'detr-hf[app]'") from None
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     if arguments.space:
         write_space(arguments.model, Path(arguments.space), arguments.threshold)
         print(f"{arguments.space}: a Space, ready to be uploaded; README.md in it says how to try it here")

@@ -40,11 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.source, arguments.overrides, arguments.model, arguments.split, arguments.out
     )
     from accelerate import PartialState
-    from transformers.utils.logging import disable_progress_bar
 
     from detr_hf.demo.resolve import model_path
     from detr_hf.metrics.tables import results_tables
 
-    disable_progress_bar()
     tables, page = results_tables(score(scoring)), scoring.out / "evaluation.md"
     PartialState().print(f"\n{model_path(scoring.model)}\n\n{tables}\n\ntables, by class: {page}")

@@ -48,12 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
     from detr_hf.inputs import find_images
 
     given = None if arguments.check_images is None else find_images(Path(arguments.check_images))
-    from transformers.utils.logging import disable_progress_bar
-
     from detr_hf.demo.resolve import model_path
     from detr_hf.export import export_onnx
 
-    disable_progress_bar()
     images = _images(given)
     exported = export_onnx(model_path(arguments.model), Path(arguments.out), images, arguments.opset)
     found = exported.differences

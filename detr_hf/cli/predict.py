@@ -128,12 +128,9 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
 
 
 def _predictor(arguments: argparse.Namespace) -> Any:
-    from transformers.utils.logging import disable_progress_bar
-
     from detr_hf.demo.resolve import model_path
     from detr_hf.inference import Predictor, TiledPredictor
 
-    disable_progress_bar()
     predictor = Predictor.from_pretrained(
         model_path(arguments.model), arguments.threshold, arguments.device, arguments.precision
     )

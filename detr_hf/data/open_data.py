@@ -129,6 +129,7 @@ def split_of_role(opened: Opened, role: str, name: str, where: str, is_needed: b
     if found is None and (is_needed or name != role):
         raise UserError(
             f"{where}: there is no split '{name}'; it has {', '.join(known)}. Name one with data.{role}_split"
+            + (", or --split" if role == VALIDATION else "")
         )
     return found
 

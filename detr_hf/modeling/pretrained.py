@@ -182,7 +182,7 @@ def _load_detector(source: str, revision: str | None, config: Any) -> Any:
 
 def _from_pretrained(cls: Any, source: str, revision: str | None, config: Any) -> Any:
     """Load in float32 from safetensors; any tensor that is not filled from the file stops the run."""
-    with refused(source, "the weights could not be loaded"), _without_load_report():
+    with refused(source, "the weights could not be loaded"), _quietly():
         refuse_foreign_shards(source)
         model, info = cls.from_pretrained(
             source,
@@ -224,14 +224,17 @@ def _loading_faults(info: dict) -> list[str]:
 
 
 @contextmanager
-def _without_load_report() -> Iterator[None]:
-    """Silence transformers' own table of the same faults."""
-    verbosity = transformers_logging.get_verbosity()
+def _quietly() -> Iterator[None]:
+    """Silence transformers' own table of the same faults, and its bar of the tensors loaded."""
+    verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
+        if has_bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _copy(donor: nn.Module, module: nn.Module | None, complaint: str) -> None:

@@ -69,11 +69,8 @@ class Model:
 
 @cache
 def _loaded(source: str, device: str | None, precision: Precision) -> Predictor:
-    from transformers.utils.logging import disable_progress_bar
-
     from detr_hf.inference import Predictor
 
-    disable_progress_bar()
     return Predictor.from_pretrained(source, None, device, precision)
 
 

@@ -25,7 +25,7 @@ def refuse_unfit(recipe: Recipe, data: DataBundle) -> None:
         crowded, most = images_with_more_objects(split, recipe.model.num_queries, tiles)
         if crowded:
             raise UserError(
-                f"model.num_queries: {recipe.model.num_queries} queries find no more objects than that, and "
+                f"model.num_queries: {recipe.model.num_queries} finds no more objects in an image, and "
                 f"{quantity(crowded, shown)} have more, up to {most}; give at least {most}."
             )
     for split in data.dataset.values():

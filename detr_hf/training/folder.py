@@ -23,6 +23,7 @@ from detr_hf.errors import UserError
 from detr_hf.files import unwritable
 from detr_hf.recipe import Recipe, recipe_to_yaml
 from detr_hf.run_folder import RunFolder
+from detr_hf.training.family_defaults import settled
 
 LOCK_FILE = ".lock"
 
@@ -96,10 +97,13 @@ def _lock(folder: Path) -> tuple[IO[str] | None, str | None]:
     return file, None
 
 
-def save_record(recipe: Recipe, accelerator: Accelerator, data: DataBundle | None = None) -> None:
+def save_record(
+    recipe: Recipe, accelerator: Accelerator, data: DataBundle | None = None, config: Any = None
+) -> None:
     """Write what it takes to repeat the run into its folder: recipe with all defaults, commit and versions.
 
     Called when nothing can be refused any more, so that a run by mistake leaves the record of another alone.
+    ``config`` of the network: what the recipe leaves to its family is written out.
     """
     if accelerator.is_main_process:
         facts = environment(accelerator)
@@ -107,7 +111,9 @@ def save_record(recipe: Recipe, accelerator: Accelerator, data: DataBundle | Non
             facts["images"] = {
                 name: len(split) for name, split in data.dataset.items() if hasattr(split, "__len__")
             }
-        RunFolder(Path(recipe.output_dir)).write_record(recipe_to_yaml(recipe), facts)
+        RunFolder(Path(recipe.output_dir)).write_record(
+            recipe_to_yaml(recipe if config is None else settled(recipe, config)), facts
+        )
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:

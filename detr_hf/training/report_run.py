@@ -212,12 +212,10 @@ def _usable(
 def load_best(run: RunFolder, recipe: Recipe, labels: LabelMap) -> tuple[Accelerator, Task, ImageProcessor]:
     """The model of ``best/`` on its device, and the processor saved with it."""
     from accelerate import Accelerator
-    from transformers.utils.logging import disable_progress_bar
 
     from detr_hf.modeling.model_files import load_processor
     from detr_hf.training.build import finished_task
 
-    disable_progress_bar()
     accelerator = Accelerator()
     task = finished_task(recipe, labels, str(run.best)).to(accelerator.device).eval()
     return accelerator, task, load_processor(str(run.best))

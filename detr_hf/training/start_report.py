@@ -150,7 +150,7 @@ def _note_on_no_object(run: Run, queries: int) -> Iterator[str]:
     if not isinstance(recipe, DetectionRecipe) or recipe.model.num_queries is None:
         return
     usual = family.defaults.losses.eos_coefficient
-    if family.scores.has_no_object and recipe.loss.eos_coefficient == usual:
+    if family.scores.has_no_object and recipe.loss.eos_coefficient == usual and queries != 100:
         yield (
             f'the weight of "no object" ({usual:g}) balances 100 queries; for {queries}, '
             f"loss.eos_coefficient={min(1.0, usual * 100 / queries):.2g} keeps the balance"

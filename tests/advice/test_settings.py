@@ -143,7 +143,8 @@ def test_offline_the_tiny_checkpoint_has_its_own_sizes_and_rates() -> None:
     assert found["optim.epochs"].value == 23, "as many steps as the demo has"
     assert "the real one is facebook/detr-resnet-50" in found["model.pretrained"].reason
     assert found["loss.eos_coefficient"].value == 0.5 and found["optim.schedule"].value == {"name": "cosine"}
-    assert found["transforms.validation"].value[0]["short_edges"] == [240]
+    [resize] = found["transforms.validation"].value
+    assert resize["short_edges"] == [240] and resize["multiple_of"] == 16, "whole cells of its backbone"
 
 
 def test_stage_2_learns_shorter_and_with_fewer_images_at_once() -> None:

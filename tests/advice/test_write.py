@@ -131,7 +131,9 @@ def test_outlines_become_both_stages_on_one_converted_set(
     assert masks.model.detector == boxes.output_dir + "/best" == "out/detection/best"
     assert "and out/panoptic.yaml" in capsys.readouterr().out
     written = Path("out/detection.yaml").read_text()
-    assert len(recipes_of("cells", ["output_dir=out"])) == 2 and "taken as it is" in capsys.readouterr().out
+    assert len(recipes_of("cells", ["output_dir=out"])) == 2
+    said = capsys.readouterr().out
+    assert "taken as it is" in said and "out/data: id maps made before; delete the folder if" in said
     assert Path("out/detection.yaml").read_text() == written
     with pytest.raises(UserError, match=r"optim.lrr: unknown key"):
         recipes_of("cells", ["optim.lrr=1", "output_dir=out"])

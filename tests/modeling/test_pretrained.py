@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertConfig, DetrForObjectDetection, DetrForSegmentation, DetrImageProcessor
+from transformers.utils import logging as transformers_logging
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
@@ -105,6 +106,16 @@ def test_half_precision_weights_are_read_as_float32(copy: Path) -> None:
     tiny_detector(seed=1).half().save_pretrained(copy)
     model, _ = load_stage1(str(copy), YARD)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_loading_draws_no_bar_and_leaves_those_of_transformers(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers_logging.enable_progress_bar()
+    load_finished(str(copy))
+    assert capsys.readouterr().err == "" and transformers_logging.is_progress_bar_enabled()
+    DetrForObjectDetection.from_pretrained(copy)
+    assert "Loading weights" in capsys.readouterr().err, "stock's own"
 
 
 def test_batch_counters_of_released_models_are_no_fault(copy: Path) -> None:

@@ -80,6 +80,9 @@ def test_a_finished_run_started_again_shows_its_results(
     told = capsys.readouterr().out
     assert "resuming from" in told and "Best on the validation split, epoch 1" in told
     assert (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns == written
+    record = (tmp_path / "run" / "recipe.yaml").read_text()
+    run_recipe(recipe_of(tmp_path, "optim.lr=0.0321"))
+    assert (tmp_path / "run" / "recipe.yaml").read_text() == record, "how the model was trained"
 
 
 def test_pictures_have_names_that_fit_and_none_of_an_earlier_run_is_left(tmp_path: Path) -> None:
