@@ -81,6 +81,8 @@ def score(scoring: Scoring) -> dict[str, Any]:
     with accelerator.main_process_first():
         recipe = resolve_demo(scoring.recipe)
         data = build_bundle(recipe.data, scoring.out)
+    for note in data.notes:  # such as that the model has learned these very images
+        accelerator.print(f"  note: {note}")
     model = model_path(scoring.model)
     return evaluate_model(recipe, data, model, scoring.out, scoring.of_the_run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.recipe import recipe_to_yaml
-from detr_hf.scoring import scoring_of
+from detr_hf.scoring import score, scoring_of
 from tests.factories import write_coco_detection
 from tests.tiny_runs import THING_LABELS, detection_recipe, save_detector
 
@@ -65,6 +66,15 @@ def test_a_split_of_a_run_has_a_folder_of_its_own(run: Path, photos: Path) -> No
     assert scoring_of(str(run), split="validation").out == run
     with pytest.raises(UserError, match=r"no split 'dev'; it has train, test"):
         build_bundle(scoring_of(str(run), split="dev").recipe.data, run)
+
+
+def test_images_that_were_learned_are_told(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a set whose only split is called `test`, a training learns that split."""
+    shutil.rmtree(photos / "train")
+    score(scoring_of(str(photos), model=str(run), split="test", out=str(tmp_path / "out")))
+    assert "its score shows overfitting, not quality" in capsys.readouterr().out
 
 
 def test_what_cannot_be_scored_is_said(run: Path, photos: Path) -> None:

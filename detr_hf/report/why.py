@@ -295,7 +295,7 @@ def verdict(
         fates.update({fate: count for fate, count in one.fates.items() if fate != "found"})
     first = f"{scores}: {objects - lost} of {objects} objects are found{what}."
     parts = [f"{count} {fate}" for fate, count in fates.most_common() if count]
-    second = f"The other {lost}: {', '.join(parts)}" if lost else "None is lost"
+    second = f"Lost: {', '.join(parts)}" if lost else "None is lost"
     known = {kind: gain for kind, gain in gains.items() if gain}
     if known:
         kind = max(known, key=lambda name: known[name])
