@@ -75,7 +75,7 @@ class DetrFunction:
         """What is found with at least this score; None: above the model's usual threshold."""
         threshold = self._usual
         if least_score is not None:  # CVAT keeps what has the very score, a predictor what is above it
-            threshold = float(np.nextafter(np.float32(least_score), np.float32(-1)))
+            threshold = max(0.0, float(np.nextafter(np.float32(least_score), np.float32(-1))))
         self._model.score_threshold = threshold
         [predicted] = self._predictor.stream([image])
         labels = self._model.labels
