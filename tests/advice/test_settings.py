@@ -11,7 +11,15 @@ import pytest
 
 from detr_hf.advice.facts import GPUS, STARTS, TINY, Facts, Gpu
 from detr_hf.advice.resize import resize_for
-from detr_hf.advice.settings import Setting, detection_settings, panoptic_settings, tiles_for
+from detr_hf.advice.settings import (
+    BY_SIZE,
+    Setting,
+    detection_settings,
+    micro_batch,
+    panoptic_settings,
+    precision,
+    tiles_for,
+)
 from detr_hf.demo.resolve import FOLDERS
 from detr_hf.foreign_files import readable_json
 from detr_hf.recipe import detr_training_transforms, detr_validation_transforms
@@ -31,6 +39,32 @@ def by_key(found: list[Setting]) -> dict[str, Setting]:
 
 def advice(of: Facts, family: str = "detr", gpu: str | Gpu = "l4") -> dict[str, Setting]:
     return by_key(detection_settings(of, STARTS[family], GPUS[gpu] if isinstance(gpu, str) else gpu))
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows below a heading of docs/choosing.md."""
+    lines = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text("utf-8").split(heading)[1]
+    rows = [line.strip("| ").split("|") for line in lines.splitlines() if line.startswith("|")]
+    return [[cell.strip(" `") for cell in row] for row in rows[2:]]
+
+
+def test_the_tables_of_the_page_are_those_of_the_advice() -> None:
+    by_size = table("## By the number of images")[: len(BY_SIZE)]
+    for row, (images, epochs, batch, _, freeze, stage_2) in zip(BY_SIZE, by_size, strict=True):
+        of_code = (row.epochs, row.batch, row.freeze, row.panoptic_epochs)
+        assert (int(epochs), int(batch), freeze, int(stage_2)) == of_code
+        assert images == ("more" if row.images > 1e6 else f"up to {row.images:,}")
+    whole = resize_for(3000)
+    gpus = {f"{gpu.name} {gpu.memory} GB": gpu for gpu in GPUS.values()}
+    told = {f"{row[0]} {row[1]}": row for row in table("## By GPU")}
+    shared = set(gpus) & set(told)
+    assert len(shared) == 5
+    for name in shared:
+        starts = [STARTS["detr"], STARTS["deformable"]]
+        assert [int(cell) for cell in told[name][3:5]] == [
+            micro_batch(16, start, gpus[name], whole)[0] for start in starts
+        ]
+        assert told[name][2] == precision(STARTS["detr"], gpus[name]).value
 
 
 def test_large_photographs_with_small_objects_are_cut_into_windows() -> None:
