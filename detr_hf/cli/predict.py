@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ EXAMPLES = (
     "detr-hf predict runs/panoptic/best film.mp4 --out runs/found",
 )
 PAGE = "predict.md"
+MOST_CLASSES = 12  # whose objects are counted on the terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,13 +169,16 @@ def _images(
     )
     if arguments.image_url is not None:
         output = replace(output, image_url=arguments.image_url)
-    seen, found = 0, 0
+    seen, found = 0, Counter[str]()
     for record in records_to_folder(predictor, images, out, output):
         seen += 1
-        found += len(record.get("segments", record["objects"]))
-    counts = f"{quantity(seen, 'image')}, {quantity(found, 'object')}"
+        found.update(one["label"] for one in record.get("segments", record["objects"]))
+    if found:
+        most = [f"{count} {name}" for name, count in found.most_common(MOST_CLASSES)]
+        print(", ".join(most) + (", ..." if len(found) > MOST_CLASSES else ""))
+    counts = f"{quantity(seen, 'image')}, {quantity(found.total(), 'object')}"
     print(f"{counts} above {_threshold(predictor, arguments)}: {out}")
-    return found
+    return found.total()
 
 
 def _threshold(predictor: Any, arguments: argparse.Namespace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ def test_the_command_lists_what_is_above_the_familys_threshold(
     records = [json.loads((out / f"{at}.json").read_text()) for at in range(2)]
     assert [len(record["objects"]) for record in records] == counts and sum(counts) > 0
     assert min(thing["score"] for record in records for thing in record["objects"]) > 0.4
-    assert f"2 images, {sum(counts)} objects above 0.4: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"2 images, {sum(counts)} objects above 0.4: " in told
+    first = Counter(thing["label"] for record in records for thing in record["objects"]).most_common(1)[0]
+    assert f"{first[1]} {first[0]}" in told, "by class"
     pairs = min(LIKELIEST, QUERIES * LABELS.num_classes)
     assert [len(one.detections.scores) for one in found] == [pairs, pairs], "pairs of query and class"
 
