@@ -152,10 +152,7 @@ def predict(
     """
     from detr_hf.demo.resolve import model_path
     from detr_hf.inference import load_predictor
-    from detr_hf.run_folder import RECIPE_FILE
 
-    if not isinstance(model, Run) and (Path(model) / RECIPE_FILE).is_file():
-        model = Run(model)
     if isinstance(model, Run):
         predictor = model.predictor(score_threshold, device)
     else:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from detr_hf.errors import UserError
 from detr_hf.run_folder import REPORT_PAGE, RunFolder
 
 if TYPE_CHECKING:
@@ -135,8 +134,7 @@ class Run:
 
     def require_best(self) -> None:
         """Raises UserError: the run has not been evaluated yet."""
-        if not self.best.is_dir():
-            raise UserError(f"{self.folder}: has no best/ yet; the first evaluation of a run writes it.")
+        self._run.require_best()
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"

@@ -62,6 +62,16 @@ class RunFolder:
         """The model with the best score so far."""
         return self.path / "best"
 
+    def require_best(self) -> Path:
+        """``best``, which is there.
+
+        Raises:
+            UserError: the run has not been evaluated yet.
+        """
+        if not self.best.is_dir():
+            raise UserError(f"{self.path}: has no best/ yet; the first evaluation of a run writes it.")
+        return self.best
+
     @property
     def last(self) -> Path:
         """The training state to resume from."""

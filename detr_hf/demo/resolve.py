@@ -59,9 +59,7 @@ def model_path(source: str) -> str:
     refuse_several_runs(run)
     if source in FOLDERS or not (run / RECIPE_FILE).is_file() or (run / "config.json").is_file():
         return str(FOLDERS.get(source, source))
-    if not (best := RunFolder(run).best).is_dir():
-        raise UserError(f"{source}: has no best/ yet; the first evaluation of a run writes it.")
-    return str(best)
+    return str(RunFolder(run).require_best())
 
 
 def teacher_of(stuff: PseudoStuff) -> DetrTeacher:
