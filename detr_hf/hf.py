@@ -24,6 +24,7 @@ from detr_hf.modeling.criterion import SetCriterion
 from detr_hf.modeling.families.registry import family_of, is_segmenter
 from detr_hf.modeling.loss_record import read_losses, write_losses
 from detr_hf.modeling.loss_terms import LossSettings
+from detr_hf.modeling.task import detection_losses
 from detr_hf.recipe import DetectionRecipe
 
 BOXES = "boxes_cxcywh_norm"
@@ -102,9 +103,7 @@ def _outputs(
     targets = [{"class_labels": one["class_labels"], BOXES: one["boxes"].float()} for one in labels]
     normalizers = criterion.normalizers(targets, family.num_queries(model.config))
     detected = family.run(model, pixel_values, pixel_mask, criterion.settings.auxiliary)
-    matched = criterion.matched(detected.logits, detected.boxes_cxcywh_norm, targets, normalizers)
-    further = [criterion.matched_set(queries, targets, normalizers) for queries in detected.further]
-    terms = criterion(matched, further)
+    terms = detection_losses(criterion, detected, targets, normalizers)
     last = {"logits": detected.logits[-1], "pred_boxes": detected.boxes_cxcywh_norm[-1]}
     return {"loss": terms.pop("loss"), "loss_dict": terms, **last}
 

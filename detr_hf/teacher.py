@@ -102,22 +102,16 @@ class DetrTeacher:
         return FoundStuff(id_map.cpu().numpy(), segments)
 
 
-def load_teacher(
-    source: str,
-    revision: str | None = None,
-    short_edge: int | None = None,
-    device: str | torch.device | None = None,
-) -> DetrTeacher:
+def load_teacher(source: str, revision: str | None = None, short_edge: int | None = None) -> DetrTeacher:
     """A teacher from a folder or the Hub, every tensor accounted for.
 
-    Without a ``device`` each process under `accelerate launch` takes the GPU that is its own.
+    Each process under `accelerate launch` takes the GPU that is its own.
 
     Raises:
         UserError: there is no panoptic DETR, or it does not say which of its classes are stuff.
     """
     model = load_segmenter(source, revision)
-    if device is None and torch.cuda.is_available():
-        device = PartialState().device
+    device = PartialState().device if torch.cuda.is_available() else None
     stuff = _stuff_of(source, model.config)
     return DetrTeacher(source, model, load_processor(source, revision), stuff, short_edge, device)
 

@@ -27,7 +27,7 @@ SURE = 0.5
 
 @pytest.fixture(scope="module")
 def teacher() -> DetrTeacher:
-    return load_teacher(str(CHECKPOINT), device="cpu")
+    return load_teacher(str(CHECKPOINT))
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +100,15 @@ def test_the_short_edge_is_the_processors_or_the_one_asked_for(
     teacher: DetrTeacher, photograph: np.ndarray
 ) -> None:
     assert teacher.find(photograph, SURE, 0.0).id_map.shape == (144, 192)
-    larger = load_teacher(str(CHECKPOINT), short_edge=160, device="cpu")
+    larger = load_teacher(str(CHECKPOINT), short_edge=160)
     assert larger.find(photograph, SURE, 0.0).id_map.shape == (160, 213)
     assert larger.fingerprint != teacher.fingerprint
 
 
 def test_the_fingerprint_is_that_of_the_weights(teacher: DetrTeacher) -> None:
-    other = load_teacher(str(CHECKPOINT), device="cpu")
+    other = load_teacher(str(CHECKPOINT))
     assert other.fingerprint == teacher.fingerprint
-    other = load_teacher(str(CHECKPOINT), device="cpu")
+    other = load_teacher(str(CHECKPOINT))
     with torch.no_grad():
         next(other.model.parameters()).view(-1)[0] += 1e-4
     assert other.fingerprint != teacher.fingerprint
@@ -119,7 +119,7 @@ def test_a_model_without_a_label_map_is_taken_for_cocos_by_its_250_classes(tmp_p
     settings = {"id2label": names, "label2id": {name: index for index, name in names.items()}}
     tiny_segmenter(**settings).save_pretrained(tmp_path / "coco")
     DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 100}).save_pretrained(tmp_path / "coco")
-    stuff = load_teacher(str(tmp_path / "coco"), device="cpu").stuff
+    stuff = load_teacher(str(tmp_path / "coco")).stuff
     assert len(stuff) == 53
     assert (stuff[92], stuff[149], stuff[200]) == ("banner", "road", "rug-merged")
 
@@ -128,7 +128,7 @@ def test_a_model_that_does_not_say_what_is_stuff_is_refused(tmp_path: Path) -> N
     copy = shutil.copytree(CHECKPOINT, tmp_path / "copy")
     (copy / "label_map.json").unlink()
     with pytest.raises(UserError, match="put one there"):
-        load_teacher(str(copy), device="cpu")
+        load_teacher(str(copy))
 
 
 def test_the_tiny_checkpoints_stuff_has_a_place_in_the_construction_classes(teacher: DetrTeacher) -> None:

@@ -29,7 +29,6 @@ from detr_hf.labels import LabelMap, load_labels
 from detr_hf.progress import progress
 from detr_hf.recipe import Data, Split
 from detr_hf.recipe.data import MAX_LONG_EDGE, SHORT_EDGES
-from detr_hf.recipe.prepare import Reading
 from detr_hf.seen_sizes import NetworkInput, small_classes
 
 QUERIES = 100
@@ -60,7 +59,6 @@ def open_target(
     images: str | None = None,
     panoptic: str | None = None,
     format: str | None = None,
-    reading: Reading | None = None,
 ) -> Target:
     """A path of any format; what is wrong with files of a known format is a fault of the target.
 
@@ -72,7 +70,7 @@ def open_target(
     door = require_door(Path(path), path, format)
     split = Split(path=path, format=door.FORMAT, images=images, panoptic=panoptic)
     try:
-        opened, remark = open_split(split, path, reading=reading)
+        opened, remark = open_split(split, path)
     except UserError as error:
         return Target(path, {}, fault=Issue("data", str(error)))
     fault = None

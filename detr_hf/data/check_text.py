@@ -10,14 +10,14 @@ from detr_hf.sanitize import printable
 FILES_SHOWN = 5
 
 
-def as_text(result: CheckResult, files_shown: int = FILES_SHOWN) -> str:
+def as_text(result: CheckResult) -> str:
     """What each split holds, every kind of issue with its first files, and the sum."""
     lines = [*(result.target.remarks or (result.target.name,))]
     for name, held in result.splits.items():
         crowd = f", {quantity(held.crowd, 'crowd')}" if held.crowd else ""
         lines.append(f"  {name}: {quantity(held.images, 'image')}, {quantity(held.objects, 'object')}{crowd}")
     for kind in result.report.kinds():
-        shown = files_shown if kind.severity != INFO else min(files_shown, 3)
+        shown = FILES_SHOWN if kind.severity != INFO else 3
         lines += ["", *_kind_lines(result, kind, shown)]
     return "\n".join(printable(line) for line in [*lines, "", verdict(result)])
 

@@ -91,7 +91,7 @@ def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str],
     sink.note(split, issues)
     own: dict[str, str] = {}
     to_learn = 0
-    work = _Work(Repair(box_format), sink.labels)
+    work = RepairWork(Repair(box_format), sink.labels)
     repaired = in_threads(work, source.samples(), threads)
     for sample, issues, digest in progress(repaired, len(source), f"converting {split}"):
         if sample is not None and digest in hashes:
@@ -109,8 +109,11 @@ def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str],
 
 
 @dataclass(frozen=True)
-class _Work:
-    """One sample repaired, without the pixels: many results wait for their turn."""
+class RepairWork:
+    """One sample repaired, with its objects of the label map and of void classes, and its file's SHA-256.
+
+    The pixels stay behind: many results wait for their turn.
+    """
 
     repair: Repair
     labels: LabelMap | None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,26 +152,45 @@ class Result:
         )
 
 
-class Streaming(Protocol):
-    """``Predictor`` or ``TiledPredictor``."""
+class ImagePredictor(ABC):
+    """What ``Predictor`` and ``TiledPredictor`` share: results of images, made of their stream."""
 
     labels: LabelMap
 
     @property
-    def score_threshold(self) -> float: ...
+    @abstractmethod
+    def score_threshold(self) -> float:
+        """0 to 1; what has a higher score becomes a segment, is drawn and is listed."""
 
-    def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]: ...
+    @abstractmethod
+    def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]:
+        """One prediction an image, in order, as they are asked for; ``image_id`` counts them from 0."""
 
+    @overload
+    def predict(self, images: ImageInput, batch_size: int = 1) -> Result: ...  # type: ignore[overload-overlap]
 
-def results_of(
-    predictor: Streaming, images: ImageInput | Iterable[ImageInput], batch_size: int
-) -> Result | list[Result]:
-    """One result of one image, a list of several."""
-    is_one = isinstance(images, str | Path | Image.Image | np.ndarray) or not isinstance(images, Iterable)
-    sources: list[Any] = [images] if is_one else list(images)  # type: ignore[arg-type]
-    found = predictor.stream(sources, batch_size)
-    threshold = predictor.score_threshold
-    results = [
-        Result(one, predictor.labels, threshold, source) for source, one in zip(sources, found, strict=True)
-    ]
-    return results[0] if is_one else results
+    @overload
+    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Result]: ...
+
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], batch_size: int = 1
+    ) -> Result | list[Result]:
+        """What is found in one image, or a list with what is found in each of several, in order.
+
+        Results keep what they were given, so that they can be drawn; for thousands of images see ``stream``.
+
+        Args:
+            images: a file, ``uint8 [H, W, 3]`` RGB or a PIL image; or several of them.
+            batch_size: images (``TiledPredictor``: tiles of one image) in one pass at most.
+
+        Raises:
+            UserError: an image cannot be read; its file is named.
+        """
+        is_one = isinstance(images, str | Path | Image.Image | np.ndarray) or not isinstance(images, Iterable)
+        sources: list[Any] = [images] if is_one else list(images)  # type: ignore[arg-type]
+        found = self.stream(sources, batch_size)
+        threshold = self.score_threshold
+        results = [
+            Result(one, self.labels, threshold, source) for source, one in zip(sources, found, strict=True)
+        ]
+        return results[0] if is_one else results

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from detr_hf.errors import UserError
 from detr_hf.inference.device import Precision, autocast, refuse_unusable, usable_device
 from detr_hf.inference.explanation import explain
-from detr_hf.inference.image_result import Result, results_of
+from detr_hf.inference.image_result import ImagePredictor
 from detr_hf.inference.onnx import OnnxTask, is_export
 from detr_hf.inference.preprocess import ImageInput, as_rgb, resize_as, sample_of
 from detr_hf.labels import LabelMap
@@ -62,7 +62,7 @@ class Predicting(Protocol):
     ) -> Sequence[Prediction]: ...
 
 
-class Predictor:
+class Predictor(ImagePredictor):
     """A model of either stage, ready to predict.
 
     Args:
@@ -148,28 +148,6 @@ class Predictor:
         if self.is_panoptic:
             self.task.merge = replace(self.task.merge, score_threshold=value)
 
-    @overload
-    def predict(self, images: ImageInput, batch_size: int = 1) -> Result: ...  # type: ignore[overload-overlap]
-
-    @overload
-    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Result]: ...
-
-    def predict(
-        self, images: ImageInput | Iterable[ImageInput], batch_size: int = 1
-    ) -> Result | list[Result]:
-        """What is found in one image, or a list with what is found in each of several, in order.
-
-        Results keep what they were given, so that they can be drawn; for thousands of images see ``stream``.
-
-        Args:
-            images: a file, ``uint8 [H, W, 3]`` RGB or a PIL image; or several of them.
-            batch_size: images in one pass at most.
-
-        Raises:
-            UserError: an image cannot be read; its file is named.
-        """
-        return results_of(self, images, batch_size)
-
     def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]:
         """One prediction an image, in order, as they are asked for; ``image_id`` counts them from 0.
 
@@ -220,10 +198,6 @@ class Predictor:
             return explain(self.task, pixels, batch, self.score_threshold)
 
 
-class _Streams(Protocol):
-    def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]: ...
-
-
 class _WithPixels(Protocol):
     @property
     def pixels(self) -> np.ndarray: ...
@@ -233,7 +207,7 @@ Item = TypeVar("Item", bound=_WithPixels)
 
 
 def with_predictions(
-    predictor: _Streams, items: Iterable[Item], batch_size: int
+    predictor: ImagePredictor, items: Iterable[Item], batch_size: int
 ) -> Iterator[tuple[Item, Prediction]]:
     """Each item with what is found in its ``pixels``, in order; see ``Predictor.stream``."""
     ahead: deque[Item] = deque()

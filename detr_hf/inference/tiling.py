@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from detr_hf.errors import UserError
 from detr_hf.geometry import Window, tile_windows
 from detr_hf.inference.device import Precision
-from detr_hf.inference.image_result import Result, results_of
+from detr_hf.inference.image_result import ImagePredictor
 from detr_hf.inference.predictor import Predictor
 from detr_hf.inference.preprocess import ImageInput, as_rgb
 from detr_hf.inference.tile_merging import merged_boxes, merged_segments
@@ -21,7 +21,7 @@ USUAL = TileGrid(800, 0.2)
 """Of a model that was trained on whole images."""
 
 
-class TiledPredictor:
+class TiledPredictor(ImagePredictor):
     """A predictor that looks at large images tile by tile; for the rest it is used as ``Predictor`` is.
 
     Unlike a ``Predictor``'s, its detections hold only those with a score above ``least_score``: merging all
@@ -58,18 +58,6 @@ class TiledPredictor:
     def score_threshold(self) -> float:
         """What has a higher score, 0 to 1, becomes a segment, is drawn and is listed."""
         return self.predictor.score_threshold
-
-    @overload
-    def predict(self, images: ImageInput, batch_size: int = 1) -> Result: ...  # type: ignore[overload-overlap]
-
-    @overload
-    def predict(self, images: Iterable[ImageInput], batch_size: int = 1) -> list[Result]: ...
-
-    def predict(
-        self, images: ImageInput | Iterable[ImageInput], batch_size: int = 1
-    ) -> Result | list[Result]:
-        """One result of one image, a list of several; see ``Predictor.predict``."""
-        return results_of(self, images, batch_size)
 
     def stream(self, images: Iterable[ImageInput], batch_size: int = 1) -> Iterator[Prediction]:
         """One prediction an image, in order; ``batch_size`` counts tiles, and those of one image at a time.

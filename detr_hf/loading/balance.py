@@ -112,9 +112,9 @@ def images_with_more_objects(
 
 
 def objects_when_mixed(
-    split: datasets.Dataset, mixing: Mixing, tiles: TileTable | None = None, images: int = 1000
+    split: datasets.Dataset, mixing: Mixing, tiles: TileTable | None = None
 ) -> NDArray[np.int64]:
-    """Objects of some images mixed at random, ``[images]``, as if none were cut off or hidden.
+    """Objects of 1,000 images mixed at random, ``[1000]``, as if none were cut off or hidden.
 
     That is more than they hold, and costs no pixel. Images with masks have one segment of a stuff class. With
     ``tiles``, windows are mixed.
@@ -127,7 +127,7 @@ def objects_when_mixed(
     things = np.bincount(rows[is_thing], minlength=count)
     stuff = np.zeros((count, int(classes.max(initial=0)) + 1), bool)
     stuff[rows[~is_thing], classes[~is_thing]] = True
-    drawn = rng.integers(count, size=(images, 1 + partners))
+    drawn = rng.integers(count, size=(1000, 1 + partners))
     if mixing.mix.name == "copy_paste":
         own, partner = drawn.T
         return things[own] + stuff[own].sum(1) + rng.binomial(things[partner], PASTED_SHARE)

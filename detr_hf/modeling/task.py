@@ -24,6 +24,19 @@ from detr_hf.modeling.predictions import Detections, PanopticPrediction
 from detr_hf.modeling.query_groups import QueryGroups
 
 
+def detection_losses(
+    criterion: SetCriterion,
+    detected: DetectorOutput,
+    targets: Sequence[Mapping],
+    normalizers: Normalizers,
+    groups: int = 1,
+) -> dict[str, Tensor]:
+    """What ``SetCriterion`` gives for the outputs of a detector, its further queries included."""
+    matched = criterion.matched(detected.logits, detected.boxes_cxcywh_norm, targets, normalizers)
+    further = [criterion.matched_set(queries, targets, normalizers) for queries in detected.further]
+    return criterion(matched, further, groups)
+
+
 class DetectionTask(nn.Module):
     """A stock detector of any family and its set criterion.
 
@@ -79,10 +92,8 @@ class DetectionTask(nn.Module):
             targets: B dicts with ``class_labels`` and ``boxes_cxcywh_norm``.
             normalizers: of the whole optimizer step.
         """
-        criterion, detected = self.criterion, self.run(pixel_values, pixel_mask)
-        matched = criterion.matched(detected.logits, detected.boxes_cxcywh_norm, targets, normalizers)
-        further = [criterion.matched_set(queries, targets, normalizers) for queries in detected.further]
-        return criterion(matched, further, self.num_groups)
+        detected = self.run(pixel_values, pixel_mask)
+        return detection_losses(self.criterion, detected, targets, normalizers, self.num_groups)
 
     def run(self, pixel_values: Tensor, pixel_mask: Tensor) -> DetectorOutput:
         """What the losses are computed from; query groups are like further layers, the model's own last."""

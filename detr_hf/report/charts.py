@@ -170,7 +170,7 @@ class Dots:
     high: float | None = None
 
 
-def dot_chart(title: str, rows: Sequence[Dots], x: Axis, origin: float | None, note: str = "") -> Chart:
+def dot_chart(title: str, rows: Sequence[Dots], x: Axis, origin: float | None) -> Chart:
     """A row for each of ``rows``, downwards, its name above it; an upright line at ``origin``.
 
     An interval that does not reach the line is orange on its left and green on its right. One that is far
@@ -178,7 +178,7 @@ def dot_chart(title: str, rows: Sequence[Dots], x: Axis, origin: float | None, n
     """
     known = [value for row in rows for value in row.values]
     if not known:
-        return Chart(title, note)
+        return Chart(title)
     reach = max(max(known) - min(known), 1e-3)
     edges = min(known) - reach, max(known) + reach
     spans = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
@@ -197,7 +197,7 @@ def dot_chart(title: str, rows: Sequence[Dots], x: Axis, origin: float | None, n
             _draw_row(axes, row, place, origin, (low, high))
 
     height = TOP + BOTTOM + ROW_HEIGHT * len(rows)
-    return Chart(title, note, _drawn(title, axis, Axis("", len(rows) - 0.5, -0.5), draw, RIGHT, height))
+    return Chart(title, "", _drawn(title, axis, Axis("", len(rows) - 0.5, -0.5), draw, RIGHT, height))
 
 
 def _draw_row(axes: Any, row: Dots, place: float, origin: float | None, ends: tuple[float, float]) -> None:

@@ -151,12 +151,12 @@ def size_rows(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
-def sweep_rows(sweep: Mapping[str, Any], every: int = 10) -> list[list[str]]:
-    """Precision, recall and F1 at some of the thresholds."""
+def sweep_rows(sweep: Mapping[str, Any]) -> list[list[str]]:
+    """Precision, recall and F1 at every tenth of the thresholds."""
     keys = ("precision", "recall", "f1")
     return [
         [f"{sweep['threshold'][at]:.2f}", *(said(sweep[key][at]) for key in keys)]
-        for at in range(0, len(sweep["threshold"]), every)
+        for at in range(0, len(sweep["threshold"]), 10)
     ]
 
 

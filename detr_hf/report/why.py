@@ -259,9 +259,9 @@ def most_worth(
     return sorted(things, key=lambda thing: -float(str(thing["share"])))[:THINGS_TO_DO]
 
 
-def _and_others(names: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f" (the same of {', '.join(names[:most])}{more})" if names else ""
+def _and_others(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f" (the same of {', '.join(names[:4])}{more})" if names else ""
 
 
 def scores_of(results: Mapping[str, Any]) -> str:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pycocotools import mask as coco_mask
 
 from detr_hf.data.boxes import box_format_of
-from detr_hf.data.convert import merged_categories
+from detr_hf.data.convert import RepairWork, merged_categories
 from detr_hf.data.id_maps import with_masks
-from detr_hf.data.issues import Issue
 from detr_hf.data.repair import Repair
-from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.data.sinks import open_sink
 from detr_hf.data.workers import in_threads
-from detr_hf.labels import LabelMap
 from detr_hf.progress import progress
 from detr_hf.review.parts import Part
 from detr_hf.review.rows import Row
@@ -52,28 +49,13 @@ def write_corrected(parts: Sequence[Part], rows: Sequence[Row], out: Path, copy_
             for row in rows:
                 if row.part == part.name:
                     of_images[row.image_id].append(row)
-            work = _Work(Repair(box_format_of(part.source), decode=False), part.labels)
+            work = RepairWork(Repair(box_format_of(part.source), decode=False), part.labels)
             made = in_threads(work, part.source.samples())
-            for sample, issues in progress(made, len(part.source), f"correcting {part.name}"):
+            for sample, issues, _ in progress(made, len(part.source), f"correcting {part.name}"):
                 if sample is None or sample.image_id in part.truth.row_of:
                     sink.note(part.name, issues)
                 if sample is not None and sample.image_id in part.truth.row_of:
                     sink.add(part.name, corrected(sample, of_images[sample.image_id]))
-
-
-@dataclass(frozen=True)
-class _Work:
-    """One sample repaired, with its objects of the label map and of void classes."""
-
-    repair: Repair
-    labels: LabelMap
-
-    def __call__(self, sample: Sample) -> tuple[Sample | None, list[Issue]]:
-        made = self.repair(sample)
-        if made.sample is None:
-            return None, made.issues
-        kept, left_out = with_classes(made.sample, self.labels, keep_void=True)
-        return kept, made.issues + left_out
 
 
 def corrected(sample: Sample, rows: Sequence[Row]) -> Sample:

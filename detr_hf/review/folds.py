@@ -14,7 +14,7 @@ from detr_hf.recipe.replay import NOT_PUSHED
 from detr_hf.run_folder import RunFolder
 
 
-def plan_folds(recipe_file: Path, out: Path, folds: int, overrides: Sequence[str] = ()) -> list[PlannedRun]:
+def plan_folds(recipe_file: Path, out: Path, folds: int) -> list[PlannedRun]:
     """The runs that leave out one of ``folds`` parts each, in ``out/fold-K/TASK``; nothing is trained.
 
     A segmenter learns on a detector. Where that is a run's, it is trained again for each fold: it has seen
@@ -26,13 +26,11 @@ def plan_folds(recipe_file: Path, out: Path, folds: int, overrides: Sequence[str
     runs: list[PlannedRun] = []
     for held_out in range(folds):
         folder, name = out / f"fold-{held_out}", f"fold-{held_out}"
-        own = [*overrides, *_overrides(held_out, folds)]
+        own = _overrides(held_out, folds)
         recipe = load_recipe(recipe_file, own)
         before = None
         if recipe.task == "panoptic" and (found := RunFolder.of_model(Path(recipe.model.detector))):
-            first = load_recipe(
-                found[0].recipe_file, [*_overrides(held_out, folds), _into(folder / "detection")]
-            )
+            first = load_recipe(found[0].recipe_file, [*own, _into(folder / "detection")])
             before = PlannedRun(name, first.seed, first)
             runs.append(before)
             own.append(f"model.detector={json.dumps(str(before.folder / 'best'))}")
