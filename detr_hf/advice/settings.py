@@ -54,6 +54,7 @@ NARROW = 16  # pixels in the network: where the median object is narrower, windo
 WIDE = 24  # pixels that it is to have in windows, or one cell of the network's map
 TILE_STEP, LEAST_TILE = 160, 320  # pixels; smaller windows would be enlarged more than twice
 SHORT_RUN = 5000  # steps, in which the new class head learns faster than the rest
+SMALL_IMAGE = 1_000_000  # pixels that are read in less time than another process costs
 RARE = ((20_000, 0.01), (math.inf, 0.001))  # up to so many images: classes in a smaller share are rare
 LEAST_FOR_RARE = 300  # images; a hundredth of fewer is nothing to go by
 COCO_BOXES = 100  # of an image that COCO's AP counts
@@ -160,14 +161,12 @@ def data_settings(facts: Facts, start: Start, gpu: Gpu, micro: int | None = None
             "aspect",
             f"{facts.portrait_share:.0%} of the images are upright; images of one shape need less padding",
         )
-    workers = 0 if start.is_tiny else 8 if gpu.memory else 2
-    yield Setting(
-        "data.workers",
-        workers,
-        "images this small load faster in the training process itself"
-        if not workers
-        else "loading processes for each GPU",
-    )
+    short, long = facts.edges_px
+    if start.is_tiny and short * long <= SMALL_IMAGE:
+        yield Setting("data.workers", 0, "images this small load faster in the training process itself")
+    else:
+        count, why = (8, "loading processes for each GPU") if gpu.memory else (2, "loading processes")
+        yield Setting("data.workers", count, why)
 
 
 def queries(facts: Facts, start: Start) -> Iterator[Setting]:

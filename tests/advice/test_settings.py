@@ -179,6 +179,8 @@ def test_offline_the_tiny_checkpoint_has_its_own_sizes_and_rates() -> None:
     assert found["loss.eos_coefficient"].value == 0.5 and found["optim.schedule"].value == {"name": "cosine"}
     [resize] = found["transforms.validation"].value
     assert resize["short_edges"] == [240] and resize["multiple_of"] == 16, "whole cells of its backbone"
+    photographs = by_key(detection_settings(facts(800, size_hw=(3024, 4032)), TINY["detr"], GPUS["cpu"]))
+    assert (found["data.workers"].value, photographs["data.workers"].value) == (0, 2), "by what reading costs"
 
 
 def test_stage_2_learns_shorter_and_with_fewer_images_at_once() -> None:
