@@ -14,7 +14,7 @@ import pytest
 from detr_hf import cli
 from detr_hf.errors import UserError
 from detr_hf.export import export_onnx, folder
-from tests.test_layout import ROOT
+from tests.layout_checks import ROOT
 
 
 def test_the_folder_is_complete_by_itself(segmenter_onnx: Path) -> None:

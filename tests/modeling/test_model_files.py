@@ -15,6 +15,7 @@ from transformers import DetrImageProcessor
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
+from detr_hf.modeling import model_files
 from detr_hf.modeling.model_files import load_config, load_label_map, load_processor
 from detr_hf.modeling.pretrained import load_finished
 from tests.tiny_models import LABELS, tiny_detector
@@ -168,7 +169,32 @@ def test_a_label_map_names_the_classes_of_a_config_without_names(model: Path) ->
         load_label_map(str(model), load_config(str(model)))
 
 
+def test_the_label_map_beside_a_model_comes_first(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(str(model))
+    (model / "label_map.json").unlink()
+    assert load_label_map(str(model), config) == LabelMap.from_names(LABELS.names)  # a config knows no stuff
+    LABELS.save(model)
+    assert load_label_map(str(model), config) == LABELS
+    (model / "label_map.json").write_text("{}")
+    with pytest.raises(UserError, match=r"label_map.json: is no label map"):
+        load_label_map(str(model), config)
+
+    def offline(*args: object, **kwargs: object) -> str:
+        raise FileNotFoundError("offline")
+
+    monkeypatch.setattr(model_files, "hf_hub_download", offline)
+    assert load_label_map("someone/some-detr", config) == LabelMap.from_names(LABELS.names)
+
+
 # ---- processor
+
+
+def test_the_processor_is_the_one_beside_the_weights(model: Path) -> None:
+    (model / "preprocessor_config.json").unlink()
+    with pytest.raises(UserError, match=r"model: no image processor could be loaded"):
+        load_processor(str(model))
+    DetrImageProcessor(image_mean=[0.1, 0.2, 0.3]).save_pretrained(model)
+    assert load_processor(str(model)).image_mean == (0.1, 0.2, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import BertConfig, DetrForObjectDetection, DetrForSegmentation, DetrImageProcessor
+from transformers import BertConfig, DetrForObjectDetection, DetrForSegmentation
 from transformers.utils import logging as transformers_logging
 
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
-from detr_hf.modeling import model_files
 from detr_hf.modeling.families.detr import DETR
 from detr_hf.modeling.mask_head import mask_logits
-from detr_hf.modeling.model_files import load_label_map, load_processor
+from detr_hf.modeling.model_files import load_label_map
 from detr_hf.modeling.pretrained import (
     load_finished,
     load_stage1,
@@ -336,26 +335,3 @@ def test_saved_models_give_the_same_through_stock_from_pretrained(
         assert relative_difference(masks.pred_masks[image, query], mine) < 1e-5
     assert type(load_finished(str(tmp_path / "stage1"))) is DetrForObjectDetection
     assert type(load_finished(str(tmp_path / "stage2"))) is DetrForSegmentation
-
-
-def test_the_label_map_beside_a_model_comes_first(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = load_finished(str(copy)).config
-    assert load_label_map(str(copy), config) == LabelMap.from_names(LABELS.names)  # a config knows no stuff
-    LABELS.save(copy)
-    assert load_label_map(str(copy), config) == LABELS
-    (copy / "label_map.json").write_text("{}")
-    with pytest.raises(UserError, match=r"label_map.json: is no label map"):
-        load_label_map(str(copy), config)
-
-    def offline(*args: object, **kwargs: object) -> str:
-        raise FileNotFoundError("offline")
-
-    monkeypatch.setattr(model_files, "hf_hub_download", offline)
-    assert load_label_map("someone/some-detr", config) == LabelMap.from_names(LABELS.names)
-
-
-def test_the_processor_is_the_one_beside_the_weights(copy: Path) -> None:
-    with pytest.raises(UserError, match=r"spoilt: no image processor could be loaded"):
-        load_processor(str(copy))
-    DetrImageProcessor(image_mean=[0.1, 0.2, 0.3]).save_pretrained(copy)
-    assert load_processor(str(copy)).image_mean == (0.1, 0.2, 0.3)

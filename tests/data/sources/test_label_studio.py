@@ -4,106 +4,30 @@ import base64
 import json
 import math
 import os
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from detr_hf.data.repair import Repair
-from detr_hf.data.repair_objects import bounds_of, decoded_mask
-from detr_hf.data.sample import Sample
+from detr_hf.data.repair_objects import bounds_of
 from detr_hf.data.sources import detect, label_studio
-from detr_hf.data.sources.base import Opened, Place
-from detr_hf.data.sources.label_studio_regions import decoded_brush
+from detr_hf.data.sources.base import Place
 from detr_hf.errors import UserError
+from tests.data.sources.label_studio_files import (
+    BOX,
+    HEIGHT,
+    WIDTH,
+    codes,
+    export,
+    image,
+    of_results,
+    opened,
+    result,
+    samples,
+    task,
+)
 
-WIDTH, HEIGHT = 200, 100
 BOX_PX = [20.0, 20.0, 60.0, 40.0]
-BOX = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0}
-
-
-def image(path: Path, size=(WIDTH, HEIGHT)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (30, 90, 60)).save(path)
-    return path
-
-
-def result(kind: str = "rectanglelabels", value: dict | None = None, label: Any = "cat", **more) -> dict:
-    value = {**(BOX if value is None else value)}
-    if label is not None:
-        value[kind] = [label]
-    sizes = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
-    return {
-        "id": "aB3",
-        "type": kind,
-        "from_name": "label",
-        "to_name": "image",
-        **sizes,
-        "value": value,
-        **more,
-    }
-
-
-def task(*results: Any, image: Any = "/data/upload/3/a.jpg", number: Any = 7, **more) -> dict:
-    annotations = [{"id": 1, "completed_by": 1, "was_cancelled": False, "result": list(results)}]
-    return {"id": number, "annotations": annotations, "predictions": [], "data": {"image": image}, **more}
-
-
-def export(root: Path, *tasks: Any, name: str = "project-1-at-2024.json", with_image: bool = True) -> Path:
-    if with_image:
-        image(root / "images/a.jpg")
-    (root / name).write_text(json.dumps(list(tasks)))
-    return root
-
-
-def opened(path: Path, images: Path | None = None) -> Opened:
-    assert label_studio.detect(path)
-    return label_studio.open_splits(Place(path, str(path), images=images))
-
-
-def samples(path: Path, images: Path | None = None) -> list[Sample]:
-    (source,) = opened(path, images).splits.values()
-    found = list(source.samples())
-    assert len(found) == len(source)
-    return found
-
-
-def codes(sample: Sample) -> list[str]:
-    return [issue.code for issue in sample.issues]
-
-
-def of_results(root: Path, *results: Any) -> Sample:
-    return samples(export(root, task(*results)))[0]
-
-
-def encoded(values: list[int], repeat: bool) -> list[int]:
-    """Run lengths as `rle-pack` writes them; in blocks of repeated values, or in blocks that copy values."""
-    bits = f"{len(values):032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
-    place = 0
-    while place < len(values):
-        end = place + 1
-        while repeat and end < len(values) and values[end] == values[place] and end - place < 256:
-            end += 1
-        if repeat:
-            which, size = (0, 3) if end - place <= 8 else (2, 8)
-            bits += f"1{which:02b}{end - place - 1:0{size}b}{values[place]:08b}"
-        else:
-            end = min(place + 13, len(values))
-            bits += f"001{end - place - 1:04b}" + "".join(f"{value:08b}" for value in values[place:end])
-        place = end
-    bits += "0" * (-len(bits) % 8)
-    return [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]
-
-
-def brushed(seed: int = 0) -> tuple[np.ndarray, list[int]]:
-    """A mask, and R, G, B, alpha of its pixels in a color."""
-    mask = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.3
-    mask[20:60, 30:90] = True
-    rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
-    rgba[mask] = (200, 30, 0, 130)
-    return mask, rgba.ravel().tolist()
 
 
 def test_rectangles_in_pixels(tmp_path):
@@ -143,42 +67,6 @@ def test_ellipses_touch_their_box(tmp_path):
     np.testing.assert_allclose(Repair()(upright).sample.objects[0].bbox, [60, 40, 80, 20], atol=0.01)
     turned = of_results(tmp_path, result("ellipselabels", {**value, "rotation": 90}))
     np.testing.assert_allclose(Repair()(turned).sample.objects[0].bbox, [90, 10, 20, 80], atol=0.01)
-
-
-@pytest.mark.parametrize("repeat", [True, False])
-def test_brush_masks_are_read_pixel_by_pixel(tmp_path, repeat):
-    mask, values = brushed()
-    rle = encoded(values, repeat)
-    np.testing.assert_array_equal(decoded_brush(rle, (HEIGHT, WIDTH)), mask)
-    sample = of_results(tmp_path, result("brushlabels", {"format": "rle", "rle": rle}))
-    np.testing.assert_array_equal(decoded_mask(sample.objects[0].segmentation, (HEIGHT, WIDTH)), mask)
-    assert codes(sample) == []
-
-
-def test_blocks_may_begin_inside_of_a_pixel():
-    values = np.random.default_rng(1).integers(0, 3, 5 * 7 * 4).tolist()
-    alpha = np.array(values).reshape(5, 7, 4)[..., 3] > 0
-    for repeat in (True, False):
-        np.testing.assert_array_equal(decoded_brush(encoded(values, repeat), (5, 7)), alpha)
-
-
-@pytest.mark.parametrize(
-    "rle",
-    [
-        [],
-        [199501, 1, 996],
-        [1, "2"],
-        "text",
-        None,
-        encoded([0] * 16, True),
-        encoded([0] * (WIDTH * HEIGHT * 4), True)[:-1],
-        [255] * 400,
-    ],
-)
-def test_a_damaged_brush_mask_is_an_issue(tmp_path, rle):
-    sample = of_results(tmp_path, result(), result("brushlabels", {"rle": rle}, id="b"))
-    assert codes(sample) == ["rle-invalid"]
-    assert [found.category for found in Repair()(sample).sample.objects] == ["cat"]
 
 
 def test_what_is_not_read_is_counted(tmp_path):
