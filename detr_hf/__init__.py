@@ -2,12 +2,16 @@
 
 import importlib
 import sys
+import warnings
 from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
 
 __all__ = ["Predictor", "Result", "Run", "evaluate", "load_recipe", "predict", "prepare", "train"]
+
+# tqdm warns so in a notebook without ipywidgets; its bars are drawn as text then.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 _HOMES = {"Predictor": "inference", "Result": "inference", "Run": "finished_run", "load_recipe": "recipe"}
 

@@ -43,10 +43,11 @@ def exit_with_message() -> Iterator[None]:
 
     Exit code 2 for a `UserError`, a path too long, and a disk that cannot be written, `STOPPED` for
     `StoppedEarly`, `INTERRUPTED` for Ctrl-C. Whatever is printed meanwhile reaches the terminal without
-    control characters, and a log file is left without the bars of `datasets`, which asks for no terminal.
+    control characters. A log file has no bars of `datasets` and `huggingface_hub`, which ask for no terminal.
     """
     if not sys.stderr.isatty():
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # read when it is imported
+        for library in ("HF_DATASETS", "HF_HUB"):
+            os.environ.setdefault(f"{library}_DISABLE_PROGRESS_BARS", "1")  # read when it is imported
     streams = [cast(Any, PrintableStream(stream)) for stream in (sys.stdout, sys.stderr)]
     with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
         try:

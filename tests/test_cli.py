@@ -207,7 +207,7 @@ def test_prepare_from_a_raw_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     raw = write_tidy_raw(tmp_path / "raw")
     words = ["num_proc=1", "--strict", "pseudo_stuff.enabled=false"]
     said = told(["prepare", str(raw), str(tmp_path / "out"), *words], capsys)
-    assert "6 pictures came in, 6 came out, 0 dropped." in said
+    assert "6 images read, 6 kept, 0 dropped." in said
     assert (tmp_path / "out" / "data.yaml").is_file()
     message = refusal(["prepare", str(raw), str(tmp_path / "out"), "--strict", "num_prok=1"], capsys)
     assert "did you mean `num_proc`" in message

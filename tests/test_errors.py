@@ -28,13 +28,15 @@ def test_a_noun_agrees_with_its_number(count: int, noun: str, said: str) -> None
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_log_file_is_left_without_the_bars_of_datasets(
-    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("switch", ["HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"])
+def test_a_log_file_is_left_without_the_bars_of_libraries(
+    switch: str, is_terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_DATASETS_DISABLE_PROGRESS_BARS", "0")  # so that it is put back
-    monkeypatch.delenv("HF_DATASETS_DISABLE_PROGRESS_BARS")
+    for name in ("HF_DATASETS", "HF_HUB"):
+        monkeypatch.setenv(f"{name}_DISABLE_PROGRESS_BARS", "0")  # so that it is put back
+        monkeypatch.delenv(f"{name}_DISABLE_PROGRESS_BARS")
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
     monkeypatch.setattr(sys, "stderr", stream)
     with exit_with_message():
-        assert ("HF_DATASETS_DISABLE_PROGRESS_BARS" in os.environ) == (not is_terminal)
+        assert (switch in os.environ) == (not is_terminal)

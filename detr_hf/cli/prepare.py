@@ -61,7 +61,9 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"step {arguments.only} done: {out}")
         return
     with (out / "prepare_report.md").open(encoding="utf-8") as report:
-        print(f"{out}: {report.readlines()[2].strip()} What was repaired and dropped: {report.name}")
+        print(f"{out}: {report.readlines()[2].strip()} All repairs and drops: {report.name}")
+    if recipe.split.folds is None:
+        print(f"\nnext:\n  detr-hf train {out}")
 
 
 def _refuse_unpublishable(name: str, recipe: PrepareRecipe) -> None:

@@ -1,4 +1,4 @@
-"""`prepare_report.json` and `.md`: what came in and out; every repair and every drop with its file."""
+"""`prepare_report.json` and `.md`: how many images were kept; every repair and every drop with its file."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def about_rectangles(records: Iterable[Record]) -> str | None:
         return None
     return (
         f"warning: {without} of {quantity(objects, 'object')} ({images_without} of "
-        f"{quantity(images, 'image')}) have no outline; the whole box becomes their mask. That is no "
-        "matter for boxes (stage 1); a panoptic model (stage 2) would learn rectangles: draw outlines for it"
+        f"{quantity(images, 'image')}) have no outline; their mask is the whole box. Stage 1 (boxes) is "
+        "not affected. Stage 2 (masks) would learn rectangles: annotate outlines for it"
     )
 
 

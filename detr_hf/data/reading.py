@@ -129,7 +129,7 @@ def _generate(
     rows: Callable[[], Iterator[dict[str, Any]]], features: datasets.Features, key: str
 ) -> datasets.Dataset:
     try:
-        with _quiet_datasets():
+        with quiet_datasets():
             return datasets.Dataset.from_generator(
                 rows, features=features, cache_dir=str(_cache_folder()), fingerprint=key
             )
@@ -143,8 +143,8 @@ def _generate(
 
 
 @contextmanager
-def _quiet_datasets() -> Iterator[None]:
-    """Our own bar counts images towards a total; the one of `datasets` beside it would not."""
+def quiet_datasets() -> Iterator[None]:
+    """Without the bars of `datasets`, which would be drawn beside ours, and in log files too."""
     was_on = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -130,11 +131,10 @@ def short(error: BaseException) -> str:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """Bars for uploads; a run has switched all bars of the client off while it trains."""
+    """The client's bars of uploads on a terminal, none in a file; a training has switched them off."""
     were_off = are_progress_bars_disabled()
-    enable_progress_bars()
+    enable_progress_bars() if sys.stderr.isatty() else disable_progress_bars()
     try:
         yield
     finally:
-        if were_off:
-            disable_progress_bars()
+        disable_progress_bars() if were_off else enable_progress_bars()

@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 
 from detr_hf.data.publishing import push_to_hub
-from detr_hf.hub.access import check_access, hub_errors
+from detr_hf.hub.access import check_access, hub_errors, progress_bars
 from detr_hf.hub.card import card_text
 from detr_hf.hub.facts import CONFIG_FILE, RunFacts
 from detr_hf.hub.plain_paths import public_recipe, without_paths
@@ -110,7 +110,7 @@ def push_dataset(folder: Path, target: Hub) -> str:
     """
     check_access(target, "dataset")
     api = HfApi()
-    with hub_errors(target.repo_id):
+    with hub_errors(target.repo_id), progress_bars():
         push_to_hub(folder, target.repo_id, target.private)
         if target.revision:
             api.create_tag(target.repo_id, tag=target.revision, repo_type="dataset")

@@ -19,6 +19,7 @@ from detr_hf.sanitize import printable
 
 WIDTH, HEIGHT = 400, 240  # pixels of the drawing, which grows and shrinks with the page
 LEFT, RIGHT, TOP, BOTTOM = 50, 18, 8, 40  # room for the axes
+AXIS_LABEL, TICK_LETTER = 24, 7  # the upright label with its gap, and a letter of a tick
 ROW_HEIGHT = 34  # of a chart of dots
 MOST_POINTS = 400  # of one line; more would not be seen
 LARGEST_MARK = 26  # pixels across
@@ -243,14 +244,11 @@ def _drawn(
 
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH / 72, height / 72))
-        across, down = WIDTH - left - RIGHT, height - TOP - BOTTOM
-        axes = figure.add_axes((left / WIDTH, BOTTOM / height, across / WIDTH, down / height))
+        axes = figure.add_axes((0, 0, 1, 1))
         for axis, asked in ((axes.xaxis, x), (axes.yaxis, y)):
             axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10), min_n_ticks=2))
             axis.set_major_formatter(lambda value, _: _tick(value))
             axis.label.set(text=asked.label, color=DIM)
-        axes.yaxis.set_label_coords(14 / WIDTH, (BOTTOM + down / 2) / height, figure.transFigure)
-        axes.xaxis.set_label_coords((left + across / 2) / WIDTH, 14 / height, figure.transFigure)
         axes.tick_params(color=DIM, labelcolor=DIM)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", color=LINE, linewidth=1)
@@ -264,10 +262,26 @@ def _drawn(
         axes.set_ylim(y.low, y.high)
         low, high = axes.yaxis.get_major_locator().view_limits(*axes.get_ylim())  # round ones
         axes.set_ylim(low if y.low is None else y.low, high if y.high is None else y.high)
+        _place(axes, max(left, _room_of_ticks(axes)), height)
         stream = StringIO()
         empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(stream, metadata=empty)
     return _inline(stream.getvalue(), title, height)
+
+
+def _room_of_ticks(axes: Any) -> float:
+    """Pixels that the label of the y axis and its longest tick need."""
+    low, high = axes.get_ylim()
+    ticks = [_tick(value) for value in axes.get_yticks() if min(low, high) <= value <= max(low, high)]
+    return AXIS_LABEL + TICK_LETTER * max(map(len, ticks), default=0)
+
+
+def _place(axes: Any, left: float, height: int) -> None:
+    """Put the axes and their labels into the figure, with ``left`` pixels beside them."""
+    across, down = WIDTH - left - RIGHT, height - TOP - BOTTOM
+    axes.set_position((left / WIDTH, BOTTOM / height, across / WIDTH, down / height))
+    axes.yaxis.set_label_coords(14 / WIDTH, (BOTTOM + down / 2) / height, axes.figure.transFigure)
+    axes.xaxis.set_label_coords((left + across / 2) / WIDTH, 14 / height, axes.figure.transFigure)
 
 
 def _tick(value: float) -> str:

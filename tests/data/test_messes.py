@@ -191,7 +191,7 @@ def test_classes_of_the_preset_give_the_preset(folders: Prepared) -> None:
 def test_the_readable_report_names_classes_faults_and_samples(folders: Prepared) -> None:
     text = (folders.out / "prepare_report.md").read_text(encoding="utf-8")
     images, found = (report(folders.out)[key] for key in ("images", "classes"))
-    assert "{in} pictures came in, {out} came out, {dropped} dropped.".format(**images) in text
+    assert "{in} images read, {out} kept, {dropped} dropped.".format(**images) in text
     row = r"\| chiller +\| thing +\| +{images} \| +{objects} \|".format(**found["chiller"])
     assert re.search(row, text) and found["chiller"]["objects"] > 20
     assert re.search(r"Imbalance: \w+ has \d+ objects", text)

@@ -148,7 +148,7 @@ def test_boxes_without_outlines_are_told_before_they_become_masks(
     if boxes:
         objects = sum(facts["objects"] for facts in report(tmp_path / "out")["classes"].values())
         found = f"{len(said['annotations'])} of {objects} objects (1 of 2 images) have no outline"
-        assert found in warnings[0] and "stage 2" in warnings[0]
+        assert found in warnings[0] and "Stage 2" in warnings[0]
 
 
 def test_settings_of_empty_images(tmp_path: Path) -> None:

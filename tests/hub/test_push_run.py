@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitInfo, ModelCard
 
-from detr_hf import cli
 from detr_hf.errors import UserError
+from detr_hf.hub.access import progress_bars
 from detr_hf.hub.facts import run_facts
 from detr_hf.hub.push import push_run
 from detr_hf.recipe import Hub
@@ -190,9 +192,16 @@ def test_the_command(run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[
     assert ModelCard(hub.files("user/yard")["README.md"].decode()).data.license == "mit"
 
 
-def test_uploads_show_a_bar(run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["push", str(run), "user/yard"])
-    assert re.search(r"model\.safetensors: +\d+%|100%", capsys.readouterr().err)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_uploads_show_a_bar_on_a_terminal_alone(
+    is_terminal: bool, run: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_bars():
+        push_run(run_facts(run), Hub(repo_id="user/yard"))
+    assert bool(re.search(r"model\.safetensors: +\d+%|100%", stream.getvalue())) == is_terminal
 
 
 def test_what_the_command_refuses(

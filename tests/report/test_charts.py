@@ -45,6 +45,12 @@ def test_ticks_are_round(points: list[list[float]], ticks: list[str]) -> None:
     assert words[: len(ticks) + 1] == [*ticks, "x label"] and words[-1] == "share"
 
 
+@pytest.mark.parametrize(("highest", "left"), [(1.0, 50.0), (0.0018, 66.0)])
+def test_long_ticks_leave_room_for_the_label_of_the_axis(highest: float, left: float) -> None:
+    chart = line_chart("t", [Line("a", [[0, 0], [10, highest]])], Axis("step"), Axis("rate", low=0))
+    assert points_of(chart)[0][0][0] == left
+
+
 def test_names_are_text_and_unknown_values_are_no_bars() -> None:
     chart = line_chart('<b>"', [Line("<i>x\x1b", [[0, 1], [1, 1]]), Line("y", [[0, 0]])], SHARE, SHARE)
     page = Page(str(chart.svg))

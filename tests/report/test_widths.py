@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from PIL import Image
 
+from detr_hf.ablation.page import PAGE as ABLATION_PAGE
+from detr_hf.ablation.page import write_ablation
 from detr_hf.data.check import check, open_target
 from detr_hf.labels import LabelMap
 from detr_hf.metrics.per_image_results import PerImageResults, save_per_image
@@ -16,9 +20,13 @@ from detr_hf.report.check_page import write_page
 from detr_hf.report.compare import compare_runs, write_comparison
 from detr_hf.report.inputs import ReportInputs
 from detr_hf.report.write import write_report
+from detr_hf.review.page import write_page as write_review
+from detr_hf.review.parts import Part
 from detr_hf.run_folder import RunFolder
+from tests.ablation.fake_runs import finish, study_in
 from tests.factories import write_coco_detection
 from tests.report.report_factories import random_entries, write_run
+from tests.review.row_factories import row
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -71,7 +79,44 @@ def check_page(folder: Path) -> Path:
     return page
 
 
-@pytest.mark.parametrize("write", [report_page, comparison_page, check_page])
+class OneImage:
+    """Stands for the annotations of a data set: every id is the same image."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def row(self, image_id: int) -> dict[str, Any]:
+        return {"image": {"path": str(self.file)}, "objects": {"id": [], "bbox": [], "category": []}}
+
+
+def review_page(folder: Path) -> Path:
+    """Long names of class, file and split; a sentence with a name in it."""
+    file = folder / f"{'photograph_of_the_site_' * 6}.png"
+    Image.new("RGB", (320, 240)).save(file)
+    seen = {"seen_label": LABELS.names[1], "seen_box": [40.0, 50.0, 90.0, 80.0], "seen_score": 0.9}
+    rows = [
+        row("class", 7, label=LABELS.names[0], file_name=file.name, part="a_split_" * 8, **seen)
+        for _ in range(3)
+    ]
+    rows = [replace(one, sentence=f"The model sees {one.seen_label} here, not {one.label}.") for one in rows]
+    part = Part(rows[0].part, cast(Any, None), None, cast(Any, OneImage(file)), LABELS, [], {})
+    return write_review([part], rows, 3, ["a note " * 20, "name_" * 30], folder / "review.html")
+
+
+def ablation_page(folder: Path) -> Path:
+    """Variants with long names, one of them without a result."""
+    names = [f"a variant of a long name {'_x' * 20} {at}" for at in range(4)]
+    weights = [f"  {name}: {{{{loss.eos_coefficient: 0.{at + 2}}}}}\n" for at, name in enumerate(names)]
+    head = "base: detection.yaml\noutput_dir: {out}\nseeds: [1, 2]\nvariants:\n"
+    study = study_in(folder, head + "".join(weights))
+    for run in study.runs:
+        if run.variant != names[-1]:
+            finish(run, 0.5 + run.seed / 100)
+    write_ablation(study)
+    return study.folder / ABLATION_PAGE
+
+
+@pytest.mark.parametrize("write", [report_page, comparison_page, check_page, review_page, ablation_page])
 def test_a_page_is_no_wider_than_the_screen(tmp_path: Path, browser: Any, write: Any) -> None:
     page = write(tmp_path)
     for width in (390, 1280):
