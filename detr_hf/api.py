@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from detr_hf.errors import UserError
 from detr_hf.finished_run import Run
+from detr_hf.foreign_files import no_such
 
 if TYPE_CHECKING:
     from detr_hf.inference import ImageInput, Result
@@ -37,7 +38,8 @@ def train(
     Args:
         source: a data set in any format, for which a recipe is written; a recipe file, or the name of a
             shipped one such as "detection"; a recipe object; or a run or its folder.
-        overrides: settings to change, such as ``{"optim.lr": 5e-5}``.
+        overrides: settings to change, such as ``{"optim.lr": 5e-5}``; ``epochs``, ``batch_size``, ``lr`` and
+            ``max_steps`` need no section.
         epochs: short for ``{"optim.epochs": ...}``.
         batch_size: short for ``{"optim.batch_size": ...}``: images of one optimizer step.
         output_dir: folder of the run; of a data set, of the recipes and the runs of both stages.
@@ -47,12 +49,12 @@ def train(
         StoppedEarly: Ctrl-C or the time limit; the run is saved, and the same call resumes it.
     """
     from detr_hf.recipe import DetectionRecipe, PanopticRecipe
-    from detr_hf.recipe.overrides import as_texts
+    from detr_hf.recipe.overrides import as_texts, with_full_keys
 
-    shortcuts = {"optim.epochs": epochs, "optim.batch_size": batch_size, "output_dir": output_dir}
+    shortcuts = {"epochs": epochs, "batch_size": batch_size, "output_dir": output_dir}
     given = {key: value for key, value in shortcuts.items() if value is not None}
     kinds = (DetectionRecipe, PanopticRecipe)
-    texts = [*as_texts(overrides, kinds), *as_texts(given, kinds)]
+    texts = with_full_keys([*as_texts(overrides, kinds), *as_texts(given, kinds)])
     recipes: list[Recipe]
     if isinstance(source, Run):
         source = source.folder
@@ -187,7 +189,7 @@ def prepare(
     else:
         recipe = load_prepare_recipe(recipe, overrides)
     if not Path(source).exists() and recipe.read.format != "hub":
-        raise UserError(f"{source}: there is no such file or folder")
+        raise UserError(f"{source}: {no_such(source)}")
     from detr_hf.demo.resolve import pipeline_of
 
     pipeline_of(Path(source), Path(out), recipe).run()

@@ -11,7 +11,10 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NoReturn
 
@@ -25,6 +28,9 @@ LONGEST_PATH = 3000
 
 SUFFIX_ROOM = 40
 """Bytes that ``harmless_name`` leaves for what is added to a name: numbers, suffixes."""
+
+MOST_NAMES = 1000
+"""Of a folder, that are looked at for one that may be meant."""
 
 MAX_JSON_BYTES = 64_000_000
 """Largest JSON file of a model or a run that is read."""
@@ -135,6 +141,18 @@ def is_within(path: Path, real_root: str) -> bool:
     """Whether a path, with all links followed, is at or below ``real_root``."""
     real = os.path.realpath(path)
     return real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
+
+
+def no_such(path: str | Path, what: str = "file or folder", known: Iterable[str] = ()) -> str:
+    """That nothing is at a path, where a relative one starts, and what may be meant: beside it, or known."""
+    path, beside = Path(path), []
+    with suppress(OSError):
+        beside = [entry.name for entry in islice(path.parent.iterdir(), MOST_NAMES)]
+    start = "" if path.is_absolute() else f", seen from the current folder {Path.cwd()}"
+    near = [str(path.with_name(name)) for name in get_close_matches(path.name, beside, 1)]
+    near += get_close_matches(path.stem.lower(), known, 1)
+    meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"there is no such {what}{start}{meant}"
 
 
 def open_file(path: str | Path, what: str = "file", name: str | None = None) -> BinaryIO:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import readable_json
-from detr_hf.recipe.shipped import find_shipped, unknown_recipe
+from detr_hf.foreign_files import no_such, readable_json
+from detr_hf.recipe.shipped import LISTED, find_shipped, recipe_names, unknown_recipe
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
 from detr_hf.run_folder import ENVIRONMENT_FILE, LOG_FILE, RunFolder, refuse_several_runs
 
@@ -64,9 +64,10 @@ def target_of(word: str, kinds: Collection[Kind] = ("recipe", "run", "data")) ->
         target = Target("recipe", shipped)
     wanted = " or ".join(WORDS[kind] for kind in kinds)
     if target is None:
-        is_recipe = path.suffix in RECIPE_SUFFIXES and "recipe" in kinds
-        what = unknown_recipe(word) if is_recipe else _nothing(word, kinds)
-        raise UserError(f"{word}: {what}. Give {wanted}.")
+        if path.suffix in RECIPE_SUFFIXES and "recipe" in kinds:
+            raise UserError(f"{word}: {unknown_recipe(word)}.")
+        nothing = f"{no_such(word, known=recipe_names())} {LISTED}" if "recipe" in kinds else no_such(word)
+        raise UserError(f"{word}: {nothing}. Give {wanted}.")
     if target.kind not in kinds:
         raise UserError(f"{word}: is {WORDS[target.kind]}; give {wanted}.")
     return target
@@ -95,10 +96,3 @@ def _has_run(run: RunFolder) -> bool:
     """Whether something was run there: a data folder, too, may hold a recipe.yaml."""
     traces = (run.path / ENVIRONMENT_FILE, run.path / LOG_FILE, run.best, run.last)
     return any(trace.exists() for trace in traces)
-
-
-def _nothing(word: str, kinds: Collection[Kind]) -> str:
-    tried = ["there is no such file or folder"]
-    if "recipe" in kinds:
-        tried.append(f"no shipped recipe has this name ({unknown_recipe(word).partition('; ')[2]})")
-    return ", and ".join(tried)

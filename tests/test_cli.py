@@ -116,7 +116,9 @@ def test_what_evaluate_refuses(
     message = refusal(["evaluate", source, "--model", detector], capsys)
     assert "holds a detector (stage 1), but the recipe is of stage 2" in message
     assert "name the model to score on it: --model" in refusal(["evaluate", str(tmp_path)], capsys)
-    assert "optim.lrr: unknown key" in refusal(["evaluate", source, "optim.lrr=1"], capsys)
+    message = refusal(["evaluate", source, "optim.lrr=1", "batch_size=4"], capsys)
+    assert "optim.lrr: unknown key" in message, "short names are a training's"
+    assert "did you mean `optim.batch_size` or `evaluation.batch_size`?" in message
     message = refusal(["evaluate", source, "--model", str(tmp_path), "--out", str(tmp_path)], capsys)
     assert "no model found there" in message
 
@@ -244,6 +246,21 @@ def test_a_wrong_teacher_shows_before_the_first_step(
 def test_a_word_that_is_no_setting_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unrecognized arguments: c" in refusal(["prepare", "a", "b", "--strict", "c"], capsys)
     assert "unrecognized arguments: x=1" in refusal(["demo", "--mess", "x=1"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("val", "Did you mean `detr-hf evaluate`?"),
+        ("detect", "Did you mean `detr-hf predict`?"),
+        ("trian", "Did you mean `detr-hf train`?"),
+        ("my.yaml", "Did you mean `detr-hf train my.yaml`?"),
+        ("nonsense", "is no command. `detr-hf --help`"),
+    ],
+)
+def test_a_word_that_is_no_command(word: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refusal([word, "data"], capsys)
+    assert meant in said and len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,11 @@ def test_a_name_of_a_recipe_is_one_where_data_of_that_name_have_no_meaning(here:
         (
             "nothing",
             ("recipe", "data"),
-            "no such file or folder, and no shipped recipe .*demo/bccd",
+            "no such file or folder, seen from the current folder /.* .`detr-hf recipes` lists those",
         ),
-        ("panoptik.yaml", ("recipe",), "no such recipe file .did you mean 'panoptic'"),
+        ("photoz", ("data",), "did you mean 'photos'"),
+        ("ny.yaml", ("recipe",), "did you mean 'my.yaml'"),
+        ("panoptik.yaml", ("recipe",), "no such recipe file, .* did you mean 'panoptic'.*`detr-hf recipes`"),
         ("photos", ("recipe", "run"), "photos: is a data set .*; give a recipe .* or the folder of a run"),
     ],
 )

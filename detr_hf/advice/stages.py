@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detr_hf.errors import UserError
-from detr_hf.files import write_json
-from detr_hf.foreign_files import readable_json
-from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe, Split, load_recipe
+from detr_hf.files import old_of, write_json
+from detr_hf.foreign_files import no_such, readable_json
+from detr_hf.recipe import DetectionRecipe, PanopticRecipe, Recipe, Split, load_recipe, recipe_from_text
+from detr_hf.recipe.overrides import with_full_keys
 from detr_hf.recipe.rules import UNUSED
 from detr_hf.recipe.tree import fields_of, section_at
-from detr_hf.recipe.yaml_text import read_yaml
+from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
+from detr_hf.run_folder import RunFolder
 from detr_hf.targets import target_of
 
 if TYPE_CHECKING:
-    from detr_hf.advice.write import Places
+    from detr_hf.advice.write import Places, Written
 
+ANY_RECIPE = "task: detection\noutput_dir: runs\ndata: {train: data}\noptim: {epochs: 1}\n"
 BOXES_ALONE = ("checkpoint.best", "early_stopping.metric")
 """Settings of the boxes' numbers, which a frozen detector does not change."""
 
@@ -38,7 +43,7 @@ def recipes_of(word: str, overrides: Sequence[str] = ()) -> list[Recipe]:
         UserError: the word means nothing, recipe or data have faults, or the recipes that are there are of
             other data.
     """
-    target = target_of(word)
+    target, overrides = target_of(word), with_full_keys(overrides)
     if target.kind == "recipe":
         return [load_recipe(target.path, overrides)]
     if target.kind == "run":  # where it is now, also if it was moved
@@ -47,70 +52,123 @@ def recipes_of(word: str, overrides: Sequence[str] = ()) -> list[Recipe]:
 
 
 def _stages(data: Path, overrides: Sequence[str]) -> list[Recipe]:
-    from detr_hf.advice.write import Places, places_for
+    from detr_hf.advice.write import Places, make_recipes, places_for
 
     given = [text.partition("=")[2] for text in overrides if text.startswith("output_dir=")]
-    folder = [str(read_yaml(text, "output_dir")[0]) for text in given]
     rest = [text for text in overrides if not text.startswith("output_dir=")]
-    runs = Path(folder[-1]) if folder else places_for(Path("recipe.yaml"), data).runs
+    _refuse_unknown(rest)
+    runs = _folder(given[-1]) if given else places_for(Path("recipe.yaml"), data).runs
     places = Places(runs / "detection.yaml", runs / "panoptic.yaml", runs)
-    if places.detection.exists():
-        _refuse_other_data(data, places)
-        print(f"{places.detection}: written before, taken as it is", flush=True)
-    else:
-        _write(data, places)
-    first = load_recipe(places.detection, _known(DetectionRecipe, rest, set()) + _unknown(rest))
-    recipes: list[Recipe] = [first]
-    if places.panoptic.exists():
-        plain = load_recipe(places.panoptic)
-        idle = {key for row in UNUSED if row.when(plain) for key in row.keys}
-        recipes.append(load_recipe(places.panoptic, _known(PanopticRecipe, rest, idle | {*BOXES_ALONE})))
-    if first.data.train is not None and first.data.train.path == str(places.converted):
-        _convert(data, places.converted)
+    with _main_process_first():  # the others find it all there
+        if places.detection.exists():
+            _refuse_other_data(data, places)
+            files = (places.detection, places.panoptic)
+            texts, written = {file: read_recipe_file(file) for file in files if file.exists()}, None
+            _say(f"{places.detection}: written before, taken as it is")
+        else:
+            written = make_recipes(str(data), places)
+            texts = written.texts
+        recipes = _with_overrides(texts, rest)
+        if written is not None:
+            _save(written, data)
+        if recipes[0].data.place == str(places.converted) and _is_main_process():
+            _convert(data, places, recipes)
     return recipes
 
 
-def _write(data: Path, places: Places) -> None:
+def _with_overrides(texts: Mapping[Path, str], overrides: Sequence[str]) -> list[Recipe]:
+    """Each stage with the overrides that it knows; of one stage alone with all."""
+    (file, text), *panoptic = texts.items()
+    known = _known(DetectionRecipe, overrides, set()) if panoptic else overrides
+    recipes = [recipe_from_text(text, known, source=str(file))]
+    for file, text in panoptic:
+        plain = recipe_from_text(text, source=str(file))
+        idle = {key for row in UNUSED if row.when(plain) for key in row.keys} | {*BOXES_ALONE}
+        recipes.append(recipe_from_text(text, _known(PanopticRecipe, overrides, idle), source=str(file)))
+    return recipes
+
+
+def _save(written: Written, data: Path) -> None:
     from detr_hf.advice.summary import summary
-    from detr_hf.advice.write import write_recipes
 
-    _refuse_processes(data)
-    written = summary(write_recipes(str(data), places))
-    write_json(places.source, {"path": str(data.resolve())})
-    print(written, flush=True)
+    written.save()
+    write_json(written.places.source, {"path": str(data.resolve())})
+    _say(summary(written, in_short=True))
 
 
-def _refuse_processes(data: Path) -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            f"{data}: is a data set; several processes need its recipes first: "
-            f"`detr-hf init {shlex.quote(str(data))}`, then `accelerate launch -m detr_hf.train recipe.yaml`"
-        )
+def _folder(text: str) -> Path:
+    folder, _ = read_yaml(text, "output_dir")
+    if not isinstance(folder, str | int | float):
+        raise UserError(f"output_dir={text}: is no folder; write the path of one.")
+    return Path(str(folder))
+
+
+def _is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _main_process_first() -> AbstractContextManager[None]:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:  # without torch
+        return nullcontext()
+    from detr_hf.training.distributed import main_process_first
+
+    return main_process_first()
+
+
+def _say(text: str) -> None:
+    if _is_main_process():
+        print(text, flush=True)
 
 
 def _refuse_other_data(data: Path, places: Places) -> None:
     """Data sets of one name in two places would share the folder of their runs."""
     named = load_recipe(places.detection).data.train
     place = named.path if named is not None else None
-    if place == str(places.converted) and places.source.is_file():
-        place = readable_json(places.source).get("path")
-    if place != str(places.converted) and (place is None or Path(place).resolve() != data.resolve()):
+    if place == str(places.converted):
+        place = readable_json(places.source).get("path", str(data))
+    elif place is not None and not Path(place).exists():
+        raise UserError(
+            f"{places.detection}: data.train {place}: {no_such(place)}. Start the command in the folder that "
+            "it was written from, or give another one for the runs: output_dir=..."
+        )
+    if place is None or Path(place).resolve() != data.resolve():
         raise UserError(
             f"{places.detection}: was written before for other data ({place or 'see there'}), not for "
             f"{data}. Give another folder, such as output_dir=runs/another, or train that recipe itself."
         )
 
 
-def _convert(data: Path, folder: Path) -> None:
-    """Outlines to id maps, once."""
-    if folder.exists():
-        print(f"{folder}: id maps made before; delete the folder if {data} has changed since", flush=True)
-        return
-    _refuse_processes(data)
-    from detr_hf.data.convert import convert
+def _convert(data: Path, places: Places, recipes: Sequence[Recipe]) -> None:
+    """Outlines to id maps; anew where the data has changed, unless something made since would be lost."""
+    from detr_hf.data.convert import convert, fingerprint
     from detr_hf.data.open_data import open_split
+    from detr_hf.data.sources.base import hash_of_folder
 
-    convert(open_split(Split(path=str(data)), str(data))[0], folder, "coco-panoptic")
+    folder, record = places.converted, readable_json(places.source)
+    if folder.exists() and "content" not in record:
+        _say(f"{folder}: id maps made before; delete the folder if {data} has changed since")
+        return
+    opened, _ = open_split(Split(path=str(data)), str(data))
+    content = fingerprint(opened)
+    if folder.exists():
+        if content == record["content"]:
+            return
+        begun = [one.output_dir for one in recipes if RunFolder(Path(one.output_dir)).recipe_file.exists()]
+        if begun or hash_of_folder(folder) != record.get("made"):
+            why = f"the run {begun[0]} is of these" if begun else "files in it were changed, too"
+            raise UserError(
+                f"{data}: has changed since its id maps in {folder} were made, and {why}. Train on the data "
+                f"as it is now in another folder, such as output_dir={places.runs}-2, or on these id maps: "
+                f"`detr-hf train {shlex.quote(str(places.detection))}`"
+            )
+        _say(f"{data}: has changed; its id maps are made anew")
+        shutil.rmtree(old_of(folder), ignore_errors=True)
+        folder.rename(old_of(folder))
+    write_json(places.source, {"path": str(data.resolve()), "content": content})
+    convert(opened, folder, "coco-panoptic")
+    shutil.rmtree(old_of(folder), ignore_errors=True)
+    made = {"path": str(data.resolve()), "content": content, "made": hash_of_folder(folder)}
+    write_json(places.source, made)
 
 
 def _known(recipe_type: type, overrides: Sequence[str], idle: set[str]) -> list[str]:
@@ -118,9 +176,11 @@ def _known(recipe_type: type, overrides: Sequence[str], idle: set[str]) -> list[
     return [text for text in overrides if _has(recipe_type, text) and text.partition("=")[0] not in idle]
 
 
-def _unknown(overrides: Sequence[str]) -> list[str]:
-    """Those of neither stage: the first refuses them."""
-    return [text for text in overrides if not (_has(DetectionRecipe, text) or _has(PanopticRecipe, text))]
+def _refuse_unknown(overrides: Sequence[str]) -> None:
+    """Before the data is read: settings of neither stage."""
+    unknown = [text for text in overrides if not (_has(DetectionRecipe, text) or _has(PanopticRecipe, text))]
+    if unknown:
+        recipe_from_text(ANY_RECIPE, unknown, source="overrides")
 
 
 def _has(recipe_type: type, override: str) -> bool:

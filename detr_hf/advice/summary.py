@@ -9,22 +9,23 @@ from detr_hf.recipe.yaml_text import write_flow
 LONG = ("transforms.train", "transforms.validation")
 
 
-def summary(written: Written) -> str:
-    """What was found, and the settings with their reasons."""
+IN_SHORT = ("data.tiles", "data.overfit", "model.pretrained", "optim.epochs")
+
+
+def summary(written: Written, in_short: bool = False) -> str:
+    """What was found, and the settings with their reasons; in short the few that matter most."""
     places = written.places
     files = f"{places.detection} and {places.panoptic}" if written.has_masks else f"{places.detection}"
     lines = [written.looked.remark, *(f"  {line}" for line in written.words)]
-    lines += ["", "settings of stage 1, and why:", *map(_line, filter(_is_told, written.settings))]
-    return "\n".join([*lines, "", f"written: {files}"])
+    told = [one for one in written.settings if one.reason and (not in_short or one.key in IN_SHORT)]
+    lines += ["", "settings of stage 1, and why:", *map(_line, told)]
+    rest = ", with the reasons for all settings" if in_short else ""
+    return "\n".join([*lines, "", f"written: {files}{rest}"])
 
 
 def next_steps(written: Written) -> str:
     """The next commands."""
     return "\n".join(["", "next:", *(f"  {command}" for command in written.commands())])
-
-
-def _is_told(setting: Setting) -> bool:
-    return bool(setting.reason)
 
 
 def _line(setting: Setting) -> str:

@@ -50,7 +50,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, and what to say of it."""
+    """The recipes, and what to say of them."""
 
     places: Places
     looked: Looked
@@ -59,6 +59,18 @@ class Written:
     is_converted: bool  # whether both recipes read `places.converted`, which is still to be made
     data: Split
     words: list[str]  # what was found in the data, a line each
+    texts: dict[Path, str]  # of the recipes, by file
+
+    def save(self) -> None:
+        """Write the recipes.
+
+        Raises:
+            UserError: one cannot be written.
+        """
+        for file, text in self.texts.items():
+            with unwritable(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, text)
 
     def commands(self) -> list[str]:
         """The next three."""
@@ -75,13 +87,15 @@ class Written:
         return [*first, *stages, last]
 
 
-def places_for(out: Path, data: Path) -> Places:
+def places_for(out: Path, data: Path, family: str = "detr") -> Places:
     """`recipe.yaml` and `recipe-panoptic.yaml`, and a folder in `runs/` that is called after the data.
 
-    It is never the data's own folder, as `runs/photos` would be of `runs/photos`.
+    Families share none: `runs/photos`, `runs/photos-deformable`. It is never the data's own folder, as
+    `runs/photos` would be of `runs/photos`.
     """
     whole = data.resolve()
     name = re.sub(r"[^\w.-]+", "-", whole.name if whole.is_dir() else whole.stem).strip("-.") or "data"
+    name += "" if family == "detr" else f"-{family}"
     if (Path("runs") / name).resolve() == whole:
         name += "-runs"
     return Places(out, out.with_name(f"{out.stem}-panoptic{out.suffix}"), Path("runs") / name)
@@ -94,13 +108,10 @@ def write_recipes(
     gpu: str | None = None,
     force: bool = False,
 ) -> Written:
-    """Look at a data set and write the recipe of stage 1, and that of stage 2 where it has masks.
+    """Make the recipes for a data set, and write them.
 
     Args:
-        data: a path of any format.
-        places: see `places_for`.
-        family: of `STARTS`.
-        gpu: of `GPUS`; None: the one that is there.
+        data, places, family, gpu: see `make_recipes`.
         force: overwrite recipes that are there.
 
     Raises:
@@ -109,6 +120,23 @@ def write_recipes(
     for file in (places.detection, places.panoptic):
         if file.exists() and not force:
             raise UserError(f"{file}: is there already; give another --out, or --force to overwrite it.")
+    made = make_recipes(data, places, family, gpu)
+    made.save()
+    return made
+
+
+def make_recipes(data: str | Split, places: Places, family: str = "detr", gpu: str | None = None) -> Written:
+    """Look at a data set and make the recipe of stage 1, and that of stage 2 where it has masks.
+
+    Args:
+        data: a path of any format.
+        places: see `places_for`.
+        family: of `STARTS`.
+        gpu: of `GPUS`; None: the one that is there.
+
+    Raises:
+        UserError: `look_at` refuses the data.
+    """
     split = Split(path=data) if isinstance(data, str) else data
     looked = look_at(split)
     start, machine = start_for(family), GPUS[gpu] if gpu else available_gpu()
@@ -126,13 +154,9 @@ def write_recipes(
         texts[places.panoptic] = _panoptic(places, looked, start, masks)
     for file, text in texts.items():
         recipe_from_text(text, source=str(file))  # what is written can be read
-    for file, text in texts.items():
-        with unwritable(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
     shown = [tiles, *settings] if tiles else settings
     words = list(facts_in_words(looked, start))
-    return Written(places, looked, shown, has_masks, is_converted, split, words)
+    return Written(places, looked, shown, has_masks, is_converted, split, words, texts)
 
 
 def _place(split: Split) -> Any:

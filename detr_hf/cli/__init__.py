@@ -11,22 +11,25 @@ import argparse
 import pkgutil
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from detr_hf import __version__
-from detr_hf.errors import exit_with_message
+from detr_hf.errors import UserError, exit_with_message
 
-# Flags of other trainers, and the settings that do it here.
-SETTINGS_OF_FLAGS = {
-    "epochs": "optim.epochs",
-    "max_steps": "optim.max_steps",
-    "batch": "optim.batch_size",
-    "batch_size": "optim.batch_size",
-    "lr": "optim.lr",
-    "output_dir": "output_dir",
+OTHER_NAMES = {
+    "train": ("fit", "finetune", "fine-tune", "tune", "resume"),
+    "evaluate": ("val", "validate", "test", "eval", "score", "benchmark"),
+    "predict": ("detect", "infer", "inference", "segment", "track"),
+    "check": ("verify", "info", "stats"),
+    "init": ("new", "create", "config", "configure"),
+    "app": ("serve", "gui", "ui", "web", "gradio"),
+    "push": ("upload", "publish"),
 }
+"""What other trainers call a command."""
 
 
 def find_commands() -> dict[str, ModuleType]:
@@ -40,9 +43,26 @@ def find_commands() -> dict[str, ModuleType]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; a fault of the user's ends it with exit code 2 and one message. No word: the help."""
     words = sys.argv[1:] if argv is None else argv
-    arguments = build_parser().parse_args(words or ["--help"])
     with exit_with_message():
+        if words and not words[0].startswith("-"):
+            _require_command(words[0])
+        arguments = build_parser().parse_args(words or ["--help"])
         arguments.run(arguments)
+
+
+def _require_command(word: str) -> None:
+    """Refuse a word that is no command, with the one that is probably meant."""
+    names = {other: name for name, others in OTHER_NAMES.items() for other in (*others, name)}
+    names |= {name: name for name in find_commands()}
+    if names.get(word) == word:
+        return
+    meant = names.get(word.lower())
+    if meant is None and (Path(word).exists() or word.endswith((".yaml", ".yml"))):
+        meant = f"train {word}"
+    elif meant is None and (close := get_close_matches(word.lower(), names, n=1)):
+        meant = names[close[0]]
+    question = f" Did you mean `detr-hf {meant}`?" if meant else ""
+    raise UserError(f"{word}: is no command.{question} `detr-hf --help` lists them.")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,7 +95,10 @@ def _setting_meant(found: argparse.Namespace, rest: list[str]) -> str:
     if not hasattr(found, "overrides"):
         return ""
     flag = rest[0].lstrip("-").partition("=")[0].replace("-", "_")
-    setting = SETTINGS_OF_FLAGS.get(flag, "optim.epochs")
+    from detr_hf.recipe.overrides import SHORT_KEYS  # pydantic, which help needs not
+
+    settings = SHORT_KEYS | {"batch": "optim.batch_size", "output_dir": "output_dir"}
+    setting = settings.get(flag, "optim.epochs")
     return f". A setting is written as {setting}=...; docs/recipes.md has all"
 
 

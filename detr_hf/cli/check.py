@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError
 from detr_hf.files import require_outside
+from detr_hf.foreign_files import no_such
 
 if TYPE_CHECKING:
     from detr_hf.data.check import Target as CheckTarget
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--panoptic", help="PNG folder of a panoptic JSON (default: looked for beside it)")
     parser.add_argument("--html", metavar="FILE", help="write a page with the worst images drawn")
     parser.add_argument("--json", metavar="FILE", help="write everything that was found, all files listed")
-    parser.add_argument("--fix", metavar="OUT", help="write a repaired copy to a new folder")
+    parser.add_argument(
+        "--fix", metavar="OUT", help="write a repaired copy there, if there is something to repair"
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
     parser.add_argument(
         "--queries", type=count, default=100, help="objects the model can find in an image (default: 100)"
@@ -68,7 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
 
         write_page(result, arguments.html)
         print(f"\npage: {arguments.html}")
-    if arguments.fix:
+    if arguments.fix and not result.report.is_to_repair:
+        print(f"\nnothing to repair, so {arguments.fix} is not written; `detr-hf convert` copies a data set")
+    elif arguments.fix:
         made = fix(target, arguments.fix, arguments.threads)
         copy = replace(open_target(arguments.fix), seen=target.seen)
         result = check(copy, arguments.queries, threads=arguments.threads)
@@ -102,7 +107,7 @@ def _check_target(arguments: argparse.Namespace) -> CheckTarget:
 def _data_target(arguments: argparse.Namespace) -> CheckTarget:
     path = Path(arguments.target)
     if not path.exists():
-        raise UserError(f"{path}: there is no such file or folder")
+        raise UserError(f"{path}: {no_such(path)}")
     from detr_hf.data.check import DEFAULT_INPUT, open_target
 
     found = open_target(arguments.target, arguments.images, arguments.panoptic, arguments.format)

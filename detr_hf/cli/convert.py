@@ -8,6 +8,7 @@ from pathlib import Path
 from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError, quantity
 from detr_hf.files import require_outside
+from detr_hf.foreign_files import no_such
 
 HELP = "Write a data set in another format; its faults are repaired or left out, and all listed."
 PLACE = 2  # behind check, by its name
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     path, out = Path(arguments.path), Path(arguments.out)
     for folder in (path, arguments.images, arguments.panoptic):
         if folder is not None and not Path(folder).exists():
-            raise UserError(f"{folder}: there is no such file or folder")
+            raise UserError(f"{folder}: {no_such(folder)}")
     require_outside(out, path)
     from detr_hf.data.convert import convert, lines_of
     from detr_hf.data.open_data import open_split

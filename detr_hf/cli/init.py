@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import no_such
 
 HELP = "Look at a data set and write a recipe for it, with the reasons beside the numbers."
 PLACE = 2.6
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     path, out = Path(arguments.path), Path(arguments.out)
     if not path.exists():
-        raise UserError(f"{path}: there is no such file or folder")
+        raise UserError(f"{path}: {no_such(path)}")
     if out.suffix not in (".yaml", ".yml"):
         raise UserError(f"--out {out}: a recipe is a file that ends in .yaml")
     if out.exists() and not arguments.force:
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     named = {"format": arguments.format, "images": arguments.images, "panoptic": arguments.panoptic}
     split = Split(path=str(path), **named)
     written = write_recipes(
-        split, places_for(out, path), arguments.family, arguments.gpu, force=arguments.force
+        split, places_for(out, path, arguments.family), arguments.family, arguments.gpu, force=arguments.force
     )
     print(summary(written))
     print(next_steps(written))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError
 from detr_hf.files import require_outside
+from detr_hf.foreign_files import no_such
 from detr_hf.hub_access import looks_like_a_folder
 from detr_hf.run_folder import RECIPE_FILE, RunFolder
 
@@ -66,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     if looks_like_a_folder(arguments.model) and not Path(arguments.model).is_dir():
-        given = "give a run, the folder of a model, or a Hub id"
-        raise UserError(f"{arguments.model}: there is no such folder; {given}.")
+        given = "Give a run, the folder of a model, or a Hub id"
+        raise UserError(f"{arguments.model}: {no_such(arguments.model, 'folder')}. {given}.")
     folder = arguments.copy_to or arguments.link_to
     for source in arguments.sources:
         for out in filter(None, (arguments.out, folder)):
@@ -117,7 +118,7 @@ def _labeled(wanted: str | None, of_model: RunFolder | None) -> tuple[LabeledIma
         return None, []
     if wanted is not None:
         if not Path(wanted).exists():
-            raise UserError(f"--labeled {wanted}: there is no such file or folder")
+            raise UserError(f"--labeled {wanted}: {no_such(wanted)}")
         is_run = (Path(wanted) / RECIPE_FILE).is_file()
         data = _data_of_run(RunFolder(Path(wanted))) if is_run else Data(train=Split(path=wanted))
         return labeled_images(data), []

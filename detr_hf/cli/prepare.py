@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import no_such
 
 if TYPE_CHECKING:
     from detr_hf.recipe.prepare import PrepareRecipe
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     recipe = load_prepare_recipe(arguments.prepare_recipe, arguments.overrides)
     if not Path(arguments.path).exists() and recipe.read.format != "hub":
-        raise UserError(f"{arguments.path}: there is no such file or folder")
+        raise UserError(f"{arguments.path}: {no_such(arguments.path)}")
     if arguments.push_to_hub:
         _refuse_unpublishable(arguments.push_to_hub, recipe)
     from detr_hf.demo.resolve import pipeline_of

@@ -36,5 +36,5 @@ def _kind_lines(result: CheckResult, kind: Kind, files_shown: int) -> list[str]:
     shown = result.report.texts(kind.code)[:files_shown]
     rest = count - len(shown)
     remedy = kind.remedy.replace("check ...", f"check {result.target.name}")
-    head = f"{kind.severity:7} {kind.code}: {count} x {kind.title}; {remedy}"
+    head = f"{kind.severity:7} {kind.code}: {kind.counted(count)}; {remedy}"
     return [head, *(f"        {text}" for text in shown), *([f"        and {rest} more"] if rest else [])]

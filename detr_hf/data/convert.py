@@ -15,7 +15,7 @@ from detr_hf.data.rows import with_classes
 from detr_hf.data.sample import Sample
 from detr_hf.data.sinks import open_sink
 from detr_hf.data.sinks.base import Sink
-from detr_hf.data.sources.base import Opened, Source
+from detr_hf.data.sources.base import Opened, Source, hash_of_words
 from detr_hf.data.workers import in_threads
 from detr_hf.errors import UserError
 from detr_hf.labels import LabelMap
@@ -33,7 +33,7 @@ class Converted:
     @property
     def is_unchanged(self) -> bool:
         """Whether nothing was dropped or repaired."""
-        return all(kind.effect == "noted" for kind in self.report.kinds())
+        return not self.report.is_to_repair
 
 
 def convert(
@@ -108,6 +108,28 @@ def _write_split(split: str, source: Source, sink: Sink, hashes: dict[str, str],
     return to_learn
 
 
+def fingerprint(opened: Opened) -> str:
+    """A hash that changes with classes, annotations, and names and sizes of the images.
+
+    Unlike `Source.key` it is the same for a copy, and whatever else lies in the folder.
+    """
+
+    def words() -> Iterator[str]:
+        yield from map(repr, opened.labels.categories if opened.labels is not None else ())
+        for split, source in opened.splits.items():
+            yield f"{split} {source.categories()}"
+            for sample in source.samples():
+                yield f"{sample.file_name} {_bytes_of(sample.image)} {sample.declared_hw} {sample.objects}"
+
+    return hash_of_words(words())
+
+
+def _bytes_of(image: Path | bytes | None) -> int:
+    if isinstance(image, Path):
+        return image.stat().st_size if image.is_file() else 0
+    return len(image or b"")
+
+
 @dataclass(frozen=True)
 class RepairWork:
     """One sample repaired, with its objects of the label map and of void classes, and its file's SHA-256.
@@ -151,7 +173,7 @@ def merged_categories(
 def lines_of(report: Report) -> Iterator[str]:
     """One line a kind, with its count and what was done; errors first."""
     for kind in report.kinds():
-        yield f"  {report.count(kind.code)} x {kind.title} ({kind.effect})"
+        yield f"  {kind.counted(report.count(kind.code))}: {kind.effect}"
 
 
 def _said(report: Report) -> list[str]:

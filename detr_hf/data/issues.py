@@ -25,8 +25,12 @@ class Kind:
     # what `repair` does: `check --fix`, `convert` and `prepare` with every kind, training with those that are
     # no errors. "stops": nothing can be done about it, so that they refuse, too.
     effect: Effect
-    title: str  # the end of "17 x ..."
+    title: str  # in the plural
     remedy: str  # what to do
+
+    def counted(self, count: int) -> str:
+        """The title with a count, right for one as for many: "images have no objects (17)"."""
+        return f"{self.title} ({count})"
 
 
 _FIX = "`detr-hf check ... --fix OUT` does it"

@@ -10,6 +10,7 @@ from detr_hf.data.sources import open_place
 from detr_hf.data.sources.base import Opened, Place, Source
 from detr_hf.data.sources.splits import SPELLINGS, TRAIN, VALIDATION
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import no_such
 from detr_hf.labels import CONSTRUCTION, LabelMap, load_labels
 from detr_hf.recipe import Data, Split
 from detr_hf.recipe.prepare import Reading
@@ -85,9 +86,9 @@ def open_split(
         assert split.annotations is not None, "the recipe makes sure that there is one"
         for key, folder in (("images", images), ("panoptic", panoptic)):
             if folder is not None and not folder.is_dir():
-                raise UserError(f"{name}.{key}: there is no folder {folder}")
+                raise UserError(f"{name}.{key} {folder}: {no_such(folder, 'folder')}")
         if not Path(split.annotations).is_file():
-            raise UserError(f"{name}.annotations: there is no file {split.annotations}")
+            raise UserError(f"{name}.annotations {split.annotations}: {no_such(split.annotations, 'file')}")
         place = Place(Path(split.annotations), name, images, panoptic, reading)
         return open_place(place, "coco-panoptic" if panoptic else "coco")[1], ""
     place = Place(

@@ -57,6 +57,11 @@ class Report:
         found = [KINDS[code] for code in self.found]
         return sorted(found, key=lambda kind: (SEVERITIES.index(kind.severity), -self.count(kind.code)))
 
+    @property
+    def is_to_repair(self) -> bool:
+        """Whether repair would change or drop something."""
+        return any(KINDS[code].effect != "noted" for code in self.found)
+
     def places(self, code: str) -> list[Place]:
         """Where a kind was found, in the order of the data."""
         return list(self.found.get(code, {}).values())
@@ -74,7 +79,7 @@ class Report:
         shown = self.texts(kind.code)[:EXAMPLES_SHOWN]
         rest = "; ..." if count > len(shown) else ""
         places = f" ({'; '.join(shown)}{rest})" if any(shown) else ""
-        return f"{self.source}: {count} x {kind.title}; {kind.remedy}{places}"
+        return f"{self.source}: {kind.counted(count)}; {kind.remedy}{places}"
 
     def raise_errors(self) -> None:
         """Refuse data with errors.
@@ -86,7 +91,7 @@ class Report:
         if kinds:
             lines = [f"{self.source}: the data cannot be used as it is:"]
             for kind in kinds:
-                lines.append(f"  - {self.count(kind.code)} x {kind.title}; {kind.remedy}")
+                lines.append(f"  - {kind.counted(self.count(kind.code))}; {kind.remedy}")
                 lines += [f"      {text}" for text in self.texts(kind.code)[:EXAMPLES_SHOWN] if text]
             raise UserError("\n".join(lines[: 3 * ERRORS_SHOWN]))
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from detr_hf.errors import UserError
-from detr_hf.foreign_files import inside, is_finite_number, read_json
+from detr_hf.foreign_files import inside, is_finite_number, no_such, read_json
 from detr_hf.hub_access import looks_like_a_folder, offline_unless_reached
 from detr_hf.labels import LABEL_MAP_FILE, LabelMap
 from detr_hf.modeling.families.base import ImageProcessor
@@ -39,7 +39,9 @@ def load_config(source: str, revision: str | None = None) -> Any:
     """
     if not Path(source).is_dir():
         if looks_like_a_folder(source):
-            raise UserError(f"{source}: there is no such folder; give the folder of a model, or a Hub id.")
+            raise UserError(
+                f"{source}: {no_such(source, 'folder')}. Give the folder of a model, or a Hub id."
+            )
         offline_unless_reached()
     hint = (
         ". Give a folder with a config.json, or the id of a model on the Hub; a private one needs "

@@ -21,7 +21,13 @@ def _reasons(pick: Pick, doubt: Doubt, choice: Choice, counts: Mapping[str, int]
     if doubt.unsure is None:
         yield "the model sees nothing in it"
     else:
-        yield f"less sure than of {pick.uncertainty:.0%} of the images: {_in_words(doubt.unsure)}"
+        share = f"{pick.uncertainty:.0%}"
+        less = (
+            "not less sure than of the others"
+            if share == "0%"
+            else f"less sure than of {share} of the images"
+        )
+        yield f"{less}: {_in_words(doubt.unsure)}"
     if pick.rare_class is not None and pick.rarity >= WORTH_TELLING:
         known = "" if counts is None else f", {counts.get(pick.rare_class, 0)} labeled"
         yield f"a rare class: {pick.rare_class} ({doubt.best[pick.rare_class]:.2f}{known})"

@@ -159,6 +159,6 @@ def _unknown_key(path: Path, task: str, types: Mapping[str, type]) -> str:
         return f"unknown key; it is now called `{RENAMED[name]}`"
     if guess := nearest(name, siblings):
         return f"unknown key; did you mean `{guess}`?"
-    if elsewhere := [known for known in all_paths(types[task]) if known[-1] == name]:
-        return f"unknown key; did you mean `{dotted(elsewhere[0])}`?"
+    if elsewhere := [f"`{dotted(known)}`" for known in all_paths(types[task]) if known[-1] == name]:
+        return f"unknown key; did you mean {' or '.join(elsewhere)}?"
     return f"unknown key; valid here: {', '.join(siblings)}"

@@ -15,6 +15,20 @@ from detr_hf.recipe.yaml_text import read_yaml
 Overrides = Sequence[str] | Mapping[str, Any]
 """`["optim.lr=1e-5"]` or `{"optim.lr": 1e-5}`, of which `{"optim": {"lr": 1e-5}}` is another spelling."""
 
+SHORT_KEYS = {
+    "epochs": "optim.epochs",
+    "max_steps": "optim.max_steps",
+    "batch_size": "optim.batch_size",
+    "lr": "optim.lr",
+}
+"""What a training takes without its section, from the command line and from Python."""
+
+
+def with_full_keys(overrides: Iterable[str]) -> list[str]:
+    """`epochs=5` as `optim.epochs=5`; see ``SHORT_KEYS``."""
+    parts = (text.partition("=") for text in overrides)
+    return [f"{SHORT_KEYS.get(key.strip(), key)}{equals}{value}" for key, equals, value in parts]
+
 
 def as_texts(overrides: Overrides, recipe_types: Iterable[type]) -> list[str]:
     """Overrides as `key=value`; a dict at a section changes what it names and leaves the rest.

@@ -8,6 +8,7 @@ from pathlib import Path
 from detr_hf.errors import UserError
 from detr_hf.files import MANIFEST_FILE
 from detr_hf.recipe.load import load_recipe
+from detr_hf.recipe.overrides import with_full_keys
 from detr_hf.recipe.schema import Recipe
 from detr_hf.run_folder import RECIPE_FILE, RunFolder
 
@@ -24,7 +25,7 @@ def replay_recipe(run: Path, overrides: Sequence[str] = ()) -> Recipe:
     record = run / RECIPE_FILE
     if not record.is_file():
         raise UserError(f"--replay: {run} is no folder of a run; it has no {RECIPE_FILE}.")
-    overrides = [*NOT_PUSHED, *overrides]
+    overrides = [*NOT_PUSHED, *with_full_keys(overrides)]
     if any(override.startswith("output_dir=") for override in overrides):
         recipe = load_recipe(record, overrides)
         if Path(recipe.output_dir).resolve() == run.resolve():

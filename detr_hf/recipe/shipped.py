@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from detr_hf.errors import UserError
-from detr_hf.recipe.faults import nearest
+from detr_hf.foreign_files import no_such
 
 IN_WHEEL = Path(__file__).parents[1] / "recipes"
 IN_CHECKOUT = Path(__file__).parents[2] / "recipes"
+LISTED = "(`detr-hf recipes` lists those of the package)"
 LAUNCH = "launch/"  # configurations of Accelerate, which are no recipes
 
 
@@ -57,8 +58,10 @@ def find_recipe(path: str | Path) -> Path:
 
 
 def unknown_recipe(word: str) -> str:
-    """That no recipe has this name, and which there are."""
-    names = [name for name in shipped_files() if not name.startswith(LAUNCH)]
-    close = nearest(Path(word).stem, names)
-    meant = f" (did you mean '{close}'?)" if close else ""
-    return f"there is no such recipe file{meant}; the recipes of the package are {', '.join(names)}"
+    """That there is no such file, what may be meant, and where the recipes are listed."""
+    return f"{no_such(word, 'recipe file', recipe_names())} {LISTED}"
+
+
+def recipe_names() -> list[str]:
+    """The shipped recipes."""
+    return [name for name in shipped_files() if not name.startswith(LAUNCH)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +27,7 @@ from detr_hf.modeling.threshold_record import drop_threshold
 from detr_hf.modeling.tile_record import TileGrid, write_tiles
 from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
-from detr_hf.training.distributed import set_up_device
+from detr_hf.training.distributed import TIMEOUT, set_up_device
 from detr_hf.training.ema import AveragedWeights, fitted
 from detr_hf.training.family_defaults import loss_settings_of, score_threshold_of, settled
 from detr_hf.training.fit import refuse_unfit
@@ -41,9 +40,6 @@ from detr_hf.training.loaders import (
 from detr_hf.training.log import RunLog, tracker_names
 from detr_hf.training.optim import build_optimizer, build_schedule
 from detr_hf.training.state import Run, TrainState, total_steps
-
-TIMEOUT = timedelta(minutes=30)
-"""How long processes wait for each other: the main one may read a large data set meanwhile."""
 
 
 def build_accelerator(recipe: Recipe) -> Accelerator:

@@ -7,15 +7,19 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 from torch import Tensor
 
 from detr_hf.errors import UserError
 from detr_hf.recipe import Recipe
+
+TIMEOUT = timedelta(minutes=30)
+"""How long processes wait for each other: the main one may read a large data set meanwhile."""
 
 SPLITTING = {DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}
 """Ways to run that give a process a part of the model."""
@@ -71,6 +75,13 @@ def explain_lost_processes() -> Iterator[None]:
                 "says why, or the network failed. The same command resumes from the last checkpoint."
             ) from error
         raise
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """What the main process does before the others, where there is no accelerator yet; collective."""
+    with explain_lost_processes(), PartialState(timeout=TIMEOUT).main_process_first():
+        yield
 
 
 def set_up_device(recipe: Recipe, accelerator: Accelerator) -> None:

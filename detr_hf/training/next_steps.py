@@ -25,9 +25,16 @@ def _steps(run: Run, data: DataBundle) -> Iterator[tuple[str, str]]:
     yield f"detr-hf predict {best} photos/ --out runs/found", "what it finds in your images"
     can_segment = run.task.family.mask_head is not None and data.is_panoptic
     if isinstance(run.recipe, DetectionRecipe) and can_segment:
-        name, words = _stage_2(_data_of(run))
-        words += [f"model.detector={run.folder / 'best'}", f"output_dir={_beside(run.folder)}"]
-        yield f"detr-hf train {name} {shlex.join(words)}", "stage 2: masks"
+        yield f"detr-hf train {shlex.join(_stage_2(run))}", "stage 2: masks"
+
+
+def _stage_2(run: Run) -> list[str]:
+    """The recipe that lies beside the run, as `detr-hf train DATA` writes it; else the shipped one."""
+    folder = _beside(run.folder)
+    if (written := folder.with_suffix(".yaml")).is_file():
+        return [str(written)]
+    words = _shipped(_data_of(run))
+    return [*words, f"model.detector={run.folder / 'best'}", f"output_dir={folder}"]
 
 
 def _data_of(run: Run) -> Data:
@@ -36,15 +43,15 @@ def _data_of(run: Run) -> Data:
     return load_recipe(file).data if file.is_file() else run.recipe.data
 
 
-def _stage_2(data: Data) -> tuple[str, list[str]]:
+def _shipped(data: Data) -> list[str]:
     """The shipped recipe, and the words that give it the data of stage 1 where a word is enough."""
     if data.demo is not None:
-        return "demo/panoptic", [f"data.demo.folder={data.demo.folder}"]
+        return ["demo/panoptic", f"data.demo.folder={data.demo.folder}"]
     if data.dataset is not None:
-        return "panoptic", ["data.train=null", f"data.dataset={data.dataset}"]
+        return ["panoptic", "data.train=null", f"data.dataset={data.dataset}"]
     splits = {"train": data.train, "source": data.source, "validation": data.validation}
     words = [f"data.{name}={_word(split)}" for name, split in splits.items() if split is not None]
-    return "panoptic", words if data.train is not None else ["data.train=null", *words]
+    return ["panoptic", *words] if data.train is not None else ["panoptic", "data.train=null", *words]
 
 
 def _word(split: Split) -> str:

@@ -1,4 +1,4 @@
-"""What a run prints before its first step: data, weights, transforms, and a sheet of augmented samples."""
+"""What a run prints before its first step: data, weights, and where a sheet of augmented samples is."""
 
 from __future__ import annotations
 
@@ -56,8 +56,6 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
     if isinstance(run.recipe, DetectionRecipe) and (groups := run.recipe.loss.query_groups) > 1:
         print(f"  {groups} query groups learn; only the model's own is saved")
-    for split, images in (("train", run.train_loader.dataset), ("validation", run.validation_loader.dataset)):
-        print(f"transforms ({split}): " + _steps(images))
     print(
         f"steps: {run.total_steps} of {quantity(run.recipe.optim.batch_size, 'image')}; output: {run.folder}"
     )
@@ -84,10 +82,6 @@ def _tile_lines(run: Run) -> Iterator[str]:
     )
     if windows == rows.num_images and settings.keep_empty > 0:
         yield f"note: no training image is larger than {settings.size} px, so data.tiles changes nothing"
-
-
-def _steps(dataset: DetectionDataset) -> str:
-    return "; ".join(dataset.augmentation.describe())
 
 
 def _notes_on_fit(run: Run, data: DataBundle) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,7 @@ def test_large_photographs_are_cut_and_counted_in_windows(
     told(["init", "photos", "--family", "deformable"], capsys)
     recipe = load_recipe("recipe.yaml")
     assert recipe.data.tiles is not None and recipe.data.tiles.size == 320
+    assert recipe.output_dir == "runs/photos-deformable/detection", "not the folder of a DETR's run"
     assert recipe.model.pretrained == "demo-deformable" and recipe.model.num_queries is None
 
 
@@ -129,15 +132,64 @@ def test_outlines_become_both_stages_on_one_converted_set(
     assert (tmp_path / "out/data/train/panoptic.json").is_file()
     assert boxes.optim.max_steps == masks.optim.max_steps == 2 and boxes.loss.eos_coefficient == 0.3
     assert masks.model.detector == boxes.output_dir + "/best" == "out/detection/best"
-    assert "and out/panoptic.yaml" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "and out/panoptic.yaml, with the reasons for all settings" in said, "which init tells, see above"
+    assert "  optim.epochs=" in said and "model.pretrained=demo: offline" in said and "optim.lr=" not in said
     written = Path("out/detection.yaml").read_text()
     assert len(recipes_of("cells", ["output_dir=out"])) == 2
     said = capsys.readouterr().out
-    assert "taken as it is" in said and "out/data: id maps made before; delete the folder if" in said
+    assert said == "out/detection.yaml: written before, taken as it is\n"
     assert Path("out/detection.yaml").read_text() == written
-    with pytest.raises(UserError, match=r"optim.lrr: unknown key"):
-        recipes_of("cells", ["optim.lrr=1", "output_dir=out"])
     assert len(told(["init", "cells", "--family", "deformable"], capsys).split("detr-hf train")) == 2
+
+
+def test_id_maps_follow_the_data_unless_something_would_be_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards: images annotated later, which no training ever sees."""
+    file = write_set(tmp_path / "cells", boxes=1, outline=TRIANGLE) / "train" / "_annotations.coco.json"
+    made = tmp_path / "runs/cells/data/train/panoptic.json"
+
+    def change() -> None:
+        content = json.loads(file.read_text())
+        content["annotations"].pop()
+        file.write_text(json.dumps(content))
+
+    def segments() -> int:
+        entries = json.loads(made.read_text())["annotations"]
+        return sum(len(entry["segments_info"]) for entry in entries)
+
+    recipes_of("cells")
+    (tmp_path / "cells" / "runs").mkdir()  # other files are no change
+    (tmp_path / "cells" / "runs" / "report.html").touch()
+    recipes_of("cells")
+    assert "anew" not in capsys.readouterr().out and segments() == 5
+    change()
+    recipes_of("cells")
+    assert "cells: has changed; its id maps are made anew" in capsys.readouterr().out and segments() == 4
+    record = tmp_path / "runs/cells/detection/recipe.yaml"
+    for lost in (record, made.with_name("mine.txt")):
+        change()
+        lost.parent.mkdir(exist_ok=True)
+        lost.touch()
+        with pytest.raises(UserError, match=r"cells: has changed since .* output_dir=runs/cells-2, or on"):
+            recipes_of("cells")
+        assert segments() == 4 and not lost.unlink()
+
+
+def test_overrides_are_checked_before_anything_is_written(tmp_path: Path) -> None:
+    write_set(tmp_path / "cells", outline=TRIANGLE)
+    for wrong, said in (
+        ("optim.lrr=1", "optim.lrr: unknown key"),
+        ("optim.epochs=-1", "optim.epochs: must be at least 1"),
+        ("model.mask_chunk=-1", "model.mask_chunk: must be at least 1"),
+        ("size=7", "size: unknown key; did you mean `data.tiles.size`"),
+        ("output_dir=", "output_dir=: is no folder"),
+    ):
+        with pytest.raises(UserError, match=said):
+            recipes_of("cells", [wrong])
+    assert not Path("runs").exists()
+    assert [one.optim.epochs for one in recipes_of("cells", ["epochs=3"])] == [3, 3]
 
 
 def test_data_of_one_name_in_two_places_do_not_share_a_run(tmp_path: Path) -> None:
@@ -155,6 +207,9 @@ def test_data_of_one_name_in_two_places_do_not_share_a_run(tmp_path: Path) -> No
     write_set(tmp_path / "b" / "cells.v2")
     with pytest.raises(UserError, match=r"for other data \(a/cells.v2\)"):
         recipes_of("b/cells.v2")
+    os.chdir("a")
+    with pytest.raises(UserError, match=r"data.train a/cells.v2: there is no such .* current folder .*/a"):
+        recipes_of("cells.v2", ["output_dir=../runs/cells.v2"])
 
 
 def test_a_data_folder_in_runs_is_not_written_into(tmp_path: Path) -> None:
@@ -165,13 +220,18 @@ def test_a_data_folder_in_runs_is_not_written_into(tmp_path: Path) -> None:
     assert look_at(Split(path="runs/cells")).facts.test is None, "the only split is trained on"
 
 
-def test_several_processes_want_the_recipes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_set(tmp_path / "cells")
+def test_of_several_processes_one_writes_and_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_set(tmp_path / "cells", outline=TRIANGLE)
+    monkeypatch.setattr("detr_hf.training.distributed.main_process_first", nullcontext)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(
-        UserError, match=r"detr-hf init cells.*accelerate launch -m detr_hf.train recipe.yaml"
-    ):
-        recipes_of("cells")
+    found, said = [], []
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        found.append(recipes_of("cells"))
+        said.append(capsys.readouterr().out)
+    assert found[0] == found[1] and "written: runs/cells/detection.yaml" in said[0] and not said[1]
 
 
 def test_a_run_is_resumed_where_it_lies(tmp_path: Path) -> None:

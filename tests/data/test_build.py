@@ -76,7 +76,7 @@ def test_void_classes_are_dropped_and_counted(tmp_path: Path) -> None:
     assert bundle.labels == labels
     assert [found["id"] for found in bundle.dataset["train"]["objects"] if found["id"]] == [[2]]
     notes = "\n".join(bundle.notes)
-    assert "data.train: 1 x objects of void classes are dropped" in notes and "annotation 1" in notes
+    assert "data.train: objects of void classes are dropped (1)" in notes and "annotation 1" in notes
 
 
 def test_a_given_label_map_decides_the_order(tmp_path: Path) -> None:

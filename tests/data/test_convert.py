@@ -43,7 +43,7 @@ def test_objects_are_repaired_and_everything_is_listed(tmp_path: Path) -> None:
     changes = json.loads((tmp_path / "out" / "changes.json").read_bytes())
     assert changes["counts"] == {"box-clipped": 1, "box-empty": 1, "image-missing": 1}
     assert {one["file"] for one in changes["changes"]} == {"a/0.png", "missing.png"}
-    assert next(lines_of(made.report)) == "  1 x listed images have no file (image dropped)"
+    assert next(lines_of(made.report)) == "  listed images have no file (1): image dropped"
     assert not made.is_unchanged
 
 
@@ -160,7 +160,7 @@ def test_the_command_says_what_it_read_wrote_and_found(
         "  train: 1 of 1 image, 3 objects",
         "  val: 1 of 1 image, 3 objects",
     ]
-    assert "  1 x boxes reach over the edge of their image (repaired)" in said
+    assert "  boxes reach over the edge of their image (1): repaired" in said
     assert content_of(out)["annotations"][2]["bbox"] == pytest.approx([44.8, 19.2, 19.2, 9.6])
 
 

@@ -58,7 +58,7 @@ def test_images_without_objects_stay_and_are_counted(tmp_path: Path) -> None:
     rows, report = read(write_coco_detection(tmp_path, mend=one_box([5, 6, 30, 40])))
     assert [len(row["objects"]["id"]) for row in rows] == [0, 1, 0, 0, 0, 0]
     assert report.sentences() == [
-        "data.train: 5 x images have no objects; they stay as negatives: make sure that they are "
+        "data.train: images have no objects (5); they stay as negatives: make sure that they are "
         "(000.jpg; 002.jpg; 003.jpg; ...)"
     ]
 
@@ -66,8 +66,8 @@ def test_images_without_objects_stay_and_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bbox", "kept", "said"),
     [
-        ([-10, 20, 30, 30], [0, 20, 20, 30], "1 x boxes reach over the edge"),
-        ([80, 110, 20, 20], [80, 110, 10, 10], "1 x boxes reach over the edge"),
+        ([-10, 20, 30, 30], [0, 20, 20, 30], "boxes reach over the edge of their image (1)"),
+        ([80, 110, 20, 20], [80, 110, 10, 10], "boxes reach over the edge of their image (1)"),
         ([89.995, 0, 5, 5], None, "wholly outside"),
         ([200, 20, 30, 30], None, "wholly outside"),
         ([5, 6, 0, 40], None, "no width or no height"),
@@ -160,14 +160,14 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
     for name in ("001.jpg", "003.jpg"):
         (Path(split.images or "") / name).unlink()
     text = message_of(split)
-    assert "2 x listed images have no file" in text and "001.jpg" in text and "003.jpg" in text
+    assert "listed images have no file (2)" in text and "001.jpg" in text and "003.jpg" in text
 
 
 def test_reading_stops_after_twenty_images_with_errors(tmp_path: Path) -> None:
     split = write_coco_detection(tmp_path, count=30, empty=30)
     for file in Path(split.images or "").iterdir():
         file.write_text("no image")
-    assert "20 x images cannot be opened" in message_of(split)
+    assert "images cannot be opened (20)" in message_of(split)
 
 
 def test_a_file_that_is_no_image_or_breaks_off_in_its_header_is_named(tmp_path: Path) -> None:
@@ -193,11 +193,11 @@ def test_missing_files_and_folders_are_named_by_recipe_key(tmp_path: Path) -> No
     for given, said in (
         (
             Split(annotations="nowhere.json", images=split.images),
-            "data.train.annotations: there is no file nowhere.json",
+            "data.train.annotations nowhere.json: there is no such file, seen from",
         ),
         (
             Split(annotations=split.annotations, images="nowhere"),
-            "data.train.images: there is no folder nowhere",
+            "data.train.images nowhere: there is no such folder",
         ),
         (
             Split(annotations=split.annotations, images=split.images, panoptic="nowhere"),
@@ -241,7 +241,7 @@ def test_a_wrong_declared_size_is_replaced_where_the_boxes_fit(tmp_path: Path) -
     assert (rows[1]["width"], rows[1]["height"]) == (90, 120)
     assert (rows[2]["width"], rows[2]["height"]) == (128, 96)
     notes = "\n".join(report.sentences())
-    assert "declared 91x120, the upright file is 90x120" in notes and "1 x images declare no size" in notes
+    assert "declared 91x120, the upright file is 90x120" in notes and "images declare no size (1)" in notes
 
 
 def test_boxes_of_a_image_of_another_size_are_refused(tmp_path: Path) -> None:

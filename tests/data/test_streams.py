@@ -167,9 +167,9 @@ def test_the_first_images_are_checked_before_the_start(tmp_path: Path) -> None:
     changes = {101: one_object(0, (100, 2, 60, 40)), 102: one_object(0, (1, 2, 0, 4))}
     bundle = build(write_parquet(tmp_path / "set", changes=changes))
     assert [note.partition(" of the first 64 images: ")[2].partition(";")[0] for note in bundle.notes] == [
-        "1 x boxes reach over the edge of their image",
-        "1 x boxes have no width or no height",
-        "1 x images have no objects",
+        "boxes reach over the edge of their image (1)",
+        "boxes have no width or no height (1)",
+        "images have no objects (1)",
     ]
     assert rows_of(bundle)[1]["objects"]["bbox"] == [[100, 2, 28, 40]], "later ones are repaired alike"
 
@@ -183,10 +183,10 @@ def test_boxes_of_another_format_are_refused_before_the_start(tmp_path: Path) ->
 def test_a_bad_image_among_the_first_follows_the_recipe(tmp_path: Path) -> None:
     empty = {"image": {"bytes": b"no picture", "path": None}}
     folder = write_parquet(tmp_path / "set", changes={101: empty})
-    with pytest.raises(UserError, match=r"1 x images cannot be opened.*\n.* 101\.jpg"):
+    with pytest.raises(UserError, match=r"images cannot be opened \(1\).*\n.* 101\.jpg"):
         build(folder)
     bundle = build(folder, on_bad_sample="skip")
-    assert any("of the first 64 images: 1 x images cannot be opened" in note for note in bundle.notes)
+    assert any("of the first 64 images: images cannot be opened (1)" in note for note in bundle.notes)
     assert bundle.stream is not None
     with pytest.raises(UserError, match=r"image 101 '101\.jpg': images cannot be opened"):
         rows_of(bundle)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from PIL import Image
 from detr_hf import cli
 from detr_hf.inference import Predictor
 from detr_hf.pick import score
+from detr_hf.pick.choose import Pick
+from detr_hf.pick.doubt import Unsure
 from detr_hf.pick.images import find_pool
+from detr_hf.pick.reasons import reasons
 from detr_hf.recipe import recipe_to_yaml
 from tests.factories import draw_scene, write_coco_detection
 from tests.family_models import save_family
@@ -53,6 +57,16 @@ def names(content: dict[str, Any], pool: Path) -> list[str]:
     return [Path(entry["file"]).relative_to(pool).as_posix() for entry in content["picked"]]
 
 
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.98, "less sure than of 98% of the images"), (0.0, "not less sure than of the others")],
+)
+def test_the_surest_image_is_told_as_such(share: float, said: str) -> None:
+    pick, choice = Pick(0, 0.0, share, 0.0, None, None, []), cast(Any, None)
+    doubt: Any = SimpleNamespace(unsure=Unsure("brick", 0.5, None, 0.4))
+    assert reasons(pick, doubt, choice, None) == [f"{said}: brick (0.50) or nothing (0.40)"]
+
+
 def test_a_list_with_reasons_a_sheet_and_the_files(
     model: Path, pool: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,9 +74,7 @@ def test_a_list_with_reasons_a_sheet_and_the_files(
     found = names(content, pool)
     assert len(set(found)) == 3 and {"a/0.png", "b/again.png"} - set(found), "one of the two that are equal"
     assert [entry["rank"] for entry in content["picked"]] == [1, 2, 3]
-    assert all(
-        entry["reasons"] and entry["reasons"][0].startswith("less sure") for entry in content["picked"]
-    )
+    assert all(entry["reasons"] and "less sure than of" in entry["reasons"][0] for entry in content["picked"])
     assert "1 near-duplicate left out" in content["notes"][1] and "not known" in content["notes"][0]
     copied = {path.relative_to("chosen").as_posix() for path in Path("chosen").rglob("*.png")}
     assert copied == set(found), "under the names of their subfolders"

@@ -42,6 +42,9 @@ def test_stage_2_is_offered_on_the_same_data(data: str, words: list[str], tmp_pa
     assert shlex.split(predict, comments=True)[:3] == ["detr-hf", "predict", str(tmp_path / "best")]
     start = [f"model.detector={tmp_path / 'best'}", f"output_dir={tmp_path.with_name('panoptic')}"]
     assert shlex.split(masks, comments=True) == ["detr-hf", "train", *words, *start]
+    (written := tmp_path.with_name("panoptic.yaml")).touch()
+    assert shlex.split(told(tmp_path, data)[2], comments=True) == ["detr-hf", "train", str(written)]
+    written.unlink()
 
 
 def test_stage_2_is_not_offered_where_data_or_network_have_no_masks(tmp_path: Path) -> None:

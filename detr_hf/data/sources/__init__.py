@@ -16,6 +16,7 @@ from detr_hf.data.image_files import IMAGE_SUFFIXES
 from detr_hf.data.sources.base import Door, Opened, Place
 from detr_hf.data.sources.unsupported import known_format
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import no_such
 from detr_hf.recipe.faults import nearest
 
 HUB = "hub"  # the format whose "path" is an id
@@ -74,7 +75,7 @@ def require_door(path: Path, name: str, format: str | None = None) -> Door:
         raise UserError(f"{name}: format '{format}'{meant} is none of {', '.join(doors())}")
     door = doors()[format] if format is not None else detect(path)
     if not path.exists() and (door is None or door.FORMAT != HUB):
-        raise UserError(f"{name}: there is no such file or folder")
+        raise UserError(f"{name}: {no_such(path)}")
     if door is None:
         raise UserError(_unknown(path, name))
     return door

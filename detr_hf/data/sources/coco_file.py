@@ -24,7 +24,7 @@ from detr_hf.data.sources.coco_layout import IMAGE_FOLDERS, ROBOFLOW, Annotation
 from detr_hf.data.sources.coco_values import Entry, Values, id_key, short
 from detr_hf.errors import UserError
 from detr_hf.files import sha256_of
-from detr_hf.foreign_files import parse_json
+from detr_hf.foreign_files import no_such, parse_json
 
 LISTS = ("images", "annotations", "categories")
 _IMAGE_KEYS = frozenset({"id", "file_name", "width", "height"})
@@ -158,7 +158,7 @@ class CocoSource(Source):
             return Folder(self.file.files, fixed, self.file.files.images_below(fixed))
         if given is not None:
             if not given.is_dir():
-                raise UserError(f"{self.place.name}: there is no folder {given}")
+                raise UserError(f"{self.place.name}: {given}: {no_such(given, 'folder')}")
             files = FolderFiles(given)
             return Folder(files, "", files.images_below(""))
         listed = [entry["file_name"] for entry in entries if isinstance(entry.get("file_name"), str)]

@@ -151,6 +151,8 @@ def test_fix_ends_with_the_state_of_the_copy(tmp_path: Path, capsys: pytest.Capt
     assert [one["file"] for one in changes["changes"] if one["kind"] == "no-shape"] == ["001.jpg"]
     assert run(bad, "--fix", str(out)) == 2, "a folder in use is not written to"
     assert run(str(out)) == 0 and run(str(out / "data.yaml")) == 0
+    assert run(str(out), "--fix", str(tmp_path / "again")) == 0 and not (tmp_path / "again").exists()
+    assert "nothing to repair, so " in capsys.readouterr().out
 
 
 def test_a_recipe_is_checked_by_its_data(tmp_path: Path) -> None:
