@@ -201,7 +201,7 @@ def test_missing_files_and_folders_are_named_by_recipe_key(tmp_path: Path) -> No
         ),
         (
             Split(annotations=split.annotations, images=split.images, panoptic="nowhere"),
-            "data.train.panoptic: there",
+            "data.train.panoptic nowhere: there",
         ),
     ):
         with pytest.raises(UserError, match=said):
