@@ -74,7 +74,7 @@ def test_a_segment_without_pixels_is_dropped_with_a_note(tmp_path: Path) -> None
     rows, report = read(write_coco_panoptic(tmp_path, mend=add))
     assert 999 not in rows[0]["objects"]["id"]
     said = "".join(report.sentences())
-    assert "1 x segments have no pixel in the PNG" in said and "000.jpg: segment 999" in said
+    assert "segments have no pixel in the PNG (1)" in said and "000.jpg: segment 999" in said
 
 
 def test_a_png_drawn_on_the_lying_photo_is_refused(tmp_path: Path) -> None:
