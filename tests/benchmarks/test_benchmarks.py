@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks.cases import CASES, build
 from benchmarks.child import Child, ChildError
 from benchmarks.differences import relative_differences
@@ -20,7 +21,6 @@ from benchmarks.plain_merge import plain_merge
 from benchmarks.report import markdown
 from benchmarks.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = ["--size", "128x160", "--queries", "10", "--kept", "6", "--backbone", "resnet18"]
 SIZES += ["--pictures", "10", "--short-edge", "64"]
 TOY = [*SIZES, "--threads", "1", "--repeats", "1"]
@@ -31,10 +31,9 @@ TIED = 1e-3
 
 def run(*flags: str) -> str:
     """What the command line prints."""
-    command = [sys.executable, "-m", "benchmarks", *TOY, *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with redirect_stdout(StringIO()) as printed:
+        assert main([*TOY, *flags]) == 0
+    return printed.getvalue()
 
 
 def check(result: dict[str, Any], case: str) -> None:

@@ -15,13 +15,9 @@ from tests.export.agreement import refuse_disagreement
 from tests.family_models import QUERIES, VARIANTS, save_family
 from tests.tiny_models import LABELS
 
-FAST = "deformable_detr_single_scale"
-"""Its points need most of the exporter; tracing takes seconds for each, and DETR itself is traced as well."""
 
-EXPORTED = [pytest.param(name, marks=[] if name == FAST else [pytest.mark.slow]) for name in VARIANTS]
-
-
-@pytest.mark.parametrize("variant", EXPORTED)
+@pytest.mark.slow  # tracing takes ten seconds and more for each; DETR itself is traced by default
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_an_exported_detector_predicts_as_in_pytorch(
     variant: str, pictures: list[np.ndarray], tmp_path: Path
 ) -> None:
