@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -13,33 +12,19 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from detr_hf.errors import UserError
 from detr_hf.files import replacing
-from detr_hf.modeling.pretrained import load_finished
-from detr_hf.recipe import Recipe, Split
-from detr_hf.training import checkpoint
 from detr_hf.training.checkpoint import find_checkpoint, load_training, save_model, save_training
 from detr_hf.training.loop import train
 from detr_hf.training.state import Run
-from tests.factories import write_coco_detection, write_coco_panoptic
-from tests.family_models import save_family
+from tests.factories import write_coco_detection
 from tests.tiny_runs import (
-    ALL_LABELS,
     Killed,
     assembled,
-    detection_recipe,
-    killed_after_checkpoints,
-    lines_of,
-    panoptic_recipe,
     save_detector,
-    save_segmenter,
 )
-
-FAMILIES = ("conditional_detr", "dab_detr", "deformable_detr_two_stage")
-MEASURED = ("images_per_second", "data_seconds", "step_seconds", "memory_mb")
-ONE_STEP = ("optim.max_steps=1", "optim.schedule.warmup_steps=0")
+from tests.training.checkpoint_runs import ONE_STEP, flip_a_byte, recipe_of
 
 
 @pytest.fixture(scope="module")
@@ -47,56 +32,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, starting weights and one finished step of stage 1, shared by the tests of this file."""
     folder = tmp_path_factory.mktemp("home")
     write_coco_detection(folder / "boxes", count=8)
-    write_coco_panoptic(folder / "masks", count=8)
     save_detector(folder / "start")
-    save_detector(folder / "stage1", ALL_LABELS)
-    save_segmenter(folder / "head")
-    for variant in FAMILIES:
-        save_family(variant, folder / variant)
     train(assembled(recipe_of("detection", folder, folder / "run", *ONE_STEP)))
     return folder
-
-
-def recipe_of(stage: str, home: Path, output: Path, *overrides: str) -> Recipe:
-    """Four steps in two epochs, with the dropout of a real DETR; a family stands for stage 1 of it, and
-    "groups" for stage 1 with query groups."""
-    changes = ["optim.epochs=2", "optim.schedule.warmup_steps=2", "optim.schedule.drop_at=0.6", *overrides]
-    if stage == "groups":
-        stage, changes = "detection", [*changes, "loss.query_groups=3"]
-    if stage == "detection" or stage in FAMILIES:
-        boxes, start = home / "boxes", home / ("start" if stage == "detection" else stage)
-        split = Split(annotations=str(boxes / "annotations.json"), images=str(boxes / "images"))
-        return detection_recipe(output, split, start, *changes)
-    masks = home / "masks"
-    files = {
-        "annotations": masks / "annotations.json",
-        "images": masks / "images",
-        "panoptic": masks / "panoptic",
-    }
-    split = Split(**{name: str(path) for name, path in files.items()})
-    return panoptic_recipe(output, split, home / "stage1", home / "head", *changes)
-
-
-@pytest.mark.parametrize("stage", ["detection", "panoptic", "groups", *FAMILIES])
-def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
-    stage: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = assembled(recipe_of(stage, home, tmp_path / "whole"))
-    train(whole)
-    recipe = recipe_of(stage, home, tmp_path / "cut")
-    killed_after_checkpoints(recipe, 1, monkeypatch)
-    resumed = assembled(recipe)
-    assert resumed.state.step == 2
-    train(resumed)
-    for name, value in whole.task.state_dict().items():
-        assert torch.equal(value, resumed.task.state_dict()[name]), name
-    assert load_finished(str(resumed.folder / "last")), "stock reads it, and finds nothing too many"
-    timeless = [
-        [{key: value for key, value in line.items() if key not in MEASURED} for line in lines_of(folder)]
-        for folder in (whole.folder, resumed.folder)
-    ]
-    assert timeless[0] == timeless[1]
-    assert len(timeless[0]) == 4  # train and validation of two epochs
 
 
 def test_what_is_written_holds_no_pickle(home: Path) -> None:
@@ -235,13 +173,6 @@ def test_other_pretrained_weights_are_another_run(home: Path, one_step: Run) -> 
         assembled(recipe)
 
 
-def flip_a_byte(file: Path) -> None:
-    """Same size, same header, another weight: nothing but the hash can tell."""
-    content = bytearray(file.read_bytes())
-    content[-100] ^= 1
-    file.write_bytes(content)
-
-
 DAMAGES: list[tuple[str, Callable[[Path], Any], str]] = [
     ("training_state.safetensors", Path.unlink, "training_state.safetensors is missing"),
     ("training_state.safetensors", lambda file: file.write_bytes(b"x" * 1000), "has 1000 bytes instead of"),
@@ -291,76 +222,6 @@ def test_changed_rates_count_from_the_resume_on(home: Path, one_step: Run) -> No
     assert all(run.optimizer.state[p]["step"] == 1 for p in group["params"])
 
 
-# ---- older states, and what a damaged `last/` falls back on
-
-
-def four_steps(home: Path, folder: Path, *overrides: str) -> Recipe:
-    """A state after every step; the older ones stay."""
-    changes = ["checkpoint.every_steps=1", "checkpoint.keep=2", "evaluation.every=2", *overrides]
-    return recipe_of("detection", home, folder, *changes)
-
-
-def test_so_many_older_states_stay(home: Path, tmp_path: Path) -> None:
-    train(assembled(four_steps(home, tmp_path / "run")))
-    assert sorted(path.name for path in (tmp_path / "run").glob("step-*")) == ["step-000002", "step-000003"]
-    assert not (tmp_path / "run" / "last.old").exists()
-    train(assembled(four_steps(home, tmp_path / "none", "checkpoint.keep=0")))
-    assert list((tmp_path / "none").glob("step-*")) == []
-
-
-def test_a_damaged_last_falls_back_and_ends_with_the_same_weights(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Two newest states are damaged, the third takes over; what was damaged is set aside, not built upon."""
-    whole = assembled(four_steps(home, tmp_path / "run"))
-    train(whole)
-    folder = whole.folder
-    flip_a_byte(folder / "last" / "model.safetensors")
-    (folder / "step-000003" / "config.json").unlink()
-    capsys.readouterr()
-    again = assembled(four_steps(home, folder))
-    told = capsys.readouterr().out
-    assert again.state.step == 2
-    assert f"{folder / 'last'} is damaged (model.safetensors was altered: its sha256 is another); " in told
-    assert "step-000003 is damaged (config.json is missing); resuming from" in told
-    assert (folder / "last.damaged").is_dir() and not (folder / "last").exists()
-    train(again)
-    for name, value in whole.task.model.state_dict().items():
-        assert torch.equal(value, again.task.model.state_dict()[name]), name
-    assert find_checkpoint(folder, "auto") == folder / "last"
-
-
-def test_going_on_from_an_older_state_leaves_the_later_ones_behind(home: Path, tmp_path: Path) -> None:
-    train(assembled(four_steps(home, tmp_path / "run")))
-    older = tmp_path / "run" / "step-000002"
-    run = assembled(four_steps(home, tmp_path / "run", f"resume={older}", "optim.max_steps=3"))
-    assert run.state.step == 2
-    train(run)
-    kept = sorted(path.name for path in run.folder.iterdir() if path.is_dir())
-    assert kept == ["best", "last", "step-000002"]
-
-
-@pytest.mark.parametrize("stage", ["detection", "panoptic"])
-def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights_and_the_same_log(
-    stage: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first checkpoint is after step 1 of 2 of the epoch; the log line is the mean of both steps."""
-    whole = assembled(recipe_of(stage, home, tmp_path / "whole"))
-    train(whole)
-    recipe = recipe_of(stage, home, tmp_path / "cut", "checkpoint.every_steps=1")
-    killed_after_checkpoints(recipe, 1, monkeypatch)
-    resumed = assembled(recipe)
-    assert resumed.state.step == 1
-    train(resumed)
-    for name, value in whole.task.model.state_dict().items():
-        assert torch.equal(value, resumed.task.model.state_dict()[name]), name
-    logged = [
-        [(line["step"], line["kind"], line.get("loss"), line.get("gradient_norm")) for line in lines_of(path)]
-        for path in (whole.folder, resumed.folder)
-    ]
-    assert logged[0] == logged[1]
-
-
 def test_all_of_the_state_travels_with_a_checkpoint(home: Path, one_step: Run) -> None:
     state = one_step.state
     state.best, state.skipped, state.stopping_best, state.stopping_waited = 0.25, 2, 0.5, 3
@@ -395,33 +256,6 @@ def test_every_generator_goes_on_where_it_was(one_step: Run) -> None:
     draw()
     load_training(one_step.folder / "last", *parts, one_step.state.identity)
     assert draw() == first
-
-
-# ---- disks
-
-
-def test_a_full_disk_names_what_and_where_and_leaves_the_last_good_checkpoint(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = four_steps(home, tmp_path / "run", "optim.max_steps=3")
-    run = assembled(recipe)
-    real, calls = checkpoint.save_file, []
-
-    def full(*arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == 3:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(UserError, match=r"last could not be written: No space left on device \(\d+ MB"):
-            train(run)
-    assert not (run.folder / "last.partial").exists(), "room is made again"
-    AcceleratorState._reset_state(reset_partial_state=True)
-    again = assembled(recipe)
-    assert again.state.step == 2
-    train(again)
 
 
 def test_what_is_replaced_is_on_the_disk_before_it_gets_its_name(

@@ -9,14 +9,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
 
 from detr_hf.errors import UserError
-from detr_hf.recipe import load_recipe, recipe_to_yaml
+from detr_hf.recipe import Recipe, load_recipe
 from detr_hf.training import folder as module
 from detr_hf.training.build import build_accelerator
 from detr_hf.training.folder import git_commit, locked, refuse_unwritable, save_record
@@ -71,17 +71,22 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(
 
 # ---- the lock
 
-HOLD = """
-import os, sys, time
-from pathlib import Path
-from accelerate import Accelerator
-from detr_hf.recipe import load_recipe, recipe_to_yaml
-from detr_hf.training.folder import locked
-with locked(Accelerator(cpu=True), load_recipe(sys.argv[1])):
-    child = os.fork()  # as a loading process
-    print(child, flush=True) if child else None
-    time.sleep(300)
-"""
+
+def hold(recipe: Recipe) -> tuple[int, int]:
+    """Two processes: one that holds the lock of the run, and a child of it, as a loading process is one."""
+    answer, told = os.pipe()
+    holder = os.fork()
+    if not holder:
+        try:
+            with locked(Accelerator(cpu=True), recipe):
+                if child := os.fork():
+                    os.write(told, f"{child}\n".encode())
+                time.sleep(300)
+        finally:
+            os._exit(1)  # whatever happened, it is no process of the tests
+    os.close(told)
+    with os.fdopen(answer) as stream:
+        return holder, int(stream.readline())
 
 
 def test_a_folder_is_one_trainings_until_its_process_is_gone(tmp_path: Path) -> None:
@@ -89,25 +94,20 @@ def test_a_folder_is_one_trainings_until_its_process_is_gone(tmp_path: Path) -> 
     keep the next one waiting."""
     recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
     refuse_unwritable(tmp_path / "run")
-    (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(recipe))
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "recipe.yaml")]
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    child = int(holder.stdout.readline())
+    holder, child = hold(recipe)
     try:
         accelerator = Accelerator(cpu=True)
-        where = rf"process {holder.pid} on {socket.gethostname()}"
+        where = rf"process {holder} on {socket.gethostname()}"
         named = rf"output_dir: another training runs in .*run \({where}\)\."
         for _ in range(2):  # to look does not break the lock
             with pytest.raises(UserError, match=named), locked(accelerator, recipe):
                 pass
-        holder.kill()
-        holder.wait()
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
         os.kill(child, 0)  # still there
         with locked(accelerator, recipe):
             text = (tmp_path / "run" / module.LOCK_FILE).read_text()
     finally:
-        holder.kill()
         os.kill(child, signal.SIGKILL)
     assert text == f"process {os.getpid()} on {socket.gethostname()}"
 
