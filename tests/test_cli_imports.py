@@ -7,14 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import datasets
 import pytest
 from PIL import Image
 
 from detr_hf.cli import find_commands
-from detr_hf.data.bundle import dataset_features
 from detr_hf.data.pipeline import STEPS
-from detr_hf.labels import LabelMap
 from detr_hf.metrics.entries import ImageEntry
 from detr_hf.metrics.per_image_results import PerImageResults, save_per_image
 from detr_hf.recipe import recipe_to_yaml
@@ -99,29 +96,6 @@ def test_a_check_without_a_page_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not imported(["check", write_coco_panoptic(tmp_path / "data", count=3).annotations]) & HEAVY
 
 
-def test_a_check_of_a_saved_data_set_imports_no_torch(tmp_path: Path) -> None:
-    labels = LabelMap.from_names(["brick"])
-    boxes = {
-        "id": [0],
-        "bbox": [[1.0, 2.0, 10.0, 12.0]],
-        "category": [0],
-        "area": [9.0],
-        "iscrowd": [False],
-    }
-    row = {
-        "image": Image.new("RGB", (40, 30)),
-        "image_id": 0,
-        "file_name": "0.png",
-        "width": 40,
-        "height": 30,
-    }
-    features = dataset_features(labels.names, False)
-    made = datasets.Dataset.from_list([row | {"objects": boxes}], features=features)
-    datasets.DatasetDict({"train": made}).save_to_disk(tmp_path / "saved")
-    labels.save(tmp_path / "saved")
-    assert not imported(["check", str(tmp_path / "saved")]) & NETWORKS
-
-
 def test_preparing_imports_no_torch_before_the_teacher(tmp_path: Path) -> None:
     raw = str(write_tidy_raw(tmp_path / "raw"))
     steps = [["prepare", raw, str(tmp_path / "a"), "num_proc=1", "--only", step] for step in STEPS[:1]]
@@ -129,42 +103,34 @@ def test_preparing_imports_no_torch_before_the_teacher(tmp_path: Path) -> None:
     assert STEPS[1] == "pseudo" and not imported(*steps, whole) & NETWORKS
 
 
-def test_a_report_of_stage_one_imports_no_torch(tmp_path: Path) -> None:
-    """From what the evaluation kept, drawn images and all."""
+def test_what_reads_finished_runs_of_stage_one_imports_no_torch(tmp_path: Path) -> None:
+    """Report, review and comparison, from what the evaluation kept, with drawn images and a corrected set."""
     run, split = write_run(tmp_path / "run", THING_LABELS), write_coco_detection(tmp_path / "data", count=3)
     recorded = ("evaluation.pictures=2", "evaluation.score_threshold=0.85")  # a record leaves nothing open
     recipe = detection_recipe(run, split, Path("nowhere"), *recorded)
     (run / "recipe.yaml").write_text(recipe_to_yaml(recipe))
     found = [ImageEntry(10 + at, 0, entry.content) for at, entry in enumerate(random_entries(0, images=3))]
     save_per_image(RunFolder(run), PerImageResults(found))
-    assert not imported(["report", str(run)]) & NETWORKS
+    other, page = write_run(tmp_path / "other"), tmp_path / "page.html"
+    commands = (
+        ["report", str(run)],
+        ["review", str(run), "--threshold", "0"],
+        ["compare", str(run), str(other), "--out", str(page)],
+    )
+    assert not imported(*commands) & NETWORKS
     assert len(read_page(run / "report.html").all("img")) == 4, "the worst and the best, drawn twice"
+    assert (run / "review" / "corrected" / "data.yaml").is_file() and page.is_file()
 
 
-def test_a_review_of_boxes_imports_no_torch(tmp_path: Path) -> None:
-    """From what the evaluation kept, with its page and a corrected copy."""
-    run, split = write_run(tmp_path / "run", THING_LABELS), write_coco_detection(tmp_path / "data", count=3)
-    (run / "recipe.yaml").write_text(recipe_to_yaml(detection_recipe(run, split, Path("nowhere"))))
-    found = [ImageEntry(10 + at, 0, entry.content) for at, entry in enumerate(random_entries(0, images=3))]
-    save_per_image(RunFolder(run), PerImageResults(found))
-    assert not imported(["review", str(run), "--threshold", "0"]) & NETWORKS
-    assert (run / "review" / "corrected" / "data.yaml").is_file()
-
-
-def test_a_comparison_imports_no_torch(tmp_path: Path) -> None:
-    runs = [str(write_run(tmp_path / name)) for name in ("one", "two")]
-    assert not imported(["compare", *runs, "--out", str(tmp_path / "page.html")]) & NETWORKS
-
-
-def test_a_conversion_imports_no_torch(tmp_path: Path) -> None:
+def test_a_conversion_imports_no_torch_nor_does_the_check_of_a_saved_data_set(tmp_path: Path) -> None:
     labels = tmp_path / "in" / "labels"
     for folder in (labels, tmp_path / "in" / "images"):
         folder.mkdir(parents=True)
     Image.new("RGB", (40, 30)).save(tmp_path / "in" / "images" / "a.png")
     (labels / "a.txt").write_text("0 0.5 0.5 0.4 0.4\n")
     (tmp_path / "in" / "classes.txt").write_text("brick\n")
-    words = ["convert", str(tmp_path / "in")]
+    words, saved = ["convert", str(tmp_path / "in")], str(tmp_path / "hf")
     assert not imported([*words, str(tmp_path / "coco"), "--to", "coco"]) & (
         NETWORKS | {"datasets", "pandas"}
     )
-    assert not imported([*words, str(tmp_path / "hf"), "--to", "hf"]) & NETWORKS
+    assert not imported([*words, saved, "--to", "hf"], ["check", saved]) & NETWORKS

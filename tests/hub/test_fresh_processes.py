@@ -76,7 +76,9 @@ def segments(found: list[dict[str, Any]]) -> list[list[Any]]:
     )
 
 
-def test_a_fresh_process_finds_the_same_segments_as_before_the_push(tmp_path: Path, hub: LoopbackHub) -> None:
+@pytest.fixture
+def pushed(tmp_path: Path, hub: LoopbackHub) -> tuple[Path, Path, list[list[Any]]]:
+    """The run that was pushed and, as "v1", an older one are on the Hub; a photo, and its segments before."""
     older = finished_run(tmp_path / "older", seed=3)
     run = finished_run(tmp_path / "run")
     for file in CHECKPOINT.iterdir():  # a model that has learned to see yards
@@ -86,24 +88,36 @@ def test_a_fresh_process_finds_the_same_segments_as_before_the_push(tmp_path: Pa
     push_run(run_facts(run), target)
     ensure_dataset(tmp_path / "yard", {"validation": 1}, seed=0)
     [photo] = (tmp_path / "yard" / "validation" / "images").iterdir()
-    best = str(run / "best")
-    find = pipeline("image-segmentation", model=best)
+    find = pipeline("image-segmentation", model=str(run / "best"))
     wanted = segments(find(Image.open(photo), subtask="panoptic", threshold=THRESHOLD))
     assert len(wanted) > 1, "nothing to compare"
-    [ours] = Predictor.from_pretrained(best, score_threshold=THRESHOLD).stream([photo])
+    return run, photo, wanted
+
+
+def test_what_comes_from_the_hub_finds_the_same_segments_as_before_the_push(
+    tmp_path: Path, pushed: tuple[Path, Path, list[list[Any]]]
+) -> None:
+    run, photo, wanted = pushed
+    [ours] = Predictor.from_pretrained(run / "best", score_threshold=THRESHOLD).stream([photo])
+    named = pipeline("image-segmentation", model="user/yard")
+    assert segments(named(Image.open(photo), subtask="panoptic", threshold=THRESHOLD)) == wanted
+    there = Predictor.from_pretrained("user/yard", score_threshold=THRESHOLD).predict([photo])
+    assert np.array_equal(there[0].id_map, ours.id_map) and there[0].segments == ours.segments
+    old = DetrForSegmentation.from_pretrained("user/yard", revision="v1").state_dict()
+    before = DetrForSegmentation.from_pretrained(tmp_path / "older" / "best").state_dict()
+    assert all(torch.equal(old[name], weight) for name, weight in before.items())
+
+
+@pytest.mark.slow
+def test_a_fresh_process_of_stock_transformers_finds_them_too(
+    tmp_path: Path, hub: LoopbackHub, pushed: tuple[Path, Path, list[list[Any]]]
+) -> None:
+    _, photo, wanted = pushed
     code = LOAD.replace("THRESHOLD", str(THRESHOLD))
     done = fresh_python(code, hub, tmp_path / "home", str(photo), token=hub.token)
     assert done.returncode == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("answer ")]
     assert json.loads(line.removeprefix("answer ")) == wanted
-    named = pipeline("image-segmentation", model="user/yard")
-    assert segments(named(Image.open(photo), subtask="panoptic", threshold=THRESHOLD)) == wanted
-
-    there = Predictor.from_pretrained("user/yard", score_threshold=THRESHOLD).predict([photo])
-    assert np.array_equal(there[0].id_map, ours.id_map) and there[0].segments == ours.segments
-    old = DetrForSegmentation.from_pretrained("user/yard", revision="v1").state_dict()
-    before = DetrForSegmentation.from_pretrained(older / "best").state_dict()
-    assert all(torch.equal(old[name], weight) for name, weight in before.items())
 
 
 @pytest.mark.slow

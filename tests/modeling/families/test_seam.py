@@ -25,8 +25,13 @@ from tests.family_models import VARIANTS, save_family
 from tests.tiny_models import LABELS, tiny_config
 from tests.tiny_runs import THING_LABELS, detection_recipe, lines_of
 
+BY_REQUEST = ("deformable_detr_single_scale", "deformable_detr", "deformable_detr_box_refine")
+"""Their parts are those of the Deformable DETR in two stages, too."""
 
-@pytest.mark.parametrize("variant", VARIANTS)
+WHOLE_RUNS = [pytest.param(name, marks=[pytest.mark.slow] if name in BY_REQUEST else []) for name in VARIANTS]
+
+
+@pytest.mark.parametrize("variant", WHOLE_RUNS)
 def test_a_family_trains_evaluates_predicts_and_is_saved_as_its_own_class(
     variant: str, tmp_path: Path
 ) -> None:
