@@ -10,6 +10,7 @@ from typing import Any
 
 from detr_hf.ablation.study import PlannedRun
 from detr_hf.errors import UserError
+from detr_hf.files import write_text
 from detr_hf.foreign_files import damaged_text, readable_json
 from detr_hf.recipe import load_recipe, recipe_to_dict, recipe_to_yaml
 from detr_hf.run_folder import RECIPE_FILE, RESULTS_FILE, RunFolder
@@ -111,8 +112,6 @@ def _shown(values: Mapping[str, str], key: str) -> str:
 
 def write_asked(run: PlannedRun) -> Path:
     """Write the recipe of a run beside its folder."""
-    from detr_hf.files import write_text
-
     return write_text(asked_file(run), recipe_to_yaml(run.recipe))
 
 

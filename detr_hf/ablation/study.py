@@ -17,6 +17,7 @@ from detr_hf.foreign_files import harmless_name
 from detr_hf.recipe import Recipe, recipe_from_text, recipe_to_dict
 from detr_hf.recipe.faults import Fault, format_errors, schema_fault
 from detr_hf.recipe.fields import Seed, Text, section
+from detr_hf.recipe.replay import NOT_PUSHED
 from detr_hf.recipe.shipped import find_recipe, find_shipped
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
 
@@ -28,7 +29,6 @@ OF_THE_STUDY = {
     "task": "a variant cannot change the task; write another study",
 }
 OF_STAGE_2 = {"model.detector": "it is what stage 1 left"}
-NOT_PUSHED = ("push_to_hub=null", "hub=null")  # no run of a study is the model that somebody publishes
 
 Overrides = dict[str, Any]
 

@@ -13,7 +13,7 @@ from detr_hf.recipe.schema import Recipe
 from detr_hf.run_folder import RECIPE_FILE, RunFolder
 
 NOT_COMPARED = ("command", "libraries")  # libraries are compared one by one
-NOT_PUSHED = ("push_to_hub=null", "hub=null")  # a repeated run leaves what the first one published alone
+NOT_PUSHED = ("push_to_hub=null", "hub=null")  # a run again, or of a study, is not what somebody publishes
 
 
 def replay_recipe(run: Path, overrides: Sequence[str] = ()) -> Recipe:

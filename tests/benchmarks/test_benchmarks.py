@@ -184,7 +184,13 @@ def test_the_page_sets_the_families_beside_detr() -> None:
     assert "| case |" not in page and "threads 1." in page
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+BY_DEFAULT = ("detr", "deformable_detr_two_stage")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(name, marks=[] if name in BY_DEFAULT else [pytest.mark.slow]) for name in NETWORKS],
+)
 def test_a_network_of_the_families_steps_and_infers(network: str) -> None:
     settings = Settings(images=1, size=(128, 160), objects=(3,), backbone="resnet18", threads=1)
     side = build(FAMILIES, network, settings)

@@ -153,10 +153,21 @@ def same_boxes(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FILES)
 @SETTINGS
 @given(draw=st.data())
 def test_check_repair_and_training_agree_on_every_mutant(name: str, draw: st.DataObject) -> None:
+    agree_on_a_mutant(name, draw)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@settings(SETTINGS, max_examples=20)  # a table takes longer, and holds less to mutate
+@given(draw=st.data())
+def test_they_agree_on_every_mutated_table(name: str, draw: st.DataObject) -> None:
+    agree_on_a_mutant(name, draw)
+
+
+def agree_on_a_mutant(name: str, draw: st.DataObject) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         path, files = FORMATS[name](folder / "set")

@@ -115,6 +115,7 @@ def test_a_later_run_starts_from_an_earlier_checkpoint_class_head_and_all(tmp_pa
     torch.testing.assert_close(kept, shipped, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_deformable_one_starts_from_the_other_ones_backbone_and_learns(tmp_path: Path) -> None:
     plan = Plan(scenes=4, held_out=1, batch_size=2, lr=2e-3, seed=3)
     folder = pretrain_deformable(plan, tmp_path / "tiny", tmp_path / "street", steps=12)

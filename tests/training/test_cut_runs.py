@@ -27,7 +27,7 @@ from tests.tiny_runs import (
     killed_after_checkpoints,
     lines_of,
 )
-from tests.training.checkpoint_runs import FAMILIES, flip_a_byte, recipe_of, write_home
+from tests.training.checkpoint_runs import flip_a_byte, recipe_of, write_home
 
 MEASURED = ("images_per_second", "data_seconds", "step_seconds", "memory_mb")
 
@@ -51,7 +51,12 @@ def whole_of(home: Path) -> Callable[[str], Run]:
     return whole
 
 
-@pytest.mark.parametrize("stage", ["detection", "panoptic", "groups", *FAMILIES])
+BY_REQUEST = [pytest.param(stage, marks=pytest.mark.slow) for stage in ("conditional_detr", "dab_detr")]
+
+
+@pytest.mark.parametrize(
+    "stage", ["detection", "panoptic", "groups", "deformable_detr_two_stage", *BY_REQUEST]
+)
 def test_a_run_cut_off_ends_with_the_very_weights_of_one_that_was_not(
     stage: str,
     home: Path,

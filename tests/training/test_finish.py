@@ -73,15 +73,15 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_a_finished_run_started_again_shows_its_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Also with another rate: what is finished stays as it was trained."""
     first = run_recipe(recipe_of(tmp_path))
+    record = (tmp_path / "run" / "recipe.yaml").read_text()
     written = (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns
     capsys.readouterr()
-    assert run_recipe(recipe_of(tmp_path)) == first
+    assert run_recipe(recipe_of(tmp_path, "optim.lr=0.0321")) == first
     told = capsys.readouterr().out
     assert "resuming from" in told and "Best on the validation split, epoch 1" in told
     assert (tmp_path / "run" / "last" / "training_state.json").stat().st_mtime_ns == written
-    record = (tmp_path / "run" / "recipe.yaml").read_text()
-    run_recipe(recipe_of(tmp_path, "optim.lr=0.0321"))
     assert (tmp_path / "run" / "recipe.yaml").read_text() == record, "how the model was trained"
 
 

@@ -57,7 +57,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stage", ["detection", "panoptic"])
+@pytest.mark.parametrize("stage", ["detection", pytest.param("panoptic", marks=pytest.mark.slow)])
 def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights(
     stage: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
