@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LIST = "## Which test keeps which fault out"
+LIST = "## Faults and their tests"
 ROW = re.compile(r"\| [^|]* \|(?: (?:`(test_\w+)`)? \|)? `(tests/[\w/]+\.py)` \| `(test_\w+)` \|")
 HEADS = ("| fault | file | test |", "| --- | --- | --- |")
 HEADS_OF_FAMILIES = ("| fault | shown by | file | test |", "| --- | --- | --- | --- |")

@@ -12,7 +12,7 @@ from detr_hf.errors import StoppedEarly, UserError, quantity
 if TYPE_CHECKING:
     from detr_hf.ablation.study import PlannedRun, Study
 
-HELP = "Variants of a recipe, each with several seeds: run what is missing, and say what is more than noise."
+HELP = "Train variants of a recipe with several seeds each, and report which differences exceed the noise."
 PLACE = 7.5
 EXAMPLES = (
     "detr-hf ablate recipes/variants/ablation_construction.yaml --list",
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         metavar="PATTERN",
         action="append",
-        help="these variants (`no*`) or runs (`base/seed-42`) alone; may be given several times",
+        help="only these variants (`no*`) or runs (`base/seed-42`); may be repeated",
     )
     which.add_argument(
-        "--task", metavar="N", type=int, help="the N-th variant and seed alone, counted from 0 as --list does"
+        "--task", metavar="N", type=int, help="only the N-th variant and seed, counted from 0 as in --list"
     )
 
 
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         runner.run_all()
     except StoppedEarly:
-        print("stopped; the same command goes on from here.", flush=True)
+        print("stopped; the same command continues from here.", flush=True)
         raise
     _end(study, runner.results)
 
@@ -143,5 +143,5 @@ def _end(study: Study, results: dict[str, str]) -> None:
         print(f"{quantity(len(failed), 'run')} failed: {', '.join(failed)}", flush=True)
         raise SystemExit(1)
     if "stopped" in results.values():
-        print("some runs stopped before their end; the same command goes on from there.", flush=True)
+        print("some runs stopped before their end; the same command continues them.", flush=True)
         raise StoppedEarly

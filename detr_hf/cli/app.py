@@ -8,7 +8,7 @@ from pathlib import Path
 from detr_hf.cli.number_types import port, share
 from detr_hf.errors import UserError
 
-HELP = "Open a web page on this machine: drop an image or a video, see what the model sees."
+HELP = "Open a local web page to try a model on images and videos."
 PLACE = 10
 EXAMPLES = (
     "detr-hf app runs/panoptic/best",
@@ -21,23 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
         "model",
-        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny ones",
+        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
     )
-    parser.add_argument("--port", type=port, help="where to listen (default: a free one from 7860 on)")
+    parser.add_argument("--port", type=port, help="port (default: the first free one from 7860)")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
+        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)"
     )
     parser.add_argument(
         "--threshold",
         type=share,
-        help="where the slider stands at first (default: the one that was best on the model's validation "
-        "split; where none is known the family's, 0.85 for DETR, else 0.4)",
+        help="initial score threshold (default: the best one on the model's validation split; if unknown, "
+        "0.85 for DETR, 0.4 for other families)",
     )
-    parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
+    parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU, if available)")
     parser.add_argument(
         "--space",
         metavar="DIR",
-        help="serve nothing; write the page as a Hugging Face Space into a folder",
+        help="write the page as a Hugging Face Space into this folder instead of serving it",
     )
 
 

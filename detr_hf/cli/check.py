@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from detr_hf.data.check import Target as CheckTarget
     from detr_hf.recipe.schema import DetectionModel, PanopticModel
 
-HELP = "List every fault of a data set that a training run would trip over."
+HELP = "List all errors and warnings of a data set before training."
 PLACE = 2
 EXAMPLES = (
     "detr-hf check data/my_photos --html runs/check.html",
@@ -30,11 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target", help="a data set of any format (a folder or file), a recipe, or the folder of a run"
     )
-    parser.add_argument("--format", help="of the data set, if it is not recognized: coco, yolo, voc, ...")
-    parser.add_argument("--images", help="image folder of annotation files (default: looked for beside them)")
-    parser.add_argument("--panoptic", help="PNG folder of a panoptic JSON (default: looked for beside it)")
-    parser.add_argument("--html", metavar="FILE", help="write a page with the worst images drawn")
-    parser.add_argument("--json", metavar="FILE", help="write everything that was found, all files listed")
+    parser.add_argument(
+        "--format", help="format of the data set, if it is not detected: coco, yolo, voc, ..."
+    )
+    parser.add_argument("--images", help="image folder of annotation files (default: searched beside them)")
+    parser.add_argument("--panoptic", help="PNG folder of a panoptic JSON (default: searched beside it)")
+    parser.add_argument("--html", metavar="FILE", help="write a page that shows the worst images")
+    parser.add_argument("--json", metavar="FILE", help="write all issues with all files")
     parser.add_argument(
         "--fix", metavar="OUT", help="write a repaired copy there, if there is something to repair"
     )
@@ -45,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stride",
         type=count,
-        help="pixels to a cell of the network's map; objects narrower than one are small (default: as the "
-        "recipe's model has it, or 32)",
+        help="pixels of a cell of the feature map; narrower objects count as too small (default: of the "
+        "recipe's model, else 32)",
     )
     parser.add_argument("--threads", type=count, help="images read at a time (default: one for each core)")
 

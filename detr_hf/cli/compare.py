@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detr_hf.errors import UserError
 
-HELP = "Set runs side by side: their numbers, what differs in their recipes, and their curves on one page."
+HELP = "Compare runs on one page: metrics, settings that differ, and curves."
 PLACE = 7
 EXAMPLES = (
     "detr-hf compare runs/detection runs/other",

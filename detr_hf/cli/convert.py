@@ -10,7 +10,7 @@ from detr_hf.errors import UserError, quantity
 from detr_hf.files import require_outside
 from detr_hf.foreign_files import no_such
 
-HELP = "Write a data set in another format; its faults are repaired or left out, and all listed."
+HELP = "Write a data set in another format, with its faults repaired or left out and listed."
 PLACE = 2  # behind check, by its name
 EXAMPLES = (
     "detr-hf convert data/my_photos data/my_panoptic --to coco-panoptic",
@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="the data set, in any format that can be read")
     parser.add_argument("out", metavar="OUT", help="a new folder")
     parser.add_argument("--to", required=True, choices=FORMATS, help="format to write")
-    parser.add_argument("--format", help="format to read (default: recognized)")
-    parser.add_argument("--images", metavar="DIR", help="the images, where they are apart from PATH")
-    parser.add_argument("--panoptic", metavar="DIR", help="the PNG id maps, where they are apart from PATH")
-    parser.add_argument("--copy-images", action="store_true", help="COCO: put copies of the images into OUT")
+    parser.add_argument("--format", help="format to read (default: detected)")
+    parser.add_argument("--images", metavar="DIR", help="image folder, if it is not in PATH")
+    parser.add_argument("--panoptic", metavar="DIR", help="folder of the PNG id maps, if it is not in PATH")
+    parser.add_argument("--copy-images", action="store_true", help="COCO: copy the images into OUT")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if anything was changed")
     parser.add_argument("--threads", type=count, help="images read at a time (default: one for each core)")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detr_hf.errors import UserError
 
-HELP = "Both stages on synthetic construction yards: no download, no GPU, minutes."
+HELP = "Run both stages on synthetic construction yards: minutes, without download or GPU."
 PLACE = 11
 EXAMPLES = (
     "detr-hf demo",
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare-scratch",
         action="store_true",
-        help="train stage 1 from random weights too, for as many steps",
+        help="also train stage 1 from random weights, for the same number of steps",
     )
     parser.add_argument(
         "--from-raw",
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from raw class folders: prepare them, with pseudo-labeled stuff, then both stages",
     )
     parser.add_argument(
-        "--mess", action="store_true", help="with --from-raw: folders as untidy as real ones are"
+        "--mess", action="store_true", help="with --from-raw: folders with the errors that real data has"
     )
 
 

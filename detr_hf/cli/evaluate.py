@@ -23,11 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
     parser.add_argument("--model", help="another model to score: a folder or a Hub id")
     parser.add_argument(
-        "--split", help="of the data, such as test (default: validation, or what a training would hold out)"
+        "--split",
+        help="split of the data, such as test (default: validation, or what training would hold out)",
     )
     parser.add_argument(
         "--out",
-        help="folder for evaluation.json and evaluation.md (default: the run folder; of another split "
+        help="folder for evaluation.json and evaluation.md (default: the run folder; for another split "
         "evaluate-SPLIT in it)",
     )
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
         "model",
-        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny ones",
+        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
     )
     parser.add_argument("--format", choices=["onnx"], default="onnx", help="(default: onnx)")
     parser.add_argument("--out", required=True, help="folder to write; an earlier export there is replaced")

@@ -8,7 +8,7 @@ from pathlib import Path
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import no_such
 
-HELP = "Look at a data set and write a recipe for it, with the reasons beside the numbers."
+HELP = "Write a recipe for a data set, with the reason for each setting."
 PLACE = 2.6
 EXAMPLES = (
     "detr-hf init data/my_photos",
@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         default=OUT,
         metavar="FILE",
-        help=f"the recipe (default: {OUT}); that of stage 2 lies beside it",
+        help=f"the recipe (default: {OUT}); that of stage 2 is written beside it",
     )
     parser.add_argument("--family", choices=FAMILIES, default="detr", help="the network to start from")
-    parser.add_argument("--gpu", choices=GPUS, help="to train on (default: the one that is there)")
-    parser.add_argument("--format", help="of the data, if it is not recognized: coco, yolo, voc, ...")
-    parser.add_argument("--images", metavar="DIR", help="the images, where they are apart from PATH")
-    parser.add_argument("--panoptic", metavar="DIR", help="the PNG id maps, where they are apart from PATH")
-    parser.add_argument("--force", action="store_true", help="overwrite a recipe that is there")
+    parser.add_argument("--gpu", choices=GPUS, help="GPU to train on (default: the one of this machine)")
+    parser.add_argument("--format", help="format of the data, if it is not detected: coco, yolo, voc, ...")
+    parser.add_argument("--images", metavar="DIR", help="image folder, if it is not in PATH")
+    parser.add_argument("--panoptic", metavar="DIR", help="folder of the PNG id maps, if it is not in PATH")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing recipe")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from detr_hf.pick.images import LabeledImages
     from detr_hf.recipe import Data
 
-HELP = "Pick the unlabeled images that a model would learn most from, and say why."
+HELP = "Choose the unlabeled images that a model would learn most from, with reasons."
 PLACE = 5.5
 EXAMPLES = (
     "detr-hf pick runs/detection photos/ --count 50",
@@ -35,32 +35,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="images",
-        help="folders of images, with those below them; images; patterns in quotes",
+        help="folders of images, with their subfolders; images; patterns in quotes",
     )
     parser.add_argument("--count", type=count, required=True, help="images to pick")
     parser.add_argument(
         "--by",
         choices=("mean", "entropy", "margin", "flips"),
         default="mean",
-        help="what the model is unsure of: the mean of the ranks by all three (default), or by one",
+        help="measure of uncertainty: one of the three, or the mean of their ranks (default)",
     )
     parser.add_argument(
         "--labeled",
         metavar="DATA",
-        help="what is labeled: a data set of any format, a run, or `none` (default: the data of the "
-        "run that the model is from)",
+        help="data that is labeled already: a data set of any format, a run, or `none` (default: the "
+        "data of the model's run)",
     )
     parser.add_argument(
         "--out", default="runs/picked", help="folder for scores and results (default: runs/picked)"
     )
     files = parser.add_mutually_exclusive_group()
-    files.add_argument("--copy-to", metavar="FOLDER", help="copy the picked images there")
-    files.add_argument("--link-to", metavar="FOLDER", help="link them there (hard links, which take no room)")
+    files.add_argument("--copy-to", metavar="FOLDER", help="copy the picked images into this folder")
+    files.add_argument("--link-to", metavar="FOLDER", help="hard-link the picked images into this folder")
     parser.add_argument(
-        "--shortlist", type=count, default=4, help="so many times --count are chosen from (default: 4)"
+        "--shortlist",
+        type=count,
+        default=4,
+        help="size of the shortlist, as a multiple of --count (default: 4)",
     )
     parser.add_argument("--batch-size", type=count, default=1, help="images in one pass (default: 1)")
-    parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
+    parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU, if available)")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
 
 

@@ -16,7 +16,7 @@ from detr_hf.errors import UserError, quantity
 if TYPE_CHECKING:
     from detr_hf.data.given_ids import GivenIds
 
-HELP = "Find objects in images, folders of images, videos or what a camera sees."
+HELP = "Find objects in images, folders of images, videos or a camera."
 PLACE = 5
 EXAMPLES = (
     "detr-hf predict runs/detection/best photos/ --out runs/found --threshold 0.5",
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
         "model",
-        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny ones",
+        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
     )
     parser.add_argument(
         "sources",
@@ -46,11 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=share,
-        help="least score, 0 to 1 (default: the one that was best on the model's validation split; where "
-        "none is known the family's, 0.85 for DETR, else 0.4)",
+        help="minimum score, 0 to 1 (default: the best one on the model's validation split; if unknown, 0.85 "
+        "for DETR, 0.4 for other families)",
     )
     parser.add_argument("--batch-size", type=count, default=1, help="images in one pass (default: 1)")
-    parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU when there is one)")
+    parser.add_argument("--device", help="for example cpu or cuda:1 (default: a GPU, if available)")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
     parser.add_argument(
         "--format",
@@ -70,21 +70,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image-url",
         metavar="PREFIX",
-        help="of --format labelstudio: what is before names of images (default: /data/local-files/?d=)",
+        help="of --format labelstudio: prefix of image names (default: /data/local-files/?d=)",
     )
-    parser.add_argument("--no-pictures", action="store_true", help="draw no images of what was found")
+    parser.add_argument("--no-pictures", action="store_true", help="do not draw the results")
     parser.add_argument(
-        "--explain", action="store_true", help="draw for each image what every kept query saw, too"
+        "--explain", action="store_true", help="also draw the attention (and mask) of each kept query"
     )
     parser.add_argument(
         "--tile",
         type=count_or_zero,
-        help="look at large images in tiles of so many pixels; 0: whole (default: as the model was trained)",
+        help="predict in tiles of so many pixels; 0: whole images (default: as the model was trained)",
     )
     parser.add_argument(
-        "--tile-overlap", type=share, help="share that tiles share (default: as it was trained, else 0.2)"
+        "--tile-overlap",
+        type=share,
+        help="overlap of neighboring tiles (default: as the model was trained, else 0.2)",
     )
-    parser.add_argument("--seconds", type=float, help="end a video, or the camera, after so long")
+    parser.add_argument("--seconds", type=float, help="stop a video or the camera after so many seconds")
 
 
 def run(arguments: argparse.Namespace) -> None:

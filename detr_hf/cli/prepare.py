@@ -12,7 +12,7 @@ from detr_hf.foreign_files import no_such
 if TYPE_CHECKING:
     from detr_hf.recipe.prepare import PrepareRecipe
 
-HELP = "From annotated images to one data set, repaired, split and documented."
+HELP = "Make one panoptic data set from annotated images: repaired, split, with stuff labeled by a model."
 PLACE = 1
 EXAMPLES = (
     "detr-hf prepare data/raw data/prepared pseudo_stuff.enabled=false",
@@ -23,17 +23,17 @@ PAGE = "prepare.md"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("path", help="class folders, COCO, YOLO, VOC or another format; only read")
-    parser.add_argument("out", help="folder of the data set; the same command resumes where it was killed")
+    parser.add_argument("path", help="class folders, COCO, YOLO, VOC or another format; it is not changed")
+    parser.add_argument("out", help="folder of the data set; the same command resumes an interrupted one")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example split.folds=5")
     parser.add_argument(
-        "--recipe", dest="prepare_recipe", help="a file of settings (default: neutral ones, docs/prepare.md)"
+        "--recipe", dest="prepare_recipe", help="a file of settings (default: those of docs/prepare.md)"
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first issue instead of repairing")
     parser.add_argument(
         "--only",
         choices=("repair", "pseudo", "split", "write", "report"),
-        help="one step, whose forerunners are done",
+        help="run one step; those before it must be done",
     )
     parser.add_argument("--push-to-hub", metavar="NAME", help="publish the data set, private, as user/name")
 

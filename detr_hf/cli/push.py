@@ -11,7 +11,7 @@ from detr_hf.errors import UserError
 if TYPE_CHECKING:
     from detr_hf.recipe import Hub
 
-HELP = "Put a run's model, or a data set that `prepare` wrote, on the Hub with its card."
+HELP = "Push a run's model, or a data set that `prepare` wrote, to the Hub, with a card."
 PLACE = 8
 EXAMPLES = (
     "detr-hf push runs/panoptic your-name/yard-panoptic",
@@ -23,10 +23,12 @@ PAGE = "hub.md"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("folder", help="a run folder, a model in one, or a data set folder")
-    parser.add_argument("name", help="user/name on the Hub; the token is that of `hf auth login` or HF_TOKEN")
-    parser.add_argument("--public", action="store_true", help="everybody may see it (default: only you)")
-    parser.add_argument("--revision", metavar="TAG", help="a new tag for what is pushed, such as v1")
-    parser.add_argument("--license", default="other", help="as the Hub spells it (default: other, unstated)")
+    parser.add_argument("name", help="user/name on the Hub; log in with `hf auth login` or HF_TOKEN")
+    parser.add_argument("--public", action="store_true", help="make it public (default: private)")
+    parser.add_argument("--revision", metavar="TAG", help="a new tag of this push, such as v1")
+    parser.add_argument(
+        "--license", default="other", help="the Hub's id of the license (default: other, none stated)"
+    )
     parser.add_argument("--no-pictures", action="store_true", help="leave images and report out")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from detr_hf.cli.number_types import count, share
 from detr_hf.errors import UserError
 
-HELP = "Make the report of a finished run again: report.html, report.md and report.json."
+HELP = "Write the report of a finished run again: report.html, report.md and report.json."
 PLACE = 6
 EXAMPLES = (
     "detr-hf report runs/panoptic",
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         type=count,
-        help="worst images to draw, and as many best (default: evaluation.pictures, at most 6)",
+        help="number of worst and of best images to draw (default: evaluation.pictures, at most 6)",
     )
 
 

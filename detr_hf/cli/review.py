@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from detr_hf.review.parts import Part
     from detr_hf.review.rows import Row
 
-HELP = "Rank suspected label faults by what a model sees, and propose corrections."
+HELP = "Rank suspected label errors with a trained model, and propose corrections."
 PLACE = 6.5
 EXAMPLES = (
     "detr-hf review runs/detection",
@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images to review (default: validation; with --folds: train)",
     )
     parser.add_argument(
-        "--folds", type=count, metavar="K", help="train K runs, each without a part of the training images"
+        "--folds",
+        type=count,
+        metavar="K",
+        help="train K runs, each without one of K parts of the training images",
     )
     parser.add_argument(
         "--runs", nargs="+", metavar="RUN", help="further runs: each judges its own validation split"
@@ -48,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: RUN/review)")
     parser.add_argument(
-        "--count", type=count, default=100, help="strongest suspicions to draw and to correct (default: 100)"
+        "--count", type=count, default=100, help="number of suspicions to draw and to correct (default: 100)"
     )
     parser.add_argument(
-        "--threshold", type=share, default=0.3, help="least score of a suspicion, 0 to 1 (default: 0.3)"
+        "--threshold", type=share, default=0.3, help="minimum score of a suspicion, 0 to 1 (default: 0.3)"
     )
     parser.add_argument(
         "--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds to look for (default: all)"
@@ -63,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(*KINDS, "none"),
         help="kinds whose proposals go into the corrected copy (default: those of --kinds), or none",
     )
-    parser.add_argument("--copy-images", action="store_true", help="put copies of the images beside it")
+    parser.add_argument(
+        "--copy-images", action="store_true", help="copy the images beside the corrected annotations"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -126,7 +131,7 @@ def _parts(arguments: argparse.Namespace, recipe_file: Path, folder: Path, out: 
         try:
             train_folds(runs, gpu_list(arguments.gpus))
         except StoppedEarly:
-            print("stopped; the same command goes on from here.", flush=True)
+            print("stopped; the same command continues from here.", flush=True)
             raise
         return [parts.training_part(finished_folders(runs), out)]
     if arguments.split == "train":

@@ -12,7 +12,7 @@ from detr_hf.errors import UserError
 if TYPE_CHECKING:
     from detr_hf.recipe import Recipe
 
-HELP = "Train from a recipe, or on a data set; `accelerate launch -m detr_hf.train` does it on many GPUs."
+HELP = "Train from a recipe or on a data set; for several GPUs: `accelerate launch -m detr_hf.train`."
 PLACE = 3
 EXAMPLES = (
     "detr-hf train data/my_photos",
@@ -26,10 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recipe",
         nargs="?",
-        help="a recipe or its name, a data set (both stages, as far as it has masks), or a run to resume",
+        help="a recipe or its name, a data set (stage 2 follows if it has masks), or a run to resume",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=5e-5")
-    parser.add_argument("--replay", metavar="RUN", help="repeat a run, into RUN-replay or output_dir=...")
+    parser.add_argument(
+        "--replay", metavar="RUN", help="repeat a run into RUN-replay or output_dir=... and compare"
+    )
     parser.add_argument(
         "--find-batch-size",
         action="store_true",

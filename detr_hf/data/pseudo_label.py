@@ -2,7 +2,7 @@
 
 Each image becomes two files, ``<id>.png`` (an RGB id map of stuff alone, 0 is void, upright and of the
 image's own size) and ``<id>.json`` (its segments with the teacher's confidence). The JSON comes last and
-names what it was made from, so a step that was killed goes on where it stopped, and an image, teacher or
+names what it was made from, so a step that was killed continues where it stopped, and an image, teacher or
 setting that changed is done anew.
 """
 

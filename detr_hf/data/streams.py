@@ -61,7 +61,7 @@ def streamed_bundle(data: Data) -> tuple[DataBundle, list[Report]]:
     images = data.epoch_images or opened.train_images
     if images is None:
         raise UserError(
-            f"data.epoch_images: {data.dataset} does not tell how many training images it has; write how "
+            f"data.epoch_images: {data.dataset} does not state how many training images it has; write how "
             "many make an epoch"
         )
     rows = undecoded(opened.train, reader.columns)

@@ -73,7 +73,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], processes: i
         except BrokenProcessPool:
             raise UserError(
                 "a process that works on images was killed, perhaps for want of memory; run the command "
-                "again with a lower num_proc, it goes on where it stopped"
+                "again with a lower num_proc; it continues where it stopped"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)  # after a fault, do not finish what is queued

@@ -97,7 +97,7 @@ def why_table(numbers: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     shown = [row for row in numbers["classes"] if sum((row.get(key) or {}).values())]
     shown.sort(key=lambda row: row[key]["found"] / sum(row[key].values()))
     kinds = [kind for kind in shown[0][key] if kind != "found"] if shown else []
-    heads = ["class", "objects", "found", *kinds, "taken for", "duplicate", "background", "mended: AP50"]
+    heads = ["class", "objects", "found", *kinds, "taken for", "duplicate", "background", "AP50 if fixed"]
     rows = []
     for row in shown:
         fates, taken, gains = row[key], row["taken_for"], row["gains"] or {}

@@ -1,4 +1,4 @@
-"""Why classes fail, and what to change: a verdict, the three things most worth doing, a sentence a class.
+"""Why classes fail, and what to change: a verdict, the three most useful changes, a sentence a class.
 
 A rule names how many of the objects that a class loses it explains; the rule that explains most speaks.
 """
@@ -299,7 +299,7 @@ def verdict(
     known = {kind: gain for kind, gain in gains.items() if gain}
     if known:
         kind = max(known, key=lambda name: known[name])
-        second += f"; most AP50 would come back from {kind} (+{known[kind]:.3f})"
+        second += f"; fixing {kind} would add most AP50 (+{known[kind]:.3f})"
     failing = sorted((one for one in seen if one.fails), key=lambda one: -one.lost / one.objects)
     third = f"No class loses {LOST_SHARE:.0%} of its objects or more."
     if failing:

@@ -84,7 +84,7 @@ def training_part(runs: Sequence[Path], out: Path) -> Part:
 
 
 def learned_part(run: Path, out: Path) -> Part:
-    """The training split, judged by the very model that learned it by heart."""
+    """The training split, judged by the model that was trained on it."""
     recipe = resolve_demo(load_recipe(_finished(run).recipe_file))
     bundle = build_bundle(recipe.data, out)
     if bundle.stream is not None:

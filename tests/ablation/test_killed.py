@@ -114,6 +114,6 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     wait_until((folder / RUN_1 / "last").exists, process)
     process.terminate()
     said = process.communicate(timeout=120)[0].decode()
-    assert process.returncode == 75 and "the same command goes on from here" in said, said
+    assert process.returncode == 75 and "the same command continues from here" in said, said
     complete(folder, "--only", "base")
     assert "resuming from" in (folder / RUN_1 / "run.log").read_text()

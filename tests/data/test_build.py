@@ -237,7 +237,7 @@ def _change_boxes(change):  # type: ignore[no-untyped-def]
 def test_boxes_as_shares_of_the_image_are_noticed(tmp_path: Path) -> None:
     """guards: boxes in another unit, which stock code trains on."""
     shares = _change_boxes(lambda box, w, h: [box[0] / w, box[1] / h, box[2] / w, box[3] / h])
-    with pytest.raises(UserError, match=r"boxes fit no format|as shares"):
+    with pytest.raises(UserError, match=r"format of the boxes cannot|as shares"):
         build(tmp_path, train=write_coco_detection(tmp_path / "a", mend=shares))
 
 

@@ -101,7 +101,7 @@ def refusals(folder: Path) -> list[tuple[Opened, str]]:
         (opened(train=[lost], val=[sample]), "no image of 'train' can be used\n  - .*have no file"),
         (Opened({"train": MadeSource([sample], [])}), "no class"),
         (Opened({"train": stopped}), "it is no use"),
-        (Opened({"train": unclear}), "boxes fit no format"),
+        (Opened({"train": unclear}), "the format of the boxes cannot be determined"),
     ]
 
 

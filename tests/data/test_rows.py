@@ -138,15 +138,15 @@ def _bad_image_id(content: Content) -> None:
 
 FAULTS = [
     (one_box([1, 1, 9, 9], category_id=99), "001.jpg: annotation 77: category 99"),
-    (_duplicate_id, "image ids are doubled"),
+    (_duplicate_id, "image ids are duplicate"),
     (_unknown_image, "annotations belong to no listed image"),
     (_climbing, "leaves"),
     (_absolute, "/etc/hostname"),
-    (_no_name, "file names leave their folder or are none"),
+    (_no_name, "file names are missing or lead out of the folder"),
     (_no_images, "no image"),
     (_no_categories, "categor"),
     (_no_annotations_key, "annotations"),
-    (_bad_image_id, "image ids are doubled or no ids"),
+    (_bad_image_id, "image ids are duplicate or invalid"),
 ]
 
 

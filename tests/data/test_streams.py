@@ -74,7 +74,7 @@ def test_the_recipe_may_say_how_many_images_make_an_epoch(tmp_path: Path) -> Non
 
 def test_a_set_of_unknown_length_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detr_hf.data.streams._declared_images", lambda *_: None)
-    with pytest.raises(UserError, match=r"data\.epoch_images: .* does not tell how many training images"):
+    with pytest.raises(UserError, match=r"data\.epoch_images: .* does not state how many training images"):
         build(write_parquet(tmp_path / "set"))
 
 

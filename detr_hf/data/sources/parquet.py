@@ -76,7 +76,7 @@ def files_of_splits(place: Place) -> tuple[dict[str, list[Path]], list[Issue]]:
     for name, split in found.items():
         open_file(place.path / name).close()
         if split is None and has_splits:
-            remarks.append(Issue("not-read", f"the name of '{name}' tells no split", name))
+            remarks.append(Issue("not-read", f"the name of '{name}' contains no split", name))
             continue
         splits.setdefault(split or TRAIN, []).append(place.path / name)
     order = {TRAIN: 0, "validation": 1, "test": 2}
