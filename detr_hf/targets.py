@@ -55,7 +55,7 @@ def target_of(word: str, kinds: Collection[Kind] = ("recipe", "run", "data")) ->
         UserError: there is nothing of this name, or it is of another kind; the message says what was tried.
     """
     if not word.strip():
-        raise UserError(f"nothing is named; give {' or '.join(WORDS[kind] for kind in kinds)}.")
+        raise UserError(f"the name is empty; give {' or '.join(WORDS[kind] for kind in kinds)}.")
     path = Path(word)
     target = _at(path) if path.exists() else None
     if target is not None and target.kind == "data":

@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     if arguments.explain and arguments.tile:
-        raise UserError("--explain shows one look of the model, --tile takes many; leave one of them out.")
+        raise UserError("--explain and --tile cannot be combined; leave one of them out.")
     if arguments.seconds is not None and arguments.seconds <= 0:
         raise UserError("--seconds must be more than 0.")
     formats = {
@@ -141,12 +141,12 @@ def _predictor(arguments: argparse.Namespace) -> Any:
     trained = predictor.tiles
     if arguments.tile == 0 or (arguments.tile is None and trained is None):
         if arguments.tile_overlap is not None:
-            raise UserError("--tile-overlap: images are looked at whole; give --tile a size, or leave it out")
+            raise UserError("--tile-overlap has no effect without tiles; give --tile a size, or leave it out")
         return predictor
     if arguments.explain:
         raise UserError(
-            f"{arguments.model} was trained in tiles, and --explain shows one look of the model; "
-            "add --tile 0 to look at whole images."
+            f"{arguments.model} was trained in tiles, which --explain cannot show; "
+            "add --tile 0 to predict whole images."
         )
     tiled = TiledPredictor(predictor, arguments.tile, arguments.tile_overlap)
     if arguments.tile is None:

@@ -117,7 +117,7 @@ def without_stuff(split: datasets.Dataset, labels: LabelMap) -> datasets.Dataset
     objects = split.select_columns("objects")
     objects = objects.map(things_of, input_columns="objects", features=objects.features)
     if not any(found["category"] for found in objects["objects"]):
-        raise UserError("data.stuff: false leaves nothing to learn or to score: a split has no thing at all.")
+        raise UserError("data.stuff: false leaves no object: a split has no things.")
     return datasets.concatenate_datasets([split.remove_columns("objects"), objects], axis=1)
 
 

@@ -89,8 +89,8 @@ def target_of_data(data: Data, name: str, seen: NetworkInput | None = DEFAULT_IN
     """
     if data.streaming:
         raise UserError(
-            "data.streaming: a check reads a data set whole, which a stream is not made for; its images are "
-            "checked one by one as the training reads them"
+            "data.streaming: a stream cannot be checked as a whole; training checks each image "
+            "when it reads it"
         )
     labels = load_labels(data.labels) if data.labels is not None else None
     try:

@@ -100,7 +100,7 @@ def _given(sample: Sample) -> Painted:
     """Ids without a segment become void."""
     id_map = decode_id_map(id_map_bytes(sample), f"PNG of {sample.file_name}")
     if id_map.shape != sample.size_hw:
-        raise UserError(f"{sample.file_name}: its PNG is of another size; prepare the data anew")
+        raise UserError(f"{sample.file_name}: its PNG is of another size; prepare the data again")
     objects = counted(sample.objects, id_map)
     kept = np.where(np.isin(id_map, [one.id for one in objects]), id_map, 0)
     return Painted(kept, objects, is_changed=bool((kept != id_map).any()))

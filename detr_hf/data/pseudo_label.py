@@ -125,7 +125,7 @@ def _decoded(record: Record, root: Path) -> NDArray[np.uint8]:
     if image.shape[:2] != record.size_hw:
         raise UserError(
             f"{record.file_name}: is {image.shape[1]} x {image.shape[0]} pixels now and was "
-            f"{record.size_hw[1]} x {record.size_hw[0]} when it was read; prepare the folder anew"
+            f"{record.size_hw[1]} x {record.size_hw[0]} when it was read; prepare the folder again"
         )
     return image
 

@@ -104,7 +104,7 @@ class CocoFiles:
         if said != (None, None) and said != (width, height):
             raise UserError(
                 f"it has {width}x{height} pixels upright, {self._ids.file} says {said[0]}x{said[1]}; "
-                "boxes of one are none of the other. `detr-hf check --fix` puts that file right."
+                "so its boxes do not fit. `detr-hf check --fix` repairs that file."
             )
         entry = {"id": given["id"], "file_name": given["file_name"]}
         return {**entry, "width": width, "height": height}

@@ -167,7 +167,7 @@ def _require_size(size_hw: tuple[int, ...], row: dict[str, Any], what: str) -> N
         raise UserError(
             f"its {what} is now {size_hw[1]}x{size_hw[0]}, it was {row['width']}x{row['height']} when the "
             "data were checked; "
-            "start the run again to check them anew"
+            "start the run again to check them again"
         )
 
 

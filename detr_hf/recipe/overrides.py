@@ -66,7 +66,7 @@ def _flat(overrides: Mapping[str, Any], types: Sequence[type], start: str) -> It
 
 
 def _refuse(value: Any) -> NoReturn:
-    raise UserError(f"recipe: {value!r} is no value of a recipe; give text, numbers, lists or dicts.")
+    raise UserError(f"recipe: {value!r} cannot be a setting; give text, numbers, lists or dicts.")
 
 
 class _RefusedError(Exception):

@@ -22,7 +22,7 @@ def shipped_folder() -> Path:
     for folder in (IN_WHEEL, IN_CHECKOUT):
         if (folder / "detection.yaml").is_file():
             return folder
-    raise UserError(f"{IN_WHEEL}: the recipes of the package are missing; install it anew.")
+    raise UserError(f"{IN_WHEEL}: the recipes of the package are missing; install it again.")
 
 
 def shipped_files() -> dict[str, Path]:

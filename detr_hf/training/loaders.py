@@ -73,7 +73,7 @@ def _training_rows(recipe: Recipe, data: DataBundle) -> Rows:
         tiles = tiles.without_empty()
     if not len(tiles):
         raise UserError(
-            "data.tiles.keep_empty: 0 leaves no window, because none shows enough of a thing; lower "
+            "data.tiles.keep_empty: 0 leaves no window, because no window has a thing; lower  "
             "data.tiles.min_share, or give a larger data.tiles.size or overlap"
         )
     return TableRows(split, tiling, tiles)

@@ -204,7 +204,7 @@ def _copy_image(root: Path, folder: Path, record: Record) -> None:
         return
     content = read_bytes(root / record.image, MAX_FILE_BYTES, "image file", record.file_name)
     if sha256(content).hexdigest() != record.sha256:
-        raise UserError(f"{record.file_name}: changed since it was read; prepare the data anew")
+        raise UserError(f"{record.file_name}: changed since it was read; prepare the data again")
     write_bytes(target, content)
 
 

@@ -75,7 +75,7 @@ def _found_from(folder: Path, entry: dict[str, Any], key: str, file: Path) -> Pa
     """A path as it stands, or relative to the folder; by its last parts where the folder was moved."""
     value = entry.get(key)
     if not isinstance(value, str) or not value:
-        raise UserError(f"{file}: `{key}` is missing; write the folder anew")
+        raise UserError(f"{file}: `{key}` is missing; write the folder again")
     path = Path(value)
     if path.exists():
         return path

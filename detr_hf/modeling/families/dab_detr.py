@@ -105,8 +105,8 @@ class DabDetr:
         patterns = max(detector.config.num_patterns, 1)
         if count % patterns:
             raise UserError(
-                f"model.num_queries: {count} cannot be; this network asks every box {patterns} times "
-                f"(num_patterns), so give a multiple of {patterns}"
+                f"model.num_queries: {count} does not fit; this network has {patterns} queries for "
+                f"each box (num_patterns), so give a multiple of {patterns}"
             )
         detector.model.num_queries = count // patterns
         return resize_embedding(detector, BOXES, count // patterns)
