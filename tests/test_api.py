@@ -177,7 +177,7 @@ def test_what_is_wrong_is_said_as_by_the_command(
         train(trained, "optim.lrr=1")
     with pytest.raises(UserError, match="overrides: 3 is none; give a dict"):
         train(file, [3])  # type: ignore[list-item]
-    with pytest.raises(UserError, match="nothing is named"):
+    with pytest.raises(UserError, match="the name is empty"):
         train("")
 
 

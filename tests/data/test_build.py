@@ -305,5 +305,5 @@ def test_data_of_stuff_alone_cannot_leave_it_out(tmp_path: Path) -> None:
             category["isthing"] = 0
 
     split = write_coco_panoptic(tmp_path / "a", mend=nothing_but_stuff)
-    with pytest.raises(UserError, match=r"data\.stuff: false leaves nothing"):
+    with pytest.raises(UserError, match=r"data\.stuff: false leaves no object"):
         build(tmp_path, train=split, validation=split, stuff=False)

@@ -168,7 +168,7 @@ def test_the_model_remembers_its_tiles_until_it_learns_whole_images(
     assert "in tiles of 64 px, as the model was trained" in told(command, capsys)
     assert "in tiles" not in told([*command, "--tile", "0"], capsys)
     assert "add --tile 0" in refusal([*command, "--explain"], capsys)
-    assert "looked at whole" in refusal([*command, "--tile", "0", "--tile-overlap", "0.1"], capsys)
+    assert "no effect without tiles" in refusal([*command, "--tile", "0", "--tile-overlap", "0.1"], capsys)
     data = build_bundle(run.recipe.data, run.folder)
     numbers = evaluate_model(run.recipe, data, str(best), tmp_path / "out")
     assert numbers["detection"] == lines_of(run.folder)[-1]["detection"]
