@@ -81,11 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count_or_zero,
         help="predict in tiles of so many pixels; 0: whole images (default: as the model was trained)",
     )
-    parser.add_argument(
-        "--tile-overlap",
-        type=share,
-        help="overlap of neighboring tiles (default: as the model was trained, else 0.2)",
-    )
+    parser.add_argument("--tile-overlap", type=share, help="overlap of tiles (default: as trained, else 0.2)")
     parser.add_argument("--seconds", type=float, help="stop a video or the camera after so many seconds")
 
 
