@@ -75,9 +75,10 @@ def score(scoring: Scoring) -> dict[str, Any]:
 
     from detr_hf.data.build import build_bundle
     from detr_hf.demo.resolve import model_path, resolve_demo
+    from detr_hf.training.distributed import on_cpu
     from detr_hf.training.finish import evaluate_model
 
-    accelerator = Accelerator()  # before any other state: it alone sees ACCELERATE_USE_CPU
+    accelerator = Accelerator(cpu=on_cpu())  # before any other state
     with accelerator.main_process_first():
         recipe = resolve_demo(scoring.recipe)
         data = build_bundle(recipe.data, scoring.out)

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 try:
-    from detr_hf.advice.stages import recipes_of
+    from detr_hf.advice.stages import in_turn, recipes_of
     from detr_hf.errors import exit_with_message
     from detr_hf.recipe import Recipe
 except ModuleNotFoundError as error:
@@ -52,8 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("word", metavar="recipe", help="a recipe or its name, a data set, or a run to resume")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=5e-5")
     with exit_with_message():
-        for recipe in recipes_of(**vars(parser.parse_args(argv))):
-            run(recipe)
+        in_turn(run, recipes_of(**vars(parser.parse_args(argv))))
 
 
 if __name__ == "__main__":

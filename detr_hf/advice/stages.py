@@ -6,10 +6,10 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detr_hf.errors import UserError
 from detr_hf.files import old_of, write_json
@@ -49,6 +49,17 @@ def recipes_of(word: str, overrides: Sequence[str] = ()) -> list[Recipe]:
     if target.kind == "run":  # where it is now, also if it was moved
         return [load_recipe(target.recipe_file, [f"output_dir={json.dumps(str(target.path))}", *overrides])]
     return _stages(target.path, overrides)
+
+
+def in_turn(run: Callable[[Recipe], Any], recipes: Iterable[Recipe]) -> None:
+    """Train one recipe after the other, all by the same processes."""
+    from detr_hf.training.distributed import parting
+
+    with parting():
+        for stage, recipe in enumerate(recipes, start=1):
+            if stage > 1:
+                _say(f"\nstage {stage}: {recipe.output_dir}")
+            run(recipe)
 
 
 def _stages(data: Path, overrides: Sequence[str]) -> list[Recipe]:

@@ -58,6 +58,6 @@ def _main_process_first() -> AbstractContextManager[Any]:
     """On several processes the main one builds the data, and the others find it built."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return nullcontext()
-    from accelerate import Accelerator
+    from detr_hf.training.distributed import main_process_first
 
-    return Accelerator().main_process_first()  # before any other state: it alone sees ACCELERATE_USE_CPU
+    return main_process_first()

@@ -41,14 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
-    from detr_hf.advice.stages import recipes_of
+    from detr_hf.advice.stages import in_turn, recipes_of
     from detr_hf.train import run as run_recipe
 
     if arguments.replay is None:
         if arguments.recipe is None:
             raise UserError("give a recipe, or --replay with the folder of a run.")
-        for recipe in recipes_of(arguments.recipe, arguments.overrides):
-            run_recipe(_with_found_batch_size(recipe) if arguments.find_batch_size else recipe)
+        recipes = recipes_of(arguments.recipe, arguments.overrides)
+        in_turn(run_recipe, map(_with_found_batch_size, recipes) if arguments.find_batch_size else recipes)
         return
     if arguments.find_batch_size:
         raise UserError("--replay repeats a run as it was; leave --find-batch-size out.")

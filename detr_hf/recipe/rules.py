@@ -209,7 +209,7 @@ def panoptic_folders(recipe: Recipe) -> Faults:
 
 def batch_of_whole_micro_batches(recipe: Recipe) -> Faults:
     batch, micro = recipe.optim.batch_size, recipe.optim.micro_batch_size
-    if batch % micro:
+    if batch > micro and batch % micro:
         yield "optim.batch_size", f"must be a multiple of optim.micro_batch_size, got {batch} and {micro}"
 
 

@@ -117,7 +117,7 @@ class Optim:
     epochs: Count
     max_steps: Count | None = None  # stop after this many optimizer steps, even inside an epoch
     batch_size: Count = 16  # images per optimizer step, over all processes and accumulation
-    micro_batch_size: Count = 4  # images per forward pass on one process; sets the memory, not the result
+    micro_batch_size: Count = 4  # images per forward pass on one process, at most; memory, not result
     lr: Positive | None = None  # None: as the family's authors; DETR: 1e-4
     backbone_lr: Positive | None = None  # None: as the family's authors; DETR: 1e-5
     backbone_layer_decay: InnerShare | None = None  # a stage learns at this share of the next one's rate

@@ -27,7 +27,7 @@ from detr_hf.modeling.threshold_record import drop_threshold
 from detr_hf.modeling.tile_record import TileGrid, write_tiles
 from detr_hf.recipe import DetectionRecipe, PanopticModel, PanopticRecipe, Recipe
 from detr_hf.training.checkpoint import agreed_checkpoint, load_training, prepare_folder
-from detr_hf.training.distributed import TIMEOUT, set_up_device
+from detr_hf.training.distributed import TIMEOUT, on_cpu, set_up_device
 from detr_hf.training.ema import AveragedWeights, fitted
 from detr_hf.training.family_defaults import loss_settings_of, score_threshold_of, settled
 from detr_hf.training.fit import refuse_unfit
@@ -53,6 +53,7 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
     trackers = tracker_names(recipe.trackers)
     try:
         accelerator = Accelerator(
+            cpu=on_cpu(),
             mixed_precision=recipe.mixed_precision,
             log_with=trackers or None,
             project_dir=folder,

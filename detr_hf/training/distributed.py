@@ -12,10 +12,10 @@ from datetime import timedelta
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, parse_flag_from_env
 from torch import Tensor
 
-from detr_hf.errors import UserError
+from detr_hf.errors import StoppedEarly, UserError
 from detr_hf.recipe import Recipe
 
 TIMEOUT = timedelta(minutes=30)
@@ -80,8 +80,35 @@ def explain_lost_processes() -> Iterator[None]:
 @contextmanager
 def main_process_first() -> Iterator[None]:
     """What the main process does before the others, where there is no accelerator yet; collective."""
-    with explain_lost_processes(), PartialState(timeout=TIMEOUT).main_process_first():
+    state = PartialState(cpu=on_cpu(), timeout=TIMEOUT)
+    with explain_lost_processes(), state.main_process_first():
         yield
+
+
+@contextmanager
+def parting() -> Iterator[None]:
+    """Around all runs of these processes: at the end, also of a run that was stopped, they part together."""
+    try:
+        yield
+    except StoppedEarly:
+        _part()
+        raise
+    _part()
+
+
+def _part() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def on_cpu() -> bool:
+    """Whether the launcher asks for CPUs, or there is nothing else.
+
+    Without a word on it, as from `torchrun`, Accelerate takes processes without a GPU for unrelated ones.
+    """
+    are_several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or (are_several and not torch.accelerator.is_available())
 
 
 def set_up_device(recipe: Recipe, accelerator: Accelerator) -> None:
@@ -116,6 +143,8 @@ def set_deterministic(enabled: bool) -> None:
     torch.use_deterministic_algorithms(enabled, warn_only=True)
     # Filling new memory takes time, and nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # Gradients of depthwise convolutions: the sums over processes are the same.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # The position embedding counts pixels with it: whole numbers, the same in any order.
     warnings.filterwarnings("ignore", message="cumsum_cuda_kernel does not have a deterministic")
 

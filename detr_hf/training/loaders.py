@@ -30,7 +30,8 @@ def build_train_loader(
     """Micro-batches of the training split, in the order and the shapes that the recipe asks for."""
     dataset, optim, settings = build_dataset(recipe, data, "train", processor), recipe.optim, recipe.data
     here = (accelerator.process_index, accelerator.num_processes)
-    plan = BatchPlan(optim.batch_size, optim.micro_batch_size, recipe.seed, *here)
+    micro = min(optim.micro_batch_size, optim.batch_size)
+    plan = BatchPlan(optim.batch_size, micro, recipe.seed, *here)
     skip_bad = settings.on_bad_sample == "skip"
     sampler: TrainingSampler
     if data.stream is not None:

@@ -87,7 +87,8 @@ class RunLog:
 
     def close(self) -> None:
         """Flush the trackers."""
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # `end_training` would part the processes before stage 2
+            tracker.finish()
 
 
 def tracker_settings(tracker_id: str, step: int) -> dict[str, dict[str, object]]:

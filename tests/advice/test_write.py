@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from detr_hf.recipe import Split, load_recipe
 from detr_hf.train import run as run_recipe
 from tests.commands import refusal, told
 
+SCRIPT = Path(__file__).resolve().parents[2] / "detr_hf" / "train.py"
 BCCD = Path(__file__).resolve().parents[3] / "shared" / "data" / "bccd"
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
 TRIANGLE = [10, 10, 30, 10, 20, 30]
@@ -277,3 +280,18 @@ def test_what_is_written_trains(tmp_path: Path, facts: dict[str, Any]) -> None:
     for recipe in stages.recipes_of("data", words):
         results = run_recipe(recipe)
         assert results["detection"]["AP"] >= 0
+
+
+@pytest.mark.slow
+def test_two_processes_train_both_stages(tmp_path: Path) -> None:
+    """Guards: a second stage for which the processes have parted, and a sentence that each of them says."""
+    write_set(tmp_path / "data", boxes=1, outline=TRIANGLE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
+    command += [str(20000 + os.getpid() % 20000), str(SCRIPT), "data", "max_steps=2", "batch_size=2"]
+    alone = {"HF_DATASETS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env={**os.environ, **alone}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "stage 2: runs/data/panoptic" in done.stdout
+    for once in ("written: ", "output: runs/data/detection", "output: runs/data/panoptic"):
+        assert done.stdout.count(once) == 1
+    assert Path("runs/data/panoptic/best/config.json").is_file()

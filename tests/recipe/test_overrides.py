@@ -23,6 +23,7 @@ from tests.recipe.texts import DETECTION, PANOPTIC, faults_of, replace
         (["evaluation.pictures=0"], "evaluation.pictures", 0),
         (["data.train.images=other folder"], "data.train.images", "other folder"),
         (["data.train=null", "data.demo.train=7"], "data.demo.train", 7),
+        (["optim.batch_size=2"], "optim.batch_size", 2),  # below the micro-batch: one pass a step
         (["trackers=[tensorboard]"], "trackers", ["tensorboard"]),
         (["transforms.train.0.p=0"], "transforms.train.0.p", 0),
         (

@@ -12,6 +12,7 @@ from detr_hf.data.build import build_bundle
 from detr_hf.errors import UserError
 from detr_hf.recipe import Split
 from detr_hf.training.build import build_accelerator, build_processor, build_run, build_task
+from detr_hf.training.distributed import on_cpu
 from tests.factories import write_coco_detection, write_coco_panoptic
 from tests.tiny_runs import THING_LABELS, assembled, detection_recipe, panoptic_recipe, save_detector
 
@@ -58,6 +59,17 @@ def test_a_detector_of_other_classes_is_refused_in_stage_two(tmp_path: Path) -> 
     other = save_detector(tmp_path / "stage1", THING_LABELS)
     with pytest.raises(UserError, match=r"model\.detector: .*stage1 was trained for other classes"):
         assembled(panoptic_recipe(tmp_path / "run", split, other, "fresh"))
+
+
+@pytest.mark.parametrize(("processes", "expected"), [("1", False), ("2", True)])
+def test_processes_without_a_gpu_are_of_one_run(
+    processes: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: `torchrun` says nothing of CPUs, and Accelerate then takes each process for a run of its own."""
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    assert on_cpu() is expected
 
 
 def test_half_precision_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
