@@ -150,7 +150,7 @@ def no_such(path: str | Path, what: str = "file or folder", known: Iterable[str]
         beside = [entry.name for entry in islice(path.parent.iterdir(), MOST_NAMES)]
     start = "" if path.is_absolute() else f", seen from the current folder {Path.cwd()}"
     near = [str(path.with_name(name)) for name in get_close_matches(path.name, beside, 1)]
-    near += get_close_matches(path.stem.lower(), known, 1)
+    near += get_close_matches(path.stem.lower(), known, 1, 0.7)
     meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"there is no such {what}{start}{meant}"
 

@@ -82,5 +82,5 @@ def test_what_cannot_be_scored_is_said(run: Path, photos: Path) -> None:
         scoring_of(str(photos))
     with pytest.raises(UserError, match=r"--split test: .*named by its files has no further splits"):
         scoring_of(str(run), split="test")
-    with pytest.raises(UserError, match="absent: there is no such file or folder, and no shipped recipe"):
+    with pytest.raises(UserError, match="absent: there is no such file or folder, seen from the current"):
         scoring_of("absent")

@@ -47,7 +47,6 @@ BAD_VALUES = [
         "optim: {epochs: 3, batch_size: 6}",
         "optim.batch_size: must be a multiple of optim.micro_batch_size, got 6 and 4",
     ),
-    ("optim: {epochs: 3, batch_size: 2}", "optim.batch_size: must be a multiple"),
     (
         "optim: {epochs: 3, schedule: {name: stp}}",
         "optim.schedule.name: expected one of `step`, `cosine`, `constant`, got 'stp'; did you mean `step`?",

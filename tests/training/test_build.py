@@ -65,7 +65,7 @@ def test_a_detector_of_other_classes_is_refused_in_stage_two(tmp_path: Path) -> 
 def test_processes_without_a_gpu_are_of_one_run(
     processes: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards: `torchrun` says nothing of CPUs, and Accelerate then takes each process for a run of its own."""
+    """Guards: `torchrun` says nothing of CPUs; Accelerate then takes each process for a run."""
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     monkeypatch.setenv("WORLD_SIZE", processes)
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
