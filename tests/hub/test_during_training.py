@@ -90,7 +90,7 @@ def test_a_switched_off_hub_is_refused(
 
 
 def test_a_run_that_fails_pushes_nothing(tmp_path: Path, hub: LoopbackHub) -> None:
-    with pytest.raises(UserError, match="data.train.images train: there is no such folder"):
+    with pytest.raises(UserError, match=r"data.train.images train: there is no such folder"):
         run_recipe(recipe_for(tmp_path))
     assert hub.repo("user/yard").history() == ["initial commit"]
 
