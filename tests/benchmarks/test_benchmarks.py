@@ -50,6 +50,16 @@ def check(result: dict[str, Any], case: str) -> None:
     assert result["settings"]["size"] == [128, 160]
 
 
+def test_both_sides_of_a_case_agree() -> None:
+    outcomes = []
+    for side in ("ours", "stock"):
+        built = build("targets", side, Settings(size=(128, 160), threads=1))
+        built.work()
+        outcomes.append({name: np.asarray(value) for name, value in built.outcome().items()})
+    assert max(relative_differences(*outcomes).values()) < CLOSE
+
+
+@pytest.mark.slow  # two processes that import everything
 def test_one_case_writes_its_numbers(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     page = run("--case", "targets", "--json", str(file))
