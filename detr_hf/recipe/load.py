@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -100,7 +101,7 @@ class RecipeFormat(Generic[R]):
     def _validated(self, task: str, written: dict[str, Any]) -> tuple[R | None, list[Fault]]:
         """Through JSON: only there does pydantic's strict mode take dicts for dataclasses."""
         try:
-            return TypeAdapter(self.types[task]).validate_json(as_json(written)), []
+            return _validator(self.types[task]).validate_json(as_json(written)), []
         except ValidationError as error:
             return None, schema_faults(error.errors(include_url=False), task, self.types)
 
@@ -120,6 +121,11 @@ class RecipeFormat(Generic[R]):
         for key, because in self._reasons(recipe).items():
             if look_up(written, tuple(key.split("."))) is not None:
                 yield key, f"does nothing here: {because}"
+
+
+@cache  # made for every run of a study, it would be most of the time that reading takes
+def _validator(recipe_type: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(recipe_type)
 
 
 class UnreadableError(Exception):
