@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import timm
@@ -34,15 +35,20 @@ def refuse_vanishing_activations(backbone_config: Any, source: str) -> None:
         return
     if not timm.is_model(name):
         raise UserError(f"{source}: its backbone {name!r} is not one that timm {timm.__version__} knows.")
-    with torch.device("meta"):
-        pristine = timm.create_model(name, pretrained=False)
-    fused = (module for module in pristine.modules() if isinstance(module, BatchNormAct2d))
-    lost = sum(not isinstance(module.act, nn.Identity) for module in fused)
-    if lost:
+    if lost := _fused_activations(name):
         raise UserError(
             f"{source}: its backbone {name!r} would lose {lost} activation functions in transformers, "
             "because batch norm and activation are one layer there. Use a ResNet or ConvNeXt backbone."
         )
+
+
+@cache  # every model that is loaded asks
+def _fused_activations(name: str) -> int:
+    """Activation functions of a timm network that are part of a batch norm."""
+    with torch.device("meta"):
+        pristine = timm.create_model(name, pretrained=False)
+    fused = (module for module in pristine.modules() if isinstance(module, BatchNormAct2d))
+    return sum(not isinstance(module.act, nn.Identity) for module in fused)
 
 
 def freeze_backbone(backbone: Any, what: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -98,10 +98,15 @@ class RecipeFormat(Generic[R]):
             return [Fault(("task",), wrong_choice(task, self.types))]
         return []
 
+    @cached_property
+    def _validators(self) -> dict[str, TypeAdapter[Any]]:
+        # Made anew for every recipe of a study, they would be most of the time that reading takes.
+        return {task: TypeAdapter(recipe_type) for task, recipe_type in self.types.items()}
+
     def _validated(self, task: str, written: dict[str, Any]) -> tuple[R | None, list[Fault]]:
         """Through JSON: only there does pydantic's strict mode take dicts for dataclasses."""
         try:
-            return _validator(self.types[task]).validate_json(as_json(written)), []
+            return self._validators[task].validate_json(as_json(written)), []
         except ValidationError as error:
             return None, schema_faults(error.errors(include_url=False), task, self.types)
 
@@ -121,11 +126,6 @@ class RecipeFormat(Generic[R]):
         for key, because in self._reasons(recipe).items():
             if look_up(written, tuple(key.split("."))) is not None:
                 yield key, f"does nothing here: {because}"
-
-
-@cache  # made for every run of a study, it would be most of the time that reading takes
-def _validator(recipe_type: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(recipe_type)
 
 
 class UnreadableError(Exception):
