@@ -287,9 +287,9 @@ def _freeze(facts: Facts) -> Setting:
 def _why_start(facts: Facts, start: Start) -> str:
     if start.is_tiny:
         return (
-            f"offline: the tiny checkpoint of the package, to try the way; the real one is {start.real}, for "
-            "which `detr-hf init` writes other sizes and rates once there is a network"
+            f"offline: the tiny checkpoint of the package, for a try; the real one is {start.real}: with "
+            "a network, run `detr-hf init` again, which then writes its sizes and rates"
         )
     if start.family != "detr":
-        return "for boxes alone: no mask head fits it"
+        return "for boxes only: it has no mask head"
     return "only the class head is new" + ("" if facts.masks == "none" else ", and a mask head fits it")

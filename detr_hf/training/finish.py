@@ -59,7 +59,7 @@ def _finish_on_main(run: Run) -> dict[str, Any]:
     print(f"model: {best}")
     keep_threshold(best, threshold)
     print(
-        f"beside it: {RESULTS_FILE} (each class), {LOG_FILE} (every epoch), {PICTURES_FOLDER}/ "
+        f"also written: {RESULTS_FILE} (each class), {LOG_FILE} (every epoch), {PICTURES_FOLDER}/ "
         f"({quantity(len(images), 'image')}, truth | prediction)",
         flush=True,
     )
