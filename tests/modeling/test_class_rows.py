@@ -102,7 +102,7 @@ def test_patterns_of_a_dab_detr_are_counted_among_its_queries(tmp_path: Path) ->
     assert family_of(detector).num_queries(detector.config) == 12 and detector.config.num_queries == 4
     pixels, mask, _ = random_batch([1], (64, 96))
     assert detector.eval()(pixel_values=pixels, pixel_mask=mask).logits.shape[1] == 12
-    with pytest.raises(UserError, match=r"model\.num_queries: 10 cannot be; .* give a multiple of 3"):
+    with pytest.raises(UserError, match=r"model\.num_queries: 10 does not fit; .* give a multiple of 3"):
         load_stage1(source, LABELS, num_queries=10)
 
 
