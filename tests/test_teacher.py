@@ -99,7 +99,7 @@ def test_without_a_mask_threshold_every_pixel_is_covered(
 def test_the_short_edge_is_the_processors_or_the_one_asked_for(
     teacher: DetrTeacher, photograph: np.ndarray
 ) -> None:
-    assert teacher.find(photograph, SURE, 0.0).id_map.shape == (144, 192)
+    assert teacher.find(photograph, SURE, 0.0).id_map.shape == (192, 256)
     larger = load_teacher(str(CHECKPOINT), short_edge=160)
     assert larger.find(photograph, SURE, 0.0).id_map.shape == (160, 213)
     assert larger.fingerprint != teacher.fingerprint

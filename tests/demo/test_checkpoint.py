@@ -37,7 +37,7 @@ def test_stock_transformers_loads_every_tensor() -> None:
     assert not info["unexpected_keys"]
     assert not info["mismatched_keys"]
     assert all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
-    assert DetrImageProcessor.from_pretrained(CHECKPOINT).size.shortest_edge == 144
+    assert DetrImageProcessor.from_pretrained(CHECKPOINT).size.shortest_edge == 192
 
 
 def test_its_classes_are_those_of_the_street_with_stuff_as_coco_names_it() -> None:

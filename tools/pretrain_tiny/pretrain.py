@@ -36,7 +36,7 @@ from tools.pretrain_tiny.street import STREET
 from tools.pretrain_tiny.task import AidedDetection
 
 PHASES = ("warm-up", "detector", "masks")
-VIEW_HW = (144, 192)  # multiples of 16, the backbone's stride, both ways
+VIEW_HW = (192, 256)  # the demo's size; multiples of 16, the backbone's stride, both ways
 NO_OBJECT = 0.4  # DETR's 0.1 is for 100 queries; with 25, objects would be found twice
 
 
@@ -107,7 +107,7 @@ def recipe_of(plan: Plan, phase: str, steps: int, out: Path, data: Path, latest:
             "p": 1.0,
         },
     ]
-    whole = [{"name": "ShortEdgeResize", "short_edges": [VIEW_HW[0]], "max_long_edge": 256}]
+    whole = [{"name": "ShortEdgeResize", "short_edges": [VIEW_HW[0]], "max_long_edge": VIEW_HW[1]}]
     is_last = phase == PHASES[-1]
     values: dict[str, Any] = {
         "task": "panoptic" if is_last else "detection",
