@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from detr_hf.errors import UserError
 from detr_hf.finished_run import Run
-from detr_hf.foreign_files import no_such
+from detr_hf.foreign_files import as_path, no_such
 
 if TYPE_CHECKING:
     from detr_hf.inference import ImageInput, Result
@@ -63,7 +63,7 @@ def train(
     else:
         from detr_hf.advice.stages import recipes_of
 
-        recipes = recipes_of(str(source), texts)
+        recipes = recipes_of(str(as_path(source, "train: data set, recipe or run")), texts)
     from detr_hf.train import run
     from detr_hf.training.process_state import kept_process_state
 
@@ -96,12 +96,12 @@ def evaluate(
 
     if isinstance(model, Run):
         model.require_best()
-    source = model.folder if isinstance(model, Run) else model
-    folder = None if out is None else str(out)
+    source = str(model.folder if isinstance(model, Run) else as_path(model, "evaluate: model"))
+    folder = None if out is None else str(as_path(out, "evaluate: out"))
     if data is None:
-        scoring = scoring_of(str(source), split=split, out=folder)
+        scoring = scoring_of(source, split=split, out=folder)
     else:
-        scoring = scoring_of(str(data), model=str(source), split=split, out=folder)
+        scoring = scoring_of(str(as_path(data, "evaluate: data")), model=source, split=split, out=folder)
     from detr_hf.training.process_state import kept_process_state
 
     with kept_process_state():
@@ -158,7 +158,7 @@ def predict(
     if isinstance(model, Run):
         predictor = model.predictor(score_threshold, device)
     else:
-        predictor = load_predictor(model_path(str(model)), score_threshold, device)
+        predictor = load_predictor(model_path(str(as_path(model, "predict: model"))), score_threshold, device)
     return predictor.predict(images, batch_size)
 
 
@@ -184,13 +184,14 @@ def prepare(
     """
     from detr_hf.recipe.prepare import PrepareRecipe, load_prepare_recipe
 
+    source, out = as_path(source, "prepare: source"), as_path(out, "prepare: out")
     if isinstance(recipe, PrepareRecipe):
         recipe = recipe.with_overrides(overrides)
     else:
         recipe = load_prepare_recipe(recipe, overrides)
-    if not Path(source).exists() and recipe.read.format != "hub":
+    if not source.exists() and recipe.read.format != "hub":
         raise UserError(f"{source}: {no_such(source)}")
     from detr_hf.demo.resolve import pipeline_of
 
-    pipeline_of(Path(source), Path(out), recipe).run()
-    return Path(out)
+    pipeline_of(source, out, recipe).run()
+    return out

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from detr_hf.foreign_files import as_path
 from detr_hf.run_folder import REPORT_PAGE, RunFolder
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder, "Run: folder")
         self._run = RunFolder.open(self.folder)
         self.best = self._run.best
         self._predictor: Predictor | TiledPredictor | None = None

@@ -36,6 +36,20 @@ MAX_JSON_BYTES = 64_000_000
 """Largest JSON file of a model or a run that is read."""
 
 
+def as_path(value: Any, what: str) -> Path:
+    """What a Python program gives as a path; ``what`` names it in the message.
+
+    Raises:
+        UserError: it is neither text nor a path, or it is empty.
+    """
+    if isinstance(value, str) and not value.strip():
+        raise UserError(f"{what}: the name is empty; give a path.")
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    saved = "; save it first, with its save_to_disk(FOLDER)" if hasattr(value, "save_to_disk") else ""
+    raise UserError(f"{what}: expected a path (text or Path), got {type(value).__name__}{saved}.")
+
+
 def is_finite_number(value: Any) -> bool:
     """Whether a value of foreign JSON is a number that can be reckoned with; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -42,7 +42,8 @@ class RunFolder:
         """
         refuse_several_runs(path)
         if not (path / RECIPE_FILE).is_file():
-            raise UserError(f"{path}: is no folder of a run; it has no {RECIPE_FILE}.")
+            run = f" Give {path.parent}." if (path.parent / RECIPE_FILE).is_file() else ""
+            raise UserError(f"{path}: is no folder of a run; it has no {RECIPE_FILE}.{run}")
         return RunFolder(path)
 
     @staticmethod

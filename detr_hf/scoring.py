@@ -92,7 +92,10 @@ def _of_data(
     path: Path, overrides: Sequence[str], model: str | None, split: str | None, out: str | None
 ) -> Scoring:
     if model is None:
-        raise UserError(f"{path}: is a data set; name the model to score on it: --model runs/detection/best.")
+        raise UserError(
+            f"{path}: is a data set; name the model to score on it: --model runs/detection/best "
+            "(in Python evaluate(MODEL, DATA))."
+        )
     is_local = model not in DEMO_MODELS and Path(model).is_dir()
     found = run if is_local and (run := target_of(model)).kind == "run" else None
     folder = found.model if found is not None and found.model is not None else Path(model)

@@ -64,6 +64,10 @@ def target_of(word: str, kinds: Collection[Kind] = ("recipe", "run", "data")) ->
         target = Target("recipe", shipped)
     wanted = " or ".join(WORDS[kind] for kind in kinds)
     if target is None:
+        key, equals, value = word.partition("=")
+        if equals and key.isidentifier():
+            meant = f"; did you mean '{value}'?" if Path(value).exists() else "."
+            raise UserError(f"{word}: is a setting; before the settings give {wanted}{meant}")
         if path.suffix in RECIPE_SUFFIXES and "recipe" in kinds:
             raise UserError(f"{word}: {unknown_recipe(word)}.")
         nothing = f"{no_such(word, known=recipe_names())} {LISTED}" if "recipe" in kinds else no_such(word)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from datasets import DatasetDict
 from PIL import Image
 
 import detr_hf
@@ -175,10 +176,27 @@ def test_what_is_wrong_is_said_as_by_the_command(
     assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match=r"optim\.lrr: unknown key"):
         train(trained, "optim.lrr=1")
-    with pytest.raises(UserError, match="overrides: 3 is none; give a dict"):
-        train(file, [3])  # type: ignore[list-item]
+    for wrong in ([3], 3):
+        with pytest.raises(UserError, match="overrides: 3 is no override; give a dict"):
+            train(file, wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="the name is empty"):
         train("")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["photos"], {"train": "photos"}, b"photos"])
+def test_what_is_no_path_is_refused_by_its_type(wrong: Any) -> None:
+    said = f"expected a path .*, got {type(wrong).__name__}"
+    for function in (train, evaluate, load_recipe, Run, lambda path: predict("a.jpg", path)):
+        with pytest.raises(UserError, match=said):
+            function(wrong)
+    for paths in ((wrong, "out"), ("photos", wrong)):
+        with pytest.raises(UserError, match=said):
+            prepare(*paths)
+
+
+def test_a_data_set_in_memory_is_to_be_saved_first() -> None:
+    with pytest.raises(UserError, match=r"got DatasetDict; save it first, with its save_to_disk\(FOLDER\)"):
+        train(DatasetDict())  # type: ignore[arg-type]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ def test_a_run_is_found_from_its_folder_and_from_a_model_in_it(tmp_path: Path) -
     run = RunFolder.open(tmp_path)
     assert RunFolder.of_model(tmp_path) == (run, run.best)
     assert RunFolder.of_model(run.last) == (run, run.last)
+    with pytest.raises(UserError, match=f"best: is no folder of a run; .* Give {tmp_path}"):
+        RunFolder.open(run.best)
     assert run.recipe_text() == "task: detection\n" and run.environment() == {"python": "3"}
 
 

@@ -76,6 +76,12 @@ def test_a_name_of_a_recipe_is_one_where_data_of_that_name_have_no_meaning(here:
         ("photoz", ("data",), "did you mean 'photos'"),
         ("ny.yaml", ("recipe",), "did you mean 'my.yaml'"),
         ("panoptik.yaml", ("recipe",), "no such recipe file, .* did you mean 'panoptic'.*`detr-hf recipes`"),
+        (
+            "data=photos",
+            ("recipe", "data"),
+            "data=photos: is a setting; .* data set .*; did you mean 'photos'",
+        ),
+        ("data=photoz", ("recipe", "data"), r"data=photoz: is a setting; .* data set .*\.$"),
         ("photos", ("recipe", "run"), "photos: is a data set .*; give a recipe .* or the folder of a run"),
     ],
 )

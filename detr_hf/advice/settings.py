@@ -137,7 +137,7 @@ def precision(start: Start, gpu: Gpu) -> Setting:
 def data_settings(facts: Facts, start: Start, gpu: Gpu, micro: int | None = None) -> Iterator[Setting]:
     """Of the section `data`, but for its place and its tiles."""
     if facts.overfits:
-        why = f"too few for a validation split: {quantity(facts.images, 'image')} serve as both splits"
+        why = f"too few for a validation split: both use the same {quantity(facts.images, 'image')}"
         yield Setting("data.overfit", facts.images, why)
     elif not facts.validation:
         count = max(1, round(facts.images * facts.held_out))

@@ -95,9 +95,10 @@ def _setting_meant(found: argparse.Namespace, rest: list[str]) -> str:
     if not hasattr(found, "overrides"):
         return ""
     flag = rest[0].lstrip("-").partition("=")[0].replace("-", "_")
-    from detr_hf.recipe.overrides import SHORT_KEYS  # pydantic, which help needs not
+    from detr_hf.recipe.faults import OTHER_NAMES  # pydantic, which help needs not
+    from detr_hf.recipe.overrides import SHORT_KEYS
 
-    settings = SHORT_KEYS | {"batch": "optim.batch_size", "output_dir": "output_dir"}
+    settings = OTHER_NAMES | SHORT_KEYS | {"output_dir": "output_dir"}
     setting = settings.get(flag, "optim.epochs")
     return f". A setting is written as {setting}=...; docs/recipes.md has all"
 

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.replay is None:
         if arguments.recipe is None:
-            raise UserError("give a recipe, or --replay with the folder of a run.")
+            raise UserError("give a data set or a recipe, or --replay with the folder of a run.")
         recipes = recipes_of(arguments.recipe, arguments.overrides)
         in_turn(run_recipe, map(_with_found_batch_size, recipes) if arguments.find_batch_size else recipes)
         return

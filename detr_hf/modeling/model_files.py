@@ -47,6 +47,8 @@ def load_config(source: str, revision: str | None = None) -> Any:
         ". Give a folder with a config.json, or the id of a model on the Hub; a private one needs "
         "`hf auth login`, or a valid HF_TOKEN"
     )
+    if (Path(source) / "best" / JSON_FILES[0]).is_file() and not (Path(source) / JSON_FILES[0]).exists():
+        raise UserError(f"{source}: is the folder of a run; its model is {Path(source) / 'best'}.")
     with refused(source, "no model found there", hint):
         config = AutoConfig.from_pretrained(source, revision=revision, **TRUSTED)
     family_of(config, source).check_config(config, source)

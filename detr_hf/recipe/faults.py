@@ -42,6 +42,42 @@ RENAMED = {
 }
 """Keys of 0.1.0 that have another name now."""
 
+OTHER_NAMES = {
+    "batch": "optim.batch_size",
+    "train_batch_size": "optim.batch_size",
+    "per_device_train_batch_size": "optim.micro_batch_size",
+    "gradient_accumulation_steps": "optim.micro_batch_size",
+    "grad_accum_steps": "optim.micro_batch_size",
+    "num_epochs": "optim.epochs",
+    "num_train_epochs": "optim.epochs",
+    "max_epochs": "optim.epochs",
+    "learning_rate": "optim.lr",
+    "lr0": "optim.lr",
+    "lr_encoder": "optim.backbone_lr",
+    "lr_backbone": "optim.backbone_lr",
+    "lr_scheduler": "optim.schedule.name",
+    "workers": "data.workers",
+    "num_workers": "data.workers",
+    "dataset_dir": "data.train",
+    "amp": "mixed_precision",
+    "precision": "mixed_precision",
+    "weights": "model.pretrained",
+    "pretrain_weights": "model.pretrained",
+    "freeze": "model.freeze_backbone",
+    "project": "output_dir",
+    "name": "output_dir",
+    "save_dir": "output_dir",
+    "logger": "trackers",
+    "use_ema": "optim.ema",
+    "conf": "evaluation.score_threshold",
+}
+"""What other trainers call a setting."""
+
+SIZE = "the size of images is `short_edges` in `transforms`"
+GPU = "a run takes the GPU that is there; the environment variable CUDA_VISIBLE_DEVICES chooses one"
+ELSEWHERE = dict.fromkeys(("imgsz", "img_size", "image_size", "resolution"), SIZE) | {"device": GPU}
+"""What other trainers have as a setting, and what to do here."""
+
 REMOVED = {"shard": "every process holds the whole model now; remove it"}
 """Keys of `compute` that are no more, with what to do."""
 
@@ -69,9 +105,9 @@ def quoted(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
+def nearest(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The candidate that `word` was probably meant to be."""
-    close = difflib.get_close_matches(word.lower(), list(candidates), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), list(candidates), n=1, cutoff=cutoff)
     return close[0] if close else None
 
 
@@ -157,8 +193,15 @@ def _unknown_key(path: Path, task: str, types: Mapping[str, type]) -> str:
         return f"no setting any more: {REMOVED[name]}"
     if RENAMED.get(name) in siblings:
         return f"unknown key; it is now called `{RENAMED[name]}`"
+    meant = OTHER_NAMES.get(name, "")
+    if meant and (len(path) == 1 or meant.startswith(f"{dotted(path[:-1])}.")):
+        return f"unknown key; did you mean `{meant}`?"
+    if name in ELSEWHERE and len(path) == 1:
+        return f"unknown key; {ELSEWHERE[name]}"
     if guess := nearest(name, siblings):
         return f"unknown key; did you mean `{guess}`?"
-    if elsewhere := [f"`{dotted(known)}`" for known in all_paths(types[task]) if known[-1] == name]:
+    everywhere = [known for known in all_paths(types[task]) if len(known) > 1]
+    near = nearest(name, (str(known[-1]) for known in everywhere), 0.8)
+    if elsewhere := [f"`{dotted(known)}`" for known in everywhere if known[-1] == near]:
         return f"unknown key; did you mean {' or '.join(elsewhere)}?"
     return f"unknown key; valid here: {', '.join(siblings)}"

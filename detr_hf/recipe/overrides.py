@@ -39,11 +39,11 @@ def as_texts(overrides: Overrides, recipe_types: Iterable[type]) -> list[str]:
     if isinstance(overrides, str):
         return [overrides]
     if not isinstance(overrides, Mapping):
-        texts = list(overrides)
+        texts = list(overrides) if isinstance(overrides, Iterable) else [overrides]
         for text in texts:
             if not isinstance(text, str):
                 raise UserError(
-                    f"overrides: {text!r} is none; give a dict, or texts such as 'optim.lr=1e-4'."
+                    f"overrides: {text!r} is no override; give a dict, or texts such as 'optim.lr=1e-4'."
                 )
         return texts
     types = list(recipe_types)

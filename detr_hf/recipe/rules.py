@@ -210,7 +210,9 @@ def panoptic_folders(recipe: Recipe) -> Faults:
 def batch_of_whole_micro_batches(recipe: Recipe) -> Faults:
     batch, micro = recipe.optim.batch_size, recipe.optim.micro_batch_size
     if batch > micro and batch % micro:
-        yield "optim.batch_size", f"must be a multiple of optim.micro_batch_size, got {batch} and {micro}"
+        fits = max(size for size in range(1, micro) if batch % size == 0)
+        message = f"{batch} is no multiple of optim.micro_batch_size, {micro}; set that to {fits}"
+        yield "optim.batch_size", message
 
 
 def warmup_inside_run(recipe: Recipe) -> Faults:
@@ -243,12 +245,9 @@ def some_mask_loss(recipe: Recipe) -> Faults:
 
 
 def scratch_learns_everywhere(recipe: Recipe) -> Faults:
-    if (
-        isinstance(recipe, DetectionRecipe)
-        and recipe.model.scratch
-        and recipe.model.freeze_backbone != "none"
-    ):
-        would = f"{recipe.model.freeze_backbone} would freeze random weights (model.scratch: true)"
+    frozen = recipe.model.freeze_backbone
+    if isinstance(recipe, DetectionRecipe) and recipe.model.scratch and frozen != "none":
+        would = f"{frozen} would freeze random weights (model.scratch: true)"
         yield "model.freeze_backbone", f"{would}; remove it, or write `none`"
 
 

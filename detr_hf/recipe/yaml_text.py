@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from detr_hf.errors import UserError
+from detr_hf.foreign_files import as_path
 from detr_hf.recipe.faults import Fault
 from detr_hf.recipe.shipped import find_recipe, unknown_recipe
 from detr_hf.recipe.tree import Path
@@ -93,8 +94,13 @@ def read_recipe_file(path: str | FilePath) -> str:
     Raises:
         UserError: there is no such file, or it is no text.
     """
+    file = find_recipe(as_path(path, "recipe"))
+    if file.is_dir():
+        raise UserError(
+            f"{path}: is a folder; a recipe is a YAML file, and `detr-hf init` writes one for data."
+        )
     try:
-        return find_recipe(path).read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: {unknown_recipe(str(path))}") from None
     except (OSError, UnicodeDecodeError) as error:

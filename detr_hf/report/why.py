@@ -106,7 +106,8 @@ def _few(one: ClassFacts, others: Mapping[str, ClassFacts]) -> tuple[float, str]
         return None
     if not count:
         return one.lost, f"{one.name} has no object in the training images: annotate some"
-    text = f"{one.name} has {count} objects in {images} of {of} training images: annotate more"
+    found = f"{quantity(count, 'object')} in {images} of {quantity(of, 'training image')}"
+    text = f"{one.name} has {found}: annotate more"
     if images < RARE_IMAGES * of:
         text += f"; data.repeat_threshold={4 * images / of:.2g} shows them twice as often"
     return one.lost * (1 - count / FEW_OBJECTS), text

@@ -56,9 +56,8 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
     print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
     if isinstance(run.recipe, DetectionRecipe) and (groups := run.recipe.loss.query_groups) > 1:
         print(f"  {groups} query groups learn; only the model's own is saved")
-    print(
-        f"steps: {run.total_steps} of {quantity(run.recipe.optim.batch_size, 'image')}; output: {run.folder}"
-    )
+    batch = quantity(run.recipe.optim.batch_size, "image")
+    print(f"steps: {run.total_steps}, each of {batch}; output: {run.folder}")
     skip_bad = run.recipe.data.on_bad_sample == "skip"
     path = save_training_grid(
         run.train_loader.dataset, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad

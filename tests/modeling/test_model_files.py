@@ -85,6 +85,12 @@ def test_the_code_of_a_model_is_never_run_nor_asked_about(
     assert not mark.exists()
 
 
+def test_a_run_is_no_model_but_has_one(model: Path) -> None:
+    model.rename(model.parent / "best")
+    with pytest.raises(UserError, match=f"is the folder of a run; its model is {model.parent / 'best'}"):
+        load_finished(str(model.parent))
+
+
 # ---- JSON
 
 

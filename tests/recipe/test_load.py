@@ -85,7 +85,7 @@ def test_the_file_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == f"{bad}: 1 fault\n  sed: unknown key; did you mean `seed`?"
     with pytest.raises(UserError, match="no such recipe file"):
         load_recipe(tmp_path / "absent.yaml")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is a folder; a recipe is a YAML file"):
         load_recipe(tmp_path)
     bad.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from detr_hf.recipe import recipe_from_text
+from detr_hf.recipe.faults import ELSEWHERE, OTHER_NAMES
+from detr_hf.recipe.schema import RECIPES
+from detr_hf.recipe.tree import all_paths, dotted, fields_of
 from tests.recipe.texts import DETECTION, PANOPTIC, STREAM, faults_of, replace
 
 BAD_VALUES = [
@@ -15,6 +18,11 @@ BAD_VALUES = [
     ),
     ("optim: {epochs: 3, zebra: 1}", "optim.zebra: unknown key; valid here: epochs, max_steps"),
     ("lr: 1e-4", "lr: unknown key; did you mean `optim.lr`?"),
+    ("epoch: 3", "epoch: unknown key; did you mean `optim.epochs`?"),
+    ("batch: 4", "batch: unknown key; did you mean `optim.batch_size`?"),
+    ("optim: {epochs: 3, learning_rate: 1}", "optim.learning_rate: unknown key; did you mean `optim.lr`?"),
+    ("data: {demo: {name: x}}", "data.demo.name: unknown key; did you mean `transforms.mix.name`"),
+    ("imgsz: 640", "imgsz: unknown key; the size of images is `short_edges` in `transforms`"),
     ("model: {detector: x}", "model.detector: unknown key here; it belongs to `task: panoptic`"),
     (
         "evaluation: {mask_threshold: 0.5}",
@@ -45,7 +53,7 @@ BAD_VALUES = [
     ("optim: {epochs: 3, clip_norm: -1}", "optim.clip_norm: must be greater than 0, got -1"),
     (
         "optim: {epochs: 3, batch_size: 6}",
-        "optim.batch_size: must be a multiple of optim.micro_batch_size, got 6 and 4",
+        "optim.batch_size: 6 is no multiple of optim.micro_batch_size, 4; set that to 3",
     ),
     (
         "optim: {epochs: 3, schedule: {name: stp}}",
@@ -229,6 +237,14 @@ def test_faults_of_a_panoptic_recipe(section: str, values: str, expected: str) -
     faults = faults_of(replace(PANOPTIC, section, values))
     assert len(faults) == 1, faults
     assert faults[0].startswith(expected)
+
+
+def test_names_of_other_trainers_lead_to_settings() -> None:
+    known = {dotted(path) for recipe in RECIPES.values() for path in all_paths(recipe)}
+    assert set(OTHER_NAMES.values()) <= known
+    assert not {*OTHER_NAMES, *ELSEWHERE} & {
+        field for recipe in RECIPES.values() for field in fields_of(recipe)
+    }
 
 
 def test_one_picture_at_a_time_has_no_shapes_to_group() -> None:

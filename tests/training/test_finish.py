@@ -45,7 +45,7 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     run, told = tmp_path / "run", capsys.readouterr().out
     assert "data: 5 training and 5 validation images; 5 classes (3 things, 2 stuff)" in told
     assert "starting from random: nothing" in told
-    assert "steps: 1 of 4 images" in told
+    assert "steps: 1, each of 4 images" in told
     for written in ("train_samples.jpg", "best", "report.html"):
         assert str(run / written) in told and (run / written).exists()
     for written in ("results.md (each class)", "metrics.jsonl (every epoch)", "pictures/ (2 images"):
