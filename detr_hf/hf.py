@@ -120,10 +120,16 @@ def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "pixel_values" ``[B, 3, H, W]``, "pixel_mask" ``int64 [B, H, W]``, "labels", a list of B dicts.
 
     Raises:
-        UserError: an example is padded already, so that its boxes are relative to the padded canvas.
+        UserError: an example is padded already, so that its boxes are relative to the padded canvas, or it
+            lacks a key.
     """
     images, labels = [], []
     for example in examples:
+        for key in {"pixel_values", "labels"} - set(example):
+            raise UserError(
+                f"collate: an example has no '{key}'; of a data set with other columns set "
+                "remove_unused_columns=False in TrainingArguments."
+            )
         mask = example.get("pixel_mask")
         if mask is not None and not torch.as_tensor(mask).bool().all():
             raise UserError(
@@ -182,6 +188,9 @@ def build(recipe: DetectionRecipe) -> tuple[Any, Any, RecipeDataset, RecipeDatas
     from detr_hf.training.fit import refuse_unfit
     from detr_hf.training.loaders import build_dataset
 
+    if not isinstance(recipe, DetectionRecipe):
+        kind = type(recipe).__name__
+        raise UserError(f"hf.build: expected a recipe of stage 1, such as of load_recipe, got {kind}.")
     if recipe.transforms.mix is not None or recipe.data.streaming:
         raise UserError("hf.build: `transforms.mix` and `data.streaming` need the package's own loop.")
     resolved = resolve_demo(recipe)

@@ -60,9 +60,11 @@ def save_image(image: Image.Image, path: Path, **options: Any) -> None:
     """Write an image whole, in the format of the ending of its name; ``options`` are Pillow's.
 
     Raises:
-        UserError: it cannot be written; what was there before still is.
+        UserError: it cannot be written; what was there before still is. Or the ending is of no format.
     """
-    kind = Image.registered_extensions()[path.suffix.lower()]
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"{path}: no image format ends in '{path.suffix}'; write .jpg or .png at the end.")
     with whole_file(path) as partial:
         image.save(partial, kind, **options)
 

@@ -60,8 +60,11 @@ def find_images(source: Path) -> list[Path]:
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
     if not found:
+        below = (file for pattern in ("*/*", "*/*/*") for file in source.glob(pattern))
+        near = next((file.parent for file in below if file.suffix.lower() in IMAGE_SUFFIXES), None)
         what = "holds no image" if source.is_dir() else "does not exist"
-        raise UserError(f"{source} {what}; give an image file or a folder of images.")
+        such = f", such as {near}" if near is not None else ""
+        raise UserError(f"{source} {what}; give an image file or a folder of images{such}.")
     return found
 
 

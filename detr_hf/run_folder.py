@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.files import MANIFEST_FILE, write_json, write_text
-from detr_hf.foreign_files import damaged_text, is_finite_number, parse_json, readable_json
+from detr_hf.foreign_files import damaged_text, is_finite_number, no_such, parse_json, readable_json
 
 RECIPE_FILE = "recipe.yaml"  # with all defaults
 ENVIRONMENT_FILE = "environment.json"  # commit, versions, processes, devices, images of each split
@@ -41,6 +41,8 @@ class RunFolder:
         UserError: it is not the folder of a run.
         """
         refuse_several_runs(path)
+        if not path.exists():
+            raise UserError(f"{path}: {no_such(path, 'folder')}.")
         if not (path / RECIPE_FILE).is_file():
             run = f" Give {path.parent}." if (path.parent / RECIPE_FILE).is_file() else ""
             raise UserError(f"{path}: is no folder of a run; it has no {RECIPE_FILE}.{run}")
@@ -138,7 +140,7 @@ def refuse_several_runs(path: Path) -> None:
     """
     files = [] if (path / RECIPE_FILE).exists() else path.glob(f"*/{LOG_FILE}")
     if runs := sorted(str(file.parent) for file in files if (file.parent / RECIPE_FILE).is_file()):
-        raise UserError(f"{path}: holds {len(runs)} runs; name one: {' or '.join(runs[:3])}.")
+        raise UserError(f"{path}: holds {quantity(len(runs), 'run')}; give {' or '.join(runs[:3])}.")
 
 
 def _line(text: str) -> dict[str, Any] | None:

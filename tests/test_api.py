@@ -270,6 +270,8 @@ def test_a_result_lists_names_draws_and_saves(trained: Run, image: Path, tmp_pat
     assert [row["label"] for row in result.to_dict()["objects"]] == result.names
     assert result.id_map is None and result.segments == []
     assert len(result.above(0.999)) == 0 and result.above(0.999)
+    with pytest.raises(UserError, match=r"found\.xyz: no image format ends in '\.xyz'; write \.jpg or"):
+        result.save(tmp_path / "found.xyz")
     file = result.save(tmp_path / "new" / "found.png")
     assert np.array_equal(np.asarray(Image.open(file)), np.asarray(result.draw()))
     page = result._repr_html_()

@@ -80,6 +80,15 @@ def test_the_model_stays_the_stock_one(tmp_path: Path) -> None:
         hf.with_losses(tiny_segmenter())
 
 
+def test_what_beginners_give_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UserError, match="expected a model of transformers, got str; load it"):
+        hf.with_losses("facebook/detr-resnet-50")
+    with pytest.raises(UserError, match=r"expected a recipe of stage 1, .* got str"):
+        hf.build("detection")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"an example has no 'labels'; .* remove_unused_columns=False"):
+        hf.collate([{"pixel_values": torch.zeros(3, 8, 8)}])
+
+
 def test_examples_of_a_stock_processor_are_padded_with_boxes_where_they_were() -> None:
     processor = DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 128})
     annotation = {"bbox": [10, 20, 30, 40], "category_id": 1, "area": 1200, "iscrowd": 0}

@@ -22,7 +22,7 @@ def test_find_images(tmp_path: Path) -> None:
     images = plant(tmp_path / "images", "2.png", "0.png", "1.png")
     assert [path.name for path in find_images(images)] == ["0.png", "1.png", "2.png"]
     assert find_images(images / "1.png") == [images / "1.png"]
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match=r"holds no image; .* a folder of images, such as .*/images"):
         find_images(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         find_images(tmp_path / "absent")

@@ -16,13 +16,16 @@ from detr_hf.run_folder import RunFolder
 def test_a_run_is_found_from_its_folder_and_from_a_model_in_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no folder of a run; it has no recipe\.yaml"):
         RunFolder.open(tmp_path)
+    with pytest.raises(UserError, match="there is no such folder"):
+        RunFolder.open(tmp_path / "absent")
     assert RunFolder.of_model(tmp_path) is None
     RunFolder(tmp_path).write_record("task: detection\n", {"python": "3"})
     run = RunFolder.open(tmp_path)
     assert RunFolder.of_model(tmp_path) == (run, run.best)
     assert RunFolder.of_model(run.last) == (run, run.last)
-    with pytest.raises(UserError, match=f"best: is no folder of a run; .* Give {tmp_path}"):
-        RunFolder.open(run.best)
+    run.last.mkdir()
+    with pytest.raises(UserError, match=f"last: is no folder of a run; .* Give {tmp_path}"):
+        RunFolder.open(run.last)
     assert run.recipe_text() == "task: detection\n" and run.environment() == {"python": "3"}
 
 

@@ -35,7 +35,7 @@ def test_a_folder_of_several_runs_is_none(here: Path) -> None:
         (here / "runs" / stage).mkdir(parents=True)
         (here / "runs" / stage / "recipe.yaml").write_text(RECIPE)
         (here / "runs" / stage / "metrics.jsonl").touch()
-    said = "runs: holds 2 runs; name one: runs/detection or runs/panoptic."
+    said = "runs: holds 2 runs; give runs/detection or runs/panoptic."
     for action in (target_of, model_path, lambda word: RunFolder.open(Path(word))):
         with pytest.raises(UserError, match=said):
             action("runs")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detr_hf.errors import quantity
+from detr_hf.foreign_files import as_path
 from detr_hf.images import save_image
 from detr_hf.inference.preprocess import ImageInput, as_rgb
 from detr_hf.inference.results import as_record
@@ -124,7 +125,7 @@ class Result:
         Raises:
             UserError: it cannot be written.
         """
-        file = Path(file)
+        file = as_path(file, "save: file")
         save_image(self.draw(), file)
         return file
 

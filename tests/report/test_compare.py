@@ -134,5 +134,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         main(["compare", str(one)])
     assert "two run folders" in capsys.readouterr().err
-    with pytest.raises(UserError, match="holds 2 runs; name one"):
+    with pytest.raises(UserError, match="holds 2 runs; give"):
         compare_runs([one, tmp_path])

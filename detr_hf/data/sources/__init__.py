@@ -75,7 +75,9 @@ def require_door(path: Path, name: str, format: str | None = None) -> Door:
         raise UserError(f"{name}: format '{format}'{meant} is none of {', '.join(doors())}")
     door = doors()[format] if format is not None else detect(path)
     if not path.exists() and (door is None or door.FORMAT != HUB):
-        raise UserError(f"{name}: {no_such(path)}")
+        is_of_recipe = name != str(path) and not path.is_absolute()
+        start = ". Start the command in the folder that the recipe was written for" if is_of_recipe else ""
+        raise UserError(f"{name}: {no_such(path)}{start}")
     if door is None:
         raise UserError(_unknown(path, name))
     return door

@@ -28,6 +28,9 @@ def family_of(model: Any, source: str = "the model") -> Family:
         UserError: no family has this ``model_type``; ``source`` says whose it is.
     """
     config = getattr(model, "config", model)
+    if not hasattr(config, "model_type"):
+        kind = type(config).__name__
+        raise UserError(f"{source}: expected a model of transformers, got {kind}; load it: from_pretrained.")
     family = FAMILIES.get(config.model_type)
     if family is None:
         known = ", ".join(f"`{name}`" for name in FAMILIES)
