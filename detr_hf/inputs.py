@@ -63,6 +63,8 @@ def find_images(source: Path) -> list[Path]:
         below = (file for pattern in ("*/*", "*/*/*") for file in source.glob(pattern))
         near = next((file.parent for file in below if file.suffix.lower() in IMAGE_SUFFIXES), None)
         what = "holds no image" if source.is_dir() else "does not exist"
+        if (source / "config.json").is_file():
+            what = "is a model, which comes before the images"
         such = f", such as {near}" if near is not None else ""
         raise UserError(f"{source} {what}; give an image file or a folder of images{such}.")
     return found

@@ -6,6 +6,8 @@ or shown also where one of its files is lost.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from detr_hf.foreign_files import damaged_text, is_finite_number, no_such, parse
 
 RECIPE_FILE = "recipe.yaml"  # with all defaults
 ENVIRONMENT_FILE = "environment.json"  # commit, versions, processes, devices, images of each split
+SOURCE_FILE = "source.json"  # of the folder of both runs on a data set: which one
 DATA_REPORT_FILE = "data_report.json"
 LOG_FILE = "metrics.jsonl"  # a line of numbers every so many steps, every epoch and every evaluation
 METRICS_FILE = "metrics.json"  # of a model folder: what the evaluation of that model gave
@@ -141,6 +144,23 @@ def refuse_several_runs(path: Path) -> None:
     files = [] if (path / RECIPE_FILE).exists() else path.glob(f"*/{LOG_FILE}")
     if runs := sorted(str(file.parent) for file in files if (file.parent / RECIPE_FILE).is_file()):
         raise UserError(f"{path}: holds {quantity(len(runs), 'run')}; give {' or '.join(runs[:3])}.")
+
+
+def is_output(folder: str, depth: int = 2) -> bool:
+    """Whether this package wrote a folder: a run, the runs on a data set, or `runs/` with such in it.
+
+    A training that is started in the folder of its data writes there, and what it writes is no data.
+    """
+    marks = ((RECIPE_FILE, ENVIRONMENT_FILE), ("detection.yaml", SOURCE_FILE))
+    if any(all(os.path.isfile(os.path.join(folder, name)) for name in names) for names in marks):
+        return True
+    if depth == 0 or (depth == 2 and os.path.basename(folder) != "runs"):
+        return False
+    with suppress(OSError), os.scandir(folder) as entries:
+        return any(
+            is_output(entry.path, depth - 1) for entry in entries if entry.is_dir(follow_symlinks=False)
+        )
+    return False
 
 
 def _line(text: str) -> dict[str, Any] | None:

@@ -24,6 +24,9 @@ def test_find_images(tmp_path: Path) -> None:
     assert find_images(images / "1.png") == [images / "1.png"]
     with pytest.raises(UserError, match=r"holds no image; .* a folder of images, such as .*/images"):
         find_images(tmp_path)
+    (tmp_path / "config.json").touch()
+    with pytest.raises(UserError, match="is a model, which comes before the images"):
+        find_images(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         find_images(tmp_path / "absent")
 

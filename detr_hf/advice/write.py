@@ -20,6 +20,7 @@ from detr_hf.advice.settings import Setting, detection_settings, panoptic_settin
 from detr_hf.errors import UserError, quantity
 from detr_hf.files import unwritable, write_text
 from detr_hf.recipe import Split, recipe_from_text
+from detr_hf.run_folder import SOURCE_FILE
 from detr_hf.seen_sizes import NetworkInput
 
 SHOWN_CLASSES = 12
@@ -45,7 +46,7 @@ class Places:
     @property
     def source(self) -> Path:
         """Where `detr-hf train` notes the data set that the recipes were written for."""
-        return self.runs / "source.json"
+        return self.runs / SOURCE_FILE
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from detr_hf.data.issues import Issue
 from detr_hf.errors import UserError
 from detr_hf.foreign_files import LONGEST_PATH, is_within, relative_name
+from detr_hf.run_folder import is_output
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
@@ -28,7 +29,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 class ImageFiles:
     """The images below a folder, by their path relative to it, "/"-separated.
 
-    Hidden files, and what macOS adds to a zip (``__MACOSX``), are not there.
+    Hidden files, what macOS adds to a zip (``__MACOSX``), and folders of runs are not there.
 
     Args:
         folder: is listed once, when it is first needed.
@@ -195,6 +196,8 @@ def _walk(folder: Path, below: str, real_root: str) -> Iterator[tuple[str, bool]
             if os.path.isdir(entry.path):  # not entry.is_dir(), which raises for a link to itself
                 continue
         if entry.is_dir(follow_symlinks=False):
+            if is_output(entry.path):
+                continue
             yield from _walk(folder, f"{name}/", real_root)
         else:
             yield name, False
@@ -221,7 +224,8 @@ def first_files(path: Path, suffix: str, tries: int = TRIES) -> Iterator[Path]:
     """
     for count, (parent, folders, names) in enumerate(os.walk(path)):
         is_deepest = len(Path(parent).relative_to(path).parts) == DEEPEST
-        folders[:] = [] if is_deepest else sorted(name for name in folders if not _is_hidden(name))
+        below = [] if is_deepest else sorted(name for name in folders if not _is_hidden(name))
+        folders[:] = [name for name in below if not is_output(os.path.join(parent, name))]
         found = sorted(name for name in names if name.lower().endswith(suffix) and not _is_hidden(name))
         yield from (Path(parent, name) for name in found[:tries])
         if count >= MOST_FOLDERS:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from detr_hf.data.image_files import ImageFiles
+from detr_hf.data.image_files import ImageFiles, first_files
+from detr_hf.data.sources.base import hash_of_folder
 
 NAMES = [
     "1.jpg",
@@ -35,6 +36,22 @@ def fill(folder: Path, *names: str) -> None:
 def found(files: ImageFiles, said: object) -> tuple[str | None, str | None]:
     name, issue = files.find(said)
     return name, issue.code if issue else None
+
+
+@pytest.mark.parametrize("root", ["runs", "work"])
+def test_what_a_training_in_the_data_folder_wrote_is_no_data(tmp_path: Path, root: str) -> None:
+    fill(tmp_path, "1.jpg", f"{root}/cam/2.jpg")
+    assert ImageFiles(tmp_path).names == ["1.jpg", f"{root}/cam/2.jpg"]
+    (tmp_path / root / "cam" / "2.jpg").unlink()
+    key = hash_of_folder(tmp_path)
+    fill(tmp_path / root / "cam", "source.json", "detection.yaml", "data/train/panoptic/1.png")
+    fill(tmp_path / root / "cam/detection", ".lock", "recipe.yaml", "environment.json", "pictures/1.jpg")
+    if root == "runs":
+        fill(tmp_path / "runs", "found/1.jpg")
+    assert ImageFiles(tmp_path).names == ["1.jpg"]
+    assert hash_of_folder(tmp_path) == key
+    assert [file.name for file in first_files(tmp_path, ".jpg")] == ["1.jpg"]
+    assert ImageFiles(tmp_path / root / "cam" / "data").names == ["train/panoptic/1.png"]
 
 
 def test_it_lists_images_and_other_files(files: ImageFiles) -> None:

@@ -17,6 +17,7 @@ from detr_hf.foreign_files import open_file
 from detr_hf.images import image_size
 from detr_hf.labels import LabelMap
 from detr_hf.recipe.prepare import Reading
+from detr_hf.run_folder import is_output
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -138,13 +139,16 @@ class Door(Protocol):
 
 
 def hash_of_folder(folder: Path) -> str:
-    """sha256 over names, sizes and times of change of all files in a folder, without opening them."""
+    """sha256 over names, sizes and times of change of all files in a folder but runs and hidden ones."""
     return hash_of_words(f"{name} {size} {changed}" for name, size, changed in sorted(_files_in(folder)))
 
 
 def _files_in(folder: Path) -> Iterator[tuple[str, int, int]]:
-    for parent, _, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_output(os.path.join(parent, name))]
         for name in names:
+            if name.startswith("."):  # such as the lock of a training that begins
+                continue
             file = os.path.join(parent, name)
             try:
                 status = os.stat(file)
