@@ -43,7 +43,7 @@ class RunFolder:
         """Raises:
         UserError: it is not the folder of a run.
         """
-        refuse_several_runs(path)
+        path = single_run(path)
         if not path.exists():
             raise UserError(f"{path}: {no_such(path, 'folder')}.")
         if not (path / RECIPE_FILE).is_file():
@@ -135,15 +135,18 @@ class RunFolder:
             return None
 
 
-def refuse_several_runs(path: Path) -> None:
-    """Where the folder of a single run is meant.
+def single_run(path: Path) -> Path:
+    """The folder of the only run in ``path``; ``path`` itself where it holds none.
 
     Raises:
-        UserError: it is that of several runs, such as both stages on one data set.
+        UserError: it holds several, such as both stages on one data set.
     """
     files = [] if (path / RECIPE_FILE).exists() else path.glob(f"*/{LOG_FILE}")
-    if runs := sorted(str(file.parent) for file in files if (file.parent / RECIPE_FILE).is_file()):
-        raise UserError(f"{path}: holds {quantity(len(runs), 'run')}; give {' or '.join(runs[:3])}.")
+    runs = sorted(file.parent for file in files if (file.parent / RECIPE_FILE).is_file())
+    if len(runs) > 1:
+        shown = " or ".join(map(str, runs[:3]))
+        raise UserError(f"{path}: holds {quantity(len(runs), 'run')}; give {shown}.")
+    return runs[0] if runs else path
 
 
 def is_output(folder: str, depth: int = 2) -> bool:

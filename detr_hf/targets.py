@@ -11,7 +11,7 @@ from detr_hf.errors import UserError
 from detr_hf.foreign_files import no_such, readable_json
 from detr_hf.recipe.shipped import LISTED, find_shipped, recipe_names, unknown_recipe
 from detr_hf.recipe.yaml_text import read_recipe_file, read_yaml
-from detr_hf.run_folder import ENVIRONMENT_FILE, LOG_FILE, RunFolder, refuse_several_runs
+from detr_hf.run_folder import ENVIRONMENT_FILE, LOG_FILE, RunFolder, single_run
 
 Kind = Literal["recipe", "run", "data"]
 RECIPE_SUFFIXES = (".yaml", ".yml")
@@ -58,8 +58,8 @@ def target_of(word: str, kinds: Collection[Kind] = ("recipe", "run", "data")) ->
         raise UserError(f"the name is empty; give {' or '.join(WORDS[kind] for kind in kinds)}.")
     path = Path(word)
     target = _at(path) if path.exists() else None
-    if target is not None and target.kind == "data":
-        refuse_several_runs(path)
+    if target is not None and target.kind == "data" and (run := single_run(path)) != path:
+        target = _at(run)
     if (target is None or target.kind not in kinds) and (shipped := find_shipped(word)) is not None:
         target = Target("recipe", shipped)
     wanted = " or ".join(WORDS[kind] for kind in kinds)

@@ -54,6 +54,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
         patch.setattr(Image.Image, "show", lambda image, *_, **__: shown.append(image.size))
         patch.setattr("detr_hf.advice.machine.is_available", lambda _: False)
+        patch.setenv("DISPLAY", ":0")
         patch.chdir(folder)
         exec(compile(PROGRAM.replace("epochs=30", "epochs=1"), "docs/python.md", "exec"), names)
     with pytest.MonkeyPatch.context() as patch:

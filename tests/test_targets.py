@@ -40,6 +40,10 @@ def test_a_folder_of_several_runs_is_none(here: Path) -> None:
         with pytest.raises(UserError, match=said):
             action("runs")
     assert model_path("run") == "run/best"
+    (here / "runs" / "panoptic" / "recipe.yaml").unlink()
+    (here / "runs" / "detection" / "best").mkdir()
+    assert model_path("runs") == "runs/detection/best", "the only one is meant"
+    assert target_of("runs").path == RunFolder.open(Path("runs")).path == Path("runs/detection")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class Facts:
         test: name and images of the test split.
         boxes_wh_px, sizes_hw: ``[N, 2]`` of every object and of its image, in pixels.
         image_sizes_hw: ``[images, 2]``.
-        most_objects: in one image, or in one window where ``windows`` is set.
+        most_objects: in one image of training or validation, or in one window where ``windows`` is set.
         class_images: images with the class, by name; classes without any are among them.
         outline_share: of the objects, 0 to 1; 1 where there are id maps.
         windows: that an epoch shows in the place of whole images; 0: no tiles.

@@ -24,6 +24,8 @@ from detr_hf.run_folder import SOURCE_FILE
 from detr_hf.seen_sizes import NetworkInput
 
 SHOWN_CLASSES = 12
+ANY_NAME = ("data", "dataset", "_annotations.coco", "annotations", "instances_default")
+"""Files that exports of every data set have; a run is called after their folder."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def places_for(out: Path, data: Path, family: str = "detr") -> Places:
     `runs/photos` would be of `runs/photos`.
     """
     whole = data.resolve()
-    name = re.sub(r"[^\w.-]+", "-", whole.name if whole.is_dir() else whole.stem).strip("-.") or "data"
+    own = whole.parent.name if whole.stem in ANY_NAME and whole.is_file() else whole.stem
+    name = re.sub(r"[^\w.-]+", "-", whole.name if whole.is_dir() else own).strip("-.") or "data"
     name += "" if family == "detr" else f"-{family}"
     if (Path("runs") / name).resolve() == whole:
         name += "-runs"

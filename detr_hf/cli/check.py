@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detr_hf.cli.number_types import count
 from detr_hf.errors import UserError
@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
     parser.add_argument(
-        "--queries", type=count, default=100, help="objects the model can find in an image (default: 100)"
+        "--queries",
+        type=count,
+        help="objects the model can find in an image (default: of the recipe's model, else 100)",
     )
     parser.add_argument(
         "--stride",
@@ -57,14 +59,15 @@ def run(arguments: argparse.Namespace) -> None:
     """Do it; see ``HELP``."""
     if arguments.fix:
         require_outside(arguments.fix, arguments.target)
-    target = _check_target(arguments)
-    from detr_hf.data.check import check, fix, open_target
+    target, queries = _check_target(arguments)
+    from detr_hf.data.check import QUERIES, check, fix, open_target
     from detr_hf.data.check_text import as_text, verdict
     from detr_hf.data.convert import lines_of
     from detr_hf.data.sinks.base import CHANGES_FILE
     from detr_hf.files import write_json
 
-    result = check(target, arguments.queries, threads=arguments.threads)
+    queries = arguments.queries or queries or QUERIES
+    result = check(target, queries, threads=arguments.threads)
     print(as_text(result))
     if arguments.json:
         write_json(arguments.json, result.as_dict())
@@ -78,32 +81,35 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.fix:
         made = fix(target, arguments.fix, arguments.threads)
         copy = replace(open_target(arguments.fix), seen=target.seen)
-        result = check(copy, arguments.queries, threads=arguments.threads)
+        result = check(copy, queries, threads=arguments.threads)
         print(f"\nrepaired copy in {arguments.fix}; all that was found is in {CHANGES_FILE}")
         print("\n".join([*lines_of(made.report), f"  the copy has {verdict(result)}"]))
     if code := result.exit_code(arguments.strict):
         raise SystemExit(code)
 
 
-def _check_target(arguments: argparse.Namespace) -> CheckTarget:
-    """The data set, or the data of a recipe or run. Refuses a wrong target before the heavy imports."""
+def _check_target(arguments: argparse.Namespace) -> tuple[CheckTarget, int | None]:
+    """The data set, or the data of a recipe or run and its model's queries, where they are known. Refuses a
+    wrong target before the heavy imports."""
     from detr_hf.targets import target_of
 
     target = target_of(arguments.target) if arguments.format is None else None
     if target is None or target.kind == "data":
-        return _data_target(arguments)
+        return _data_target(arguments), None
     if arguments.images or arguments.panoptic:
         raise UserError("--images and --panoptic belong to annotation files; a recipe names its folders")
     from detr_hf.data.check import target_of_data
     from detr_hf.demo.resolve import resolve_demo
     from detr_hf.recipe import load_recipe
-    from detr_hf.seen_sizes import largest_input
+    from detr_hf.seen_sizes import largest_input, stride_of_config
 
     recipe = resolve_demo(load_recipe(target.recipe_file))
     lists = (recipe.transforms.train, recipe.transforms.validation)
     tile = None if recipe.data.tiles is None else recipe.data.tiles.size
-    seen = largest_input(lists, arguments.stride or _stride_of(recipe.model), tile)
-    return target_of_data(recipe.data, arguments.target, seen)
+    config = _config_of(recipe.model)
+    queries = getattr(recipe.model, "num_queries", None) or config.get("num_queries")
+    seen = largest_input(lists, arguments.stride or stride_of_config(config), tile)
+    return target_of_data(recipe.data, arguments.target, seen), queries
 
 
 def _data_target(arguments: argparse.Namespace) -> CheckTarget:
@@ -116,11 +122,10 @@ def _data_target(arguments: argparse.Namespace) -> CheckTarget:
     return replace(found, seen=replace(DEFAULT_INPUT, stride=arguments.stride or DEFAULT_INPUT.stride))
 
 
-def _stride_of(model: DetectionModel | PanopticModel) -> int:
+def _config_of(model: DetectionModel | PanopticModel) -> dict[str, Any]:
     """Of a model that is a folder; others are not downloaded for a check."""
     from detr_hf.foreign_files import readable_json
     from detr_hf.recipe.schema import PanopticModel
-    from detr_hf.seen_sizes import stride_of_config
 
     source = model.detector if isinstance(model, PanopticModel) else model.pretrained
-    return stride_of_config(readable_json(Path(source) / "config.json"))
+    return readable_json(Path(source) / "config.json")

@@ -13,7 +13,7 @@ from detr_hf.errors import UserError
 from detr_hf.recipe import Data, DetectionRecipe, Recipe, Split
 from detr_hf.recipe.prepare import PrepareRecipe, PseudoStuff
 from detr_hf.recipe.repo_ids import DEMO_MODELS
-from detr_hf.run_folder import RECIPE_FILE, RunFolder, refuse_several_runs
+from detr_hf.run_folder import RECIPE_FILE, RunFolder, single_run
 
 if TYPE_CHECKING:
     from detr_hf.data.bundle import DataBundle
@@ -55,8 +55,7 @@ def model_path(source: str) -> str:
     Raises:
         UserError: the run has no ``best/`` yet, or it is a folder of several runs.
     """
-    run = Path(source)
-    refuse_several_runs(run)
+    run = single_run(Path(source))
     if source in FOLDERS or not (run / RECIPE_FILE).is_file() or (run / "config.json").is_file():
         return str(FOLDERS.get(source, source))
     return str(RunFolder(run).require_best())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import sys
+import tempfile
 
 from PIL import Image
 
@@ -13,10 +15,14 @@ LONGEST_SHOWN = 1600
 
 
 def show_image(image: Image.Image) -> None:
-    """Below the cell of a notebook; elsewhere in the system's image viewer, where there is one."""
+    """Below the cell of a notebook; elsewhere in the system's image viewer; without a screen as a file."""
     ipython = sys.modules.get("IPython")
     if ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None:
         ipython.display.display(image)
+    elif sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+        with tempfile.NamedTemporaryFile(prefix="detr-hf-", suffix=".png", delete=False) as file:
+            image.save(file)
+        print(f"no screen to show it on: saved as {file.name}", flush=True)
     else:
         image.show()
 

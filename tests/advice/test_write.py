@@ -17,6 +17,7 @@ from detr_hf.advice import stages
 from detr_hf.advice.look import look_at, outline_share
 from detr_hf.advice.machine import start_for
 from detr_hf.advice.stages import recipes_of
+from detr_hf.advice.write import places_for
 from detr_hf.data.sample import Annotation, Sample
 from detr_hf.errors import UserError
 from detr_hf.recipe import Split, load_recipe
@@ -59,6 +60,21 @@ def write_set(
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> None:
     monkeypatch.setattr("detr_hf.advice.machine.is_available", lambda checkpoint: False)
     monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_is_called_after_the_data(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    for name in ("data.yaml", "_annotations.coco.json", "boxes.json"):
+        (tmp_path / "cells" / name).touch()
+    for data, runs in {"cells": "cells", "cells/data.yaml": "cells", "cells/boxes.json": "boxes"}.items():
+        assert places_for(Path("recipe.yaml"), tmp_path / data).runs == Path("runs") / runs
+    assert places_for(Path("x.yaml"), tmp_path / "cells" / "_annotations.coco.json").runs.name == "cells"
+
+
+def test_the_fullest_image_may_be_one_to_validate_on(tmp_path: Path) -> None:
+    write_set(tmp_path / "photos", boxes=3, splits=("train",))
+    write_set(tmp_path / "photos", boxes=40, splits=("valid",))
+    assert look_at(Split(path=str(tmp_path / "photos"))).facts.most_objects == 40
 
 
 def test_a_recipe_is_written_told_and_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

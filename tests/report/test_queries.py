@@ -73,6 +73,8 @@ def test_older_results_do_not_tell() -> None:
         (6, "model.num_queries could be 3, the most objects in one image. It keeps the first"),
         (4, "(in validation; training images are not counted)"),
         (3, "Fewer would not hold the objects of one image."),
+        (2, "The most objects in one image are 3"),
+        (2, "They do not fit into 2 queries: raise model.num_queries"),
     ],
 )
 def test_the_page_says_what_could_be(num_queries: int, said: str, tmp_path: Path) -> None:

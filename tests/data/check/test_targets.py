@@ -155,7 +155,7 @@ def test_fix_ends_with_the_state_of_the_copy(tmp_path: Path, capsys: pytest.Capt
     assert "nothing to repair, so " in capsys.readouterr().out
 
 
-def test_a_recipe_is_checked_by_its_data(tmp_path: Path) -> None:
+def test_a_recipe_is_checked_by_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = write_coco_detection(tmp_path)
     recipe = {
         "task": "detection",
@@ -166,6 +166,11 @@ def test_a_recipe_is_checked_by_its_data(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert run(str(tmp_path / "recipe.yaml")) == 0
     assert not (tmp_path / "run").exists(), "a check is no run"
+    assert "queries" not in capsys.readouterr().out
+    recipe["model"] = {"num_queries": 1}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert run(str(tmp_path / "recipe.yaml")) == 0
+    assert "more objects than queries" in capsys.readouterr().out, "the queries are those of its model"
     assert run(str(tmp_path / "recipe.yaml"), "--images", "x") == 2
 
 
