@@ -28,7 +28,7 @@ for load in (load_finished, load_processor, lambda name: open_place(Place(Path(n
     try:
         load("someone/absent")
     except UserError as error:
-        print("told:", str(error).replace(chr(10), " "))
+        print("told:", str(error).replace(chr(10), " "), f"[chained: {not error.__suppress_context__}]")
 print("seconds:", time.monotonic() - started)
 """
 
@@ -59,11 +59,13 @@ def test_an_unreachable_hub_is_asked_once_and_cached_copies_are_used(tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert sum("cannot be reached" in line for line in lines) == 1
+    assert [line.startswith("note: ") for line in lines if "cannot be reached (" in line] == [True]
     assert f"http://127.0.0.1:{port}" in lines[0] and "cached copies are used" in lines[0]
     assert "cached: loaded" in lines
     told = [line for line in lines if line.startswith("told: ")]
     assert len(told) == 3 and all("someone/absent" in line for line in told)
+    plain, end = "the Hub cannot be reached, and not all of ", "model.pretrained=demo. [chained: False]"
+    assert all(plain in line and line.endswith(end) for line in told[:2])
     assert "Retrying" not in done.stderr, "no second try"
 
 

@@ -104,8 +104,10 @@ GPUS = {
     "t4": Gpu("T4", 16, has_bf16=False),
     "l4": Gpu("L4", 24),
     "a10": Gpu("A10", 24),
-    "a100": Gpu("A100", 40),  # there are such with 80, too
+    "a100": Gpu("A100", 40),
+    "a100-80": Gpu("A100", 80),
     "h100": Gpu("H100", 80),
+    "h200": Gpu("H200", 141),
     "cpu": Gpu("CPU", 0),
 }
 

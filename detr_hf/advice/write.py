@@ -76,7 +76,7 @@ class Written:
             write_text(file, text)
 
     def commands(self) -> list[str]:
-        """The next three."""
+        """The next ones, from a look at the data to predictions."""
         places, data = self.places, shlex.quote(str(self.data.path))
         recipes = [places.detection, *([places.panoptic] if self.has_masks else [])]
         stages = [f"detr-hf train {shlex.quote(str(recipe))}" for recipe in recipes]
@@ -87,7 +87,8 @@ class Written:
         test = self.looked.facts.test
         last = f"detr-hf evaluate {run} --split {test[0]}" if test else f"detr-hf report {run}"
         first = [] if self.has_masks else [f"detr-hf check {data}"]
-        return [*first, *stages, last]
+        predict = f"detr-hf predict {run / 'best'} photos/ --out {places.runs / 'found'}"
+        return [*first, *stages, last, predict]
 
 
 def places_for(out: Path, data: Path, family: str = "detr") -> Places:

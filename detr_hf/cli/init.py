@@ -16,7 +16,7 @@ EXAMPLES = (
 )
 PAGE = "init.md"
 FAMILIES = ("detr", "deformable", "conditional", "dab")
-GPUS = ("t4", "l4", "a10", "a100", "h100", "cpu")
+GPUS = ("t4", "l4", "a10", "a100", "a100-80", "h100", "h200", "cpu")
 OUT = "recipe.yaml"
 
 

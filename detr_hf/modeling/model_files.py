@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
@@ -148,8 +148,22 @@ def refused(source: str, what: str, hint: str = "") -> Iterator[None]:
         *(OSError, ValueError, TypeError, LookupError, AttributeError, StopIteration, RecursionError),
         *(SafetensorError, RuntimeError),
     ) as error:
+        if not Path(source).is_dir() and _is_offline(error):
+            raise UserError(
+                f"{source}: the Hub cannot be reached, and not all of this model is cached. Give the folder "
+                "of a model, or take the tiny one of the package for a try: model.pretrained=demo."
+            ) from None
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{source}: {what} ({first_line}){hint}.") from error
+
+
+def _is_offline(error: BaseException | None) -> bool:
+    """Whether an error comes of a file that is not cached while the Hub is switched off or out of reach."""
+    while error is not None:
+        if isinstance(error, LocalEntryNotFoundError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def refuse_foreign_shards(source: str) -> None:

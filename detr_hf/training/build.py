@@ -232,19 +232,20 @@ def identity_of(recipe: Recipe, data: DataBundle, task: Task, training_images: i
         "task": recipe.task,
         "classes": list(data.labels.names),
         "starts_from": ["/".join(Path(source).parts[-2:]) for source in sources],  # run from any folder
-        "learning_tensors": sum(parameter.requires_grad for parameter in task.parameters()),
         "batch_size": recipe.optim.batch_size,
+        "num_queries": None,
+        "query_groups": None,
     }
-    if recipe.data.tiles is not None:  # before the number of images, which follows from it
-        identity["tiles"] = asdict(recipe.data.tiles)
+    if isinstance(recipe, DetectionRecipe):
+        identity["num_queries"] = recipe.model.num_queries
+        identity["query_groups"] = recipe.loss.query_groups if recipe.loss.query_groups > 1 else None
+    # What others follow from comes first, so that a refusal names the setting: query groups have tensors,
+    # tiles decide the number of images.
+    identity["learning_tensors"] = sum(parameter.requires_grad for parameter in task.parameters())
+    identity["tiles"] = None if recipe.data.tiles is None else asdict(recipe.data.tiles)
     identity["training_images"] = training_images
     identity["training_data"] = {"name": recipe.data.place, "key": data.training_key}
-    if isinstance(recipe, DetectionRecipe) and recipe.model.num_queries is not None:
-        identity["num_queries"] = recipe.model.num_queries
-    if isinstance(recipe, DetectionRecipe) and recipe.loss.query_groups > 1:
-        identity["query_groups"] = recipe.loss.query_groups
-    if recipe.data.repeat_threshold is not None:  # it decides how long an epoch is
-        identity["repeat_threshold"] = recipe.data.repeat_threshold
+    identity["repeat_threshold"] = recipe.data.repeat_threshold  # it decides how long an epoch is
     if data.stream is not None:  # what its order follows from, beside seed and batch size
         identity |= {"shards": data.stream.rows.num_shards, "shuffle_buffer": recipe.data.shuffle_buffer}
     return identity

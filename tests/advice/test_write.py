@@ -85,10 +85,11 @@ def test_a_recipe_is_written_told_and_loads(tmp_path: Path, capsys: pytest.Captu
     assert recipe.output_dir == "runs/my-photos/detection" and recipe.model.num_queries == 50
     text = Path("recipe.yaml").read_text()
     assert "# the fullest image has 40 objects" in text and "5 test images" in text
-    assert said.splitlines()[-3:] == [
+    assert said.splitlines()[-4:] == [
         "  detr-hf check 'my photos'",
         "  detr-hf train recipe.yaml",
         "  detr-hf evaluate runs/my-photos/detection --split test",
+        "  detr-hf predict runs/my-photos/detection/best photos/ --out runs/my-photos/found",
     ]
     assert "  detr-hf train 'my recipe.yaml'" in told(
         ["init", "my photos", "--out", "my recipe.yaml"], capsys

@@ -110,10 +110,11 @@ def test_where_there_is_no_checkpoint_a_run_starts_at_the_beginning(tmp_path: Pa
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("optim.batch_size=2", "batch_size is 4, this run's is 2"),
+        ("optim.batch_size=2", "batch_size is 4, this run's is 2 (optim.batch_size)"),
         ("data.overfit=5", "training_images is 8, this run's is 5"),
-        ("model.freeze_backbone=none", "learning_tensors"),
-        ("loss.query_groups=2", "learning_tensors"),
+        ("model.freeze_backbone=none", "(model.freeze_backbone; "),
+        ("loss.query_groups=2", "query_groups is None, this run's is 2 (loss.query_groups)"),
+        ("data.repeat_threshold=0.9", "is None, this run's is 0.9 (data.repeat_threshold)"),
     ],
 )
 def test_another_run_is_refused_and_its_record_left_alone(
@@ -130,6 +131,13 @@ def test_another_run_is_refused_and_its_record_left_alone(
         assembled(recipe_of("detection", home, folder, *changes))
     assert named in str(caught.value) and "resume: never" in str(caught.value)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_setting_that_is_left_out_is_another_run_too(home: Path, one_step: Run) -> None:
+    one_step.state.identity["repeat_threshold"] = 0.9
+    save_training(one_step)
+    with pytest.raises(UserError, match=r"is 0\.9, this run's is None \(data\.repeat_threshold\)"):
+        assembled(one_step.recipe)
 
 
 def change_a_box(boxes: Path) -> None:

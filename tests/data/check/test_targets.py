@@ -174,6 +174,13 @@ def test_a_recipe_is_checked_by_its_data(tmp_path: Path, capsys: pytest.CaptureF
     assert run(str(tmp_path / "recipe.yaml"), "--images", "x") == 2
 
 
+def test_the_widths_of_the_classes_are_told_without_a_fault(tmp_path: Path) -> None:
+    boxes = [[0.0, 0.0, 12.0, 20.0], [5.0, 5.0, 3.0, 9.0], [0.0, 0.0, 9.0, 9.0]]
+    text = as_text(check(open_target(write_saved(tmp_path, boxes)), threads=1))
+    told = "  median width in the network, px (short edge 800, a cell of the map is 32): cone 80, brick 280"
+    assert told in text.splitlines()
+
+
 def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
     def name(content: dict[str, Any]) -> None:
         content["images"][0]["file_name"] = "a\x1b[2J\n.jpg"
