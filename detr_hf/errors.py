@@ -78,7 +78,7 @@ def quantity(count: int, noun: str) -> str:
     """A number with its noun: "1 image", "2 images", "3 training boxes", "0 classes", "5 queries"."""
     if count == 1:
         return f"1 {noun}"
-    if noun.endswith(("s", "x", "ch", "sh")):
+    if noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("epoch"):
         return f"{count:d} {noun}es"
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{count:d} {noun[:-1]}ies"

@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
 def run(recipe: Recipe) -> dict[str, Any]:
     """One whole run, from its recipe to its tables and images; returns what its best checkpoint reached."""
     from detr_hf.data.build import build_bundle
-    from detr_hf.demo.resolve import resolve_demo
+    from detr_hf.demo.resolve import as_written, resolve_demo
     from detr_hf.hub.during_training import HubPushes
     from detr_hf.training.build import build_accelerator, build_run, build_task
     from detr_hf.training.distributed import explain_lost_processes
@@ -38,7 +38,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         parts = build_run(resolved, accelerator, data, task)
         if not is_finished(parts):  # else the record says how it was trained
             save_record(recipe, accelerator, data, task.model.config)
-        report_start(parts, data, loaded)
+        report_start(parts, data, as_written(str(loaded)))
         train(parts, started, hub.best_is_new)
         results = finish(parts)
         report_finished(parts, data)

@@ -21,6 +21,8 @@ from detr_hf.errors import exit_with_message, quantity
         (4, "query", "4 queries"),
         (5, "day", "5 days"),
         (1, "class", "1 class"),
+        (2, "patch", "2 patches"),
+        (2, "epoch", "2 epochs"),
     ],
 )
 def test_a_noun_agrees_with_its_number(count: int, noun: str, said: str) -> None:

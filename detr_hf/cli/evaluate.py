@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     from accelerate import PartialState
 
-    from detr_hf.demo.resolve import model_path
+    from detr_hf.demo.resolve import as_written, model_path
     from detr_hf.metrics.tables import results_tables
 
     tables, page = results_tables(score(scoring)), scoring.out / "evaluation.md"
-    PartialState().print(f"\n{model_path(scoring.model)}\n\n{tables}\n\ntables, by class: {page}")
+    PartialState().print(f"\n{as_written(model_path(scoring.model))}\n\n{tables}\n\ntables, by class: {page}")

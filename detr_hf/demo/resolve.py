@@ -61,6 +61,13 @@ def model_path(source: str) -> str:
     return str(RunFolder(run).require_best())
 
 
+def as_written(text: str) -> str:
+    """A text for people, with `demo` and `demo-deformable` in place of the folders of their checkpoints."""
+    for name, folder in reversed(FOLDERS.items()):  # one path begins with the other
+        text = text.replace(str(folder), name)
+    return text
+
+
 def teacher_of(stuff: PseudoStuff) -> DetrTeacher:
     """The panoptic DETR that paints stuff, loaded."""
     from detr_hf.teacher import load_teacher

@@ -32,12 +32,9 @@ def results_page(results: Mapping[str, Any]) -> str:
 
 
 def detection_table(result: Mapping[str, Any]) -> str:
-    """Box AP and AR over IoU 0.50 to 0.95 at 100 detections an image, from ``CocoAP.compute()``."""
-    rows = [
-        ["AP 0.50:0.95", "all", "100", said(result["AP"])],
-        ["AR 0.50:0.95", "all", "100", said(result["AR"])],
-    ]
-    return markdown_table(["Boxes", "area", "maxDets", "value"], rows, left=2)
+    """Box AP and AR over IoU 0.50 to 0.95 and AP50, all at 100 detections an image, from ``CocoAP``."""
+    names = ["AP", "AP50", "AR"]
+    return markdown_table(["Boxes", *names], [["All", *(said(result[name]) for name in names)]])
 
 
 def panoptic_table(result: Mapping[str, Any]) -> str:

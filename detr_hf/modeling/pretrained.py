@@ -35,14 +35,24 @@ LISTED = 12
 
 @dataclass
 class LoadReport:
-    """Where a model's weights came from, for the log: ``new`` lists the tensors that start random."""
+    """Where a model's weights came from, for the log.
+
+    Attributes:
+        sources: sentences, one a part.
+        new: the tensors that start random.
+        class_head: those of them that are a new class head, and nothing else is; one of the sources says so.
+    """
 
     sources: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
+    class_head: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
-        named = ", ".join(self.new[:LISTED]) or "nothing"
-        rest = f" and {len(self.new) - LISTED} more" if len(self.new) > LISTED else ""
+        others = [name for name in self.new if name not in self.class_head]
+        if self.new and not others:
+            return "\n".join(self.sources)
+        named = ", ".join(others[:LISTED]) or "nothing"
+        rest = f" and {len(others) - LISTED} more" if len(others) > LISTED else ""
         return "\n".join([*self.sources, f"starting from random: {named}{rest}"])
 
 
@@ -77,6 +87,9 @@ def load_stage1(
         source = f"backbone, transformer and box head: {pretrained}"
     report, known_heads = LoadReport([source]), family.class_heads(detector)
     report.new = family.replace_classes(detector, labels)
+    if not scratch:
+        report.class_head = frozenset(report.new)
+        report.sources.append(f"new class head for {quantity(labels.num_classes, 'class')}")
     if class_rows is not None:
         known = class_names(config)
         rows = chosen_rows(class_rows, labels.names, known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from detr_hf.errors import UserError
+from detr_hf.errors import UserError, quantity
 from detr_hf.modeling.threshold_record import read_threshold
 from detr_hf.recipe import load_recipe, recipe_to_dict
 from detr_hf.run_folder import RunFolder
@@ -32,6 +32,7 @@ def facts_of(
         f"{environment.get('processes', '?')} x {environment.get('device', '?')}" if environment else None
     )
     threads = environment.get("threads")
+    behind = f", {quantity(threads, 'thread')} a process" if isinstance(threads, int) else ""
     return [
         ("stage", {"detection": "1, boxes", "panoptic": "2, panoptic"}.get(str(recipe.get("task")), UNKNOWN)),
         ("network", _text(run.best_config().get("model_type"))),
@@ -48,7 +49,7 @@ def facts_of(
         ("most memory", _text(totals["memory_mb"], " MB on the first process")),
         ("images that could not be loaded", _text(totals["bad_samples"])),
         ("steps left out (not finite)", _text(totals["skipped_steps"])),
-        ("hardware", _text(devices, f", {threads} threads a process" if threads else "")),
+        ("hardware", _text(devices, behind)),
         ("commit", _text(environment.get("git_commit"))),
         ("Python", _text(environment.get("python"))),
         ("libraries", _versions(environment.get("libraries"))),

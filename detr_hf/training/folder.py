@@ -118,16 +118,22 @@ def save_record(
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:
     """What a run ran on: commit, library versions, processes and devices."""
-    cuda = accelerator.device.type == "cuda"
     return {
         "git_commit": git_commit(Path(__file__)),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "processes": accelerator.num_processes,
-        "device": torch.cuda.get_device_name(accelerator.device) if cuda else platform.processor() or "cpu",
+        "device": device_name(accelerator),
         "threads": torch.get_num_threads(),
         "command": sys.argv,
     }
+
+
+def device_name(accelerator: Accelerator) -> str:
+    """The model of this process's GPU, else of the processor."""
+    if accelerator.device.type == "cuda":
+        return torch.cuda.get_device_name(accelerator.device)
+    return platform.processor() or accelerator.device.type
 
 
 def git_commit(file: Path) -> str | None:

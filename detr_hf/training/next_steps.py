@@ -10,18 +10,17 @@ from pathlib import Path
 
 from detr_hf.data.bundle import DataBundle
 from detr_hf.recipe import Data, DetectionRecipe, Split, load_recipe
-from detr_hf.run_folder import REPORT_PAGE, RunFolder
+from detr_hf.run_folder import RunFolder
 from detr_hf.training.state import Run
 
 
 def next_steps(run: Run, data: DataBundle) -> str:
-    """Where to look, how to predict, and after stage 1 how to get masks where data and network can."""
+    """How to predict, and after stage 1 how to get masks where data and network can."""
     return "\n".join(["next:", *(f"  {command:<66}  # {why}" for command, why in _steps(run, data))])
 
 
 def _steps(run: Run, data: DataBundle) -> Iterator[tuple[str, str]]:
     best = shlex.quote(str(run.folder / "best"))
-    yield f"detr-hf report {shlex.quote(str(run.folder))}", f"makes {REPORT_PAGE} again; open it in a browser"
     yield f"detr-hf predict {best} photos/ --out runs/found", "what it finds in your images"
     can_segment = run.task.family.mask_head is not None and data.is_panoptic
     if isinstance(run.recipe, DetectionRecipe) and can_segment:

@@ -1,4 +1,4 @@
-"""What a run prints before its first step: data, weights, and where a sheet of augmented samples is."""
+"""What a run prints before its first step: device, data, weights, where a sheet of augmented samples is."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from detr_hf.loading.collate import Target
 from detr_hf.loading.dataset import DetectionDataset
 from detr_hf.loading.loaders import load_sample
 from detr_hf.modeling.backbones import map_stride
-from detr_hf.modeling.pretrained import LoadReport
 from detr_hf.recipe import DetectionRecipe
 from detr_hf.run_folder import SAMPLES_FILE
 from detr_hf.seen_sizes import largest_input, small_classes
+from detr_hf.training.start_lines import device_line, lines_on_resuming, steps_line
 from detr_hf.training.state import Run
 from detr_hf.visualize.boxes import UnscoredBoxes, draw_detections
 from detr_hf.visualize.panoptic import draw_panoptic
@@ -31,10 +31,19 @@ from detr_hf.visualize.sheets import contact_sheet
 COLUMNS = 4  # of the sheet
 
 
-def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
-    """Print what the run is made of and save the sheet of samples; the main process does."""
+def report_start(run: Run, data: DataBundle, weights: str) -> None:
+    """Print what the run is made of and save the sheet of samples; the main process does.
+
+    Args:
+        run: before its first step.
+        data: of the run.
+        weights: where they come from, the text of a ``LoadReport``.
+    """
     if not run.accelerator.is_main_process:
         return
+    print(device_line(run))
+    for line in lines_on_resuming(run):
+        print(line)
     kind = "training" if data.stream is None else "streamed training"
     sizes = {
         "train": run.train_loader.dataset.rows.num_images,
@@ -53,11 +62,10 @@ def report_start(run: Run, data: DataBundle, loaded: LoadReport) -> None:
         print(f"  note: {note}")
     for note in _notes_on_fit(run, data):
         print(f"  note: {note}")
-    print(f"model: {learned:,} of {every:,} parameters learn\n  " + str(loaded).replace("\n", "\n  "))
+    print(f"model: {learned:,} of {every:,} parameters learn\n  " + weights.replace("\n", "\n  "))
     if isinstance(run.recipe, DetectionRecipe) and (groups := run.recipe.loss.query_groups) > 1:
         print(f"  {groups} query groups learn; only the model's own is saved")
-    batch = quantity(run.recipe.optim.batch_size, "image")
-    print(f"steps: {run.total_steps}, each of {batch}; output: {run.folder}")
+    print(f"{steps_line(run)}; output: {run.folder}")
     skip_bad = run.recipe.data.on_bad_sample == "skip"
     path = save_training_grid(
         run.train_loader.dataset, data.labels, run.folder / SAMPLES_FILE, skip_bad=skip_bad

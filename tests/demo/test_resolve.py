@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detr_hf.demo.resolve import CHECKPOINT, DEFORMABLE_CHECKPOINT, model_path, resolve_demo
+from detr_hf.demo.resolve import CHECKPOINT, DEFORMABLE_CHECKPOINT, as_written, model_path, resolve_demo
 from detr_hf.errors import UserError
 from detr_hf.recipe import load_recipe, recipe_from_text
 
@@ -55,6 +55,8 @@ def test_other_names_stay_as_they_are() -> None:
     assert model_path("facebook/detr-resnet-50") == "facebook/detr-resnet-50"
     assert model_path("demo") == str(CHECKPOINT)
     assert model_path("demo-deformable") == str(DEFORMABLE_CHECKPOINT)
+    for name in ("demo", "demo-deformable"):
+        assert as_written(f"detector: {model_path(name)}") == f"detector: {name}"
 
 
 def test_both_tiny_models_learn_the_same_yard_in_the_same_steps(tmp_path: Path) -> None:

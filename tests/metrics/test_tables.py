@@ -6,6 +6,7 @@ from detr_hf.metrics.tables import detection_table, panoptic_table, per_class_ta
 
 BOXES = {
     "AP": 0.51249,
+    "AP50": 0.75,
     "AR": None,
     "per_class": {
         "tower crane": {"AP": 0.25, "AP50": 0.5, "AR": 1.0, "objects": 12},
@@ -22,10 +23,9 @@ PANOPTIC = {
 
 def test_detection_table() -> None:
     assert detection_table(BOXES).splitlines() == [
-        "| Boxes        | area | maxDets | value |",
-        "| ------------ | ---- | ------: | ----: |",
-        "| AP 0.50:0.95 | all  |     100 | 0.512 |",
-        "| AR 0.50:0.95 | all  |     100 |     - |",
+        "| Boxes |    AP |  AP50 |  AR |",
+        "| ----- | ----: | ----: | --: |",
+        "| All   | 0.512 | 0.750 |   - |",
     ]
 
 

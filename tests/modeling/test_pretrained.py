@@ -86,6 +86,7 @@ def test_stage1_takes_every_tensor_but_the_class_head(folders: dict[str, Path], 
     assert not model.class_labels_classifier.bias.any()
     assert set(report.new) == HEAD
     assert str(folders[kind]) in str(report)
+    assert str(report).endswith("new class head for 3 classes"), "and no tensor is named"
     assert model.config.id2label == {0: "digger", 1: "fence", 2: "mud"}
     assert model.config.num_labels == 3
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
@@ -98,6 +99,7 @@ def test_stage1_from_scratch_takes_the_architecture_only(folders: dict[str, Path
     assert not torch.equal(model.model.input_projection.weight, source.model.input_projection.weight)
     assert model.config.num_labels == 3
     assert set(report.new) == {name for name, _ in model.named_parameters()}
+    assert "starting from random: model." in str(report) and "new class head" not in str(report)
 
 
 def test_half_precision_weights_are_read_as_float32(copy: Path) -> None:

@@ -21,7 +21,7 @@ def said(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> str:
     accelerator = build_accelerator(recipe)
     data = build_bundle(recipe.data, recipe.output_dir)
     task, loaded = build_task(recipe, data)
-    report_start(build_run(recipe, accelerator, data, task), data, loaded)
+    report_start(build_run(recipe, accelerator, data, task), data, str(loaded))
     return capsys.readouterr().out
 
 

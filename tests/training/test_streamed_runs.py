@@ -95,7 +95,7 @@ def test_the_start_is_told_and_drawn(home: Path, tmp_path: Path, capsys: pytest.
     run = assembled(recipe)
     data = build_bundle(recipe.data, recipe.output_dir)
     capsys.readouterr()
-    report_start(run, data, "nothing new")  # type: ignore[arg-type]
+    report_start(run, data, "nothing new")
     assert "data: 11 streamed training and 4 validation images; 3 classes" in capsys.readouterr().out
     assert (run.folder / "train_samples.jpg").is_file()
     size_hw, most_objects = worst_case(run.train_loader.dataset)

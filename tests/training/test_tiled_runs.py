@@ -152,7 +152,7 @@ def test_the_model_remembers_its_tiles_until_it_learns_whole_images(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = assembled(tiled_recipe("detection", home, tmp_path / "run", "optim.max_steps=1"))
-    report_start(run, build_bundle(run.recipe.data, run.folder), load_report())
+    report_start(run, build_bundle(run.recipe.data, run.folder), str(load_report()))
     said = capsys.readouterr().out
     assert "data: 4 training and 4 validation images" in said
     assert "  tiles: 14 windows of 64 px, " in said and "an epoch shows 8" in said
@@ -222,7 +222,7 @@ def test_a_streamed_run_in_tiles_is_cut_and_goes_on_exactly(
         return replace(recipe, data=replace(data, tiles=recipe.data.tiles))
 
     whole = assembled(recipe_of("whole"))
-    report_start(whole, build_bundle(whole.recipe.data, whole.folder), load_report())
+    report_start(whole, build_bundle(whole.recipe.data, whole.folder), str(load_report()))
     assert "tiles: one window of 64 px of each image that streams by" in capsys.readouterr().out
     assert whole.total_steps == 4, "an epoch counts images"
     train(whole)
