@@ -5,6 +5,7 @@ They do what the commands of the same name do, and raise ``UserError`` with the 
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from detr_hf.inference import ImageInput, Result
     from detr_hf.recipe import Recipe
     from detr_hf.recipe.prepare import PrepareRecipe
+
+NO_GUARD = (
+    'put the call below `if __name__ == "__main__":`; where a loading process starts by reading the program '
+    "again (macOS, Windows), it must not start the program's work again."
+)
 
 Overrides = Mapping[str, Any] | Sequence[str]
 """Settings to change: ``{"optim.lr": 5e-5}``, or ``["optim.lr=5e-5"]`` as on the command line."""
@@ -48,6 +54,7 @@ def train(
         UserError: the recipe or the data is wrong; all faults of a recipe at once, before anything is loaded.
         StoppedEarly: Ctrl-C or the time limit; the run is saved, and the same call resumes it.
     """
+    _refuse_without_guard("train")
     from detr_hf.recipe import DetectionRecipe, PanopticRecipe
     from detr_hf.recipe.overrides import as_texts, with_full_keys
 
@@ -92,6 +99,7 @@ def evaluate(
     Raises:
         UserError: there is no such model, or the data cannot be read or has other classes.
     """
+    _refuse_without_guard("evaluate")
     from detr_hf.scoring import score, scoring_of
 
     if isinstance(model, Run):
@@ -106,6 +114,14 @@ def evaluate(
 
     with kept_process_state():
         return score(scoring)
+
+
+def _refuse_without_guard(name: str) -> None:
+    """Raises UserError: called while a new process still reads the program that started it."""
+    # What multiprocessing itself asks before it starts a process: `parent_process` is not set yet, and it
+    # would refuse processes that a program starts on purpose, such as those of `notebook_launcher`.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UserError(f"{name}: {NO_GUARD}")
 
 
 @overload

@@ -74,6 +74,7 @@ def score(scoring: Scoring) -> dict[str, Any]:
     from accelerate import Accelerator
 
     from detr_hf.data.build import build_bundle
+    from detr_hf.data.workers import cores
     from detr_hf.demo.resolve import model_path, resolve_demo
     from detr_hf.training.distributed import on_cpu
     from detr_hf.training.finish import evaluate_model
@@ -85,6 +86,8 @@ def score(scoring: Scoring) -> dict[str, Any]:
     for note in data.notes:  # such as that the model has learned these very images
         accelerator.print(f"  note: {note}")
     model = model_path(scoring.model)
+    # The number of workers is the default's, or that of the machine the run was trained on.
+    recipe = replace(recipe, data=replace(recipe.data, workers=min(recipe.data.workers, cores())))
     return evaluate_model(recipe, data, model, scoring.out, scoring.of_the_run)
 
 

@@ -294,3 +294,19 @@ def test_raw_folders_are_prepared(tmp_path: Path) -> None:
         prepare("missing", tmp_path / "none")
     with pytest.raises(UserError, match="unknown key"):
         prepare(raw, tmp_path / "none", overrides={"pseudo_stuf": {}})
+
+
+@pytest.mark.parametrize("call", ["train('photos')", "evaluate('run')"])
+def test_a_program_without_a_guard_is_told_so_in_the_processes_that_read_it_again(
+    call: str, tmp_path: Path
+) -> None:
+    """Guards: each loading process of macOS and Windows starts the training again, and dies of its lock."""
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import multiprocessing as m\nfrom detr_hf import evaluate, train\n"
+        "if __name__ == '__main__':\n"
+        "    child = m.get_context('spawn').Process(target=print)\n    child.start()\n    child.join()\n"
+        f"else:\n    {call}\n"
+    )
+    ended = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, cwd=tmp_path)
+    assert 'put the call below `if __name__ == "__main__":`' in ended.stderr

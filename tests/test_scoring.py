@@ -77,6 +77,20 @@ def test_images_that_were_learned_are_told(
     assert "its score shows overfitting, not quality" in capsys.readouterr().out
 
 
+def test_no_more_processes_load_images_than_there_are_cores(
+    run: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: torch's warning, where the run was trained on a larger machine."""
+    seen: list[int] = []
+    monkeypatch.setattr("detr_hf.data.workers.cores", lambda: 3)
+    monkeypatch.setattr(
+        "detr_hf.training.finish.evaluate_model", lambda recipe, *_: seen.append(recipe.data.workers) or {}
+    )
+    for workers in (2, 8):
+        score(scoring_of(str(photos), [f"data.workers={workers}"], model=str(run), out=str(run / "out")))
+    assert seen == [2, 3]
+
+
 def test_what_cannot_be_scored_is_said(run: Path, photos: Path) -> None:
     with pytest.raises(UserError, match="is a data set; name the model to score on it: --model"):
         scoring_of(str(photos))

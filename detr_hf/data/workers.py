@@ -26,11 +26,16 @@ AHEAD = 4  # items or chunks under way for each worker: results wait for the one
 FEW = 2 * CHUNK  # fewer items are done before other processes have started
 
 
+def cores() -> int:
+    """So many cores may this process use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
 ) -> Iterator[Result]:
     """Results in the order of the items, from as many threads as there are cores."""
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     if threads == 1:
         yield from map(work, items)
         return

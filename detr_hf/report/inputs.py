@@ -26,7 +26,7 @@ from detr_hf.report.facts import facts_of, read_recipe
 from detr_hf.report.history import curves, totals
 from detr_hf.report.quality import ImageQuality, qualities
 from detr_hf.report.queries import query_numbers
-from detr_hf.report.why import hidden_by_threshold, most_worth, reason_of, scores_of, verdict
+from detr_hf.report.why import hidden_by_threshold, most_worth, reason_of, scores_of, too_short, verdict
 from detr_hf.run_folder import METRICS_FILE, RunFolder
 from detr_hf.seen_sizes import NetworkInput, network_inputs
 
@@ -84,7 +84,8 @@ def report_numbers(inputs: ReportInputs) -> tuple[dict[str, Any], list[ImageQual
         most = None if inputs.training is None else inputs.training.most_in_one_image
         queries = query_numbers(inputs.per_image, inputs.labels, used, sizes, most)
         if inputs.per_image.boxes:
-            why = _why(inputs, boxes, results, network_inputs_of(recipe, inputs.per_image.stride), used)
+            seen_in = network_inputs_of(recipe, inputs.per_image.stride)
+            why = _why(inputs, boxes, results, seen_in, used, too_short(results, sums["steps"]))
     numbers = {
         "run": str(inputs.folder),
         "made_by": f"detr-hf {__version__}",
@@ -129,8 +130,9 @@ def _why(
     results: dict[str, Any],
     seen_in: dict[str, list[NetworkInput]],
     score_threshold: float,
+    short: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Verdict, things to do, and what is known of each class; see ``why``."""
+    """Verdict, things to do (of a run that was too ``short`` that alone), and what is known of each class."""
     assert inputs.per_image is not None
     entries, labels, segments = inputs.per_image.boxes, inputs.labels, inputs.per_image.segments
     sizes = {} if inputs.truth is None else inputs.truth.sizes_hw()
@@ -140,7 +142,8 @@ def _why(
     of_boxes = facts_of_classes(objects, labels, seen, inputs.training, score_threshold, best)
     of_segments = with_segments(of_boxes, segments, labels) if segments is not None else None
     facts, what = of_segments or of_boxes, f" with a score above {score_threshold:.2f}"
-    reasons = [one for fact in facts.values() if (one := reason_of(fact, facts)) is not None]
+    judged = facts.values() if short is None else ()
+    reasons = [one for fact in judged if (one := reason_of(fact, facts)) is not None]
     predicted_at = inputs.usual_threshold if inputs.score_threshold is None else inputs.score_threshold
     hidden = hidden_by_threshold(boxes["threshold_sweep"], len(objects.classes), predicted_at)
     gains, gains_of = gains_of_mending(entries, labels)
@@ -150,7 +153,7 @@ def _why(
         "score_threshold": score_threshold,
         "network_input": asdict(seen) if seen else None,
         "verdict": verdict(facts, scores_of(results), "" if of_segments else what, gains),
-        "things": most_worth(reasons, facts, hidden),
+        "things": [short] if short else most_worth(reasons, facts, hidden),
         "gains": gains,
         "by_segments": of_segments is not None,
         "classes": {

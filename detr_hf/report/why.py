@@ -28,6 +28,7 @@ OWN_THRESHOLD = 0.05  # by which the best threshold of a class lies below the on
 HIDDEN_SHARE = 0.1  # of all objects, right but below the threshold that is used for predictions
 F1_GAINED = 0.02  # by another threshold, at least
 RAGGED_SQ = 0.7  # mean IoU of the segments found
+FEW_STEPS, LOW_SCORE = 500, 0.05  # below both a run is too short for any other advice
 THINGS_TO_DO = 3
 
 
@@ -232,6 +233,21 @@ def hidden_by_threshold(sweep: Mapping[str, Any], objects: int, used: float) -> 
         f"A score threshold of {used:.2f} hides {round(share * objects)} of {objects} objects that are "
         f"right: set evaluation.score_threshold={better:.2f} ({f1s}), or --threshold"
     )
+
+
+def too_short(results: Mapping[str, Any], steps: float | None) -> dict[str, Any] | None:
+    """The only thing to do after so few steps that the losses of the classes say nothing yet; else None.
+
+    Args:
+        results: of the run; box AP decides, or PQ where it has segments.
+        steps: that the run took; None where that is not known.
+    """
+    segments, boxes = (results.get("panoptic") or {}).get("All"), results.get("detection") or {}
+    score = segments.get("pq") if segments else boxes.get("AP")
+    if steps is None or steps >= FEW_STEPS or score is None or score >= LOW_SCORE:
+        return None
+    text = f"{quantity(int(steps), 'step')} are too few to judge data or settings by: train on (optim.epochs)"
+    return {"rule": "steps", "classes": [], "share": 1.0, "sentence": text}
 
 
 def most_worth(

@@ -64,9 +64,9 @@ def explain_lost_processes() -> Iterator[None]:
         message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "DataLoader worker" in message:
             raise LostProcessError(
-                f"data.workers: a loading process ended ({message}). Usually memory ran out: lower "
-                "data.workers (0 loads in the training process). The same command resumes from the last "
-                "checkpoint."
+                f"data.workers: a loading process ended ({message}). If it printed an error, see there. "
+                "Otherwise memory usually ran out: lower data.workers (0 loads in the training process). "
+                "The same command resumes from the last checkpoint."
             ) from error
         distributed = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
         if distributed or any(words in str(error) for words in LOST_CONNECTION):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,8 +60,18 @@ def locked(accelerator: Accelerator, recipe: Recipe) -> Iterator[Accelerator]:
             raise UserError(refusal)
         yield accelerator
     finally:
+        if accelerator.is_main_process and refusal is None:
+            _remove_if_unused(Path(recipe.output_dir))
         if file is not None:
             file.close()
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """A start that was refused before it wrote anything leaves no folder behind."""
+    with suppress(OSError):  # such as the present folder, on some systems
+        if {path.name for path in folder.iterdir()} <= {LOCK_FILE}:
+            (folder / LOCK_FILE).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _lock(folder: Path) -> tuple[IO[str] | None, str | None]:

@@ -42,7 +42,8 @@ def lines_on_resuming(run: Run) -> Iterator[str]:
         logged = [line["lr"] for line in RunFolder(run.folder).log() if isinstance(line.get("lr"), dict)]
         before = logged[-1] if logged else {}
         for group in run.optimizer.param_groups:
-            if is_finite_number(old := before.get(group["name"])) and group["lr"] > old * 1.001:
+            old = before.get(group["name"])
+            if is_finite_number(old) and group["lr"] > old * 1.001:
                 yield (
                     f"note: the learning rate rises again, from {old:.2g} to {group['lr']:.2g} "
                     f"({group['name']}): optim.schedule is stretched over all {run.epochs} epochs"

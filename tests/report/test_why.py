@@ -254,6 +254,24 @@ def test_older_runs_report_without_sizes_and_training(tmp_path: Path) -> None:
     assert "px seen" not in read_page(write_report(inputs, 0)).words
 
 
+@pytest.mark.parametrize(("steps", "score"), [(4, 0.04), (4, 0.06), (600, 0.04)])
+def test_a_run_too_short_to_judge_is_told_to_train_on_and_no_more(
+    steps: int, score: float, tmp_path: Path
+) -> None:
+    """Guards: "annotate more" after eight steps."""
+    inputs = inputs_of(Spoilt(found=rare, training={PERSON: 10}), tmp_path / "run")
+    metrics, log = inputs.folder / "best" / "metrics.json", inputs.folder / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"AP": 0.5', f'"AP": {score}'))
+    log.write_text(json.dumps({"step": steps, "kind": "train", "epoch": 1}) + "\n")
+    numbers = report_numbers(inputs)[0]
+    sentences = [thing["sentence"] for thing in numbers["why"]["things"]]
+    if steps < 500 and score < 0.05:
+        assert sentences == ["4 steps are too few to judge data or settings by: train on (optim.epochs)"]
+        assert not any(row["why"] for row in numbers["classes"])
+    else:
+        assert "annotate more" in sentences[0]
+
+
 # ---- segments
 
 

@@ -39,7 +39,7 @@ def test_a_killed_loading_process_is_told_plainly(tmp_path: Path, monkeypatch: p
         return {"loss": 0.0}
 
     monkeypatch.setattr(engine, "optimizer_step", step)
-    told = r"data\.workers: a loading process ended .*memory ran out"
+    told = r"data\.workers: a loading process ended .*memory usually ran out"
     with pytest.raises(LostProcessError, match=told), explain_lost_processes():
         train(run)
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,17 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(
     monkeypatch.setattr(module.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match=r"output_dir: .*run cannot be written to \(Read-only file system\)"):
         build_accelerator(recipe)
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_start_that_is_refused_leaves_no_folder(writes: bool, tmp_path: Path) -> None:
+    recipe = detection_recipe(tmp_path / "run", write_coco_detection(tmp_path / "data"), tmp_path)
+    refuse_unwritable(tmp_path / "run")
+    with suppress(UserError), locked(Accelerator(cpu=True), recipe):
+        if writes:
+            (tmp_path / "run" / "recipe.yaml").touch()
+        raise UserError("a fault of the data")
+    assert (tmp_path / "run").exists() == writes
 
 
 # ---- the lock
