@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 
 from detr_hf.errors import quantity
-from detr_hf.foreign_files import is_finite_number
 from detr_hf.run_folder import RunFolder
 from detr_hf.training.early_stopping import EarlyStopping
 from detr_hf.training.folder import device_name
@@ -43,7 +42,7 @@ def lines_on_resuming(run: Run) -> Iterator[str]:
         before = logged[-1] if logged else {}
         for group in run.optimizer.param_groups:
             old = before.get(group["name"])
-            if is_finite_number(old) and group["lr"] > old * 1.001:
+            if isinstance(old, float) and group["lr"] > old * 1.001:
                 yield (
                     f"note: the learning rate rises again, from {old:.2g} to {group['lr']:.2g} "
                     f"({group['name']}): optim.schedule is stretched over all {run.epochs} epochs"
