@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from detr_hf import __version__
+from detr_hf.doc_pages import doc_page
 from detr_hf.errors import UserError, exit_with_message
 
 OTHER_NAMES = {
@@ -86,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _epilog(module: ModuleType) -> str:
     """What ends the help of a command: two examples, and where to read on."""
     return "\n".join(
-        ["examples:", *(f"  {line}" for line in module.EXAMPLES), "", f"page: docs/{module.PAGE}"]
+        ["examples:", *(f"  {line}" for line in module.EXAMPLES), "", f"page: {doc_page(module.PAGE)}"]
     )
 
 
@@ -100,7 +101,7 @@ def _setting_meant(found: argparse.Namespace, rest: list[str]) -> str:
 
     settings = OTHER_NAMES | SHORT_KEYS | {"output_dir": "output_dir"}
     setting = settings.get(flag, "optim.epochs")
-    return f". A setting is written as {setting}=...; docs/recipes.md has all"
+    return f". A setting is written as {setting}=...; {doc_page('recipes.md')} has all"
 
 
 class _Parser(argparse.ArgumentParser):

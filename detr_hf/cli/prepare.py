@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", help="folder of the data set; the same command resumes an interrupted one")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example split.folds=5")
     parser.add_argument(
-        "--recipe", dest="prepare_recipe", help="a file of settings (default: those of docs/prepare.md)"
+        "--recipe", dest="prepare_recipe", help="a file of settings (default: those of the page below)"
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first issue instead of repairing")
     parser.add_argument(

@@ -15,6 +15,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, parse_flag_from_env
 from torch import Tensor
 
+from detr_hf.doc_pages import doc_page
 from detr_hf.errors import StoppedEarly, UserError
 from detr_hf.recipe import Recipe
 
@@ -121,7 +122,7 @@ def set_up_device(recipe: Recipe, accelerator: Accelerator) -> None:
         raise UserError(
             f"the launch configuration asks for {accelerator.distributed_type.value}, which splits the model "
             "over processes. Here every process holds the whole model: launch with distributed_type: "
-            "MULTI_GPU, and see docs/scaling.md."
+            f"MULTI_GPU, and see {doc_page('scaling.md')}."
         )
     if recipe.compute.tf32 and accelerator.device.type != "cuda":
         raise UserError(
