@@ -8,6 +8,9 @@ IN_WHEEL = Path(__file__).parent / "docs"
 
 
 def doc_page(name: str) -> str:
-    """The path of a page such as "check.md": the installed file, in a checkout `docs/check.md`."""
-    installed = IN_WHEEL / name
-    return str(installed) if installed.is_file() else f"docs/{name}"
+    """The path of a page such as "check.md", or "training.md#evaluate" for a part of one.
+
+    It is that of the installed file, in a checkout `docs/check.md`.
+    """
+    is_installed = (IN_WHEEL / name.partition("#")[0]).is_file()
+    return f"{IN_WHEEL}/{name}" if is_installed else f"docs/{name}"

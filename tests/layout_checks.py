@@ -21,6 +21,7 @@ PACKAGE = "detr_hf"
 TIERS = {  # a room imports from its own tier and those above it in this table
     "ground floor": {
         *("labels", "geometry", "images", "errors", "presets", "inputs", "hub_access", "sanitize"),
+        "doc_pages",
         *("templating", "files", "foreign_files", "run_folder", "seen_sizes", "stop_signals", "progress"),
     },
     "what a run is": {"recipe"},

@@ -17,3 +17,4 @@ def test_a_page_is_the_installed_file_or_that_of_the_checkout(
     assert (Path(__file__).parents[1] / "docs/check.md").is_file()
     (tmp_path / "check.md").touch()
     assert doc_pages.doc_page("check.md") == str(tmp_path / "check.md")
+    assert doc_pages.doc_page("check.md#exit-codes") == f"{tmp_path}/check.md#exit-codes"

@@ -11,7 +11,7 @@ from detr_hf.errors import UserError
 HELP = "Open a local web page to try a model on images and videos."
 PLACE = 10
 EXAMPLES = (
-    "detr-hf app runs/panoptic/best",
+    "detr-hf app runs/my_photos/panoptic/best",
     "detr-hf app demo --port 7870",
 )
 PAGE = "app.md"
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
         "model",
-        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
+        help="a folder such as RUN/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
     )
     parser.add_argument("--port", type=port, help="port (default: the first free one from 7860)")
     parser.add_argument(

@@ -10,7 +10,7 @@ from detr_hf.errors import UserError
 HELP = "Compare runs on one page: metrics, settings that differ, and curves."
 PLACE = 7
 EXAMPLES = (
-    "detr-hf compare runs/detection runs/other",
+    "detr-hf compare runs/my_photos/detection runs/other",
     "detr-hf compare runs/first runs/second runs/third --out runs/compare.html",
 )
 PAGE = "report.md"

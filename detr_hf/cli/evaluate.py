@@ -7,8 +7,8 @@ import argparse
 HELP = "Score a model on the validation split of a recipe, a run or a data set, or on another split."
 PLACE = 4
 EXAMPLES = (
-    "detr-hf evaluate runs/panoptic",
-    "detr-hf evaluate recipes/detection.yaml --model runs/detection/last --out runs/last-epoch",
+    "detr-hf evaluate runs/my_photos/panoptic",
+    "detr-hf evaluate recipes/detection.yaml --model runs/my_photos/detection/last --out runs/last-epoch",
 )
 PAGE = "training.md#evaluate"
 

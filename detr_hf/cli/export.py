@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 HELP = "Write a model as ONNX and check it against PyTorch."
 PLACE = 9
 EXAMPLES = (
-    "detr-hf export runs/panoptic/best --out runs/onnx",
+    "detr-hf export runs/my_photos/panoptic/best --out runs/onnx",
     "detr-hf export demo --out runs/onnx --check-images photos/",
 )
 PAGE = "export.md"
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
         "model",
-        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
+        help="a folder such as RUN/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
     )
     parser.add_argument("--format", choices=["onnx"], default="onnx", help="(default: onnx)")
     parser.add_argument("--out", required=True, help="folder to write; an earlier export there is replaced")

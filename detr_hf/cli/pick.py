@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 HELP = "Choose the unlabeled images that a model would learn most from, with reasons."
 PLACE = 5.5
 EXAMPLES = (
-    "detr-hf pick runs/detection photos/ --count 50",
-    "detr-hf pick runs/detection photos/ --count 50 --copy-to data/next",
+    "detr-hf pick runs/my_photos/detection photos/ --count 50",
+    "detr-hf pick runs/my_photos/detection photos/ --count 50 --copy-to data/next",
 )
 PAGE = "pick.md"
 SHOWN = 10
@@ -30,7 +30,7 @@ NOTHING = "none"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("model", help="a run folder, a model folder such as runs/detection/best, or a Hub id")
+    parser.add_argument("model", help="a run folder, a model folder such as RUN/best, or a Hub id")
     parser.add_argument(
         "sources",
         nargs="+",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 HELP = "Find objects in images, folders of images, videos or a camera."
 PLACE = 5
 EXAMPLES = (
-    "detr-hf predict runs/detection/best photos/ --out runs/found --threshold 0.5",
-    "detr-hf predict runs/panoptic/best film.mp4 --out runs/found",
+    "detr-hf predict runs/my_photos/detection/best photos/ --out runs/found --threshold 0.5",
+    "detr-hf predict runs/my_photos/panoptic/best film.mp4 --out runs/found",
 )
 PAGE = "predict.md"
 MOST_CLASSES = 12  # whose objects are counted on the terminal
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
         "model",
-        help="a folder such as runs/panoptic/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
+        help="a folder such as RUN/best, or a Hub id; `demo`, `demo-deformable`: tiny models",
     )
     parser.add_argument(
         "sources",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HELP = "Push a run's model, or a data set that `prepare` wrote, to the Hub, with a card."
 PLACE = 8
 EXAMPLES = (
-    "detr-hf push runs/panoptic your-name/yard-panoptic",
+    "detr-hf push runs/my_photos/panoptic your-name/yard-panoptic",
     "detr-hf push data/prepared your-name/yard-photos --public",
 )
 PAGE = "hub.md"

@@ -14,8 +14,8 @@ from detr_hf.errors import UserError
 HELP = "Write the report of a finished run again: report.html, report.md and report.json."
 PLACE = 6
 EXAMPLES = (
-    "detr-hf report runs/panoptic",
-    "detr-hf report runs/detection --threshold 0.5 --images 6",
+    "detr-hf report runs/my_photos/panoptic",
+    "detr-hf report runs/my_photos/detection --threshold 0.5 --images 6",
 )
 PAGE = "report.md"
 

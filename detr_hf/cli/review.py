@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 HELP = "Rank suspected label errors with a trained model, and propose corrections."
 PLACE = 6.5
 EXAMPLES = (
-    "detr-hf review runs/detection",
-    "detr-hf review runs/detection --split train --folds 3",
+    "detr-hf review runs/my_photos/detection",
+    "detr-hf review runs/my_photos/detection --split train --folds 3",
 )
 PAGE = "review.md"
 KINDS = ("missing", "unsupported", "class", "misplaced", "duplicate")
