@@ -76,6 +76,8 @@ def test_the_program_that_the_page_and_the_readme_show(program: Program) -> None
     assert PROGRAM in (ROOT / "README.md").read_text(encoding="utf-8") and "epochs=30" in PROGRAM
     assert len([line for line in PROGRAM.splitlines() if line]) <= 6
     assert len(program.shown) == 2, "the curves and the image"
+    assert program.printed.count("device: ") == 1
+    assert "box head: demo\n  new class head for" in program.printed, "as the recipe names it"
     assert f"\n{program.run.metrics['detection']['AP']}\n" in program.printed
     assert program.run.recipe.optim.epochs == 1 and program.run.folder.parts[0] == "runs"
 

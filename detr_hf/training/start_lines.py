@@ -43,9 +43,10 @@ def lines_on_resuming(run: Run) -> Iterator[str]:
         for group in run.optimizer.param_groups:
             old = before.get(group["name"])
             if isinstance(old, float) and group["lr"] > old * 1.001:
+                part = group["name"].removesuffix(", no decay")
                 yield (
-                    f"note: the learning rate rises again, from {old:.2g} to {group['lr']:.2g} "
-                    f"({group['name']}): optim.schedule is stretched over all {run.epochs} epochs"
+                    f"note: the learning rate rises again, from {old:.2g} to {group['lr']:.2g} ({part}): "
+                    f"optim.schedule is stretched over all {run.epochs} epochs"
                 )
                 return
 

@@ -204,7 +204,7 @@ def test_from_raw_folders_to_what_both_stages_are_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given: list[Recipe] = []
-    numbers = dict.fromkeys(("AP", "AR"), 0.5)
+    numbers = dict.fromkeys(("AP", "AP50", "AR"), 0.5)
     qualities = {name: {"pq": 0.4, "sq": 0.8, "rq": 0.5, "n": 3} for name in ("All", "Things", "Stuff")}
 
     def train(recipe: Recipe) -> dict[str, Any]:
