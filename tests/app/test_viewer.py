@@ -79,7 +79,7 @@ def test_visitors_at_once_get_what_they_would_get_alone(
 ) -> None:
     """Each with a threshold of their own, which must not become anybody else's."""
     viewer = make_viewer("demo")
-    thresholds = [0.1, 0.6, 0.97] * 2
+    thresholds = [0.1, 0.6, 0.995] * 2
 
     def visit(threshold: float) -> Any:
         return viewer.prediction(viewer.open(street, threshold), threshold)

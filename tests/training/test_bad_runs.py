@@ -138,7 +138,11 @@ RECIPES: list[tuple[list[str], Callable[[Home], object], list[str]]] = [
     (["optim.lr=.nan"], nothing, ["optim.lr"]),
     (["optim.epochs=0"], nothing, ["optim.epochs"]),
     (["optim.epochs=1.5"], nothing, ["optim.epochs: expected a whole number"]),
-    (["optim.batch_size=6", "optim.micro_batch_size=4"], nothing, ["optim.batch_size: must be a multiple"]),
+    (
+        ["optim.batch_size=6", "optim.micro_batch_size=4"],
+        nothing,
+        ["optim.batch_size: 6 is no multiple of optim.micro_batch_size"],
+    ),
     (["optim.skip_non_finite=-1"], nothing, ["optim.skip_non_finite"]),
     (["optim.schedule.warmup_steps=1"], nothing, ["optim.schedule.warmup_steps"]),
     (["checkpoint.keep=-1"], nothing, ["checkpoint.keep"]),

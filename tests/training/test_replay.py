@@ -67,4 +67,4 @@ def test_a_replay_ends_with_the_same_weights_and_says_so(
     assert "NOT the same bytes" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["train"])
-    assert "give a recipe, or --replay" in capsys.readouterr().err
+    assert "give a data set or a recipe, or --replay" in capsys.readouterr().err
