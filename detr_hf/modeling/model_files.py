@@ -150,8 +150,9 @@ def refused(source: str, what: str, hint: str = "") -> Iterator[None]:
     ) as error:
         if not Path(source).is_dir() and _is_offline(error):
             raise UserError(
-                f"{source}: the Hub cannot be reached, and not all of this model is cached. Give the folder "
-                "of a model, or take the tiny one of the package for a try: model.pretrained=demo."
+                f"{source}: is no folder; the Hub cannot be reached, and not all of this model is cached. "
+                "Give the folder of a model, or take the tiny one of the package for a try: "
+                "model.pretrained=demo."
             ) from None
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{source}: {what} ({first_line}){hint}.") from error

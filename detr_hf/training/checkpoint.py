@@ -33,18 +33,17 @@ from detr_hf.training.state import Run, TrainState
 TENSORS_FILE = "training_state.safetensors"
 STATE_FILE = "training_state.json"
 
-SETTINGS_OF = {
-    "task": "task",
-    "starts_from": "model.pretrained, or model.detector and model.mask_head",
+NAMES = {
+    "starts_from": "start (model.pretrained; in stage 2 model.detector, model.mask_head)",
     "batch_size": "optim.batch_size",
     "num_queries": "model.num_queries",
     "query_groups": "loss.query_groups",
-    "learning_tensors": "model.freeze_backbone; in stage 2 model.freeze_detector too",
+    "learning_tensors": "number of trained tensors (model.freeze_backbone; in stage 2 model.freeze_detector)",
     "tiles": "data.tiles",
     "repeat_threshold": "data.repeat_threshold",
     "shuffle_buffer": "data.shuffle_buffer",
 }
-"""The settings that decide what is compared, where a refusal can name them."""
+"""What a refusal calls what is compared: the settings that decide it."""
 
 
 def save_model(
@@ -292,10 +291,9 @@ def _refuse_other_run(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str
     remedy = "Choose another output_dir, or set `resume: never` to start over there."
     for key, value in ours.items():
         if key != "training_data" and theirs.get(key) != value:
-            of = f" ({SETTINGS_OF[key]})" if key in SETTINGS_OF else ""
             raise OtherRunError(
-                f"resume: {folder} is of another run: its {key} is {theirs.get(key)!r}, this run's is "
-                f"{value!r}{of}. {remedy}"
+                f"resume: {folder} is of another run: its {NAMES.get(key, key)} is {theirs.get(key)!r}, "
+                f"this run's is {value!r}. {remedy}"
             )
     # Data may move, so its path alone is no difference; states of older versions have no key.
     data = ours["training_data"]

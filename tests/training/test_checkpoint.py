@@ -110,11 +110,11 @@ def test_where_there_is_no_checkpoint_a_run_starts_at_the_beginning(tmp_path: Pa
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("optim.batch_size=2", "batch_size is 4, this run's is 2 (optim.batch_size)"),
+        ("optim.batch_size=2", "its optim.batch_size is 4, this run's is 2. "),
         ("data.overfit=5", "training_images is 8, this run's is 5"),
-        ("model.freeze_backbone=none", "(model.freeze_backbone; "),
-        ("loss.query_groups=2", "query_groups is None, this run's is 2 (loss.query_groups)"),
-        ("data.repeat_threshold=0.9", "is None, this run's is 0.9 (data.repeat_threshold)"),
+        ("model.freeze_backbone=none", "its number of trained tensors (model.freeze_backbone; "),
+        ("loss.query_groups=2", "its loss.query_groups is None, this run's is 2. "),
+        ("data.repeat_threshold=0.9", "its data.repeat_threshold is None, this run's is 0.9. "),
     ],
 )
 def test_another_run_is_refused_and_its_record_left_alone(
@@ -136,7 +136,7 @@ def test_another_run_is_refused_and_its_record_left_alone(
 def test_a_setting_that_is_left_out_is_another_run_too(home: Path, one_step: Run) -> None:
     one_step.state.identity["repeat_threshold"] = 0.9
     save_training(one_step)
-    with pytest.raises(UserError, match=r"is 0\.9, this run's is None \(data\.repeat_threshold\)"):
+    with pytest.raises(UserError, match=r"its data\.repeat_threshold is 0\.9, this run's is None"):
         assembled(one_step.recipe)
 
 
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_does_not_say_its_data_is_resumed_with_a_warning(
 def test_other_pretrained_weights_are_another_run(home: Path, one_step: Run) -> None:
     other = save_detector(one_step.folder.parent / "elsewhere")
     recipe = recipe_of("detection", home, one_step.folder, f"model.pretrained={other}")
-    with pytest.raises(UserError, match="its starts_from is"):
+    with pytest.raises(UserError, match=r"its start \(model\.pretrained; .* is "):
         assembled(recipe)
 
 

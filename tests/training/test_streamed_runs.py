@@ -105,7 +105,7 @@ def test_the_start_is_told_and_drawn(home: Path, tmp_path: Path, capsys: pytest.
 def test_another_order_is_another_run(home: Path, tmp_path: Path) -> None:
     recipe = streamed_recipe("detection", home, tmp_path / "run", "optim.max_steps=1")
     train(assembled(recipe))
-    with pytest.raises(UserError, match="its shuffle_buffer is 8, this run's is 9"):
+    with pytest.raises(UserError, match=r"its data\.shuffle_buffer is 8, this run's is 9"):
         assembled(replace(recipe, data=replace(recipe.data, shuffle_buffer=9)))
     with pytest.raises(UserError, match="its training_images is 11, this run's is 9"):
         assembled(replace(recipe, data=replace(recipe.data, epoch_images=9)))

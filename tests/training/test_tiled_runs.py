@@ -87,7 +87,7 @@ def test_a_run_cut_inside_an_epoch_ends_with_the_same_weights(
     assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
     scores = [line for line in lines_of(whole.folder) if line["kind"] == "validation"]
     assert scores[-1]["detection"] == lines_of(resumed.folder)[-1]["detection"]
-    with pytest.raises(UserError, match=r"its tiles is .*'size': 64.*, this run's is .*'size': 48"):
+    with pytest.raises(UserError, match=r"its data.tiles is .*'size': 64.*, this run's is .*'size': 48"):
         assembled(tiled_recipe(stage, home, tmp_path / "cut", "data.tiles.size=48"))
 
 
