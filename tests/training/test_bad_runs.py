@@ -178,11 +178,11 @@ CHECKPOINTS: list[tuple[list[str], Callable[[Home], object], list[str]]] = [
     ([], lambda home: cut(home.last / "training_state.safetensors"), ["training_state.safetensors has"]),
     ([], lambda home: (home.last / "config.json").unlink(), ["config.json is missing"]),
     ([], lambda home: (home.last / "manifest.json").unlink(), ["manifest.json is missing"]),
-    ([], in_state, ["is of another run: its batch_size is 64"]),
+    ([], in_state, ["is of another run: its optim.batch_size is 64"]),
     ([], of_another_version, ["cannot be read", "moon_phase"]),
     (["resume=nowhere"], nothing, ["resume: nowhere is not a training checkpoint"]),
     (["resume=start"], nothing, ["resume: start is not a training checkpoint"]),
-    (["optim.batch_size=2"], nothing, ["is of another run: its batch_size is 4"]),
+    (["optim.batch_size=2"], nothing, ["is of another run: its optim.batch_size is 4"]),
 ]
 
 
