@@ -8,6 +8,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE hub_card.md ./
 COPY tools/package_metadata.py tools/
 COPY recipes recipes
+COPY docs docs
 COPY detr_hf detr_hf
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

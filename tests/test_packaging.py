@@ -125,10 +125,8 @@ def test_what_the_dockerfile_copies_is_there_and_is_all_that_the_wheel_needs() -
         assert all((ROOT / source).exists() for source in sources) and target
         copied.update(sources)
     build = PROJECT["tool"]["hatch"]
-    needed = {
-        *build["build"]["targets"]["wheel"]["force-include"],
-        *build["build"]["targets"]["wheel"]["packages"],
-    }
+    wheel = build["build"]["targets"]["wheel"]
+    needed = {*wheel["force-include"], *wheel["only-include"]}
     needed |= {"pyproject.toml", "README.md", *PROJECT["project"]["license-files"]}
     assert needed | {build["metadata"]["hooks"]["custom"]["path"]} <= copied
 
