@@ -309,6 +309,6 @@ def test_two_processes_train_both_stages(tmp_path: Path) -> None:
     done = subprocess.run(command, env={**os.environ, **alone}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "stage 2: runs/data/panoptic" in done.stdout
-    for once in ("written: ", "output: runs/data/detection", "output: runs/data/panoptic"):
+    for once in ("\nwritten: ", "output: runs/data/detection", "output: runs/data/panoptic"):
         assert done.stdout.count(once) == 1
     assert Path("runs/data/panoptic/best/config.json").is_file()
