@@ -55,12 +55,12 @@ def look_at(split: Split) -> Looked:
         validation = split_of_role(opened, VALIDATION, VALIDATION, split.path, is_needed=False)
         labels = labels_of(None, opened.labels, train)
         rows, report = read_source(train, labels)
-        others = [] if validation is None else [read_source(validation, labels)[0]]
+        held_out = [] if validation is None else [split_objects(read_source(validation, labels)[0])]
         require_something_to_learn(report)
     except UserError as error:
         raise UserError(f"{error}\n`detr-hf check {split.path}` lists all of it, and what to do") from None
-    apart = [name for name, source in opened.splits.items() if source is not train]
-    test = next((name for name in apart if name.casefold() in TEST), None)
+    others = [name for name, source in opened.splits.items() if source is not train]
+    test = next((name for name in others if name.casefold() in TEST), None)
     objects = split_objects(rows)
     facts = Facts(
         images=len(rows),
@@ -69,7 +69,7 @@ def look_at(split: Split) -> Looked:
         boxes_wh_px=objects.boxes_wh_px,
         sizes_hw=objects.sizes_hw,
         image_sizes_hw=np.stack([np.asarray(rows[name], np.float64) for name in ("height", "width")], 1),
-        most_objects=max(one.most_in_one_image for one in (objects, *map(split_objects, others))),
+        most_objects=max(one.most_in_one_image for one in (objects, *held_out)),
         class_images={name: objects.images_of(label) for label, name in enumerate(labels.names)},
         stuff=tuple(labels.names[label] for label in labels.stuff_ids),
         outline_share=1.0 if train.is_panoptic else outline_share(train.samples()),

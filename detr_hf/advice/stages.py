@@ -175,11 +175,11 @@ def _convert(data: Path, places: Places, recipes: Sequence[Recipe]) -> None:
         _say(f"{data}: has changed; its id maps are made anew")
         shutil.rmtree(old_of(folder), ignore_errors=True)
         folder.rename(old_of(folder))
-    write_json(places.source, {"path": str(data.resolve()), "content": content})
+    record = {"path": str(data.resolve()), "content": content}
+    write_json(places.source, record)
     convert(opened, folder, "coco-panoptic")
     shutil.rmtree(old_of(folder), ignore_errors=True)
-    made = {"path": str(data.resolve()), "content": content, "made": hash_of_folder(folder)}
-    write_json(places.source, made)
+    write_json(places.source, {**record, "made": hash_of_folder(folder)})
 
 
 def _known(recipe_type: type, overrides: Sequence[str], idle: set[str]) -> list[str]:
